@@ -1,0 +1,58 @@
+# make help lists the targets.
+.DEFAULT_GOAL := help
+.PHONY: help env env-dev run test test-fast test-slow check format requirements clean
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+GROUPS_GPU := $(if $(filter-out 0,$(GPU)),gpu)
+# Tests of one file share what they make, so a file stays in one process.
+IN_PARALLEL = --numprocesses=$(WORKERS) --dist=loadfile
+WORKERS ?= 2
+export PYTHON VENV
+# TensorFlow and TFX log pages before a test has run.
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+	@echo "  options: PYTHON=python3.12 (make env), GPU=1 (make env: adds CUDA libraries)"
+
+env: ## make the environment in .venv
+	@scripts/make_env.sh $(GROUPS_GPU)
+
+env-dev: ## the same with the tools for tests and linters
+	@scripts/make_env.sh dev $(GROUPS_GPU)
+
+run: env ## run the whole pipeline on the bundled sample
+	@$(BIN)/bert run --set 'data.slice_columns=["domain"]'
+
+test: test-fast test-slow ## run every test (under 20 minutes on 2 cores)
+
+test-fast: env-dev ## run the tests that need no real encoder (under 2 minutes)
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow"
+
+test-slow: env-dev ## run the end-to-end and real-encoder tests
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m slow
+
+check: env-dev ## format, lint, type and import checks, and the checks of layout and docs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -m "not slow" -q tests/architecture tests/docs
+
+format: env-dev ## let ruff format and mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make requirements" uv pip compile --quiet --universal \
+	--python-version 3.11 --generate-hashes --no-emit-index-url
+
+requirements: ## pin the dependencies of pyproject.toml again
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) --group gpu -c requirements.txt --strip-extras -o requirements-gpu.txt
+
+clean: ## remove the environment, runs and caches
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info \
+		pipeline_root serving_models
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,96 @@
+"""Brings two models' answers onto one list of labels and decides between them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from components.evaluation import analysis, bootstrap, metrics, slices
+from components.evaluation.decision import Decision, decide
+from components.evaluation.predictions import Prediction, TestSplit, union_of_labels
+from components.evaluation.settings import EvaluatorSettings
+from components.evaluation.slices import MetricsTable, listed
+
+
+class Comparable:
+    """Both models' answers over one list of labels, and what is decided from them.
+
+    Attributes:
+        labels: every label that a model or the test split knows.
+        answers: model name -> answers over ``labels``.
+        columns: slice column -> value of each example.
+    """
+
+    def __init__(
+        self,
+        settings: EvaluatorSettings,
+        test: TestSplit,
+        predictions: Mapping[str, Prediction],
+    ) -> None:
+        """Line the predictions up.
+
+        Args:
+            settings: what is asked.
+            test: the examples.
+            predictions: by ``analysis.CANDIDATE`` and perhaps ``analysis.BASELINE``.
+        """
+        self._settings = settings
+        self._test = test
+        self._candidate = predictions[analysis.CANDIDATE]
+        self._baseline = predictions.get(analysis.BASELINE)
+        self.labels = union_of_labels(self._candidate, self._baseline, test.labels)
+        position = {label: index for index, label in enumerate(self.labels)}
+        true = np.array([position[label] for label in test.labels], np.int64)
+        self.answers = {name: p.align(self.labels, true) for name, p in predictions.items()}
+        lengths = [slices.length_slice(text, settings.length_slices) for text in test.texts]
+        known = {"label": test.labels, "length": lengths, **test.columns}
+        self.columns = {column: known[column] for column in settings.columns}
+
+    def decide(self, table: MetricsTable) -> Decision:
+        """Compare, and apply the rule.
+
+        Args:
+            table: what TFMA found.
+        """
+        settings = self._settings
+        candidate = self.answers[analysis.CANDIDATE]
+        comparison = bootstrap.compare(
+            settings.metric,
+            candidate,
+            self.answers.get(analysis.BASELINE),
+            samples=settings.bootstrap_samples,
+            confidence=settings.confidence,
+            seed=settings.seed,
+        )
+        constant = metrics.constant_answers(candidate.true, len(self.labels))
+        return decide(
+            settings,
+            candidate=table[analysis.CANDIDATE],
+            baseline=table.get(analysis.BASELINE),
+            comparison=comparison,
+            chance=metrics.point_values(constant)[settings.metric],
+            problems=self._problems(),
+            notes=self._notes(),
+        )
+
+    def _problems(self) -> list[str]:
+        problems = list(self._candidate.problems)
+        if not set(self._candidate.labels) & set(self._test.labels):
+            problems.append(
+                f"none of its labels {listed(self._candidate.labels)} occurs in the test split, "
+                f"which holds {listed(sorted(set(self._test.labels)))}"
+            )
+        return problems
+
+    def _notes(self) -> list[str]:
+        notes = []
+        for name, prediction in (("candidate", self._candidate), ("baseline", self._baseline)):
+            unknown = sorted(set(self._test.labels) - set(prediction.labels)) if prediction else []
+            if unknown:
+                count = sum(label in set(unknown) for label in self._test.labels)
+                notes.append(
+                    f"the {name} does not know the labels {listed(unknown)}: the {count} test "
+                    "examples that bear them count as wrong for it"
+                )
+        if self._baseline:
+            notes.extend(f"of the baseline, {problem}" for problem in self._baseline.problems)
+        return notes

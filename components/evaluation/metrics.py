@@ -1,0 +1,209 @@
+"""Classification metrics under example weights, many weightings at a time. NumPy only.
+
+Each function takes ``weights`` float32[resamples, examples] and answers float64[resamples]. A point
+value is the case of one row of ones; a bootstrap resample is a row of counts. So the value and its
+interval come from the very same code.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.floating]
+IntArray = npt.NDArray[np.int64]
+
+#: Bins of the calibration error, as in Guo et al. 2017.
+CALIBRATION_BINS = 15
+#: ``predicted`` of an example for which the model gave no usable scores.
+NO_ANSWER = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """One model's scores on examples whose true classes are known.
+
+    Attributes:
+        true: int64[examples], index of the true class.
+        scores: float32[examples, classes], all zero where the model gave no usable answer.
+    """
+
+    true: IntArray
+    scores: FloatArray
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes the scores have."""
+        return int(self.scores.shape[1])
+
+    @property
+    def predicted(self) -> IntArray:
+        """int64[examples], index of the best-scored class, or ``NO_ANSWER``."""
+        best = self.scores.argmax(axis=1).astype(np.int64)
+        return np.where(self.scores.max(axis=1) > 0, best, NO_ANSWER)
+
+    def ones(self) -> FloatArray:
+        """float32[1, examples]: every example once."""
+        return np.ones((1, len(self.true)), np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _ClassCounts:
+    """float64[resamples, classes] each: weight truly in, predicted as, and both."""
+
+    true: FloatArray
+    predicted: FloatArray
+    hit: FloatArray
+
+    @property
+    def present(self) -> npt.NDArray[np.bool_]:
+        return self.true > 0
+
+
+def accuracy(answers: Answers, weights: FloatArray) -> FloatArray:
+    """Share of examples whose best-scored class is the true one."""
+    correct = (answers.predicted == answers.true).astype(np.float32)
+    return _divide(weights @ correct, weights.sum(axis=1))
+
+
+def class_precision(answers: Answers, weights: FloatArray) -> FloatArray:
+    """Precision of each class, float64[resamples, classes]; 0 when it is never predicted."""
+    counts = _count(answers, weights)
+    return _present(_divide(counts.hit, counts.predicted, empty=0.0), counts)
+
+
+def class_recall(answers: Answers, weights: FloatArray) -> FloatArray:
+    """Recall of each class, float64[resamples, classes]."""
+    counts = _count(answers, weights)
+    return _present(_divide(counts.hit, counts.true), counts)
+
+
+def class_f1(answers: Answers, weights: FloatArray) -> FloatArray:
+    """F1 of each class, float64[resamples, classes]."""
+    counts = _count(answers, weights)
+    return _present(_divide(2 * counts.hit, counts.true + counts.predicted), counts)
+
+
+def class_auc(answers: Answers, weights: FloatArray) -> FloatArray:
+    """Area under the ROC curve of each class against the rest, float64[resamples, classes].
+
+    The probability that a random example of the class is scored above a random other one, ties
+    counting half (Hanley & McNeil 1982). NaN where the class or the rest has no example.
+    """
+    areas = [
+        _one_vs_rest_auc(answers.scores[:, index], answers.true == index, weights)
+        for index in range(answers.num_classes)
+    ]
+    return np.stack(areas, axis=1)
+
+
+def calibration_error(answers: Answers, weights: FloatArray) -> FloatArray:
+    """Expected calibration error: 15 bins of equal width over the best score.
+
+    Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
+    """
+    confidence = answers.scores.max(axis=1)
+    correct = answers.predicted == answers.true
+    bins = np.clip(np.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1)
+    # |accuracy - confidence| x the bin's weight is |sum of (correct - confidence)|.
+    gap = _one_hot(bins.astype(np.int64), CALIBRATION_BINS)
+    gap *= (correct - confidence).astype(np.float32)[:, None]
+    return _divide(np.abs(weights @ gap).sum(axis=1), weights.sum(axis=1))
+
+
+def _macro(
+    per_class: Callable[[Answers, FloatArray], FloatArray],
+) -> Callable[[Answers, FloatArray], FloatArray]:
+    """Mean over the classes that the examples' true labels hold.
+
+    Classes that a model merely predicts do not enter, so that two models on the same examples are
+    averaged over the same classes.
+    """
+
+    def macro(answers: Answers, weights: FloatArray) -> FloatArray:
+        values = per_class(answers, weights)
+        known = ~np.isnan(values)
+        return _divide(np.where(known, values, 0).sum(axis=1), known.sum(axis=1))
+
+    return macro
+
+
+METRICS: dict[str, Callable[[Answers, FloatArray], FloatArray]] = {
+    "accuracy": accuracy,
+    "macro_f1": _macro(class_f1),
+    "macro_precision": _macro(class_precision),
+    "macro_recall": _macro(class_recall),
+    "auc": _macro(class_auc),
+    "calibration_error": calibration_error,
+}
+PER_CLASS: dict[str, Callable[[Answers, FloatArray], FloatArray]] = {
+    "precision": class_precision,
+    "recall": class_recall,
+    "f1": class_f1,
+    "auc": class_auc,
+}
+
+
+def point_values(answers: Answers) -> dict[str, float]:
+    """Every metric of ``METRICS``; NaN where it is not defined."""
+    return {name: float(metric(answers, answers.ones())[0]) for name, metric in METRICS.items()}
+
+
+def class_values(answers: Answers) -> dict[str, FloatArray]:
+    """Every metric of ``PER_CLASS``, float64[classes]; NaN where it is not defined."""
+    return {name: metric(answers, answers.ones())[0] for name, metric in PER_CLASS.items()}
+
+
+def confusion_matrix(answers: Answers) -> IntArray:
+    """int64[classes, classes + 1]: true class by predicted class; the last column is no answer."""
+    width = answers.num_classes + 1
+    column = np.where(answers.predicted == NO_ANSWER, width - 1, answers.predicted)
+    cells = np.bincount(answers.true * width + column, minlength=answers.num_classes * width)
+    return cells.reshape(answers.num_classes, width).astype(np.int64)
+
+
+def constant_answers(true: IntArray, num_classes: int) -> Answers:
+    """The answers of a model that always names the majority class with full confidence."""
+    scores = np.zeros((len(true), num_classes), np.float32)
+    scores[:, np.bincount(true, minlength=num_classes).argmax()] = 1.0
+    return Answers(true, scores)
+
+
+def _count(answers: Answers, weights: FloatArray) -> _ClassCounts:
+    true = _one_hot(answers.true, answers.num_classes)
+    predicted = _one_hot(answers.predicted, answers.num_classes)
+    return _ClassCounts(
+        true=(weights @ true).astype(np.float64),
+        predicted=(weights @ predicted).astype(np.float64),
+        hit=(weights @ (true * predicted)).astype(np.float64),
+    )
+
+
+def _one_hot(indices: IntArray, width: int) -> npt.NDArray[np.float32]:
+    """float32[examples, width]; a row of zeros for a negative index."""
+    return (indices[:, None] == np.arange(width)[None, :]).astype(np.float32)
+
+
+def _present(values: FloatArray, counts: _ClassCounts) -> FloatArray:
+    return np.where(counts.present, values, np.nan)
+
+
+def _divide(above: FloatArray, below: FloatArray, empty: float = np.nan) -> FloatArray:
+    result = np.full(np.shape(above), empty, np.float64)
+    return np.divide(above, below, out=result, where=np.asarray(below) > 0, dtype=np.float64)
+
+
+def _one_vs_rest_auc(
+    scores: FloatArray, positive: npt.NDArray[np.bool_], weights: FloatArray
+) -> FloatArray:
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    # Examples of equal score form one group; within it, neither side wins.
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    gathered = weights[:, order].astype(np.float64)
+    inside = np.add.reduceat(gathered * positive[order], starts, axis=1)
+    outside = np.add.reduceat(gathered * ~positive[order], starts, axis=1)
+    below = np.cumsum(outside, axis=1) - outside
+    wins = (inside * (below + 0.5 * outside)).sum(axis=1)
+    return _divide(wins, inside.sum(axis=1) * outside.sum(axis=1))

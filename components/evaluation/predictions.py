@@ -1,0 +1,200 @@
+"""The test split and what a model answers on it. TensorFlow, no TFMA."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from components.evaluation.metrics import Answers, FloatArray
+from modules import features
+from modules.errors import DataError, ModelError
+
+BATCH_SIZE = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class TestSplit:
+    """The raw test examples, in file order.
+
+    Attributes:
+        serialized: tf.Example bytes.
+        texts: the raw texts.
+        labels: the true labels.
+        columns: values of the configured slice columns; "" where an example has none.
+    """
+
+    __test__ = False  # not a test, whatever pytest thinks of the name
+
+    serialized: list[bytes]
+    texts: list[str]
+    labels: list[str]
+    columns: dict[str, list[str]]
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        return len(self.serialized)
+
+    def text_digests(self) -> list[str]:
+        """SHA-256 of each text: names an example without repeating it."""
+        return [hashlib.sha256(text.encode()).hexdigest() for text in self.texts]
+
+    def digest(self) -> str:
+        """SHA-256 over texts and labels: equal digests mean the same test."""
+        lines = (
+            f"{text} {label}" for text, label in zip(self.text_digests(), self.labels, strict=True)
+        )
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """What one model answered.
+
+    Attributes:
+        labels: the model's own labels, in the order of its scores.
+        scores: float32[examples, labels].
+        problems: one sentence for each way in which the answers cannot be trusted.
+    """
+
+    labels: tuple[str, ...]
+    scores: FloatArray
+    problems: tuple[str, ...] = ()
+
+    def align(self, labels: Sequence[str], true: np.ndarray) -> Answers:
+        """The scores over another list of labels, ready to be measured.
+
+        Args:
+            labels: a list that holds this model's labels and perhaps more; a label that the
+                model does not know scores 0, so an example of that class counts as wrong.
+            true: int64[examples], index into ``labels`` of the true label.
+        """
+        position = {label: index for index, label in enumerate(labels)}
+        scores = np.zeros((len(self.scores), len(labels)), np.float32)
+        scores[:, [position[label] for label in self.labels]] = self.scores
+        # One NaN makes the whole answer void; zeros are counted as no answer.
+        scores[~np.isfinite(scores).all(axis=1)] = 0.0
+        return Answers(true, scores)
+
+
+def read_test_split(uri: str, columns: Sequence[str]) -> TestSplit:
+    """Read the gzip TFRecords under ``uri``.
+
+    Args:
+        uri: folder of the split.
+        columns: slice columns to read beside text and label.
+
+    Raises:
+        DataError: the split has no example.
+    """
+    files = sorted(tf.io.gfile.glob(os.path.join(uri, "*")))
+    records: list[bytes] = []
+    if files:
+        dataset = tf.data.TFRecordDataset(files, compression_type="GZIP")
+        records = list(dataset.as_numpy_iterator())
+    if not records:
+        raise DataError(
+            "the test split has no example, so no model can be judged: give more rows, or a "
+            f"larger test share than the configured one; looked in {uri}; try "
+            "`--set data.split.test=2`"
+        )
+    texts, labels = [], []
+    values: dict[str, list[str]] = {column: [] for column in columns}
+    for record in records:
+        feature = tf.train.Example.FromString(record).features.feature
+        texts.append(_first(feature, features.TEXT))
+        labels.append(_first(feature, features.LABEL))
+        for column in columns:
+            values[column].append(_first(feature, column))
+    return TestSplit(records, texts, labels, values)
+
+
+def predict(model_directory: str, test: TestSplit) -> Prediction:
+    """Answer every example through the export's ``serving_examples`` signature.
+
+    Texts go in batches of similar length, because a batch is padded to its longest text.
+
+    Args:
+        model_directory: a SavedModel with ``assets.extra/labels.txt``.
+        test: the examples.
+
+    Raises:
+        ModelError: the export lacks the signature or its labels.
+    """
+    import tensorflow_text  # noqa: F401 - registers the tokeniser's ops
+
+    labels = _read_labels(model_directory)
+    # Held while the signature is in use: a signature alone does not keep its variables alive.
+    model = tf.saved_model.load(model_directory)
+    if features.SERVING_EXAMPLES not in model.signatures:
+        raise ModelError(
+            f"the export must have the signature {features.SERVING_EXAMPLES!r}; it has "
+            f"{sorted(model.signatures)} in {model_directory}; train again"
+        )
+    answer = model.signatures[features.SERVING_EXAMPLES]
+    order = np.argsort([len(text) for text in test.texts], kind="stable")
+    scores, named = [], []
+    for start in range(0, len(order), BATCH_SIZE):
+        batch = [test.serialized[index] for index in order[start : start + BATCH_SIZE]]
+        outputs = answer(**{features.EXAMPLES_INPUT: tf.constant(batch)})
+        scores.append(outputs[features.SCORES].numpy())
+        named.extend(outputs[features.PREDICTED_LABEL].numpy().ravel().tolist())
+    back = np.argsort(order, kind="stable")
+    return _check(
+        labels,
+        np.concatenate(scores).astype(np.float32)[back],
+        [named[index].decode() for index in back],
+    )
+
+
+def union_of_labels(
+    candidate: Prediction, baseline: Prediction | None, true: Sequence[str]
+) -> list[str]:
+    """Every label that a model or the test split knows: the candidate's first, in its order."""
+    others = baseline.labels if baseline else ()
+    return list(dict.fromkeys([*candidate.labels, *others, *sorted(set(true))]))
+
+
+def _check(labels: tuple[str, ...], scores: FloatArray, named: list[str]) -> Prediction:
+    problems = []
+    if scores.ndim != 2 or scores.shape[1] != len(labels):
+        raise ModelError(
+            f"the export scores {scores.shape[1:]} classes and {features.LABELS_FILE} names "
+            f"{len(labels)}; they must agree; train again"
+        )
+    broken = int((~np.isfinite(scores)).any(axis=1).sum())
+    if broken:
+        problems.append(f"the scores of {broken} of {len(scores)} test examples are not finite")
+    position = {label: index for index, label in enumerate(labels)}
+    index = np.array([position.get(label, -1) for label in named])
+    chosen = scores[np.arange(len(scores)), np.maximum(index, 0)]
+    with np.errstate(invalid="ignore"):
+        wrong = int(((index < 0) | (chosen < scores.max(axis=1))).sum())
+    if wrong:
+        problems.append(
+            f"the label that the model names is not its best-scored one for {wrong} of "
+            f"{len(scores)} test examples"
+        )
+    return Prediction(labels, scores, tuple(problems))
+
+
+def _read_labels(model_directory: str) -> tuple[str, ...]:
+    path = os.path.join(model_directory, features.EXTRA_ASSETS, features.LABELS_FILE)
+    if not tf.io.gfile.exists(path):
+        raise ModelError(f"the export must name its labels in {path}; train again")
+    with tf.io.gfile.GFile(path, "rb") as file:
+        return tuple(file.read().decode().splitlines())
+
+
+def _first(feature: "tf.train.Features.FeatureEntry", name: str) -> str:
+    """The first value of a feature as text; "" when there is none."""
+    if name not in feature:
+        return ""
+    kind = feature[name].WhichOneof("kind")
+    values = getattr(feature[name], kind).value if kind else []
+    if not values:
+        return ""
+    value = values[0]
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)

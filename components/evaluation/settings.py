@@ -1,0 +1,204 @@
+"""The Evaluator's settings. Standard library only: the graph and the worker both import it."""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Self
+
+from modules.errors import UserError
+
+#: Metrics of a whole slice. All but the calibration error are better when higher.
+SLICE_METRICS = (
+    "accuracy",
+    "macro_f1",
+    "macro_precision",
+    "macro_recall",
+    "auc",
+    "calibration_error",
+)
+#: Metrics of one class against the rest, over the whole test split.
+CLASS_METRICS = ("precision", "recall", "f1", "auc")
+LOWER_IS_BETTER = frozenset({"calibration_error"})
+
+#: What ``slice`` names beside configured columns.
+LABEL_SLICE = "label"
+LENGTH_SLICE = "length"
+ANY_VALUE = "*"
+
+
+@dataclasses.dataclass(frozen=True)
+class Floor:
+    """A bound that a metric must keep.
+
+    Attributes:
+        metric: one of ``SLICE_METRICS``. With a ``label=`` slice also one of
+            ``CLASS_METRICS``, read as that class against the rest over the whole test split.
+        min: the least value that is accepted, or None.
+        max: the greatest value that is accepted, or None; for ``calibration_error``.
+        slice: "" for the whole test split, "column=value", or "column=*" for each value.
+    """
+
+    metric: str
+    min: float | None = None
+    max: float | None = None
+    slice: str = ""
+
+    @property
+    def column(self) -> str:
+        """The column that the slice names; "" for the whole test split."""
+        return self.slice.partition("=")[0]
+
+    @property
+    def value(self) -> str:
+        """The value that the slice names; "*" for each."""
+        return self.slice.partition("=")[2]
+
+    @property
+    def one_vs_rest(self) -> bool:
+        """True for a metric of one class: within the class's own slice it would say nothing."""
+        return self.column == LABEL_SLICE and self.metric in CLASS_METRICS
+
+    def describe(self) -> str:
+        """Such as "accuracy >= 0.6 on domain=films"."""
+        bounds = []
+        if self.min is not None:
+            bounds.append(f">= {self.min:g}")
+        if self.max is not None:
+            bounds.append(f"<= {self.max:g}")
+        return f"{self.metric} {' and '.join(bounds)} on {self.slice or 'the whole test split'}"
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluatorSettings:
+    """What the Evaluator measures and what it asks of a candidate.
+
+    Attributes:
+        metric: the primary metric, which decides against the baseline.
+        margin: the candidate's gain must be greater; negative allows a small loss.
+        confidence: of the bootstrap intervals, between 0 and 1.
+        require_significance: the interval's lower end, not only the gain, must pass the margin.
+        bootstrap_samples: resamples of the test split.
+        min_slice_examples: slices with fewer examples are reported and not judged.
+        length_slices: word counts that end a length slice, rising.
+        floors: bounds that must hold; empty asks that the primary metric beat the answer
+            that always names the majority class.
+        slice_columns: columns of the raw examples to slice by.
+        seed: seeds the bootstrap.
+    """
+
+    metric: str = "accuracy"
+    margin: float = 0.0
+    confidence: float = 0.95
+    require_significance: bool = False
+    bootstrap_samples: int = 2000
+    min_slice_examples: int = 20
+    length_slices: tuple[int, ...] = (16, 64, 256)
+    floors: tuple[Floor, ...] = ()
+    slice_columns: tuple[str, ...] = ()
+    seed: int = 0
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        length_slices: Iterable[int],
+        floors: Iterable[Mapping[str, Any]],
+        slice_columns: Iterable[str],
+        **values: Any,
+    ) -> Self:
+        """Make the settings from configuration values and check them.
+
+        Raises:
+            UserError: a value is outside what is legal.
+        """
+        settings = cls(
+            length_slices=tuple(length_slices),
+            floors=tuple(_make_floor(floor) for floor in floors),
+            slice_columns=tuple(slice_columns),
+            **values,
+        )
+        settings._check()
+        return settings
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column of slices: the label, the length and the configured ones."""
+        extra = (column for column in self.slice_columns if column != LABEL_SLICE)
+        return (LABEL_SLICE, LENGTH_SLICE, *extra)
+
+    def to_json(self) -> str:
+        """The settings as JSON with sorted keys, so that equal settings give equal text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Make the settings from ``to_json``'s output."""
+        return cls.create(**json.loads(text))
+
+    def _check(self) -> None:
+        legal = [name for name in SLICE_METRICS if name not in LOWER_IS_BETTER]
+        if self.metric not in legal:
+            raise UserError(
+                f"evaluator.metric must be one of {', '.join(legal)}; got {self.metric!r}; try "
+                "`--set evaluator.metric=accuracy`"
+            )
+        if not 0 < self.confidence < 1:
+            raise UserError(
+                f"evaluator.confidence must lie between 0 and 1; got {self.confidence}; try "
+                "`--set evaluator.confidence=0.95`"
+            )
+        if self.bootstrap_samples < 1:
+            raise UserError(
+                f"evaluator.bootstrap_samples must be 1 or more; got {self.bootstrap_samples}; "
+                "try `--set evaluator.bootstrap_samples=2000`"
+            )
+        bounds = list(self.length_slices)
+        if bounds != sorted(set(bounds)) or any(bound < 1 for bound in bounds):
+            raise UserError(
+                "evaluator.length_slices must be rising word counts of 1 or more; got "
+                f"{bounds}; try `--set evaluator.length_slices=[16,64,256]`"
+            )
+        if LENGTH_SLICE in self.slice_columns:
+            raise UserError(
+                f"data.slice_columns may not hold {LENGTH_SLICE!r}, the name of the slices by "
+                f"text length; got {list(self.slice_columns)}; rename the column in the data"
+            )
+        for floor in self.floors:
+            _check_floor(floor, self.columns)
+
+
+def _make_floor(values: Mapping[str, Any]) -> Floor:
+    legal = [field.name for field in dataclasses.fields(Floor)]
+    unknown = sorted(set(values) - set(legal))
+    if unknown or "metric" not in values:
+        raise UserError(
+            f"a floor in evaluator.floors must have metric, min or max, and may have slice; "
+            f'got {dict(values)}; try `{{metric = "accuracy", min = 0.6, slice = ""}}`'
+        )
+    return Floor(**values)
+
+
+def _check_floor(floor: Floor, columns: tuple[str, ...]) -> None:
+    where = f"got {floor.metric!r} on slice {floor.slice!r}"
+    legal = dict.fromkeys((*SLICE_METRICS, *CLASS_METRICS))
+    if floor.metric not in legal:
+        raise UserError(
+            f"a floor's metric must be one of {', '.join(legal)}; {where}; edit evaluator.floors"
+        )
+    if floor.min is None and floor.max is None:
+        raise UserError(f"a floor needs min or max; {where}; edit evaluator.floors")
+    if floor.metric in LOWER_IS_BETTER and floor.min is not None:
+        raise UserError(
+            f"{floor.metric} is better when lower, so its floor takes max, not min; {where}; "
+            "edit evaluator.floors"
+        )
+    if floor.slice and ("=" not in floor.slice or floor.column not in columns):
+        raise UserError(
+            f'a floor\'s slice must be "" or COLUMN=VALUE or COLUMN=*, COLUMN one of '
+            f"{', '.join(columns)}; {where}; edit evaluator.floors or data.slice_columns"
+        )
+    if floor.metric not in SLICE_METRICS and not floor.one_vs_rest:
+        raise UserError(
+            f'a floor on a single class\'s {floor.metric} needs slice = "label=NAME" or '
+            f'"label=*"; {where}; edit evaluator.floors or use macro_{floor.metric}'
+        )

@@ -1,0 +1,278 @@
+"""Evaluator: judges the candidate on the test split, against floors and against the baseline.
+
+Each model answers the test examples once, through its ``serving_examples`` signature. The answers
+go through one TensorFlow Model Analysis run (metrics, slices), a paired bootstrap (how sure the
+difference is) and a decision that is written as JSON and as sentences.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import path_utils
+
+from components.evaluation.settings import EvaluatorSettings
+from components.evaluation.slices import listed
+from modules import features
+from modules.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from components.evaluation.decision import Decision
+
+EXAMPLES = "examples"
+MODEL = "model"
+BASELINE_MODEL = "baseline_model"
+SCHEMA = "schema"
+EVALUATION = "evaluation"
+BLESSING = "blessing"
+SETTINGS = "settings"
+CODE_DIGEST = "code_digest"
+
+#: TFX's names of the files and custom properties that mark a ModelBlessing.
+BLESSED_FILE = "BLESSED"
+NOT_BLESSED_FILE = "NOT_BLESSED"
+BLESSED = "blessed"
+CURRENT_MODEL = "current_model"
+CURRENT_MODEL_ID = "current_model_id"
+BASELINE_MODEL_ID = "baseline_model_id"
+#: One line for people, on each artifact that decides something.
+OUTCOME = "outcome"
+
+
+class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
+    """Predicts, measures, compares, decides."""
+
+    def Do(  # noqa: N802 - TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Judge the candidate and write evaluation and blessing.
+
+        Args:
+            input_dict: ``examples``, ``model``, and perhaps ``baseline_model`` and ``schema``.
+            output_dict: ``evaluation`` and ``blessing``.
+            exec_properties: ``settings``, JSON of ``EvaluatorSettings``.
+
+        Raises:
+            DataError: the test split is empty.
+            UserError: a slice column is not in the data, or the baseline's files are gone.
+        """
+        settings = EvaluatorSettings.from_json(exec_properties[SETTINGS])
+        _check_columns(settings, input_dict.get(SCHEMA) or [])
+        candidate = artifact_utils.get_single_instance(input_dict[MODEL])
+        baselines = input_dict.get(BASELINE_MODEL) or []
+        baseline = artifact_utils.get_single_instance(baselines) if baselines else None
+        evaluation = artifact_utils.get_single_instance(output_dict[EVALUATION])
+        blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
+
+        decision = self._judge(settings, input_dict[EXAMPLES], candidate, baseline, evaluation.uri)
+        evaluation.set_string_custom_property(OUTCOME, decision.summary())
+        _bless(blessing, decision, candidate, baseline)
+
+    def _judge(
+        self,
+        settings: EvaluatorSettings,
+        examples: list[types.Artifact],
+        candidate: types.Artifact,
+        baseline: types.Artifact | None,
+        directory: str,
+    ) -> "Decision":
+        # Here, not above: TFMA's import is paid only when the node runs, not when it is cached.
+        from components.evaluation import analysis, report
+        from components.evaluation.comparison import Comparable
+        from components.evaluation.predictions import predict, read_test_split
+
+        test = read_test_split(_test_uri(examples), settings.slice_columns)
+        predictions = {analysis.CANDIDATE: predict(_export(candidate), test)}
+        if baseline is not None:
+            predictions[analysis.BASELINE] = predict(_baseline_export(baseline), test)
+        comparable = Comparable(settings, test, predictions)
+        with self._make_beam_pipeline() as pipeline:
+            analysis.analyse(pipeline, comparable.answers, comparable.columns, directory)
+        models = list(predictions)
+        table = analysis.read_metrics(directory, models, comparable.labels)
+        decision = comparable.decide(table)
+
+        report.write_metrics(directory, table, comparable.labels, comparable.answers)
+        report.write_predictions(
+            directory, test.text_digests(), test.labels, comparable.labels, comparable.answers
+        )
+        report.write_decision(
+            directory,
+            decision,
+            {
+                "candidate_model": _identity(candidate),
+                "baseline_model": _identity(baseline) if baseline else None,
+                "test_digest": test.digest(),
+            },
+        )
+        return decision
+
+
+class EvaluatorSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters."""
+
+    PARAMETERS = {
+        SETTINGS: component_spec.ExecutionParameter(type=str),
+        CODE_DIGEST: component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
+        BASELINE_MODEL: component_spec.ChannelParameter(
+            type=standard_artifacts.Model, optional=True
+        ),
+        SCHEMA: component_spec.ChannelParameter(type=standard_artifacts.Schema, optional=True),
+    }
+    OUTPUTS = {
+        EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+    }
+
+
+class Evaluator(base_beam_component.BaseBeamComponent):
+    """The Evaluator node; make it with ``make_evaluator``."""
+
+    SPEC_CLASS = EvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
+
+
+def make_evaluator(
+    *,
+    examples: types.BaseChannel,
+    model: types.BaseChannel,
+    baseline_model: types.BaseChannel | None,
+    schema: types.BaseChannel | None = None,
+    metric: str = "accuracy",
+    margin: float = 0.0,
+    confidence: float = 0.95,
+    require_significance: bool = False,
+    bootstrap_samples: int = 2000,
+    min_slice_examples: int = 20,
+    length_slices: Iterable[int] = (16, 64, 256),
+    floors: Iterable[Mapping[str, Any]] = (),
+    slice_columns: Iterable[str] = (),
+    seed: int = 0,
+    code_digest: str,
+) -> Evaluator:
+    """Make the Evaluator node.
+
+    Args:
+        examples: raw ``Examples`` with a test split.
+        model: the candidate ``Model``.
+        baseline_model: the last pushed ``Model``; may resolve to nothing, as on the first run.
+        schema: ``Schema`` of the raw examples, which slice columns are checked against.
+        metric: primary metric: accuracy, macro_f1, macro_precision, macro_recall or auc.
+        margin: the gain over the baseline must be greater; negative allows a small loss.
+        confidence: of the bootstrap intervals.
+        require_significance: the interval's lower end must pass the margin too.
+        bootstrap_samples: resamples of the test split.
+        min_slice_examples: slices with fewer examples are reported, not judged.
+        length_slices: word counts that end a length slice.
+        floors: mappings with metric, min or max, and slice; see ``settings.Floor``.
+        slice_columns: columns of the raw examples to slice by.
+        seed: seeds the bootstrap.
+        code_digest: digest of this module's code; enters TFX's cache key.
+
+    Raises:
+        UserError: a value is outside what is legal.
+    """
+    settings = EvaluatorSettings.create(
+        metric=metric,
+        margin=margin,
+        confidence=confidence,
+        require_significance=require_significance,
+        bootstrap_samples=bootstrap_samples,
+        min_slice_examples=min_slice_examples,
+        length_slices=length_slices,
+        floors=floors,
+        slice_columns=slice_columns,
+        seed=seed,
+    )
+    spec = EvaluatorSpec(
+        examples=examples,
+        model=model,
+        baseline_model=baseline_model,
+        schema=schema,
+        settings=settings.to_json(),
+        code_digest=code_digest,
+        evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+        blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+    )
+    return Evaluator(spec).with_id("Evaluator")
+
+
+def _bless(
+    blessing: types.Artifact,
+    decision: "Decision",
+    candidate: types.Artifact,
+    baseline: types.Artifact | None,
+) -> None:
+    """Mark the ModelBlessing as TFX's own Evaluator does, so that TFX's readers understand it."""
+    name = BLESSED_FILE if decision.blessed else NOT_BLESSED_FILE
+    with fileio.open(os.path.join(blessing.uri, name), "w") as file:
+        file.write("")
+    blessing.set_int_custom_property(BLESSED, int(decision.blessed))
+    blessing.set_string_custom_property(CURRENT_MODEL, candidate.uri)
+    blessing.set_int_custom_property(CURRENT_MODEL_ID, candidate.id)
+    if baseline is not None:
+        blessing.set_string_custom_property(BASELINE_MODEL, baseline.uri)
+        blessing.set_int_custom_property(BASELINE_MODEL_ID, baseline.id)
+    blessing.set_string_custom_property(OUTCOME, decision.summary())
+
+
+def _test_uri(examples: list[types.Artifact]) -> str:
+    artifact = artifact_utils.get_single_instance(examples)
+    splits = artifact_utils.decode_split_names(artifact.split_names)
+    if features.TEST_SPLIT not in splits:
+        raise DataError(
+            f"the Evaluator needs a split named {features.TEST_SPLIT!r}; the examples have "
+            f"{splits}; give it a share with `--set data.split.test=1`"
+        )
+    return artifact_utils.get_split_uri([artifact], features.TEST_SPLIT)
+
+
+def _check_columns(settings: EvaluatorSettings, schemas: list[types.Artifact]) -> None:
+    if not schemas or not settings.slice_columns:
+        return
+    known = _schema_columns(artifact_utils.get_single_instance(schemas))
+    for column in settings.slice_columns:
+        if column not in known:
+            raise UserError(
+                f"data.slice_columns must name columns of the data, which has {listed(known)}; "
+                f"got {column!r}; edit data.slice_columns"
+            )
+
+
+def _schema_columns(artifact: types.Artifact) -> list[str]:
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    with fileio.open(os.path.join(artifact.uri, "schema.pbtxt"), "r") as file:
+        schema = text_format.Parse(file.read(), schema_pb2.Schema())
+    return sorted(feature.name for feature in schema.feature)
+
+
+def _export(model: types.Artifact) -> str:
+    return path_utils.serving_model_path(model.uri)
+
+
+def _baseline_export(baseline: types.Artifact) -> str:
+    export = _export(baseline)
+    if not fileio.exists(os.path.join(export, "saved_model.pb")):
+        raise UserError(
+            "the last pushed model is the baseline and its export must be readable; nothing is at "
+            f"{export}; put the folder back from the model server's copy, or start a new history "
+            "with `--set pipeline.name=NEW`"
+        )
+    return export
+
+
+def _identity(model: types.Artifact) -> dict[str, Any]:
+    return {"id": model.id, "uri": model.uri}

@@ -1,0 +1,140 @@
+"""ExampleValidator that blocks: anomalies of the configured severity stop the run before training.
+
+TFX's own ExampleValidator records anomalies and carries on; whoever does not look trains on bad
+data. This one writes the same artifact and then refuses, naming column and anomaly.
+"""
+
+import os
+from typing import Any
+
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx import types
+from tfx.components.example_validator import executor
+from tfx.components.example_validator.component import ExampleValidator
+from tfx.dsl.components.base import executor_spec
+from tfx.proto.orchestration import execution_result_pb2
+from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
+
+from components.code_digest import code_digest
+from modules.errors import DataError
+
+BLOCKING_SEVERITY = "blocking_severity"
+CODE_DIGEST = "code_digest"
+
+_BLOCKED: dict[str, frozenset[int]] = {
+    "none": frozenset(),
+    "warning": frozenset({anomalies_pb2.AnomalyInfo.WARNING, anomalies_pb2.AnomalyInfo.ERROR}),
+    "error": frozenset({anomalies_pb2.AnomalyInfo.ERROR}),
+}
+
+
+def describe_anomalies(anomalies: anomalies_pb2.Anomalies, severity: str) -> list[str]:
+    """One sentence for each anomaly at or above ``severity``.
+
+    Args:
+        anomalies: what TensorFlow Data Validation found in one split.
+        severity: "error", "warning" or "none".
+    """
+    blocked = _BLOCKED[severity]
+    lines = [
+        f"column {feature!r}: {info.short_description} ({info.description})"
+        for feature, info in sorted(anomalies.anomaly_info.items())
+        if info.severity in blocked
+    ]
+    if anomalies.HasField("dataset_anomaly_info"):
+        info = anomalies.dataset_anomaly_info
+        if info.severity in blocked:
+            lines.append(f"dataset: {info.short_description} ({info.description})")
+    return lines
+
+
+class BlockingExecutor(executor.Executor):
+    """TFX's executor, and then a refusal when something blocks."""
+
+    def Do(  # noqa: N802 - TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> execution_result_pb2.ExecutorOutput:
+        """Validate, record, and refuse.
+
+        Raises:
+            DataError: an anomaly of the blocking severity was found.
+        """
+        result = super().Do(input_dict, output_dict, exec_properties)
+        severity = exec_properties[BLOCKING_SEVERITY]
+        artifact = artifact_utils.get_single_instance(
+            output_dict[standard_component_specs.ANOMALIES_KEY]
+        )
+        problems: list[str] = []
+        for split in artifact_utils.decode_split_names(artifact.split_names):
+            path = os.path.join(
+                artifact_utils.get_split_uri([artifact], split), executor.DEFAULT_FILE_NAME
+            )
+            found = describe_anomalies(_read_anomalies(path), severity)
+            problems.extend(f"{split} split, {line}" for line in found)
+        if problems:
+            raise DataError(
+                f"{len(problems)} data anomalies stop the run: {'; '.join(problems)}. Mend the "
+                "data, or accept it: `bert schema accept` after editing the schema, or "
+                "`--set example_validator.blocking_severity=none`"
+            )
+        return result
+
+
+def _read_anomalies(path: str) -> anomalies_pb2.Anomalies:
+    from tfx.dsl.io import fileio
+
+    with fileio.open(path, "rb") as file:
+        return anomalies_pb2.Anomalies.FromString(file.read())
+
+
+class BlockingExampleValidatorSpec(standard_component_specs.ExampleValidatorSpec):
+    """TFX's spec and what makes the executor block."""
+
+    PARAMETERS = {
+        **standard_component_specs.ExampleValidatorSpec.PARAMETERS,
+        BLOCKING_SEVERITY: component_spec.ExecutionParameter(type=str),
+        CODE_DIGEST: component_spec.ExecutionParameter(type=str),
+    }
+
+
+class BlockingExampleValidator(ExampleValidator):
+    """ExampleValidator whose anomalies stop the run."""
+
+    SPEC_CLASS = BlockingExampleValidatorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(BlockingExecutor)
+
+    def __init__(
+        self,
+        statistics: types.BaseChannel,
+        schema: types.BaseChannel,
+        blocking_severity: str,
+    ) -> None:
+        """Make the component; arguments as in ``make_example_validator``."""
+        spec = BlockingExampleValidatorSpec(
+            statistics=statistics,
+            schema=schema,
+            exclude_splits="[]",
+            custom_validation_config=None,
+            anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
+            blocking_severity=blocking_severity,
+            code_digest=code_digest(__name__),
+        )
+        # Not ExampleValidator.__init__: it builds TFX's own spec.
+        super(ExampleValidator, self).__init__(spec=spec)
+
+
+def make_example_validator(
+    *, statistics: types.BaseChannel, schema: types.BaseChannel, blocking_severity: str
+) -> BlockingExampleValidator:
+    """Make the ExampleValidator node.
+
+    Args:
+        statistics: ``ExampleStatistics`` of the raw examples.
+        schema: the ``Schema`` they must meet.
+        blocking_severity: "error", "warning" (errors too) or "none".
+    """
+    node = BlockingExampleValidator(statistics, schema, blocking_severity)
+    return node.with_id("ExampleValidator")

@@ -1,0 +1,280 @@
+"""InfraValidator: loads the export in a fresh process and compares its answers with the trainer's.
+
+TFX's own InfraValidator asks whether a model loads and answers *something*. This one replays the
+texts that the trainer exported with its own answers, so a model that loads and answers otherwise
+is refused. What it cannot check, it does not bless.
+"""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import path_utils
+
+from components.infra_validation.checks import Failure, Limits, check_reply
+from components.infra_validation.process import run_worker
+from modules import features
+from modules.errors import ModelError, UserError
+
+MODEL = "model"
+EXAMPLES = "examples"
+BLESSING = "blessing"
+SETTINGS = "settings"
+CODE_DIGEST = "code_digest"
+
+#: TFX's names of the files and the custom property that mark an InfraBlessing.
+BLESSED_FILE = "INFRA_BLESSED"
+NOT_BLESSED_FILE = "INFRA_NOT_BLESSED"
+BLESSED = "blessed"
+CURRENT_MODEL = "current_model"
+CURRENT_MODEL_ID = "current_model_id"
+OUTCOME = "outcome"
+
+REPORT = "report.json"
+MEASUREMENTS = ("load_seconds", "peak_memory_mb", "first_call_ms", "p50_ms", "p99_ms")
+
+
+@dataclasses.dataclass(frozen=True)
+class InfraValidatorSettings:
+    """How a model is checked.
+
+    Attributes:
+        texts: how many of the trainer's texts are replayed; 0 replays all.
+        tolerance: by how much a score may differ from the trainer's.
+        limits: on load time, memory and latency.
+        timeout_seconds: after which the process is killed and the model refused; 0 never.
+    """
+
+    texts: int
+    tolerance: float
+    limits: Limits
+    timeout_seconds: float
+
+    @classmethod
+    def from_json(cls, text: str) -> "InfraValidatorSettings":
+        """Make the settings from the JSON of their fields."""
+        values = json.loads(text)
+        return cls(**{**values, "limits": Limits(**values["limits"])})
+
+
+class InfraValidatorExecutor(base_executor.BaseExecutor):
+    """Replays the trainer's answers through the export."""
+
+    def Do(  # noqa: N802 - TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Check the model, write the report, bless or refuse.
+
+        Args:
+            input_dict: ``model`` and perhaps ``examples``.
+            output_dict: ``blessing``.
+            exec_properties: ``settings``, JSON of ``InfraValidatorSettings``.
+        """
+        settings = InfraValidatorSettings.from_json(exec_properties[SETTINGS])
+        model = artifact_utils.get_single_instance(input_dict[MODEL])
+        blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
+        export = path_utils.serving_model_path(model.uri)
+
+        report = validate(export, read_test_examples(input_dict.get(EXAMPLES), settings), settings)
+        with fileio.open(os.path.join(blessing.uri, REPORT), "w") as file:
+            file.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+        _bless(blessing, report, model)
+
+
+def validate(
+    export: str, examples: list[bytes], settings: InfraValidatorSettings
+) -> dict[str, Any]:
+    """Check one export.
+
+    Args:
+        export: folder of the SavedModel.
+        examples: raw tf.Examples of the test split, perhaps none.
+        settings: how.
+
+    Returns:
+        What goes into ``report.json``: ``blessed``, ``failures``, ``texts`` and the measurements.
+    """
+    report: dict[str, Any] = {"blessed": False, "model": export, "texts": 0, "failures": []}
+    failures: list[Failure] = []
+    try:
+        expected = read_expected_answers(export)
+        if settings.texts:
+            expected = expected[: settings.texts]
+        report |= {"texts": len(expected), "model_size_mb": _size_mb(export)}
+        request = {
+            "model": export,
+            "texts": [record["text"] for record in expected],
+            "examples": [example.hex() for example in examples],
+        }
+        reply = run_worker(request, settings.timeout_seconds)
+        report |= {key: round(reply[key], 3) for key in MEASUREMENTS if key in reply}
+        failures = check_reply(reply, expected, settings.tolerance, settings.limits)
+    except ModelError as error:
+        failures = [Failure("model", str(error))]
+    report["failures"] = [failure.to_dict() for failure in failures]
+    report["blessed"] = not failures
+    return report
+
+
+def read_expected_answers(export: str) -> list[dict[str, Any]]:
+    """The trainer's own answers that ride along in the export.
+
+    Raises:
+        ModelError: there are none, or they cannot be read.
+    """
+    path = os.path.join(export, features.EXTRA_ASSETS, features.EXPECTED_ANSWERS_FILE)
+    if not fileio.exists(path):
+        raise ModelError(f"the export holds no answers of its trainer to compare with: no {path}")
+    with fileio.open(path, "rb") as file:
+        lines = file.read().decode().splitlines()
+    try:
+        records = [json.loads(line) for line in lines if line.strip()]
+        for record in records:
+            if not isinstance(record["text"], str) or not record["scores"]:
+                raise ValueError("text or scores are missing")
+            record["label"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"the trainer's answers cannot be read: {error!r} in {path}") from error
+    if not records:
+        raise ModelError(f"the trainer's answers are empty: nothing in {path}")
+    return records
+
+
+def read_test_examples(
+    examples: list[types.Artifact] | None, settings: InfraValidatorSettings
+) -> list[bytes]:
+    """The first raw examples of the test split; none without the input."""
+    if not examples:
+        return []
+    import tensorflow as tf
+
+    uri = artifact_utils.get_split_uri(examples, features.TEST_SPLIT)
+    files = sorted(tf.io.gfile.glob(os.path.join(uri, "*")))
+    if not files:
+        return []
+    records = tf.data.TFRecordDataset(files, compression_type="GZIP")
+    return list(records.take(settings.texts or -1).as_numpy_iterator())
+
+
+class InfraValidatorSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters."""
+
+    PARAMETERS = {
+        SETTINGS: component_spec.ExecutionParameter(type=str),
+        CODE_DIGEST: component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
+        EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
+    }
+    OUTPUTS = {BLESSING: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing)}
+
+
+class InfraValidator(base_component.BaseComponent):
+    """The InfraValidator node; make it with ``make_infra_validator``."""
+
+    SPEC_CLASS = InfraValidatorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(InfraValidatorExecutor)
+
+
+def make_infra_validator(
+    *,
+    model: types.BaseChannel,
+    examples: types.BaseChannel | None = None,
+    texts: int = 16,
+    tolerance: float = 1e-4,
+    max_load_seconds: float = 0.0,
+    max_memory_mb: float = 0.0,
+    max_latency_ms: float = 0.0,
+    timeout_seconds: float = 300.0,
+    code_digest: str,
+) -> InfraValidator:
+    """Make the InfraValidator node.
+
+    Args:
+        model: the candidate ``Model``.
+        examples: raw ``Examples``; a few of the test split go through ``serving_examples`` whole.
+        texts: how many of the trainer's texts are replayed; 0 replays all.
+        tolerance: by how much a score may differ from the trainer's.
+        max_load_seconds: longest accepted load; 0 sets no limit.
+        max_memory_mb: greatest accepted peak of resident memory, in MiB; 0 sets no limit.
+        max_latency_ms: greatest accepted 99th percentile of one-text requests; 0 sets no limit.
+        timeout_seconds: after which the process is killed and the model refused; 0 never.
+        code_digest: digest of this module's code; enters TFX's cache key.
+
+    Raises:
+        UserError: a value is negative.
+    """
+    numbers = {
+        "texts": texts,
+        "tolerance": tolerance,
+        "max_load_seconds": max_load_seconds,
+        "max_memory_mb": max_memory_mb,
+        "max_latency_ms": max_latency_ms,
+        "timeout_seconds": timeout_seconds,
+    }
+    for name, number in numbers.items():
+        if number < 0:
+            raise UserError(
+                f"infra_validator.{name} must be 0 or more; got {number}; try "
+                f"`--set infra_validator.{name}=0`"
+            )
+    limits = Limits(max_load_seconds, max_memory_mb, max_latency_ms)
+    settings = InfraValidatorSettings(texts, tolerance, limits, timeout_seconds)
+    spec = InfraValidatorSpec(
+        model=model,
+        examples=examples,
+        settings=json.dumps(dataclasses.asdict(settings), sort_keys=True),
+        code_digest=code_digest,
+        blessing=types.Channel(type=standard_artifacts.InfraBlessing),
+    )
+    return InfraValidator(spec).with_id("InfraValidator")
+
+
+def _bless(blessing: types.Artifact, report: dict[str, Any], model: types.Artifact) -> None:
+    """Mark the InfraBlessing as TFX's own InfraValidator does."""
+    name = BLESSED_FILE if report["blessed"] else NOT_BLESSED_FILE
+    with fileio.open(os.path.join(blessing.uri, name), "w") as file:
+        file.write("")
+    blessing.set_int_custom_property(BLESSED, int(report["blessed"]))
+    blessing.set_string_custom_property(CURRENT_MODEL, model.uri)
+    blessing.set_int_custom_property(CURRENT_MODEL_ID, model.id)
+    blessing.set_string_custom_property(OUTCOME, summarise(report))
+    for key in (*MEASUREMENTS, "model_size_mb"):
+        if key in report:
+            blessing.set_float_custom_property(key, float(report[key]))
+
+
+def summarise(report: dict[str, Any]) -> str:
+    """One line for ``bert show``."""
+    failures = report["failures"]
+    if failures:
+        more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
+        return f"refused, {failures[0]['message']}{more}"
+    return (
+        f"blessed: {report['texts']} texts answered as the trainer did, loaded in "
+        f"{report['load_seconds']:.1f} s, {report['peak_memory_mb']:.0f} MiB, "
+        f"p99 {report['p99_ms']:.0f} ms"
+    )
+
+
+def _size_mb(export: str) -> float:
+    total = 0
+    for folder, _, names in fileio.walk(export):
+        folder = folder.decode() if isinstance(folder, bytes) else folder
+        total += sum(_file_size(os.path.join(folder, str(name))) for name in names)
+    return round(total / 1024 / 1024, 3)
+
+
+def _file_size(path: str) -> int:
+    import tensorflow as tf
+
+    return int(tf.io.gfile.stat(path).length)

@@ -1,0 +1,78 @@
+"""Parquet. pyarrow is imported when a file is read, not before."""
+
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from components.ingestion.columns import find_columns
+from components.ingestion.rows import Columns, RawRow
+from modules.errors import DataError
+
+_BATCH_ROWS = 1024
+
+
+def read_parquet(stream: BinaryIO, columns: Columns, *, source: str) -> Iterator[RawRow]:
+    """Read rows in file order, a batch at a time.
+
+    Args:
+        stream: the file's bytes, seekable.
+        columns: what to take from each row.
+        source: the file's name, for errors.
+
+    Yields:
+        A row for every row of the file, numbered from 1. Strings come as ``bytes``: Parquet does
+        not promise that they are sound UTF-8, so decoding is left to the row check.
+
+    Raises:
+        DataError: no Parquet file, a column that is absent, or text that is no string column.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.ParquetFile(stream)
+        schema = table.schema_arrow
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{source} cannot be read as Parquet: {_first_line(error)}") from None
+    find_columns(schema.names, columns, source=source)
+    _check_text_type(schema.field(columns.text).type, columns.text, source)
+    wanted = [columns.text, columns.label, *columns.slices]
+    number = 0
+    try:
+        for batch in table.iter_batches(batch_size=_BATCH_ROWS, columns=wanted):
+            values = [_values(batch.column(name)) for name in wanted]
+            for text, label, *slices in zip(*values, strict=True):
+                number += 1
+                yield RawRow(number, text, label, tuple(slices))
+    except (pa.ArrowException, OSError) as error:
+        reason = _first_line(error)
+        raise DataError(f"{source} cannot be read past row {number}: {reason}") from None
+
+
+def _values(column: Any) -> list[object]:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.dictionary_decode()
+    if pa.types.is_string(column.type):
+        column = column.cast(pa.binary())
+    elif pa.types.is_large_string(column.type):
+        column = column.cast(pa.large_binary())
+    values: list[object] = column.to_pylist()
+    return values
+
+
+def _check_text_type(kind: Any, name: str, source: str) -> None:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    strings = (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary)
+    if not any(check(kind) for check in (*strings, pa.types.is_large_binary)):
+        raise DataError(
+            f"{source}: column {name!r} holds {kind}, not strings; set data.text_column to a "
+            "string column"
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0][:200]

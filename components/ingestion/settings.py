@@ -1,0 +1,114 @@
+"""What ExampleGen was told, as a checked record and as TFX execution properties."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from components.ingestion.rows import Columns, RowRules
+from components.ingestion.sources import FORMATS
+from components.ingestion.splitting import SplitWeights
+from modules import features
+from modules.errors import UserError
+
+#: Key of the output.
+EXAMPLES = "examples"
+
+#: What the driver hands on when the input cannot be found: only a run that failed in the executor
+#: is recorded as failed.
+INPUT_ERROR = "input_error"
+
+
+@dataclasses.dataclass(frozen=True)
+class IngestionSettings:
+    """How files become examples.
+
+    Attributes:
+        paths: files, folders, glob patterns; each may hold span placeholders.
+        data_format: one of ``sources.FORMATS``.
+        columns: what to take from each row.
+        rules: what each row must keep to.
+        max_bad_share: the share of rows that may be bad, from 0 to 1.
+        split: weights of the splits.
+        quarantine_directory: where a failed run leaves its quarantine file; empty: ``quarantine``
+            under the pipeline root.
+    """
+
+    paths: tuple[str, ...]
+    data_format: str
+    columns: Columns
+    rules: RowRules
+    max_bad_share: float
+    split: SplitWeights
+    quarantine_directory: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what only the user can put right.
+
+        Raises:
+            UserError: naming the key and what is legal.
+        """
+        if not self.paths or not all(self.paths):
+            raise UserError(
+                "data.path is empty; set it to a CSV, JSONL or Parquet file or a folder"
+            )
+        if self.data_format not in FORMATS:
+            legal = ", ".join(FORMATS)
+            raise UserError(f"data.format must be one of {legal}; got {self.data_format!r}")
+        if not 0 <= self.max_bad_share <= 1:
+            raise UserError(f"data.max_bad_share must lie in 0..1; got {self.max_bad_share}")
+        if self.rules.max_text_bytes < 1:
+            raise UserError(
+                f"data.max_text_bytes must be 1 or more; got {self.rules.max_text_bytes}"
+            )
+        self._check_columns()
+
+    def _check_columns(self) -> None:
+        text, label, slices = self.columns.text, self.columns.label, self.columns.slices
+        if text == label:
+            raise UserError(f"data.text_column and data.label_column are both {text!r}")
+        taken = {text, label, features.TEXT, features.LABEL} & set(slices)
+        if taken:
+            raise UserError(
+                f"data.slice_columns must not name {sorted(taken)[0]!r}, which is the text or the "
+                "label already"
+            )
+
+    def to_exec_properties(self) -> dict[str, Any]:
+        """Return the settings as TFX execution properties: strings, integers and floats."""
+        return {
+            "paths": self.encoded_paths(self.paths),
+            "data_format": self.data_format,
+            "text_column": self.columns.text,
+            "label_column": self.columns.label,
+            "slice_columns": json.dumps(self.columns.slices),
+            "labels": json.dumps(sorted(self.rules.labels)),
+            "max_text_bytes": self.rules.max_text_bytes,
+            "max_bad_share": float(self.max_bad_share),
+            "split": json.dumps(dict(zip(features.SPLITS, self.split.weights, strict=True))),
+            "quarantine_directory": self.quarantine_directory,
+        }
+
+    @staticmethod
+    def encoded_paths(paths: Sequence[str]) -> str:
+        """Return the execution property ``paths``."""
+        return json.dumps(list(paths))
+
+    @classmethod
+    def from_exec_properties(cls, properties: Mapping[str, Any]) -> "IngestionSettings":
+        """Read back what ``to_exec_properties`` gave."""
+        return cls(
+            paths=tuple(json.loads(properties["paths"])),
+            data_format=properties["data_format"],
+            columns=Columns(
+                properties["text_column"],
+                properties["label_column"],
+                tuple(json.loads(properties["slice_columns"])),
+            ),
+            rules=RowRules(
+                int(properties["max_text_bytes"]), frozenset(json.loads(properties["labels"]))
+            ),
+            max_bad_share=float(properties["max_bad_share"]),
+            split=SplitWeights.from_mapping(json.loads(properties["split"])),
+            quarantine_directory=properties["quarantine_directory"],
+        )

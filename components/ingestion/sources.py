@@ -1,0 +1,225 @@
+"""Which files to read, and the fingerprint of what they hold. Standard library only."""
+
+import concurrent.futures
+import dataclasses
+import difflib
+import glob
+import hashlib
+import os
+import zlib
+from collections.abc import Iterator, Sequence
+
+from components.ingestion import files, folder_reader
+from components.ingestion.csv_reader import read_csv
+from components.ingestion.jsonl_reader import read_jsonl
+from components.ingestion.parquet_reader import read_parquet
+from components.ingestion.rows import BadRow, Columns, RawRow
+from modules.errors import DataError
+
+AUTO = "auto"
+CSV = "csv"
+JSONL = "jsonl"
+PARQUET = "parquet"
+FOLDERS = "folders"
+FORMATS = (AUTO, CSV, JSONL, PARQUET, FOLDERS)
+
+_SUFFIXES = {
+    ".csv": CSV,
+    ".tsv": CSV,
+    ".jsonl": JSONL,
+    ".ndjson": JSONL,
+    ".parquet": PARQUET,
+    ".pq": PARQUET,
+}
+_CHUNK = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Source:
+    """One file, or one class folder of texts.
+
+    Attributes:
+        path: where it lies.
+        format: one of ``FORMATS`` but ``AUTO``.
+    """
+
+    path: str
+    format: str
+
+    def paths(self) -> list[str]:
+        """Return the files that make this source, in the order in which they are read."""
+        return folder_reader.class_files(self.path) if self.format == FOLDERS else [self.path]
+
+    def read(self, columns: Columns, max_text_bytes: int) -> Iterator[tuple[str, RawRow | BadRow]]:
+        """Yield each row with the path of its file.
+
+        Raises:
+            DataError: the file cannot be read at all, or not to its end.
+        """
+        for path in self.paths():
+            try:
+                for row in self._rows(path, columns, max_text_bytes):
+                    yield path, row
+            # A cut or damaged gzip stream shows as any of the three.
+            except (OSError, EOFError, zlib.error) as error:
+                raise DataError(f"{path} cannot be read to its end: {error}") from None
+
+    def _rows(self, path: str, columns: Columns, max_text_bytes: int) -> Iterator[RawRow | BadRow]:
+        if self.format == FOLDERS:
+            label = files.base_name(self.path)
+            yield from folder_reader.read_text_file(
+                path, label, slices=len(columns.slices), max_text_bytes=max_text_bytes
+            )
+            return
+        with files.open_binary(path) as stream:
+            if self.format == CSV:
+                yield from read_csv(stream, columns, source=path, max_text_bytes=max_text_bytes)
+            elif self.format == JSONL:
+                yield from read_jsonl(stream, columns, source=path, max_text_bytes=max_text_bytes)
+            else:
+                yield from read_parquet(stream, columns, source=path)
+
+
+def find_sources(paths: Sequence[str], data_format: str) -> list[Source]:
+    """Find the files to read, each once, in a fixed order.
+
+    Args:
+        paths: files, folders and glob patterns. A folder is a folder of class folders, or a folder
+            of data files of one format.
+        data_format: one of ``FORMATS``.
+
+    Raises:
+        DataError: nothing there, nothing that matches, or a format that cannot be told.
+    """
+    found: dict[str, Source] = {}
+    for path in paths:
+        for source in _expand(os.path.expanduser(path), data_format):
+            key = source.path if files.is_remote(source.path) else os.path.realpath(source.path)
+            found.setdefault(key, source)
+    if not found:
+        raise DataError("no data: set data.path to a CSV, JSONL or Parquet file, or to a folder")
+    return list(found.values())
+
+
+def _expand(path: str, data_format: str) -> Iterator[Source]:
+    matches = [path] if files.exists(path) else []
+    if not matches and glob.has_magic(path):
+        matches = files.match(path)
+        if not matches:
+            raise DataError(f"no file matches {path}; set data.path to files that are there")
+    if not matches:
+        raise DataError(_not_found(path))
+    for match in matches:
+        if files.is_folder(match):
+            yield from _expand_folder(match, data_format)
+        elif data_format == FOLDERS:
+            raise DataError(
+                f"{match} is a file, but data.format is folders: give the folder that holds one "
+                "folder of .txt files a label, or set data.format=auto"
+            )
+        else:
+            yield Source(match, _format_of(match, data_format))
+
+
+def _expand_folder(folder: str, data_format: str) -> Iterator[Source]:
+    names = [name for name in files.list_folder(folder) if not name.startswith(".")]
+    if data_format in (AUTO, FOLDERS):
+        classes = [files.join(folder, name) for name in names]
+        contents = {
+            path: folder_reader.class_files(path) for path in classes if files.is_folder(path)
+        }
+        if any(folder_reader.is_text_file(path) for inside in contents.values() for path in inside):
+            yield from (Source(path, FOLDERS) for path, inside in contents.items() if inside)
+            return
+    if data_format != FOLDERS:
+        sources = [
+            Source(files.join(folder, name), kind)
+            for name in names
+            if (kind := _suffix_format(name)) and data_format in (AUTO, kind)
+        ]
+        formats = sorted({source.format for source in sources})
+        if len(formats) > 1:
+            raise DataError(
+                f"{folder} holds files of several formats ({', '.join(formats)}); set data.format "
+                "to the one to read"
+            )
+        if sources:
+            yield from sources
+            return
+    raise DataError(
+        f"{folder} holds no data: expected one folder of .txt files a label, or .csv, .tsv, "
+        ".jsonl or .parquet files"
+    )
+
+
+def _suffix_format(name: str) -> str | None:
+    stem = name.lower().removesuffix(".gz")
+    return _SUFFIXES.get(os.path.splitext(stem)[1])
+
+
+def _format_of(path: str, data_format: str) -> str:
+    if data_format != AUTO:
+        return data_format
+    kind = _suffix_format(files.base_name(path))
+    if kind is None:
+        raise DataError(
+            f"cannot tell the format of {path} from its name (known: {', '.join(_SUFFIXES)}, each "
+            "also with .gz); set data.format to csv, jsonl or parquet"
+        )
+    return kind
+
+
+def _not_found(path: str) -> str:
+    message = f"no such file or folder: {path}"
+    folder = os.path.dirname(path) or "."
+    if not files.is_remote(path) and os.path.isdir(folder):
+        near = difflib.get_close_matches(os.path.basename(path), os.listdir(folder), n=1)
+        if near:
+            return f"{message}. Did you mean {os.path.join(os.path.dirname(path), near[0])}?"
+    return f"{message}; set data.path to a file that is there"
+
+
+def fingerprint(sources: Sequence[Source]) -> str:
+    """Return a digest (64 hex digits) of what the sources hold: names, formats and contents.
+
+    Times and permissions do not enter: a file that was touched or copied back is the same data.
+
+    Raises:
+        DataError: a file vanished or may not be read.
+    """
+    entries = [(source.format, path) for source in sources for path in source.paths()]
+    # Hashing lets other threads run, so several files keep several cores busy.
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        digests = list(pool.map(lambda entry: _content_digest(*entry), entries))
+    whole = hashlib.sha256()
+    for (kind, path), digest in zip(entries, digests, strict=True):
+        folder = files.base_name(os.path.dirname(path)) if kind == FOLDERS else ""
+        whole.update(repr((kind, folder, files.base_name(path), digest)).encode())
+    return whole.hexdigest()
+
+
+def _content_digest(kind: str, path: str) -> str:
+    if not _is_read(kind, path):
+        return ""
+    digest = hashlib.sha256()
+    try:
+        with files.open_raw(path) as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from None
+    return digest.hexdigest()
+
+
+def total_bytes(sources: Sequence[Source]) -> int:
+    """Return the size of all files as they lie on disk."""
+    return sum(
+        files.size(path)
+        for source in sources
+        for path in source.paths()
+        if _is_read(source.format, path)
+    )
+
+
+def _is_read(kind: str, path: str) -> bool:
+    return kind != FOLDERS or folder_reader.is_text_file(path)

@@ -1,0 +1,45 @@
+"""Spans as TFX means them: numbered deliveries of data, of which the latest is read."""
+
+from collections.abc import Sequence
+
+from tfx.components.example_gen import utils
+from tfx.proto import example_gen_pb2
+
+from modules.errors import DataError
+
+
+def resolve_spans(paths: Sequence[str]) -> tuple[list[str], int, int | None]:
+    """Fill in ``{SPAN}``, ``{VERSION}``, ``{YYYY}``, ``{MM}``, ``{DD}`` with the latest there are.
+
+    ``spans/span-{SPAN}/*.csv`` reads the folder of the highest number; ``{SPAN:2}`` is a number of
+    two digits. Dates are days since 1970-01-01. Paths without any of them are span 0.
+
+    Args:
+        paths: files, folders and glob patterns.
+
+    Returns:
+        The paths to read, the span, and the version or None.
+
+    Raises:
+        DataError: no span there, a span that is no number, or paths that differ in their latest
+            span.
+    """
+    resolved: list[str] = []
+    latest: dict[str, tuple[int, int | None]] = {}
+    for path in paths:
+        split = example_gen_pb2.Input.Split(name="data", pattern=path)
+        try:
+            is_spanned = any(utils.verify_split_pattern_specs(split))
+            _, span, version = utils.calculate_splits_fingerprint_span_and_version("", [split])
+        except ValueError as error:
+            raise DataError(f"no span can be told from data.path {path}: {error}") from None
+        resolved.append(split.pattern)
+        if is_spanned:
+            latest[path] = (span, version)
+    if not latest:
+        return resolved, 0, None
+    if len(set(latest.values())) > 1:
+        found = ", ".join(f"{path}: span {span}" for path, (span, _) in latest.items())
+        raise DataError(f"the paths of data.path must have the same latest span; found {found}")
+    span, version = next(iter(latest.values()))
+    return resolved, span, version

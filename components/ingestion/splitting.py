@@ -1,0 +1,55 @@
+"""Which split an example belongs to, decided by its text alone. Standard library only."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+
+from modules import features
+from modules.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class SplitWeights:
+    """Shares of the splits, e.g. 8 : 1 : 1.
+
+    Attributes:
+        weights: one positive integer for each of ``features.SPLITS``, in that order.
+    """
+
+    weights: tuple[int, ...]
+
+    @classmethod
+    def from_mapping(cls, split: Mapping[str, int]) -> "SplitWeights":
+        """Take the weights from ``{"train": 8, "eval": 1, "test": 1}``, whatever its order.
+
+        Raises:
+            UserError: a split is missing, unknown or not a positive integer.
+        """
+        sound = set(split) == set(features.SPLITS) and all(
+            isinstance(weight, int) and weight > 0 for weight in split.values()
+        )
+        if not sound:
+            raise UserError(
+                f"data.split needs a positive integer for each of {', '.join(features.SPLITS)}, "
+                f"e.g. train=8, eval=1, test=1; got {dict(split)}"
+            )
+        return cls(tuple(split[name] for name in features.SPLITS))
+
+    def split_of(self, identity: bytes) -> str:
+        """Return the split of a text.
+
+        Args:
+            identity: ``modules.text_identity.text_identity`` of the text, 32 bytes. Nothing else
+                enters, so equal texts share a split, in any run, row order and on any platform.
+        """
+        # 64 bits against a small sum of weights: the bias of the remainder is below 1e-15.
+        bucket = int.from_bytes(identity[:8], "big") % sum(self.weights)
+        for name, end in zip(features.SPLITS, itertools.accumulate(self.weights), strict=True):
+            if bucket < end:
+                return name
+        raise AssertionError("bucket lies below the sum of the weights")
+
+
+def shard_of(identity: bytes, shards: int) -> int:
+    """Return the output file of a text, from bits of its identity that did not choose its split."""
+    return int.from_bytes(identity[8:16], "big") % shards

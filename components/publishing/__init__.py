@@ -1,0 +1,1 @@
+"""How a model becomes a version folder that model servers watch."""

@@ -1,0 +1,203 @@
+"""Pushes to a folder of this machine, or one that it mounts. Standard library only.
+
+A version becomes visible by one rename, after every byte of it is on disk. Whatever happens before
+leaves a hidden folder, which model servers ignore (TensorFlow Serving reads only folders whose name
+is a number) and the next push removes.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+
+from components.publishing.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    Outcome,
+    fingerprint,
+    outcome_of_standing,
+)
+from modules.errors import UserError
+
+TEMPORARY_PREFIX = ".tmp-"
+LEDGER = ".pushed.jsonl"
+LOCK = ".push.lock"
+_BLOCK_BYTES = 1 << 20
+
+
+def push(export: str, source: str, base_directory: str, keep_versions: int = 0) -> Outcome:
+    """Copy an export to a new version folder, unless it already stands there.
+
+    Args:
+        export: folder of the SavedModel.
+        source: URI of its ``Model`` artifact.
+        base_directory: the folder that model servers watch; made when absent.
+        keep_versions: how many of the newest versions stay; 0 keeps all.
+
+    Raises:
+        UserError: the folder cannot be made, or its ledger cannot be read.
+    """
+    base = os.path.abspath(base_directory)
+    try:
+        os.makedirs(base, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"pusher.base_directory must be a folder that can be written; {error}; try "
+            "`--set pusher.base_directory=FOLDER`"
+        ) from error
+    with _lock(base):
+        _remove_leftovers(base)
+        wanted = folder_fingerprint(export)
+        standing = _standing(base)
+        # A push that was killed after the rename left a version that the ledger does not know.
+        _record(base, standing.values())
+        if outcome := outcome_of_standing(standing, wanted, source, base):
+            return outcome
+        manifest = Manifest(wanted, source, next_version(base))
+        destination = _publish(export, base, manifest)
+        _record(base, [manifest])
+        _prune(base, keep_versions)
+        return Outcome(
+            pushed=True,
+            reason=f"pushed as version {manifest.version}",
+            version=manifest.version,
+            destination=destination,
+            fingerprint=wanted,
+        )
+
+
+def folder_fingerprint(folder: str) -> str:
+    """The fingerprint of the files under ``folder``; see ``manifest.fingerprint``."""
+    return fingerprint(
+        (os.path.relpath(path, folder).replace(os.sep, "/"), _file_digest(path))
+        for path in _files(folder)
+    )
+
+
+def next_version(base: str) -> int:
+    """Seconds since 1970, or more when that is not above every version there is or ever was."""
+    known = [*versions(base), *(manifest.version for manifest in _ledger(base))]
+    return max([int(time.time()), *(version + 1 for version in known)])
+
+
+def versions(base: str) -> list[int]:
+    """Versions that stand, rising."""
+    names = (entry.name for entry in os.scandir(base) if entry.is_dir(follow_symlinks=False))
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _publish(export: str, base: str, manifest: Manifest) -> str:
+    temporary = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=base)
+    staged = os.path.join(temporary, str(manifest.version))
+    shutil.copytree(export, staged, copy_function=_copy_file)
+    path = os.path.join(staged, MANIFEST_FILE)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    _write_file(path, manifest.to_json())
+    for folder, _, _ in os.walk(staged, topdown=False):
+        _sync_folder(folder)
+    destination = os.path.join(base, str(manifest.version))
+    os.rename(staged, destination)
+    _sync_folder(base)
+    os.rmdir(temporary)
+    return destination
+
+
+def _copy_file(source: str, target: str) -> None:
+    with open(source, "rb") as reader, open(target, "wb") as writer:
+        shutil.copyfileobj(reader, writer, _BLOCK_BYTES)
+        writer.flush()
+        os.fsync(writer.fileno())
+
+
+def _prune(base: str, keep_versions: int) -> None:
+    """Remove the oldest versions; each vanishes by one rename, never file by file."""
+    if keep_versions < 1:
+        return
+    for version in versions(base)[:-keep_versions]:
+        hidden = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=base)
+        os.rename(os.path.join(base, str(version)), os.path.join(hidden, str(version)))
+        shutil.rmtree(hidden)
+
+
+def _standing(base: str) -> dict[int, Manifest]:
+    manifests = {}
+    for version in versions(base):
+        try:
+            with open(os.path.join(base, str(version), MANIFEST_FILE), encoding="utf-8") as file:
+                manifests[version] = dataclasses.replace(
+                    Manifest.from_json(file.read()), version=version
+                )
+        except (OSError, ValueError):
+            manifests[version] = Manifest.unknown(version)
+    return manifests
+
+
+def _ledger(base: str) -> list[Manifest]:
+    path = os.path.join(base, LEDGER)
+    if not os.path.exists(path):
+        return []
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [Manifest.from_json(line) for line in file]
+    except ValueError as error:
+        raise UserError(
+            f"each line of the ledger must record a push; {error}; mend {path}, or move it away"
+        ) from error
+
+
+def _record(base: str, manifests: Iterable[Manifest]) -> None:
+    """Remember versions even after their folders are gone, so that no number is used again."""
+    recorded = _ledger(base)
+    new = [manifest for manifest in manifests if manifest not in recorded]
+    if new:
+        text = "".join(manifest.to_json() for manifest in [*recorded, *new])
+        _write_file(os.path.join(base, LEDGER), text)
+        _sync_folder(base)
+
+
+def _remove_leftovers(base: str) -> None:
+    """What killed pushes left. Under the lock nobody else's push is under way."""
+    for entry in os.scandir(base):
+        if entry.name.startswith(TEMPORARY_PREFIX) and entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _lock(base: str) -> Iterator[None]:
+    """One push at a time; the system lets go when the process dies."""
+    with open(os.path.join(base, LOCK), "a", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _write_file(path: str, text: str) -> None:
+    part = f"{path}.part"
+    with open(part, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+
+
+def _sync_folder(folder: str) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _files(folder: str) -> Iterator[str]:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.join(parent, name)
+
+
+def _file_digest(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

@@ -1,0 +1,126 @@
+"""What identifies a pushed model. Standard library only.
+
+Each version folder carries a manifest, written before the folder becomes visible, so what a
+version is can never disagree with that it is there.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+from modules import features
+
+#: Beside the other extra assets; model servers do not look at it.
+MANIFEST_FILE = f"{features.EXTRA_ASSETS}/push.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a version folder holds.
+
+    Attributes:
+        fingerprint: SHA-256 over the export's files; see ``fingerprint``.
+        source: URI of the ``Model`` artifact that was pushed.
+        version: name of the folder.
+    """
+
+    fingerprint: str
+    source: str
+    version: int
+
+    @classmethod
+    def unknown(cls, version: int) -> Self:
+        """Of a version that other hands put there."""
+        return cls("", "", version)
+
+    def to_json(self) -> str:
+        """The manifest as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Make the manifest from ``to_json``'s output.
+
+        Raises:
+            ValueError: the text is not a manifest.
+        """
+        try:
+            values = json.loads(text)
+            return cls(str(values["fingerprint"]), str(values["source"]), int(values["version"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"not a manifest: {text[:80]!r}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a push did.
+
+    Attributes:
+        pushed: whether the version stands because of this model artifact.
+        reason: one sentence.
+        version: the folder's name; None when nothing of this artifact stands.
+        destination: the folder; None likewise.
+        fingerprint: of the model.
+    """
+
+    pushed: bool
+    reason: str
+    version: int | None = None
+    destination: str | None = None
+    fingerprint: str | None = None
+
+
+def fingerprint(files: Iterable[tuple[str, bytes]]) -> str:
+    """SHA-256 over names and SHA-256 of contents, in order of names; the manifest is left out.
+
+    Args:
+        files: path within the export, with "/" between folders, and the content's SHA-256.
+    """
+    digest = hashlib.sha256()
+    for name, content in sorted(files):
+        if name != MANIFEST_FILE:
+            digest.update(f"{name}\0{content.hex()}\n".encode())
+    return digest.hexdigest()
+
+
+def outcome_of_standing(
+    standing: Mapping[int, Manifest], wanted: str, source: str, base: str
+) -> Outcome | None:
+    """What to say when the model already stands; None when it does not and is to be pushed.
+
+    A model that stands as the newest version because of this very ``Model`` artifact counts as
+    pushed: an earlier push was made and its record was lost, as when the Pusher is killed after
+    the folder is in place. Any other identical model pushes nothing.
+
+    Args:
+        standing: version -> its manifest; of every version that is there.
+        wanted: the model's fingerprint.
+        source: URI of its ``Model`` artifact.
+        base: the directory of the versions.
+    """
+    same = [version for version, manifest in standing.items() if manifest.fingerprint == wanted]
+    if not same:
+        return None
+    version, newest = max(same), max(standing)
+    if version < newest:
+        return Outcome(
+            pushed=False,
+            reason=f"the model is identical to version {version}, which still stands below version "
+            f"{newest}; to go back to it, move {newest} out of {base}",
+            fingerprint=wanted,
+        )
+    if standing[version].source != source:
+        return Outcome(
+            pushed=False,
+            reason=f"the model is identical to version {version}, which already stands",
+            fingerprint=wanted,
+        )
+    return Outcome(
+        pushed=True,
+        reason=f"this model already stands as version {version}; nothing was copied",
+        version=version,
+        destination=f"{base}/{version}",
+        fingerprint=wanted,
+    )

@@ -1,0 +1,177 @@
+"""Pusher: makes a blessed model a version folder of the directory that model servers watch.
+
+TFX's own Pusher copies straight into the version folder, where a server may see half a model, and
+pushes the same model again under a new version whenever it runs.
+"""
+
+import dataclasses
+import json
+import os
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import path_utils
+
+from components.publishing import local, remote
+from components.publishing.manifest import Outcome
+from modules.errors import UserError
+
+MODEL = "model"
+MODEL_BLESSING = "model_blessing"
+INFRA_BLESSING = "infra_blessing"
+PUSHED_MODEL = "pushed_model"
+BASE_DIRECTORY = "base_directory"
+KEEP_VERSIONS = "keep_versions"
+NEEDS_INFRA_BLESSING = "needs_infra_blessing"
+CODE_DIGEST = "code_digest"
+
+#: TFX's custom properties of a blessing and of a PushedModel.
+BLESSED = "blessed"
+CURRENT_MODEL_ID = "current_model_id"
+PUSHED = "pushed"
+PUSHED_DESTINATION = "pushed_destination"
+PUSHED_VERSION = "pushed_version"
+OUTCOME = "outcome"
+
+REPORT = "push.json"
+
+
+class PusherExecutor(base_executor.BaseExecutor):
+    """Checks the blessings and pushes."""
+
+    def Do(  # noqa: N802 - TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Push when both blessings are there; say what was done, or why not.
+
+        Args:
+            input_dict: ``model``, ``model_blessing`` and perhaps ``infra_blessing``.
+            output_dict: ``pushed_model``.
+            exec_properties: ``base_directory``, ``keep_versions``, ``needs_infra_blessing``.
+        """
+        model = artifact_utils.get_single_instance(input_dict[MODEL])
+        pushed_model = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL])
+        needed = {MODEL_BLESSING: "the Evaluator"}
+        if exec_properties[NEEDS_INFRA_BLESSING]:
+            needed[INFRA_BLESSING] = "the InfraValidator"
+        refusals = [
+            reason
+            for key, judge in needed.items()
+            if (reason := why_not_blessed(input_dict.get(key) or [], model, judge))
+        ]
+        if refusals:
+            outcome = Outcome(pushed=False, reason="; ".join(refusals))
+        else:
+            base = exec_properties[BASE_DIRECTORY]
+            destination = remote if "://" in base else local
+            export = path_utils.serving_model_path(model.uri)
+            keep = int(exec_properties[KEEP_VERSIONS])
+            outcome = destination.push(export, model.uri, base, keep)
+        _report(pushed_model, outcome)
+
+
+def why_not_blessed(
+    blessings: list[types.Artifact], model: types.Artifact, judge: str
+) -> str | None:
+    """Why a blessing does not let the model out; None when it does.
+
+    Args:
+        blessings: the blessing, or nothing.
+        model: the model that is to go out.
+        judge: who blesses, for the sentence.
+    """
+    if not blessings:
+        return f"{judge} gave no blessing"
+    blessing = artifact_utils.get_single_instance(blessings)
+    if blessing.get_int_custom_property(BLESSED) != 1:
+        outcome = blessing.get_string_custom_property(OUTCOME)
+        return f"{judge} did not bless it" + (f" ({outcome})" if outcome else "")
+    judged = blessing.get_int_custom_property(CURRENT_MODEL_ID)
+    # Ids are absent where artifacts are not in ml-metadata, as on Kubeflow.
+    if judged and model.id and judged != model.id:
+        return f"{judge} blessed model {judged}, and this is model {model.id}"
+    return None
+
+
+class PusherSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters."""
+
+    PARAMETERS = {
+        BASE_DIRECTORY: component_spec.ExecutionParameter(type=str),
+        KEEP_VERSIONS: component_spec.ExecutionParameter(type=int),
+        NEEDS_INFRA_BLESSING: component_spec.ExecutionParameter(type=int),
+        CODE_DIGEST: component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {
+        MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
+        MODEL_BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        INFRA_BLESSING: component_spec.ChannelParameter(
+            type=standard_artifacts.InfraBlessing, optional=True
+        ),
+    }
+    OUTPUTS = {PUSHED_MODEL: component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
+
+
+class Pusher(base_component.BaseComponent):
+    """The Pusher node; make it with ``make_pusher``."""
+
+    SPEC_CLASS = PusherSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(PusherExecutor)
+
+
+def make_pusher(
+    *,
+    model: types.BaseChannel,
+    model_blessing: types.BaseChannel,
+    infra_blessing: types.BaseChannel | None,
+    base_directory: str,
+    keep_versions: int = 0,
+    code_digest: str,
+) -> Pusher:
+    """Make the Pusher node.
+
+    Args:
+        model: the candidate ``Model``.
+        model_blessing: the Evaluator's verdict.
+        infra_blessing: the InfraValidator's; None where there is no InfraValidator, and then it
+            is not asked for.
+        base_directory: folder or URI that model servers watch.
+        keep_versions: how many of the newest versions stay; 0 keeps all.
+        code_digest: digest of this module's code; enters TFX's cache key.
+
+    Raises:
+        UserError: ``keep_versions`` is negative.
+    """
+    if keep_versions < 0:
+        raise UserError(
+            f"pusher.keep_versions must be 0 (all) or more; got {keep_versions}; try "
+            "`--set pusher.keep_versions=0`"
+        )
+    spec = PusherSpec(
+        model=model,
+        model_blessing=model_blessing,
+        infra_blessing=infra_blessing,
+        base_directory=str(base_directory),
+        keep_versions=keep_versions,
+        needs_infra_blessing=int(infra_blessing is not None),
+        code_digest=code_digest,
+        pushed_model=types.Channel(type=standard_artifacts.PushedModel),
+    )
+    return Pusher(spec).with_id("Pusher")
+
+
+def _report(pushed_model: types.Artifact, outcome: Outcome) -> None:
+    """Mark the PushedModel as TFX's own Pusher does, and say why."""
+    with fileio.open(os.path.join(pushed_model.uri, REPORT), "w") as file:
+        file.write(json.dumps(dataclasses.asdict(outcome), indent=2, ensure_ascii=False) + "\n")
+    pushed_model.set_int_custom_property(PUSHED, int(outcome.pushed))
+    pushed_model.set_string_custom_property(OUTCOME, outcome.reason)
+    if outcome.pushed:
+        pushed_model.set_string_custom_property(PUSHED_DESTINATION, outcome.destination)
+        pushed_model.set_string_custom_property(PUSHED_VERSION, str(outcome.version))

@@ -1,0 +1,57 @@
+"""SchemaGen: the schema inferred from statistics or, once it is curated, imported from a file."""
+
+import hashlib
+
+from tfx import types
+from tfx.components.schema_gen.component import SchemaGen
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.io import fileio
+from tfx.types import component_spec, standard_artifacts, standard_component_specs
+
+NODE_ID = "SchemaGen"
+SCHEMA_DIGEST = "schema_digest"
+
+
+class CuratedSchemaSpec(standard_component_specs.ImportSchemaGenSpec):
+    """TFX's spec and a digest of the file: TFX caches on the path, so an edit would go unseen."""
+
+    PARAMETERS = {
+        **standard_component_specs.ImportSchemaGenSpec.PARAMETERS,
+        SCHEMA_DIGEST: component_spec.ExecutionParameter(type=str),
+    }
+
+
+class CuratedSchemaGen(ImportSchemaGen):
+    """ImportSchemaGen that runs again when the file's content changes."""
+
+    SPEC_CLASS = CuratedSchemaSpec
+
+    def __init__(self, schema_file: str) -> None:
+        """Make the component.
+
+        Args:
+            schema_file: path of a ``schema.pbtxt``, read now for its digest.
+        """
+        with fileio.open(schema_file, "rb") as file:
+            digest = hashlib.sha256(file.read()).hexdigest()
+        spec = CuratedSchemaSpec(
+            schema_file=schema_file,
+            schema_digest=digest,
+            schema=types.Channel(type=standard_artifacts.Schema),
+        )
+        # Not ImportSchemaGen.__init__: it builds TFX's own spec.
+        super(ImportSchemaGen, self).__init__(spec=spec)
+
+
+def make_schema_gen(
+    *, statistics: types.BaseChannel, schema_file: str | None
+) -> SchemaGen | CuratedSchemaGen:
+    """Make the node that yields the schema. Its id is ``SchemaGen`` either way.
+
+    Args:
+        statistics: ``ExampleStatistics`` of the raw examples.
+        schema_file: path of a curated ``schema.pbtxt``; None infers the schema.
+    """
+    if schema_file is None:
+        return SchemaGen(statistics=statistics, infer_feature_shape=True).with_id(NODE_ID)
+    return CuratedSchemaGen(schema_file).with_id(NODE_ID)

@@ -1,0 +1,1 @@
+"""What runs on a worker: features, preprocessing, encoders, model, training, tuning, signatures."""

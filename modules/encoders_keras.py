@@ -1,0 +1,105 @@
+"""Encoders from keras-hub: a preset by name, or a folder written by ``save_to_preset``."""
+
+import difflib
+import hashlib
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from modules.encoder_base import Encoder, backbone_arguments, byte_pair_encoder, wordpiece_encoder
+from modules.errors import EncoderError
+
+if TYPE_CHECKING:
+    import keras
+
+_FAMILIES: Final = ("Bert", "DistilBert", "Roberta")
+
+
+def load(name: str, preset: str) -> Encoder:
+    """Describe a keras-hub preset.
+
+    Args:
+        name: what the config calls it.
+        preset: a preset's name, a local folder, or a handle keras-hub knows ("kaggle://...").
+
+    Raises:
+        EncoderError: there is no such preset, or it is not of the BERT family.
+    """
+    import keras_hub
+
+    legal = _preset_names(keras_hub)
+    if "/" not in preset and preset not in legal and not os.path.isdir(preset):
+        nearest = difflib.get_close_matches(preset, legal, n=1)
+        hint = f'; did you mean "keras://{nearest[0]}"?' if nearest else ""
+        raise EncoderError(
+            f"encoder {name}: keras-hub has no BERT, DistilBERT or RoBERTa preset {preset!r}, and "
+            f"there is no such folder{hint}"
+        )
+    try:
+        tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(preset)
+        sketch = keras_hub.models.Backbone.from_preset(preset, load_weights=False)
+    except Exception as error:
+        raise _unreadable(name, error) from error
+
+    def make_backbone(dropout: float | None) -> "keras.Model":
+        try:
+            return keras_hub.models.Backbone.from_preset(preset, **backbone_arguments(dropout))
+        except Exception as error:
+            raise _unreadable(name, error) from error
+
+    def make_fingerprint() -> str:
+        return _fingerprint(make_backbone(None), tokenizer)
+
+    if isinstance(tokenizer, keras_hub.models.RobertaTokenizer):
+        return byte_pair_encoder(
+            name,
+            tokenizer.vocabulary,
+            list(tokenizer.merges),
+            add_prefix_space=tokenizer.add_prefix_space,
+            max_positions=sketch.max_sequence_length,
+            make_backbone=make_backbone,
+            make_fingerprint=make_fingerprint,
+        )
+    if isinstance(tokenizer, keras_hub.models.BertTokenizer | keras_hub.models.DistilBertTokenizer):
+        return wordpiece_encoder(
+            name,
+            tokenizer.vocabulary,
+            lowercase=tokenizer.lowercase,
+            # keras-hub's default is off, but every uncased BERT was trained without accents.
+            strip_accents=tokenizer.lowercase or tokenizer.strip_accents,
+            max_positions=sketch.max_sequence_length,
+            make_backbone=make_backbone,
+            make_fingerprint=make_fingerprint,
+        )
+    raise EncoderError(
+        f"encoder {name}: {type(tokenizer).__name__} is not supported; "
+        "legal: BERT, DistilBERT and RoBERTa presets"
+    )
+
+
+def _preset_names(keras_hub: Any) -> list[str]:
+    return [
+        preset
+        for family in _FAMILIES
+        for preset in getattr(keras_hub.models, f"{family}Backbone").presets
+    ]
+
+
+def _fingerprint(backbone: "keras.Model", tokenizer: Any) -> str:
+    """Digest what was loaded: a preset by name has no folder of its own."""
+    import numpy as np
+
+    total = hashlib.sha256()
+    for weight in backbone.weights:
+        total.update(f"{weight.path} {weight.shape}\n".encode())
+        total.update(np.ascontiguousarray(weight.numpy()).tobytes())
+    total.update("\n".join(tokenizer.get_vocabulary()).encode())
+    return total.hexdigest()
+
+
+def _unreadable(name: str, error: Exception) -> EncoderError:
+    reason = " ".join(str(error).split())[:200]
+    return EncoderError(
+        f"encoder {name}: keras-hub cannot load it ({type(error).__name__}: {reason}); a preset's "
+        "name needs access to the network once, a folder is what backbone.save_to_preset and "
+        "tokenizer.save_to_preset wrote"
+    )

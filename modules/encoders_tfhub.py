@@ -1,0 +1,180 @@
+"""Encoders from TF Hub: BERT modules in TF2 SavedModel format.
+
+The module is not run: its variables are read and mapped onto keras-hub's BertBackbone, so that
+training, export and serving know one kind of model.
+
+Source of names and shapes: ``official/nlp/modeling/networks/bert_encoder.py`` and
+``official/nlp/tools/export_tfhub_lib.py`` of tensorflow/models, which wrote the public modules
+(``tensorflow/bert_*/2`` and later, ``small_bert``, ``experts/bert``).
+"""
+
+import functools
+import glob
+import os
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from modules.encoder_base import Encoder, backbone_arguments, digest_files, wordpiece_encoder
+from modules.errors import EncoderError
+
+if TYPE_CHECKING:
+    import keras
+
+_WORD_EMBEDDINGS: Final = "word_embeddings/embeddings"
+_POSITION_EMBEDDINGS: Final = "position_embedding/embeddings"
+_SEGMENT_EMBEDDINGS: Final = "type_embeddings/embeddings"
+_QUERY_KERNEL: Final = "transformer/layer_{}/self_attention/query/kernel"
+_INTERMEDIATE_KERNEL: Final = "transformer/layer_{}/intermediate/kernel"
+
+#: Layer of a keras-hub TransformerEncoder -> name inside the module's layer.
+_DENSE: Final = {
+    "_self_attention_layer.query_dense": "self_attention/query",
+    "_self_attention_layer.key_dense": "self_attention/key",
+    "_self_attention_layer.value_dense": "self_attention/value",
+    "_self_attention_layer.output_dense": "self_attention/attention_output",
+    "_feedforward_intermediate_dense": "intermediate",
+    "_feedforward_output_dense": "output",
+}
+_LAYER_NORM: Final = {
+    "_self_attention_layer_norm": "self_attention_layer_norm",
+    "_feedforward_layer_norm": "output_layer_norm",
+}
+#: Where a module's own variable names begin, whatever scope it was saved under.
+_NAME: Final = re.compile(
+    r"(?:^|/)((?:word_embeddings|position_embedding|type_embeddings|embeddings/layer_norm"
+    r"|transformer/layer_\d+|pooler_transform)/.+?)(?::\d+)?$"
+)
+
+
+def load(name: str, handle: str) -> Encoder:
+    """Describe a TF Hub module.
+
+    Args:
+        name: what the config calls it.
+        handle: a URL or a local SavedModel folder; tensorflow-hub resolves and caches it.
+
+    Raises:
+        EncoderError: the module cannot be had, or is no BERT encoder.
+    """
+    module, folder = _load_module(name, handle)
+    variables = _read_variables(module)
+    for needed in (_WORD_EMBEDDINGS, _POSITION_EMBEDDINGS, _QUERY_KERNEL.format(0)):
+        if needed not in variables:
+            raise EncoderError(
+                f"encoder {name}: no variable {needed!r} in this module; legal: BERT encoders in "
+                "TF2 SavedModel format, e.g. tfhub://https://tfhub.dev/tensorflow/small_bert/"
+                "bert_en_uncased_L-2_H-128_A-2/2"
+            )
+    vocabulary_file = _vocabulary_file(name, module, folder)
+    with open(vocabulary_file, encoding="utf-8") as file:
+        vocabulary = file.read().rstrip("\n").split("\n")
+    lowercase = _lowercase(module, handle)
+    variable_files = glob.glob(os.path.join(glob.escape(folder), "variables", "*"))
+    return wordpiece_encoder(
+        name,
+        vocabulary,
+        lowercase=lowercase,
+        strip_accents=lowercase,
+        max_positions=variables[_POSITION_EMBEDDINGS].shape[0],
+        make_backbone=functools.partial(_backbone, name, variables),
+        make_fingerprint=lambda: digest_files([*variable_files, vocabulary_file]),
+    )
+
+
+def _load_module(name: str, handle: str) -> tuple[Any, str]:
+    import tensorflow_hub
+
+    try:
+        folder = tensorflow_hub.resolve(handle)
+        return tensorflow_hub.load(folder), folder
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EncoderError(
+            f"encoder {name}: tensorflow-hub cannot load it ({type(error).__name__}: {reason}); "
+            "legal: a handle it can download, or a folder that holds saved_model.pb"
+        ) from error
+
+
+def _read_variables(module: Any) -> dict[str, np.ndarray]:
+    """Variables by the names that tensorflow/models gave them, without scope and suffix."""
+    variables = {}
+    for variable in getattr(module, "variables", ()):
+        if match := _NAME.search(variable.name):
+            variables[match.group(1)] = variable.numpy()
+    return variables
+
+
+def _vocabulary_file(name: str, module: Any, folder: str) -> str:
+    asset = getattr(module, "vocab_file", None)
+    if asset is not None:
+        path = asset.asset_path.numpy().decode()
+        if os.path.isfile(path):
+            return str(path)
+    path = os.path.join(folder, "assets", "vocab.txt")
+    if os.path.isfile(path):
+        return path
+    raise EncoderError(
+        f"encoder {name}: the module has no vocabulary (neither vocab_file nor assets/vocab.txt); "
+        "SentencePiece modules such as ALBERT are not supported"
+    )
+
+
+def _lowercase(module: Any, handle: str) -> bool:
+    flag = getattr(module, "do_lower_case", None)
+    # A module without the flag says it in its name.
+    return bool(flag.numpy()) if flag is not None else "uncased" in handle
+
+
+def _backbone(name: str, variables: dict[str, np.ndarray], dropout: float | None) -> "keras.Model":
+    import keras_hub
+
+    vocabulary_size, width = variables[_WORD_EMBEDDINGS].shape
+    layers = sum(1 for variable in variables if variable.endswith("self_attention/query/kernel"))
+    try:
+        backbone = keras_hub.models.BertBackbone(
+            vocabulary_size=vocabulary_size,
+            num_layers=layers,
+            # [width, heads, width of a head]
+            num_heads=variables[_QUERY_KERNEL.format(0)].shape[1],
+            hidden_dim=width,
+            intermediate_dim=variables[_INTERMEDIATE_KERNEL.format(0)].shape[1],
+            max_sequence_length=variables[_POSITION_EMBEDDINGS].shape[0],
+            num_segments=variables[_SEGMENT_EMBEDDINGS].shape[0],
+            **backbone_arguments(dropout),
+        )
+        _assign(backbone, variables)
+    except (KeyError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise EncoderError(
+            f"encoder {name}: the module's variables are not those of a BERT encoder "
+            f"({type(error).__name__}: {reason})"
+        ) from error
+    return backbone
+
+
+def _assign(backbone: "keras.Model", variables: dict[str, np.ndarray]) -> None:
+    """Copy the variables; shapes are the same on both sides."""
+    backbone.token_embedding.embeddings.assign(variables[_WORD_EMBEDDINGS])
+    backbone.position_embedding.position_embeddings.assign(variables[_POSITION_EMBEDDINGS])
+    backbone.segment_embedding.embeddings.assign(variables[_SEGMENT_EMBEDDINGS])
+    _assign_norm(backbone.embeddings_layer_norm, variables, "embeddings/layer_norm")
+    for index, layer in enumerate(backbone.transformer_layers):
+        prefix = f"transformer/layer_{index}"
+        for path, module_name in _DENSE.items():
+            dense = functools.reduce(getattr, path.split("."), layer)
+            _assign_dense(dense, variables, f"{prefix}/{module_name}")
+        for path, module_name in _LAYER_NORM.items():
+            _assign_norm(getattr(layer, path), variables, f"{prefix}/{module_name}")
+    _assign_dense(backbone.pooled_dense, variables, "pooler_transform")
+
+
+def _assign_dense(layer: Any, variables: dict[str, np.ndarray], name: str) -> None:
+    layer.kernel.assign(variables[f"{name}/kernel"])
+    layer.bias.assign(variables[f"{name}/bias"])
+
+
+def _assign_norm(layer: Any, variables: dict[str, np.ndarray], name: str) -> None:
+    layer.gamma.assign(variables[f"{name}/gamma"])
+    layer.beta.assign(variables[f"{name}/beta"])

@@ -1,0 +1,35 @@
+"""Names shared by everything that touches the data or the exported model. Standard library only.
+
+Raw examples (ExampleGen): ``text`` bytes[1], ``label`` bytes[1], and one bytes[1] feature for each
+configured slice column. Transformed examples (Transform): ``text`` bytes[1] as it came in,
+``token_ids`` int64[length] with the encoder's start and end tokens, ``label_id`` int64[1].
+"""
+
+from typing import Final
+
+TEXT: Final = "text"
+LABEL: Final = "label"
+TOKEN_IDS: Final = "token_ids"
+LABEL_ID: Final = "label_id"
+
+#: Name of the vocabulary that Transform learns from the labels.
+LABEL_VOCABULARY: Final = "labels"
+
+TRAIN_SPLIT: Final = "train"
+EVAL_SPLIT: Final = "eval"
+TEST_SPLIT: Final = "test"
+SPLITS: Final = (TRAIN_SPLIT, EVAL_SPLIT, TEST_SPLIT)
+
+#: Signatures of the exported model and the names of their tensors.
+SERVING_DEFAULT: Final = "serving_default"
+SERVING_EXAMPLES: Final = "serving_examples"
+EXAMPLES_INPUT: Final = "examples"
+SCORES: Final = "scores"
+PREDICTED_LABEL: Final = "label"
+SCORE: Final = "score"
+
+#: Files beside the exported model, under ``assets.extra/``.
+EXTRA_ASSETS: Final = "assets.extra"
+LABELS_FILE: Final = "labels.txt"
+MODEL_CARD_FILE: Final = "model_card.json"
+EXPECTED_ANSWERS_FILE: Final = "expected_answers.jsonl"

@@ -1,0 +1,90 @@
+"""AdamW with warm-up and linear decay, in one pass over memory where TensorFlow allows."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+#: Variables with these in their path are not decayed (Devlin et al., 2018: "biases and LayerNorm").
+NOT_DECAYED = ("bias", "beta", "gamma", "layer_norm")
+
+
+@keras.saving.register_keras_serializable(package="bert_tfx")
+class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
+    """Rises linearly to ``peak`` over the warm-up, then falls linearly to 0 at the last step.
+
+    The first step is the first rung of the ladder, not 0: no step is without effect.
+
+    Args:
+        peak: the highest learning rate.
+        warmup_steps: steps of the rise; 0 starts at the peak.
+        total_steps: all steps of the run.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int, total_steps: int) -> None:
+        self.peak = peak
+        self.warmup_steps = warmup_steps
+        self.total_steps = total_steps
+
+    def __call__(self, step: Any) -> Any:
+        """Learning rate (float32 scalar) of 0-based ``step``."""
+        step = ops.cast(step, "float32")
+        rise = (step + 1.0) / max(self.warmup_steps, 1)
+        fall = (self.total_steps - step) / max(self.total_steps - self.warmup_steps, 1)
+        return self.peak * ops.clip(ops.minimum(rise, fall), 0.0, 1.0)
+
+    def get_config(self) -> dict[str, float]:
+        """The constructor's arguments."""
+        return {
+            "peak": self.peak,
+            "warmup_steps": self.warmup_steps,
+            "total_steps": self.total_steps,
+        }
+
+
+def adamw(
+    learning_rate: float, weight_decay: float, warmup_fraction: float, total_steps: int
+) -> keras.optimizers.Optimizer:
+    """AdamW (Loshchilov and Hutter, 2019) as BERT is fine-tuned with.
+
+    Args:
+        learning_rate: the peak.
+        weight_decay: decoupled decay; biases and layer norms are left out.
+        warmup_fraction: share of ``total_steps`` in which the learning rate rises.
+        total_steps: steps of the whole run.
+    """
+    schedule = WarmupLinearDecay(learning_rate, round(warmup_fraction * total_steps), total_steps)
+    optimizer = FusedAdamW(schedule, weight_decay=weight_decay, epsilon=1e-8)
+    optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
+    return optimizer
+
+
+@keras.saving.register_keras_serializable(package="bert_tfx")
+class FusedAdamW(keras.optimizers.AdamW):
+    """Keras's AdamW; on TensorFlow each variable is updated in one pass over memory.
+
+    Keras spells the update out in a dozen operations, each a trip through all weights and slots.
+    TensorFlow has the same update as one kernel.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Update ``variable`` and its slots."""
+        if keras.backend.backend() != "tensorflow" or self.amsgrad:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
+        index = self._get_variable_index(variable)
+        step = tf.cast(self.iterations + 1, variable.dtype)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=tf.pow(tf.cast(self.beta_1, variable.dtype), step),
+            beta2_power=tf.pow(tf.cast(self.beta_2, variable.dtype), step),
+            lr=tf.cast(learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.convert_to_tensor(gradient),
+        )

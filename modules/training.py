@@ -1,0 +1,174 @@
+"""The Trainer's entry point: TFX's arguments in, an exported classifier out."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import tensorflow as tf
+import tensorflow_transform as tft
+
+from modules import encoders, features, model, signatures, training_loop
+from modules.batches import TokenizedTexts
+from modules.checkpoints import fingerprint
+from modules.errors import UserError
+from modules.hparams import HParams, TextSettings, TrainingSettings
+from modules.input_pipeline import read_examples
+from modules.precision import resolve_precision
+
+
+def run_fn(fn_args: Any) -> None:
+    """Train and export, as the TFX Trainer calls it.
+
+    Args:
+        fn_args: ``tfx.components.FnArgs``. ``custom_config`` holds "text", "hparams" and
+            "training" as JSON; ``hyperparameters`` (the Tuner's) override hparams.
+
+    Raises:
+        UserError: data or settings that cannot train a classifier.
+    """
+    config = fn_args.custom_config
+    text_settings = TextSettings.from_json(config["text"])
+    settings = TrainingSettings.from_json(config["training"])
+    hparams = with_tuned(HParams.from_json(config["hparams"]), fn_args.hyperparameters)
+    transform_output = tft.TFTransformOutput(fn_args.transform_output)
+    run = make_run(
+        fn_args, transform_output, text_settings, hparams, settings, texts=settings.expected_answers
+    )
+    outcome = training_loop.train(run)
+    export_run(run, outcome, text_settings, transform_output, fn_args.serving_model_dir)
+    training_loop.remove_checkpoint(run)
+
+
+def with_tuned(hparams: HParams, tuned: Mapping[str, Any] | None) -> HParams:
+    """Hparams with the Tuner's values in place of the config's.
+
+    Args:
+        hparams: the config's.
+        tuned: ``keras_tuner.HyperParameters.get_config()``, or None.
+    """
+    values = (tuned or {}).get("values", {})
+    names = {field.name for field in dataclasses.fields(HParams)}
+    return dataclasses.replace(hparams, **{k: v for k, v in values.items() if k in names})
+
+
+def label_names(transform_output: tft.TFTransformOutput) -> tuple[str, ...]:
+    """The labels that Transform learned, in the order of their ids."""
+    names = transform_output.vocabulary_by_name(features.LABEL_VOCABULARY)
+    return tuple(name.decode() for name in names)
+
+
+def make_run(
+    fn_args: Any,
+    transform_output: tft.TFTransformOutput,
+    text_settings: TextSettings,
+    hparams: HParams,
+    settings: TrainingSettings,
+    texts: int = 0,
+) -> training_loop.Run:
+    """Read the train and eval splits and put the run together. Nothing reads the test split."""
+    settings = dataclasses.replace(settings, precision=resolve_precision(settings.precision))
+    encoder = encoders.load_encoder(text_settings.encoder)
+    if text_settings.max_length > encoder.max_positions:
+        raise UserError(
+            f"trainer.max_length is {text_settings.max_length}, but encoder {encoder.name} reads "
+            f"{encoder.max_positions} tokens at most; set trainer.max_length to that or less"
+        )
+    train = read_examples(fn_args.train_files)
+    run = training_loop.Run(
+        encoder=encoder,
+        train=train,
+        evaluation=read_examples(fn_args.eval_files, texts=texts),
+        labels=label_names(transform_output),
+        hparams=hparams,
+        settings=settings,
+        log_directory=_log_directory(fn_args, settings),
+    )
+    if not settings.checkpoint_directory:
+        return run
+    name = run_fingerprint(run, text_settings)[:32]
+    directory = os.path.join(settings.checkpoint_directory, name)
+    return dataclasses.replace(run, checkpoint_directory=directory)
+
+
+def _log_directory(fn_args: Any, settings: TrainingSettings) -> str:
+    if not settings.tensorboard or not fn_args.model_run_dir:
+        return ""
+    return os.path.join(fn_args.model_run_dir, "tensorboard")
+
+
+def data_fingerprint(data: TokenizedTexts) -> str:
+    """Hex digest of the tokens and labels of a split."""
+    digest = hashlib.sha256()
+    for array in (data.tokens, data.offsets, data.labels):
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def run_fingerprint(run: training_loop.Run, text_settings: TextSettings) -> str:
+    """Hex digest of all that the trained weights depend on."""
+    settings = run.settings.to_dict()
+    for name in (
+        "checkpoint_directory",
+        "checkpoint_every_steps",
+        "tensorboard",
+        "expected_answers",
+    ):
+        del settings[name]
+    return fingerprint(
+        run.hparams.to_dict(),
+        text_settings.to_dict(),
+        settings,
+        run.encoder.fingerprint,
+        run.labels,
+        data_fingerprint(run.train),
+        data_fingerprint(run.evaluation),
+    )
+
+
+def export_run(
+    run: training_loop.Run,
+    outcome: training_loop.Outcome,
+    text_settings: TextSettings,
+    transform_output: tft.TFTransformOutput | None,
+    directory: str,
+) -> None:
+    """Export a run's model, in float32 whatever it was trained in."""
+    with training_loop.dtype_policy("float32"):
+        served = model.build_classifier(run.encoder, len(run.labels), run.hparams)
+    served.set_weights(outcome.model.get_weights())
+    texts = [text.decode("utf-8", "replace") for text in run.evaluation.texts]
+    signatures.export(
+        served,
+        run.encoder,
+        text_settings,
+        transform_output,
+        run.labels,
+        directory,
+        model_card=model_card(run, outcome, text_settings),
+        answer_texts=texts,
+        answer_tokens=[run.evaluation.token_ids(i).tolist() for i in range(len(texts))],
+    )
+
+
+def model_card(
+    run: training_loop.Run, outcome: training_loop.Outcome, text_settings: TextSettings
+) -> dict[str, Any]:
+    """What the model is and where it comes from, as JSON values."""
+    return {
+        "encoder": run.encoder.name,
+        "encoder_fingerprint": run.encoder.fingerprint,
+        "text": text_settings.to_dict(),
+        "hparams": run.hparams.to_dict(),
+        "precision": run.settings.precision,
+        "seed": run.settings.seed,
+        "labels": list(run.labels),
+        "train_examples": len(run.train),
+        "eval_examples": len(run.evaluation),
+        "data_fingerprint": data_fingerprint(run.train),
+        "metrics": outcome.metrics,
+        "code_digest": run.settings.code_digest,
+        "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
+    }

@@ -1,0 +1,217 @@
+"""The Keras training loop: seeds, precision, distribution, compile, fit, resume."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import keras
+import numpy as np
+
+from modules import batches, model, optimizers
+from modules.batches import BatchPlan, TokenizedTexts
+from modules.callbacks import Checkpoint, EarlyStopping, ReportProgress
+from modules.checkpoints import CheckpointStore
+from modules.errors import DataError
+from modules.hparams import HParams, TrainingSettings
+from modules.input_pipeline import epoch_dataset
+from modules.precision import resolve_precision
+
+if TYPE_CHECKING:
+    from modules.encoders import Encoder
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a training run is made from.
+
+    Attributes:
+        encoder: pre-trained encoder.
+        train: texts to learn from.
+        evaluation: texts for early stopping.
+        labels: names of the classes, in the order of their ids.
+        hparams: what may be tuned.
+        settings: the rest.
+        checkpoint_directory: this run's own, or "" for none.
+        log_directory: TensorBoard logs, or "" for none.
+        monitor: eval metric that early stopping watches, "val_loss" or "val_accuracy".
+        progress: fields of each progress event.
+    """
+
+    encoder: "Encoder"
+    train: TokenizedTexts
+    evaluation: TokenizedTexts
+    labels: tuple[str, ...]
+    hparams: HParams
+    settings: TrainingSettings
+    checkpoint_directory: str = ""
+    log_directory: str = ""
+    monitor: str = "val_loss"
+    progress: Mapping[str, object] = dataclasses.field(
+        default_factory=lambda: {"component": "Trainer"}
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What a training run gives.
+
+    Attributes:
+        model: compiled, of the settings' precision.
+        metrics: of the epoch whose weights were kept: "loss", "accuracy" (train), "val_loss",
+            "val_accuracy" (eval); empty for an untrained model.
+    """
+
+    model: keras.Model
+    metrics: dict[str, float]
+
+
+def check_data(train: TokenizedTexts, evaluation: TokenizedTexts, labels: tuple[str, ...]) -> None:
+    """Refuse data that cannot train a classifier.
+
+    Raises:
+        DataError: a split is empty, or all training texts are of one class.
+    """
+    for split, data in (("train", train), ("eval", evaluation)):
+        if not len(data):
+            raise DataError(
+                f"the {split} split is empty; at least one text is needed; "
+                "give more data or change data.split"
+            )
+    present = np.unique(train.labels)
+    if len(present) < 2:
+        name = labels[present[0]] if present[0] < len(labels) else str(present[0])
+        raise DataError(
+            f"the train split has one class only, {name!r}; two or more are needed; "
+            "give data with other labels"
+        )
+
+
+@contextlib.contextmanager
+def dtype_policy(policy: str) -> Iterator[None]:
+    """Set Keras's dtype policy for a while."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def train(run: Run) -> Outcome:
+    """Train a classifier, going on from the run's checkpoint where there is one.
+
+    Args:
+        run: all inputs.
+
+    Returns:
+        The model and its metrics. With ``epochs=0`` the model is untrained.
+
+    Raises:
+        UserError: the data cannot train a classifier, or the training diverges.
+    """
+    check_data(run.train, run.evaluation, run.labels)
+    keras.utils.set_random_seed(run.settings.seed)
+    steps = run.hparams.epochs * -(-len(run.train) // run.hparams.batch_size)
+    with dtype_policy(resolve_precision(run.settings.precision)), _distribution():
+        classifier = model.build_classifier(run.encoder, len(run.labels), run.hparams)
+        compile_classifier(classifier, run.hparams, run.settings, total_steps=steps)
+    metrics = _fit(classifier, run, steps) if run.hparams.epochs else {}
+    return Outcome(classifier, metrics)
+
+
+def compile_classifier(
+    classifier: keras.Model, hparams: HParams, settings: TrainingSettings, total_steps: int
+) -> None:
+    """Give the classifier its optimizer, loss and metric."""
+    classifier.compile(
+        optimizer=optimizers.adamw(
+            hparams.learning_rate, hparams.weight_decay, hparams.warmup_fraction, total_steps
+        ),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        # Other backends are made to be compiled; TensorFlow's own kernels do without.
+        jit_compile=settings.xla if keras.backend.backend() == "tensorflow" else "auto",
+    )
+
+
+def _fit(classifier: keras.Model, run: Run, steps: int) -> dict[str, float]:
+    plan = train_plan(run)
+    evaluation = epoch_dataset(
+        BatchPlan(run.evaluation, run.hparams.batch_size, run.encoder.pad_token_id)
+    )
+    stopping = EarlyStopping(run.settings.early_stopping_patience, run.monitor)
+    stopping.set_model(classifier)
+    callbacks: list[keras.callbacks.Callback] = [stopping]
+    first_epoch = first_batch = 0
+    if run.checkpoint_directory:
+        checkpoint = _checkpoint(classifier, run, stopping, len(plan))
+        first_epoch, first_batch = checkpoint.restore()
+        callbacks.append(checkpoint)
+    if run.log_directory:
+        callbacks.append(keras.callbacks.TensorBoard(run.log_directory, write_graph=False))
+    done = first_epoch * len(plan) + first_batch
+    callbacks.append(ReportProgress(steps, run.hparams.epochs, run.progress, done))
+    for epoch in range(first_epoch, run.hparams.epochs):
+        if stopping.finished:
+            break
+        # One call an epoch: Keras takes the length of the first epoch that it sees for that of
+        # all, and the first one of a resumed run is short.
+        classifier.fit(
+            epoch_dataset(plan, epoch, first_batch if epoch == first_epoch else 0),
+            validation_data=evaluation,
+            initial_epoch=epoch,
+            epochs=epoch + 1,
+            callbacks=callbacks,
+            shuffle=False,
+            verbose=0,
+        )
+    stopping.restore_best()
+    return stopping.metrics
+
+
+def _checkpoint(
+    classifier: keras.Model, run: Run, stopping: EarlyStopping, batches_per_epoch: int
+) -> Checkpoint:
+    checkpoint = Checkpoint(
+        CheckpointStore(run.checkpoint_directory),
+        stopping,
+        batches_per_epoch,
+        run.settings.checkpoint_every_steps,
+    )
+    checkpoint.set_model(classifier)
+    classifier.optimizer.build(classifier.trainable_variables)
+    return checkpoint
+
+
+def train_plan(run: Run) -> BatchPlan:
+    """How the run's training texts become batches."""
+    weights = None
+    if run.hparams.class_weights == "balanced":
+        weights = batches.class_weights(run.train.labels, len(run.labels))
+    return BatchPlan(
+        run.train,
+        run.hparams.batch_size,
+        run.encoder.pad_token_id,
+        shuffle_seed=run.settings.seed,
+        class_weights=weights,
+    )
+
+
+def remove_checkpoint(run: Run) -> None:
+    """Forget the run's checkpoint, once its result is safe elsewhere."""
+    if run.checkpoint_directory and os.path.isdir(run.checkpoint_directory):
+        CheckpointStore(run.checkpoint_directory).remove()
+
+
+def _distribution() -> contextlib.AbstractContextManager[object]:
+    """Every GPU of the machine where it has several; otherwise nothing to distribute."""
+    if keras.backend.backend() != "tensorflow":
+        return contextlib.nullcontext()
+    import tensorflow as tf
+
+    if len(tf.config.list_physical_devices("GPU")) < 2:
+        return contextlib.nullcontext()
+    scope: contextlib.AbstractContextManager[object] = tf.distribute.MirroredStrategy().scope()
+    return scope

@@ -1,0 +1,1 @@
+"""One typed config, one graph of components, one pipeline."""

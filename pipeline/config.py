@@ -1,0 +1,241 @@
+"""The typed config: defaults < ``--config`` file < ``BERT__SECTION__KEY`` < ``--set``.
+
+Imports no TensorFlow, so that the command line answers at once. Relative paths are relative to
+the current directory, wherever the config file lies.
+"""
+
+import dataclasses
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import quote, urlsplit, urlunsplit
+
+from pydantic import PrivateAttr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from components.evaluation.settings import EvaluatorSettings
+from modules.errors import UserError
+from modules.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
+from pipeline import config_sections as sections
+from pipeline.config_keys import is_secret, keys, legal
+from pipeline.config_sources import Source, sources
+
+DEFAULT_ORIGIN = "default"
+_IN_PROCESS_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
+
+_Record = type[HParams | TextSettings | TrainingSettings | TunerSettings]
+
+_sources: ContextVar[tuple[Source, ...]] = ContextVar("_sources", default=())
+
+# "schema" hides a deprecated method of pydantic's that nothing here calls.
+warnings.filterwarnings("ignore", message='Field name "schema"')
+
+
+class Config(BaseSettings):
+    """One pipeline's settings. Sections are frozen; ``load`` makes one."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid")
+
+    data: sections.Data = sections.Data()
+    pipeline: sections.Pipeline = sections.Pipeline()
+    metadata: sections.Metadata = sections.Metadata()
+    schema: sections.Schema = sections.Schema()  # type: ignore[assignment]
+    example_validator: sections.ExampleValidator = sections.ExampleValidator()
+    trainer: sections.Trainer = sections.Trainer()
+    tuner: sections.Tuner = sections.Tuner()
+    evaluator: sections.Evaluator = sections.Evaluator()
+    infra_validator: sections.InfraValidator = sections.InfraValidator()
+    pusher: sections.Pusher = sections.Pusher()
+    beam: sections.Beam = sections.Beam()
+
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Read what ``load`` prepared: sources that know where each value stands."""
+        return (init_settings, *_sources.get())
+
+    @classmethod
+    def load(
+        cls,
+        file: str | os.PathLike[str] | None = None,
+        assignments: Sequence[str] = (),
+        environ: Mapping[str, str] | None = None,
+    ) -> Self:
+        """Read the config from all its sources.
+
+        Args:
+            file: a TOML file's path, or a shipped config's name (``imdb``).
+            assignments: ``section.key=value`` strings, the strongest source.
+            environ: environment variables; None is ``os.environ``.
+
+        Raises:
+            UserError: an unknown key or a bad value, with its key, what is legal, what was
+                received and where that stands.
+        """
+        found = sources(cls, file, assignments, os.environ if environ is None else environ)
+        origins = {
+            key: origin for source in reversed(found) for key, origin in source.origins.items()
+        }
+        token = _sources.set(found)
+        try:
+            config = cls()
+        except ValidationError as error:
+            raise UserError(_explain(error, origins)) from error
+        finally:
+            _sources.reset(token)
+        config._origins = origins
+        return config
+
+    @model_validator(mode="after")
+    def _check_evaluator(self) -> Self:
+        """Check floors against the slice columns where the Evaluator's own rules stand."""
+        EvaluatorSettings.create(**self.evaluator_arguments())
+        return self
+
+    def pipeline_root(self) -> str:
+        """``pipeline.root`` as an absolute path; a remote URI as it is."""
+        return _absolute(self.pipeline.root)
+
+    def metadata_url(self) -> str:
+        """``metadata.url``, or the SQLite file under the pipeline's root."""
+        return self.metadata.url or f"sqlite:///{quote(self.pipeline_root())}/metadata.sqlite"
+
+    def schema_path(self) -> Path:
+        """Where the curated schema lies, whether or not it exists yet."""
+        return Path(_absolute(self.schema.path or f"{self.pipeline.root}/schema/schema.pbtxt"))
+
+    def curated_schema_file(self) -> str | None:
+        """The curated schema's path when the file exists."""
+        path = self.schema_path()
+        return str(path) if path.is_file() else None
+
+    def push_directory(self) -> str:
+        """``pusher.base_directory`` as an absolute path; a remote URI as it is."""
+        return _absolute(self.pusher.base_directory)
+
+    def example_gen_arguments(self) -> dict[str, Any]:
+        """What ``components.example_gen`` needs: the ``[data]`` section, paths absolute."""
+        data = self.data.model_dump(mode="json", exclude={"path", "format"})
+        paths = [_absolute(path) for path in self.data.paths]
+        return {**data, "paths": paths, "data_format": self.data.format}
+
+    def evaluator_arguments(self) -> dict[str, Any]:
+        """What ``components.evaluator`` needs beside its inputs."""
+        return {
+            **self.evaluator.model_dump(mode="json"),
+            "slice_columns": list(self.data.slice_columns),
+        }
+
+    def infra_validator_arguments(self) -> dict[str, Any]:
+        """The limits of ``components.infra_validator``."""
+        return self.infra_validator.model_dump(mode="json", exclude={"enabled"})
+
+    def pusher_arguments(self) -> dict[str, Any]:
+        """What ``components.pusher`` needs beside its inputs."""
+        return {**self.pusher.model_dump(mode="json"), "base_directory": self.push_directory()}
+
+    def beam_arguments(self) -> list[str]:
+        """Beam's pipeline options.
+
+        "direct" names the in-process runner in full: Beam's own default first tries to download
+        another one. It also names an image, which that runner ignores: without one TFX packs
+        itself into an archive for each step's workers, 4 s every time, which nobody unpacks.
+        """
+        if self.beam.runner != "direct":
+            return [f"--runner={self.beam.runner}", *self.beam.args]
+        return [f"--runner={_IN_PROCESS_RUNNER}", "--sdk_container_image=none", *self.beam.args]
+
+    def text_settings(self) -> TextSettings:
+        """How text becomes token ids."""
+        return TextSettings(**_fields(self.trainer, TextSettings))
+
+    def hparams(self) -> HParams:
+        """The hyper-parameters that the Tuner may override."""
+        return HParams(**_fields(self.trainer, HParams))
+
+    def training_settings(
+        self, checkpoint_directory: str = "", code_digest: str = ""
+    ) -> TrainingSettings:
+        """The rest of a training run's settings."""
+        return TrainingSettings(
+            **_fields(self.trainer, TrainingSettings),
+            checkpoint_directory=checkpoint_directory,
+            code_digest=code_digest,
+        )
+
+    def tuner_settings(self) -> TunerSettings:
+        """How the Tuner searches."""
+        return TunerSettings(**_fields(self.tuner, TunerSettings))
+
+    def origin(self, key: str) -> str:
+        """Where the value of a dotted key comes from, for people."""
+        return self._origins.get(key, DEFAULT_ORIGIN)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All values as nested plain types, passwords masked."""
+        values = self.model_dump(mode="json", exclude_none=True)
+        for key in (key for key, field in keys(type(self)).items() if is_secret(field)):
+            section, _, name = key.rpartition(".")
+            values[section][name] = mask_password(values[section][name])
+        return values
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else str(Path(path).expanduser().absolute())
+
+
+def mask_password(url: str) -> str:
+    """The URL with its password as ``***``."""
+    parts = urlsplit(url)
+    if not parts.password:
+        return url
+    netloc = f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}"
+    return urlunsplit(parts._replace(netloc=netloc))
+
+
+def _fields(
+    section: sections.Section,
+    record: type[HParams | TextSettings | TrainingSettings | TunerSettings],
+) -> dict[str, Any]:
+    """The section's values that the record has a field for."""
+    values = section.model_dump()
+    return {f.name: values[f.name] for f in dataclasses.fields(record) if f.name in values}
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
+    """The first problem of a failed validation as one line."""
+    problem = error.errors()[0]
+    known = keys(Config)
+    parts = [str(part) for part in problem["loc"]]
+    key = next(
+        (name for end in range(len(parts), 0, -1) if (name := ".".join(parts[:end])) in known),
+        None,
+    )
+    if key is None:  # a rule over several keys of a section
+        return f"[{'.'.join(parts)}] {problem['msg'].removeprefix('Value error, ')}"
+    rule = f"legal is {legal(known[key])}"
+    if problem["type"] == "value_error":
+        rule = problem["msg"].removeprefix("Value error, ")
+    received = "a malformed URL" if is_secret(known[key]) else repr(problem["input"])
+    origin = origins.get(key, DEFAULT_ORIGIN)
+    return f"{key}: {rule}; received {received} ({origin})"
+
+
+def load(
+    file: str | os.PathLike[str] | None = None,
+    assignments: Sequence[str] = (),
+    environ: Mapping[str, str] | None = None,
+) -> Config:
+    """Read the config; see ``Config.load``."""
+    return Config.load(file, assignments, environ)

@@ -1,0 +1,169 @@
+"""Where config values come from: a TOML file, the environment, ``--set``.
+
+Each source remembers where it found each key, refuses keys that the config does not have, and
+hands pydantic-settings nested tables to merge.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
+
+from modules.errors import UserError
+from pipeline.config_keys import is_table, keys, nearest
+
+ENVIRONMENT_PREFIX = "BERT__"
+CONFIGS = Path(__file__).parent / "configs"
+
+
+class Source(PydanticBaseSettingsSource):
+    """Values from one place.
+
+    Attributes:
+        values: nested tables, as pydantic-settings merges them.
+        origins: dotted key -> where its value stands, for people.
+    """
+
+    def __init__(self, settings: type[BaseSettings]) -> None:
+        """Make an empty source for the settings class."""
+        super().__init__(settings)
+        self.legal = keys(settings)
+        self.values: dict[str, Any] = {}
+        self.origins: dict[str, str] = {}
+
+    def add(self, key: str, value: Any, origin: str) -> None:
+        """Take one value.
+
+        Raises:
+            UserError: the config has no such key; the message names the nearest.
+        """
+        table_key = self._table_of(key)
+        if key not in self.legal and table_key is None:
+            raise UserError(_unknown(key, origin, self.legal))
+        *parents, name = key.split(".")
+        table = self.values
+        for parent in parents:
+            table = table.setdefault(parent, {})
+        table[name] = value
+        self.origins[table_key or key] = origin
+
+    def add_table(self, table: Mapping[str, Any], place: str, prefix: str = "") -> None:
+        """Take every value of a nested table; ``place`` is where the table stands."""
+        for name, value in table.items():
+            key = prefix + name
+            if isinstance(value, dict) and key not in self.legal and self._has_section(key):
+                self.add_table(value, place, f"{key}.")
+            elif self._has_section(key):
+                raise UserError(f"{place}: [{key}] is a section, received {value!r}")
+            else:
+                self.add(key, value, f"{place}: {key}")
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Part of the base class's interface."""
+        return self.values.get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """The values, for pydantic-settings."""
+        return self.values
+
+    def _has_section(self, key: str) -> bool:
+        return any(legal.startswith(f"{key}.") for legal in self.legal)
+
+    def _table_of(self, key: str) -> str | None:
+        """The free table that ``key`` lies in, e.g. ``tuner.search_space``."""
+        for name, field in self.legal.items():
+            if is_table(field) and key.startswith(f"{name}."):
+                return name
+        return None
+
+    def parse(self, key: str, text: str) -> Any:
+        """A value typed as text: TOML, or the text itself where it is no TOML."""
+        field = self.legal.get(key)
+        try:
+            value = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            return text
+        return text if field and field.annotation is str and not isinstance(value, str) else value
+
+
+def file_source(settings: type[BaseSettings], name: str) -> Source:
+    """Read ``--config``: a path, or the name of a config that is shipped.
+
+    Raises:
+        UserError: there is no such file, it is not TOML, or it has an unknown key.
+    """
+    path = find_config(name)
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a TOML file: {error}") from error
+    source = Source(settings)
+    source.add_table(table, str(path) if Path(name) == path else path.name)
+    return source
+
+
+def find_config(name: str) -> Path:
+    """The file that ``--config NAME`` means.
+
+    Raises:
+        UserError: neither a file nor a shipped config has that name.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    shipped = {path.stem: path for path in sorted(CONFIGS.glob("*.toml"))}
+    if name in shipped:
+        return shipped[name]
+    near = nearest(name, shipped)
+    raise UserError(
+        f"no config file {name!r}; legal: a path or one of {', '.join(shipped)}"
+        + (f"; did you mean {near}?" if near else "")
+    )
+
+
+def environment_source(settings: type[BaseSettings], environ: Mapping[str, str]) -> Source:
+    """Read the variables that start with ``BERT__``; ``BERT__TRAINER__EPOCHS=3``."""
+    source = Source(settings)
+    for variable, text in sorted(environ.items()):
+        if variable.upper().startswith(ENVIRONMENT_PREFIX):
+            key = variable[len(ENVIRONMENT_PREFIX) :].lower().replace("__", ".")
+            source.add(key, source.parse(key, text), variable)
+    return source
+
+
+def set_source(settings: type[BaseSettings], assignments: Sequence[str]) -> Source:
+    """Read the values of ``--set section.key=value``.
+
+    Raises:
+        UserError: one is not an assignment, or names an unknown key.
+    """
+    source = Source(settings)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        if not equals:
+            raise UserError(f"--set needs section.key=value, received {assignment!r}")
+        key = key.strip()
+        source.add(key, source.parse(key, text.strip()), f"--set {key}")
+    return source
+
+
+def sources(
+    settings: type[BaseSettings],
+    file: str | os.PathLike[str] | None,
+    assignments: Sequence[str],
+    environ: Mapping[str, str],
+) -> tuple[Source, ...]:
+    """All sources, the strongest first."""
+    weakest_first = [] if file is None else [file_source(settings, os.fspath(file))]
+    weakest_first.append(environment_source(settings, environ))
+    weakest_first.append(set_source(settings, assignments))
+    return tuple(reversed(weakest_first))
+
+
+def _unknown(key: str, origin: str, legal: Mapping[str, FieldInfo]) -> str:
+    near = nearest(key, legal)
+    hint = f"did you mean {near}?" if near else "`bert config show` lists the legal keys"
+    return f"unknown config key {key} ({origin}); {hint}"

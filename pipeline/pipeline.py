@@ -1,0 +1,23 @@
+"""The TFX pipeline of one config. The same for every runner."""
+
+from tfx.orchestration import pipeline as tfx_pipeline
+
+from pipeline.config import Config
+from pipeline.graph import build_components
+from pipeline.metadata_store import connection_config
+
+
+def create_pipeline(config: Config) -> tfx_pipeline.Pipeline:
+    """Make the TFX pipeline that ``config`` describes.
+
+    Args:
+        config: the resolved configuration.
+    """
+    return tfx_pipeline.Pipeline(
+        pipeline_name=config.pipeline.name,
+        pipeline_root=config.pipeline_root(),
+        components=list(build_components(config)),
+        enable_cache=config.pipeline.cache,
+        metadata_connection_config=connection_config(config.metadata_url()),
+        beam_pipeline_args=config.beam_arguments(),
+    )

@@ -1,0 +1,1 @@
+"""Where a pipeline runs, and the ``bert`` command."""

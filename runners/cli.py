@@ -1,0 +1,79 @@
+"""The ``bert`` command. Commands live in ``runners.commands``; errors become exit codes here.
+
+Exit codes: 0 success; 1 a failed run, check or program; 2 something the user can put right;
+130 interrupted.
+"""
+
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modules.errors import UserError
+from runners.commands import config, data, doctor, predict, run, runs, schema
+from runners.terminal import print_error
+
+app = typer.Typer(
+    name="bert",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="BERT as a service: from labelled text to a pushed classifier.",
+)
+app.command(short_help="Run the pipeline.")(run.run)
+app.command(short_help="Classify texts with a pushed model.")(predict.predict)
+app.command(short_help="List the runs.")(runs.runs)
+app.command(short_help="Show one run: metrics, decision, artifacts.")(runs.show)
+app.command(short_help="Check that this machine can run the pipeline.")(doctor.doctor)
+app.add_typer(config.app, name="config")
+app.add_typer(schema.app, name="schema")
+app.add_typer(data.app, name="data")
+
+
+@app.callback()
+def _options(
+    context: typer.Context,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")
+    ] = False,
+) -> None:
+    context.obj = {"debug": debug}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Args:
+        arguments: words after ``bert``; None takes them from ``sys.argv``.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(arguments, prog_name="bert")
+    except UserError as error:
+        print_error(str(error))
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        print_error(f"unexpected {type(error).__name__}; the traceback is in {_write_traceback()}")
+        sys.exit(1)
+
+
+def _write_traceback() -> Path:
+    """Keep the current exception's traceback in a file."""
+    name = f"bert-error-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    path = Path(tempfile.gettempdir()) / name
+    path.write_text(traceback.format_exc(), "utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""``bert config``: what the settings are and where they come from."""
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+
+app = typer.Typer(no_args_is_help=True, help="Show the settings, or write a config for a CSV file.")
+
+
+@app.command()
+def show(
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    origins: Annotated[bool, typer.Option("--origins", help="Say where each comes from.")] = False,
+    as_json: JsonOption = False,
+    as_toml: Annotated[bool, typer.Option("--toml", help="Print TOML.")] = False,
+) -> None:
+    """Print every setting with its value; passwords are masked."""
+    settings = load_config(config, assignments)
+    from runners.config_show import render
+
+    render(settings, style="json" if as_json else "toml" if as_toml else "table", origins=origins)
+
+
+@app.command()
+def init(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="CSV, JSONL, Parquet or a folder.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="NAME.toml if absent.")
+    ] = None,
+    text_column: Annotated[
+        str | None, typer.Option("--text-column", metavar="NAME", help="Column of the text.")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option("--label-column", metavar="NAME", help="Column of the label.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+) -> None:
+    """Look at labelled data, find its text and label columns, and write a commented config."""
+    from runners.config_init import propose, write_config
+    from runners.terminal import stdout
+
+    proposal = propose(data, text_column, label_column)
+    destination = output or Path(f"{proposal.name}.toml")
+    write_config(proposal, destination, force=force)
+    stdout().print(
+        f"{destination}: text in {proposal.text_column!r}, {len(proposal.labels)} classes in "
+        f"{proposal.label_column!r}\n\nNext:\n  bert run --config {shlex.quote(str(destination))}",
+        soft_wrap=True,
+    )

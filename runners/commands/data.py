@@ -1,0 +1,34 @@
+"""``bert data``: data sets to try the pipeline on."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, help="Fetch public data sets.")
+
+
+@app.callback()
+def _group() -> None:
+    """Keep ``fetch`` a subcommand: Typer makes a lone command the group itself."""
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="imdb or newsgroups.")],
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", metavar="PATH", help="An archive that is here already."),
+    ] = None,
+    destination: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="CSV", help="Where to write; data/NAME.csv."),
+    ] = None,
+) -> None:
+    """Download a data set, check it, and convert it to CSV."""
+    from data.datasets import fetch as fetch_dataset
+    from runners.terminal import stdout
+
+    destination = destination or Path("data") / f"{name}.csv"
+    fetch_dataset(name, destination, source_path=source)
+    stdout().print(f"{destination}: bert run --config {name} --data {destination}", soft_wrap=True)

@@ -1,0 +1,41 @@
+"""``bert doctor``: can this machine run the pipeline?"""
+
+import typer
+
+from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+
+
+def doctor(
+    config: ConfigOption = None, assignments: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Check Python, the installed stack, GPUs, the encoder, disk, memory and rights to write.
+
+    Exit code 1 when a check fails.
+    """
+    settings = load_config(config, assignments)
+    import dataclasses
+    import json
+
+    from rich.table import Table
+    from rich.text import Text
+
+    from runners.doctor import examine
+    from runners.terminal import stdout
+
+    console = stdout()
+    if console.is_terminal and not as_json:
+        with console.status("examining; TensorFlow takes a while"):
+            checks = list(examine(settings))
+    else:
+        checks = list(examine(settings))
+    if as_json:
+        print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
+    else:
+        styles = {"ok": "green", "warning": "yellow", "failed": "bold red"}
+        table = Table("check", "state", "found", box=None, pad_edge=False)
+        for check in checks:
+            state = Text(check.state, styles[check.state])
+            table.add_row(Text(check.name), state, Text(check.detail))
+        console.print(table)
+    if any(check.state == "failed" for check in checks):
+        raise typer.Exit(1)

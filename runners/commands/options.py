@@ -1,0 +1,43 @@
+"""Options that several commands share, and the config they lead to."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+ConfigOption = Annotated[
+    str | None,
+    typer.Option(
+        "--config", "-c", metavar="FILE", help="A TOML file, or a shipped config: imdb, newsgroups."
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", "-s", metavar="KEY=VALUE", help="Set one config key; may be given several times."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def load_config(
+    file: str | None, assignments: list[str] | None, data: list[str] | None = None
+) -> "Config":
+    """Read the config as the options ask.
+
+    Args:
+        file: ``--config``.
+        assignments: ``--set``.
+        data: ``--data``, stronger than both.
+
+    Raises:
+        UserError: an unknown key or a bad value.
+    """
+    import json
+
+    from pipeline.config import load
+
+    paths = [f"data.path={json.dumps(data[0] if len(data) == 1 else data)}"] if data else []
+    return load(file, [*(assignments or []), *paths])

@@ -1,0 +1,78 @@
+"""``bert run``: the whole pipeline on this machine."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runners.commands.options import ConfigOption, SetOption, load_config
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option("--data", "-d", metavar="PATH", help="Short for --set data.path=PATH."),
+]
+FromOption = Annotated[
+    str | None,
+    typer.Option("--from", metavar="NODE", help="Start here; what comes before is reused."),
+]
+ToOption = Annotated[str | None, typer.Option("--to", metavar="NODE", help="Stop after this.")]
+NoCacheOption = Annotated[
+    bool, typer.Option("--no-cache", help="Run every component, whatever has run before.")
+]
+
+
+def run(
+    context: typer.Context,
+    config: ConfigOption = None,
+    data: DataOption = None,
+    assignments: SetOption = None,
+    from_node: FromOption = None,
+    to_node: ToOption = None,
+    no_cache: NoCacheOption = False,
+) -> None:
+    """Run the pipeline: data in; a model that is validated, tuned, gated and pushed out."""
+    assignments = [*(assignments or []), *(["pipeline.cache=false"] if no_cache else [])]
+    settings = load_config(config, assignments, data)
+    from runners import local
+    from runners.display import make_display, print_summary
+    from runners.terminal import print_error, stdout
+
+    console = stdout()
+    try:
+        with make_display(console) as display:
+            outcome = local.run(settings, from_node=from_node, to_node=to_node, on_event=display)
+    except KeyboardInterrupt:
+        print_error("interrupted, the worker is stopped; the same command goes on where it was")
+        raise typer.Exit(130) from None
+    print_summary(console, display.board)
+    if outcome.state != "succeeded":
+        print_error(outcome.error or "the run failed")
+        raise typer.Exit(2 if outcome.user_error else 1)
+    _print_outcome(settings, outcome.run_id, context, config, assignments)
+
+
+def _print_outcome(
+    settings: "Config",
+    run_id: str,
+    context: typer.Context,
+    config: str | None,
+    assignments: list[str],
+) -> None:
+    """Print the run's result and what to type next."""
+    from runners.history import read_run
+    from runners.prediction import versions
+    from runners.run_report import next_commands, print_result
+    from runners.terminal import stdout
+
+    console = stdout()
+    print_result(console, read_run(settings, run_id), slices=False)
+    available = context.find_root().command.commands  # type: ignore[attr-defined]
+    directory = settings.push_directory()
+    served = directory if versions(Path(directory)) else None
+    commands = next_commands(available, config, assignments, served_directory=served)
+    console.print("\nNext:")
+    for command in commands:
+        console.print(f"  {command}", soft_wrap=True)

@@ -1,0 +1,39 @@
+"""``bert runs`` and ``bert show``: what has run, and how it went."""
+
+from typing import Annotated
+
+import typer
+
+from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+
+LastOption = Annotated[int, typer.Option("--last", "-n", min=1, help="How many runs.")]
+RunArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="RUN", help="A run's id or how it begins; else the last."),
+]
+
+
+def runs(
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    last: LastOption = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List the runs, the newest first: when, how long, state, metric, decision."""
+    settings = load_config(config, assignments)
+    from runners.run_report import print_runs
+
+    print_runs(settings, last=last, as_json=as_json)
+
+
+def show(
+    run: RunArgument = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one run: components, metrics against the baseline, the decision, artifacts."""
+    settings = load_config(config, assignments)
+    from runners.run_report import print_run
+
+    print_run(settings, run, as_json=as_json)

@@ -1,0 +1,82 @@
+"""Prints the config: as a table with origins, as TOML, as JSON."""
+
+import json
+from typing import Literal
+
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.config import DEFAULT_ORIGIN, Config
+from pipeline.config_docs import sections
+from pipeline.config_keys import is_section, keys
+from pipeline.toml_text import toml_value
+from runners.terminal import stdout
+
+
+def render(config: Config, *, style: Literal["table", "toml", "json"], origins: bool) -> None:
+    """Print every value of the config, passwords masked.
+
+    Args:
+        config: what to print.
+        style: how.
+        origins: also say where each value comes from.
+    """
+    console = stdout()
+    if style == "json":
+        console.print(_json(config, origins), soft_wrap=True)
+    elif style == "toml":
+        console.print(_toml(config, origins), soft_wrap=True)
+    elif console.is_terminal:
+        console.print(_table(config, origins))
+    else:
+        for key, value in values(config).items():
+            console.print(
+                f"{key} = {toml_value(value)}" + (f"  # {config.origin(key)}" if origins else ""),
+                soft_wrap=True,
+            )
+
+
+def values(config: Config) -> dict[str, object]:
+    """Every dotted key with its plain, masked value."""
+    nested = config.to_dict()
+    flat: dict[str, object] = {}
+    for key in keys(type(config)):
+        value: object = nested
+        for part in key.split("."):
+            value = value[part]  # type: ignore[index]
+        flat[key] = value
+    return flat
+
+
+def _json(config: Config, origins: bool) -> str:
+    if not origins:
+        return json.dumps(config.to_dict(), indent=2, ensure_ascii=False)
+    rows = {
+        key: {"value": value, "origin": config.origin(key)} for key, value in values(config).items()
+    }
+    return json.dumps(rows, indent=2, ensure_ascii=False)
+
+
+def _toml(config: Config, origins: bool) -> str:
+    flat = values(config)
+    lines: list[str] = []
+    for section, model in sections(type(config)):
+        lines.append(f"\n[{section}]" if lines else f"[{section}]")
+        for name, field in model.model_fields.items():
+            if not is_section(field):
+                key = f"{section}.{name}"
+                note = f"  # {config.origin(key)}" if origins else ""
+                lines.append(f"{name} = {toml_value(flat[key])}{note}")
+    return "\n".join(lines)
+
+
+def _table(config: Config, origins: bool) -> Table:
+    table = Table("key", "value", box=None, header_style="bold", pad_edge=False)
+    if origins:
+        table.add_column("from")
+    for key, value in values(config).items():
+        origin = config.origin(key)
+        style = "dim" if origins and origin == DEFAULT_ORIGIN else ""
+        cells = [key, toml_value(value), *([origin] if origins else [])]
+        table.add_row(*(Text(cell, style) for cell in cells))
+    return table

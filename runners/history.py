@@ -1,0 +1,281 @@
+"""What has run: pipeline runs, their components and artifacts, read from ML Metadata.
+
+Reads the store itself instead of TFX's wrappers: importing TFX takes seconds. Filter queries are
+avoided, for ml-metadata 1.21 is built without the parser that they need.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from modules.errors import UserError
+from pipeline.config import Config
+
+#: Execution states of ML Metadata, in the words of the display.
+_STATES = {
+    "COMPLETE": "ran",
+    "CACHED": "cached",
+    "FAILED": "failed",
+    "CANCELED": "failed",
+    "RUNNING": "unfinished",
+    "NEW": "unfinished",
+}
+_RESULT_PROPERTY = "__execution_result__"
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """One output of a component.
+
+    Attributes:
+        type: TFX's artifact type, e.g. "Model".
+        uri: where it lies.
+        properties: properties and custom properties, by name.
+    """
+
+    type: str
+    uri: str
+    properties: dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class NodeRun:
+    """One component in one run.
+
+    Attributes:
+        name: the component's id.
+        state: "ran", "cached", "failed" or "unfinished".
+        started: seconds since the epoch.
+        seconds: how long it took.
+        outputs: output key -> artifacts.
+        error: why it failed; "" otherwise.
+    """
+
+    name: str
+    state: str
+    started: float
+    seconds: float
+    outputs: dict[str, list[Artifact]]
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One pipeline run; ``nodes`` are in the order in which they started."""
+
+    run_id: str
+    nodes: tuple[NodeRun, ...]
+
+    @property
+    def started(self) -> float:
+        """Seconds since the epoch."""
+        return min(node.started for node in self.nodes)
+
+    @property
+    def seconds(self) -> float:
+        """From the first component's start to the last one's end."""
+        return max(node.started + node.seconds for node in self.nodes) - self.started
+
+    @property
+    def state(self) -> str:
+        """One of "succeeded", "partial" (stopped before the Pusher), "failed" or "unfinished"."""
+        states = {node.state for node in self.nodes}
+        for state in ("failed", "unfinished"):
+            if state in states:
+                return state
+        return "succeeded" if self.node("Pusher") else "partial"
+
+    def node(self, name: str) -> NodeRun | None:
+        """The component of that id, when it took part."""
+        return next((node for node in self.nodes if node.name == name), None)
+
+    def artifact(self, node: str, artifact_type: str) -> Artifact | None:
+        """The component's last output of a type."""
+        found = self.node(node)
+        outputs = found.outputs.values() if found else ()
+        matching = [
+            artifact
+            for artifacts in outputs
+            for artifact in artifacts
+            if artifact.type == artifact_type
+        ]
+        return matching[-1] if matching else None
+
+
+def read_runs(config: Config, *, with_outputs: Iterable[str] = ()) -> list[Run]:
+    """All runs of the config's pipeline, the newest first.
+
+    Args:
+        config: names the pipeline and its metadata.
+        with_outputs: ids of components whose outputs are read as well.
+
+    Raises:
+        UserError: nothing has run yet.
+    """
+    reader = _Reader(config)
+    return reader.runs(set(with_outputs))
+
+
+def read_run(config: Config, run_id: str | None = None) -> Run:
+    """One run with all outputs.
+
+    Args:
+        config: names the pipeline and its metadata.
+        run_id: the run, or the start of its id; None is the last.
+
+    Raises:
+        UserError: there is no such run, or several begin so.
+    """
+    reader = _Reader(config)
+    names = reader.run_ids()
+    if run_id is None:
+        return reader.run(names[0])
+    matching = [name for name in names if name == run_id] or [
+        name for name in names if name.startswith(run_id)
+    ]
+    if len(matching) != 1:
+        problem = f"{len(matching)} runs begin with" if matching else "there is no run"
+        raise UserError(f"{problem} {run_id!r}; `bert runs` lists them, the last is {names[0]}")
+    return reader.run(matching[0])
+
+
+class _Reader:
+    """Reads one pipeline's runs out of a metadata store."""
+
+    def __init__(self, config: Config) -> None:
+        url = urlsplit(config.metadata_url())
+        if url.scheme == "sqlite" and not Path(unquote(url.path[1:])).is_file():
+            raise UserError(_nothing_yet(config))
+        from ml_metadata import MetadataStore
+
+        from pipeline.metadata_store import connection_config
+
+        self._store = MetadataStore(connection_config(config.metadata_url()))
+        pipeline = self._store.get_context_by_type_and_name("pipeline", config.pipeline.name)
+        if pipeline is None:
+            raise UserError(_nothing_yet(config))
+        self._own = {run.id for run in self._store.get_executions_by_context(pipeline.id)}
+        self._nodes = {
+            execution.id: context.name.removeprefix(f"{config.pipeline.name}.")
+            for context in self._store.get_contexts_by_type("node")
+            for execution in self._store.get_executions_by_context(context.id)
+        }
+        self._executions = self._executions_by_run()
+        if not self._executions:
+            raise UserError(_nothing_yet(config))
+
+    def _executions_by_run(self) -> dict[str, list[Any]]:
+        found = {}
+        contexts = self._store.get_contexts_by_type("pipeline_run")
+        for context in sorted(contexts, key=lambda context: context.id, reverse=True):
+            own = [
+                execution
+                for execution in self._store.get_executions_by_context(context.id)
+                if execution.id in self._own and execution.id in self._nodes
+            ]
+            if own:
+                found[context.name] = own
+        return found
+
+    def run_ids(self) -> list[str]:
+        return list(self._executions)
+
+    def runs(self, with_outputs: set[str]) -> list[Run]:
+        return [self.run(name, with_outputs) for name in self._executions]
+
+    def run(self, name: str, with_outputs: set[str] | None = None) -> Run:
+        """The run; ``with_outputs`` None reads every component's outputs."""
+        # A component that was tried again within the run counts by its last try.
+        last = {
+            self._nodes[execution.id]: execution
+            for execution in sorted(self._executions[name], key=lambda execution: execution.id)
+        }
+        wanted = [
+            execution.id
+            for node, execution in last.items()
+            if with_outputs is None or node in with_outputs
+        ]
+        outputs = self._outputs(wanted)
+        nodes = (
+            _node_run(node, execution, outputs.get(execution.id, {}))
+            for node, execution in last.items()
+        )
+        return Run(name, tuple(sorted(nodes, key=lambda node: node.started)))
+
+    def _outputs(self, execution_ids: list[int]) -> dict[int, dict[str, list[Artifact]]]:
+        if not execution_ids:
+            return {}
+        from ml_metadata.proto import metadata_store_pb2
+
+        events = [
+            event
+            for event in self._store.get_events_by_execution_ids(execution_ids)
+            if event.type == metadata_store_pb2.Event.OUTPUT
+        ]
+        artifacts = {
+            artifact.id: artifact
+            for artifact in self._store.get_artifacts_by_id({event.artifact_id for event in events})
+        }
+        found: dict[int, dict[str, list[Artifact]]] = {}
+        for event in events:
+            key = next((step.key for step in event.path.steps if step.HasField("key")), "")
+            record = _artifact(artifacts[event.artifact_id])
+            found.setdefault(event.execution_id, {}).setdefault(key, []).append(record)
+        return found
+
+
+def _node_run(name: str, execution: Any, outputs: dict[str, list[Artifact]]) -> NodeRun:
+    from ml_metadata.proto import metadata_store_pb2
+
+    state = metadata_store_pb2.Execution.State.Name(execution.last_known_state)
+    started = execution.create_time_since_epoch / 1000
+    return NodeRun(
+        name=name,
+        state=_STATES.get(state, state.lower()),
+        started=started,
+        seconds=max(0.0, execution.last_update_time_since_epoch / 1000 - started),
+        outputs=outputs,
+        error=_error(execution) if state == "FAILED" else "",
+    )
+
+
+def _error(execution: Any) -> str:
+    """The first line of the message that TFX stored with a failed execution."""
+    if _RESULT_PROPERTY not in execution.custom_properties:
+        return ""
+    result = _value(execution.custom_properties[_RESULT_PROPERTY])
+    try:
+        message = json.loads(result).get("resultMessage", "")
+    except (TypeError, ValueError):
+        message = str(result)
+    lines = message.strip().splitlines()
+    return lines[0] if lines else ""
+
+
+def _artifact(artifact: Any) -> Artifact:
+    properties = {
+        name: _value(value)
+        for values in (artifact.properties, artifact.custom_properties)
+        for name, value in values.items()
+    }
+    return Artifact(artifact.type, artifact.uri, properties)
+
+
+def _value(value: Any) -> Any:
+    """A property as a JSON type."""
+    kind = value.WhichOneof("value")
+    if kind == "struct_value":
+        from google.protobuf import json_format
+
+        return json_format.MessageToDict(value.struct_value)
+    if kind == "proto_value":
+        return value.proto_value.type_url
+    return getattr(value, kind) if kind else None
+
+
+def _nothing_yet(config: Config) -> str:
+    name, root = config.pipeline.name, config.pipeline_root()
+    return f"pipeline {name!r} has no runs under {root}; `bert run` starts one"

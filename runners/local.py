@@ -1,0 +1,213 @@
+"""The local runner: the pipeline in one worker process, watched from here.
+
+A worker of its own keeps TensorFlow's and Beam's chatter off the screen (it goes to a log file),
+keeps the command line responsive, and makes a crash, or the kernel's out-of-memory killer, a
+failed run instead of a vanished prompt.
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from modules.errors import UserError
+from modules.progress import PROGRESS_FILE_VARIABLE
+from pipeline.config import Config
+from pipeline.nodes import check_node
+
+Event = dict[str, Any]
+
+#: Seconds between looks at the worker's events.
+_POLL_SECONDS = 0.1
+#: Seconds the worker gets to end by itself after SIGTERM.
+_GRACE_SECONDS = 10.0
+
+
+@dataclasses.dataclass(frozen=True)
+class RunOutcome:
+    """How a run ended.
+
+    Attributes:
+        run_id: the pipeline run's id in the metadata.
+        state: "succeeded" or "failed".
+        log: file with everything the worker printed.
+        seconds: wall-clock time.
+        error: one line, or None.
+        user_error: the error is one the user can put right.
+    """
+
+    run_id: str
+    state: Literal["succeeded", "failed"]
+    log: Path
+    seconds: float
+    error: str | None = None
+    user_error: bool = False
+
+
+def run(
+    config: Config,
+    *,
+    from_node: str | None = None,
+    to_node: str | None = None,
+    on_event: Callable[[Event], None] = lambda event: None,
+) -> RunOutcome:
+    """Run the pipeline here and wait for it.
+
+    Args:
+        config: the resolved configuration.
+        from_node: first node to run, e.g. "Trainer"; what lies before comes from the last run.
+        to_node: last node to run.
+        on_event: called with each event, in order (see ``runners.local_worker``).
+
+    Returns:
+        How it ended. A failed component is an outcome, not an exception.
+
+    Raises:
+        UserError: no such node, another run holds the pipeline root, or it cannot be written.
+    """
+    check_node("--from", from_node, config)
+    check_node("--to", to_node, config)
+    root = Path(config.pipeline_root())
+    run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    logs = root / "logs"
+    try:
+        logs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"pipeline.root: {root} cannot be written ({error.strerror}); "
+            "choose another: --set pipeline.root=PATH"
+        ) from error
+    with _exclusive(root):
+        return _watch(config, run_id, logs, from_node, to_node, on_event)
+
+
+@contextlib.contextmanager
+def _exclusive(root: Path) -> Iterator[None]:
+    """One run at a time on a root. The kernel drops the lock when its holder dies."""
+    with open(root / ".lock", "a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another run is using {root}; wait for it, or run elsewhere: "
+                "--set pipeline.root=PATH"
+            ) from error
+        yield
+
+
+def _watch(
+    config: Config,
+    run_id: str,
+    logs: Path,
+    from_node: str | None,
+    to_node: str | None,
+    on_event: Callable[[Event], None],
+) -> RunOutcome:
+    started = time.monotonic()
+    log, events = logs / f"{run_id}.log", logs / f"{run_id}.events.jsonl"
+    events.touch()
+    last: Event = {}
+
+    def handle(event: Event) -> None:
+        nonlocal last
+        if event["event"] == "run_started":
+            event["log"] = str(log)
+        if event["event"] == "run_finished":
+            last = event
+        on_event(event)
+
+    with open(log, "wb") as log_file, open(events, encoding="utf-8") as event_file:
+        worker = _start_worker(config, run_id, events, log_file, from_node, to_node)
+        try:
+            while worker.poll() is None:
+                _read_events(event_file, handle)
+                time.sleep(_POLL_SECONDS)
+        except BaseException:
+            stop(worker)
+            raise
+        finally:
+            _read_events(event_file, handle)
+            if worker.stdin:
+                worker.stdin.close()
+    seconds = time.monotonic() - started
+    if not last:
+        error = f"the worker ended with {_describe_exit(worker.returncode)}; see {log}"
+        last = {"event": "run_finished", "state": "failed", "seconds": seconds, "error": error}
+        on_event(last)
+    return RunOutcome(
+        run_id=run_id,
+        state=last["state"],
+        log=log,
+        seconds=seconds,
+        error=last.get("error"),
+        user_error=bool(last.get("user_error")),
+    )
+
+
+def _start_worker(
+    config: Config,
+    run_id: str,
+    events: Path,
+    log_file: Any,
+    from_node: str | None,
+    to_node: str | None,
+) -> subprocess.Popen[bytes]:
+    order = {
+        "config": config.model_dump(mode="json"),
+        "run_id": run_id,
+        "from_node": from_node,
+        "to_node": to_node,
+    }
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "runners.local_worker"],
+        stdin=subprocess.PIPE,
+        stdout=log_file,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, PROGRESS_FILE_VARIABLE: str(events), "PYTHONUNBUFFERED": "1"},
+        # Ctrl-C reaches this process alone; it then ends the worker and all its children.
+        start_new_session=True,
+    )
+    # Over a pipe, for a metadata URL may hold a password and arguments are public. The pipe stays
+    # open: its end tells the worker that nobody watches any more.
+    assert worker.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        worker.stdin.write(json.dumps(order).encode() + b"\n")
+        worker.stdin.flush()
+    return worker
+
+
+def _read_events(file: Any, handle: Callable[[Event], None]) -> None:
+    while True:
+        position = file.tell()
+        line = file.readline()
+        if not line.endswith("\n"):
+            file.seek(position)  # half a line: the rest comes with the next look
+            return
+        handle(json.loads(line))
+
+
+def stop(worker: subprocess.Popen[bytes]) -> None:
+    """End the worker and everything it started."""
+    for sign, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(worker.pid, sign)
+        try:
+            worker.wait(patience)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def _describe_exit(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"signal {signal.Signals(-code).name}"
+    return f"exit code {code}"

@@ -1,0 +1,138 @@
+"""Classifies texts with a pushed model, in this process.
+
+The model is a plain SavedModel: TensorFlow and tensorflow-text load it, no TFX.
+"""
+
+import contextlib
+import dataclasses
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from modules import features
+from modules.errors import UserError
+
+#: Texts a call: bounds memory, for a batch is padded to its longest text.
+_BATCH = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Prediction:
+    """The answer to one text.
+
+    Attributes:
+        text: as it was given.
+        label: the most likely label.
+        score: its probability.
+        scores: label -> probability, in label id order.
+    """
+
+    text: str
+    label: str
+    score: float
+    scores: dict[str, float]
+
+
+def versions(base: Path) -> list[int]:
+    """The version numbers under a push directory, rising."""
+    if not base.is_dir():
+        return []
+    return sorted(
+        int(folder.name)
+        for folder in base.iterdir()
+        if folder.name.isdecimal() and (folder / "saved_model.pb").is_file()
+    )
+
+
+def find_version(base: Path, version: int | None = None) -> Path:
+    """The folder of a pushed version.
+
+    Args:
+        base: ``pusher.base_directory``.
+        version: its number; None is the latest.
+
+    Raises:
+        UserError: nothing is pushed, or not that version.
+    """
+    found = versions(base)
+    if not found:
+        raise UserError(f"no model is pushed to {base}; `bert run` trains and pushes one")
+    if version is None:
+        version = found[-1]
+    if version not in found:
+        legal = ", ".join(map(str, found))
+        raise UserError(f"no version {version} under {base}; pushed are {legal}")
+    return base / str(version)
+
+
+def read_labels(folder: Path) -> list[str]:
+    """The model's labels in id order.
+
+    Raises:
+        UserError: the folder holds no label list, so it is no model of this project.
+    """
+    path = folder / features.EXTRA_ASSETS / features.LABELS_FILE
+    try:
+        return path.read_text("utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise UserError(
+            f"{folder} has no {features.LABELS_FILE}; it is no model of `bert`"
+        ) from error
+
+
+class Predictor:
+    """A loaded model."""
+
+    def __init__(self, folder: Path) -> None:
+        """Load the SavedModel in ``folder``; takes seconds, most of them TensorFlow's import.
+
+        Raises:
+            UserError: the folder is no model of this project.
+        """
+        self.labels = read_labels(folder)
+        with _quiet():
+            import tensorflow as tf
+            import tensorflow_text  # noqa: F401  registers the tokenizer's operations
+
+            self._tf = tf
+            self._model = tf.saved_model.load(str(folder))
+        self._signature = self._model.signatures[features.SERVING_DEFAULT]
+
+    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+        """Classify texts; the answers are in their order."""
+        answers: list[Prediction] = []
+        for start in range(0, len(texts), _BATCH):
+            batch = list(texts[start : start + _BATCH])
+            outputs = self._signature(**{features.TEXT: self._tf.constant(batch)})
+            answers += self._answers(batch, outputs)
+        return answers
+
+    def _answers(self, texts: list[str], outputs: dict[str, Any]) -> Iterator[Prediction]:
+        rows = outputs[features.SCORES].numpy().tolist()
+        chosen = outputs[features.PREDICTED_LABEL].numpy().tolist()
+        best = outputs[features.SCORE].numpy().tolist()
+        for text, row, label, score in zip(texts, rows, chosen, best, strict=True):
+            scores = dict(zip(self.labels, row, strict=True))
+            yield Prediction(text, label.decode("utf-8"), score, scores)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what TensorFlow's libraries print while they load off the screen.
+
+    They write to the descriptor itself, past ``sys.stderr``. An exception passes through.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    screen = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(screen, 2)
+        os.close(screen)
+        os.close(nowhere)

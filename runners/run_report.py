@@ -1,0 +1,246 @@
+"""Prints runs: the list, one run in full, and what a person wants to know after a run."""
+
+import dataclasses
+import datetime
+import json
+import shlex
+from collections.abc import Collection, Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from components.ingestion.quarantine import QUARANTINE_FOLDER
+from pipeline.config import Config
+from runners.display import STYLES
+from runners.evaluation_record import MetricRow, Push, read_evaluation, read_push
+from runners.history import NodeRun, Run, read_run, read_runs
+from runners.terminal import duration, stdout
+
+#: Sections of the config that say where runs and models are.
+#: Newer than both stacks' exports need; it carries the ops of TensorFlow Text.
+TENSORFLOW_SERVING_IMAGE = "tensorflow/serving:2.19.1"
+
+_PLACES = ("metadata.", "pipeline.", "pusher.", "schema.")
+
+
+def print_runs(config: Config, *, last: int, as_json: bool) -> None:
+    """Print the newest runs as a table, or as JSON.
+
+    Args:
+        config: names the pipeline.
+        last: how many.
+        as_json: one object a run.
+    """
+    runs = read_runs(config, with_outputs=["Evaluator", "Pusher"])[:last]
+    if as_json:
+        print(json.dumps([_summary(run) for run in runs], indent=2, ensure_ascii=False))
+        return
+    table = _table("run", "started", "state", "metric", "decision")
+    table.add_column("time", justify="right")
+    for run in runs:
+        summary = _summary(run)
+        value = "" if summary["value"] is None else f"{summary['metric']} {summary['value']:.4f}"
+        table.add_row(
+            run.run_id,
+            _when(run.started),
+            _state(run.state),
+            value,
+            str(summary["decision"]),
+            duration(run.seconds),
+        )
+    stdout().print(table)
+
+
+def print_run(config: Config, run_id: str | None, *, as_json: bool) -> None:
+    """Print one run in full.
+
+    Args:
+        config: names the pipeline.
+        run_id: the run; None is the last.
+        as_json: print one JSON object.
+    """
+    run = read_run(config, run_id)
+    evaluation = read_evaluation(run)
+    if as_json:
+        record = {
+            **_summary(run),
+            "nodes": [dataclasses.asdict(node) for node in run.nodes],
+            "decision_record": evaluation.decision if evaluation else None,
+            "metrics": evaluation.metrics if evaluation else None,
+        }
+        print(json.dumps(record, indent=2, ensure_ascii=False))
+        return
+    console = stdout()
+    console.print(f"run {run.run_id}, {_when(run.started)}, {run.state}\n", soft_wrap=True)
+    console.print(_nodes_table(run.nodes))
+    print_result(console, run, slices=True)
+    console.print("\nartifacts")
+    for node in run.nodes:
+        for key, artifacts in node.outputs.items():
+            for artifact in artifacts:
+                console.print(f"  {node.name}.{key}: {artifact.uri}", soft_wrap=True)
+
+
+def print_result(console: Console, run: Run, *, slices: bool) -> None:
+    """Print the metrics against the baseline, the decision, and what was pushed.
+
+    Args:
+        console: where to.
+        run: with its outputs.
+        slices: also print the deciding metric by slice.
+    """
+    evaluation = read_evaluation(run)
+    if quarantined := describe_quarantine(run):
+        console.print(f"\n{quarantined}", soft_wrap=True)
+    if evaluation is not None:
+        if rows := evaluation.overall():
+            console.print()
+            console.print(_metrics_table(rows, by="metric"))
+        if slices and (rows := evaluation.by_slice()):
+            console.print()
+            console.print(_metrics_table(rows, by="slice"))
+        console.print()
+        for sentence in evaluation.sentences:
+            console.print(sentence, soft_wrap=True)
+    for failed in (node for node in run.nodes if node.error):
+        console.print(f"{failed.name} failed: {failed.error}", soft_wrap=True)
+    infra_blessing = run.artifact("InfraValidator", "InfraBlessing")
+    if infra_blessing and infra_blessing.properties.get("outcome"):
+        console.print(f"InfraValidator: {infra_blessing.properties['outcome']}", soft_wrap=True)
+    if run.node("Pusher"):
+        rejected = evaluation is not None and evaluation.blessed is False
+        console.print(describe_push(read_push(run), rejected=rejected), soft_wrap=True)
+
+
+def describe_quarantine(run: Run) -> str:
+    """One line about the rows that were no examples; "" when all were."""
+    artifact = run.artifact("ExampleGen", "Examples")
+    count = int(artifact.properties.get("quarantined") or 0) if artifact else 0
+    if artifact is None or not count:
+        return ""
+    rows = count + int(artifact.properties.get("examples") or 0)
+    reasons = json.loads(artifact.properties.get("quarantine_reasons") or "{}")
+    words = ", ".join(f"{reason} {number}" for reason, number in reasons.items())
+    return f"{count} of {rows} rows are quarantined ({words}): {artifact.uri}/{QUARANTINE_FOLDER}"
+
+
+def describe_push(push: Push | None, *, rejected: bool) -> str:
+    """One line: pushed or not, and where to.
+
+    Args:
+        push: what the Pusher did; None when it failed.
+        rejected: the Evaluator rejected the candidate, and its sentences have said why.
+    """
+    if rejected and not (push and push.pushed):
+        return "Not pushed: the candidate is rejected."
+    if push is None or not push.pushed:
+        return f"Not pushed: {push.reason}." if push and push.reason else "Not pushed."
+    if push.cached:
+        return f"Nothing new to push: version {push.version} stands, {push.directory}"
+    return f"Pushed as version {push.version}: {push.directory}"
+
+
+def serve_command(directory: str) -> str:
+    """How TensorFlow Serving, in its own container, serves the push directory over REST.
+
+    Args:
+        directory: absolute path of the folder with the version folders.
+    """
+    name = directory.rstrip("/").rpartition("/")[2]
+    mount = f"type=bind,source={directory},target=/models/{name},readonly"
+    return (
+        f"docker run --rm -p 127.0.0.1:8501:8501 --mount {shlex.quote(mount)} "
+        f"-e MODEL_NAME={shlex.quote(name)} {TENSORFLOW_SERVING_IMAGE}"
+    )
+
+
+def next_commands(
+    available: Collection[str],
+    config: str | None,
+    assignments: Sequence[str],
+    *,
+    served_directory: str | None,
+) -> list[str]:
+    """The two commands most likely to be typed now, of those that exist.
+
+    Args:
+        available: names of the commands that ``bert`` has.
+        config: ``--config``; the next commands need it too.
+        assignments: ``--set``; those that say where runs and models are go along.
+        served_directory: the push directory when a model stands in it, from this run or an earlier
+            one; else None.
+    """
+    places = [word for word in assignments if word.startswith(_PLACES)]
+    words = [*(["--config", config] if config else [])]
+    words += [part for place in places for part in ("--set", place)]
+    options = "".join(f" {shlex.quote(word)}" for word in words)
+    wanted = {"show": "", "runs": ""}
+    commands = []
+    if served_directory:
+        wanted = {"serve": "", "predict": ' "A text to classify."'} | wanted
+        if "serve" not in available and "://" not in served_directory:
+            commands.append(serve_command(served_directory))
+    commands += [
+        f"bert {name}{options}{rest}" for name, rest in wanted.items() if name in available
+    ]
+    return commands[:2]
+
+
+def _summary(run: Run) -> dict[str, object]:
+    evaluation = read_evaluation(run)
+    return {
+        "run_id": run.run_id,
+        "started": _when(run.started),
+        "seconds": round(run.seconds, 3),
+        "state": run.state,
+        "metric": evaluation.metric if evaluation else "",
+        "value": evaluation.candidate if evaluation else None,
+        "decision": _decision(run),
+    }
+
+
+def _decision(run: Run) -> str:
+    push, evaluation = read_push(run), read_evaluation(run)
+    if push and push.pushed:
+        return f"version {push.version} " + ("stands" if push.cached else "pushed")
+    if evaluation is None or evaluation.blessed is None:
+        return ""
+    return "blessed, not pushed" if evaluation.blessed else "rejected"
+
+
+def _nodes_table(nodes: Iterable[NodeRun]) -> Table:
+    table = _table("component", "state")
+    table.add_column("time", justify="right")
+    for node in nodes:
+        table.add_row(node.name, _state(node.state), duration(node.seconds))
+    return table
+
+
+def _metrics_table(rows: Sequence[MetricRow], by: str) -> Table:
+    title = "metric" if by == "metric" else f"{rows[0].metric} on"
+    table = _table(title)
+    for name in ("examples", "candidate", "baseline", "change"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        name = row.metric if by == "metric" else row.slice or "all"
+        change = "" if row.change is None else f"{row.change:+.4f}"
+        examples = "" if row.examples is None else str(row.examples)
+        table.add_row(Text(name), examples, _number(row.candidate), _number(row.baseline), change)
+    return table
+
+
+def _table(*columns: str) -> Table:
+    return Table(*columns, box=None, pad_edge=False, header_style="bold")
+
+
+def _state(state: str) -> Text:
+    return Text(state, STYLES.get(state, ""))
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
+
+
+def _when(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")

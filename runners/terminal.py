@@ -1,0 +1,42 @@
+"""Consoles: coloured on a terminal, plain text elsewhere."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_UNBOUNDED = 10_000
+
+
+def stdout() -> "Console":
+    """The console for results. Text is printed as it is: no markup, no guessed highlights."""
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console.width = _UNBOUNDED  # a file has no right edge to wrap at
+    return console
+
+
+def stderr() -> "Console":
+    """The console for errors."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_error(message: str) -> None:
+    """Print one line on standard error: a red ``error:``, then the message."""
+    from rich.text import Text
+
+    line = Text.assemble(("error: ", "bold red"), " ".join(message.split()))
+    stderr().print(line)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for people: ``4.2 s``, ``1:05``, ``1:02:03``."""
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# Proves the second stack (TFX 1.21, Python 3.13) on a machine whose own glibc is too old for it.
+#
+# Makes a small Debian 13 folder tree with debootstrap, copies the committed repository into it,
+# and there runs `make env-dev`, the imports of the whole stack, the fast tests, and a pipeline on the
+# bundled sample with one epoch. Needs root (chroot) and debootstrap.
+#
+# usage: scripts/debian13_lane.sh [env|imports|tests|run]...    default: all four, in this order
+#
+# environment:
+#   BERT_DEBIAN13_ROOT  where the tree lives; kept and reused; default: ~/.cache/bert-debian13
+#   DEBIAN_MIRROR       where Debian packages come from; default: as this machine's apt does
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+ROOT=${BERT_DEBIAN13_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/bert-debian13}
+PACKAGES=ca-certificates,python3,python3-dev,python3-pip,python3-venv,g++,make,git
+# Variables that say how to reach package registries.
+PASSED_ON='^(PIP_(INDEX|EXTRA_INDEX|TRUSTED|CERT|DEFAULT_TIMEOUT|PROXY)|UV_(INDEX|DEFAULT_INDEX|EXTRA_INDEX|NATIVE_TLS|HTTP)|SSL_CERT_|[Hh][Tt][Tt][Pp][Ss]?_[Pp]|[Nn][Oo]_[Pp])'
+STEPS=("$@")
+[ ${#STEPS[@]} -gt 0 ] || STEPS=(env imports tests run)
+
+stop() {
+    echo "debian13_lane: $*" >&2
+    exit 1
+}
+
+say() { echo "debian13_lane: $*"; }
+
+host_mirror() {
+    if [ -n "${DEBIAN_MIRROR:-}" ]; then
+        echo "$DEBIAN_MIRROR"
+    elif grep -q '^ID=debian$' /etc/os-release; then
+        apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+            grep -v security | head -n 1 || true
+    fi
+}
+
+make_tree() {
+    [ -e "$ROOT/.complete" ] && return
+    command -v debootstrap >/dev/null || stop "needs debootstrap; apt-get install debootstrap"
+    say "making a Debian 13 tree in $ROOT"
+    rm -rf --one-file-system "$ROOT"
+    mkdir -p "$ROOT"
+    # shellcheck disable=SC2046  # no mirror: debootstrap takes its own default
+    debootstrap --variant=minbase --include="$PACKAGES" trixie "$ROOT" $(host_mirror) \
+        >"$ROOT.log" 2>&1 || {
+        tail -n 20 "$ROOT.log" >&2
+        stop "debootstrap failed; its whole log: $ROOT.log"
+    }
+    touch "$ROOT/.complete"
+}
+
+# The tree reaches names, certificates and package registries the way this machine does.
+copy_settings() {
+    local path
+    for path in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/uv /etc/ssl/certs/ca-certificates.crt \
+        "$HOME/.config/pip" "$HOME/.config/uv"; do
+        [ -e "$path" ] || continue
+        local target=$ROOT${path/#"$HOME"//root}
+        mkdir -p "$(dirname "$target")"
+        rm -rf "$target"
+        cp -rL "$path" "$target"
+    done
+}
+
+# A clone of what is committed; the environment made by an earlier run is kept.
+copy_repository() {
+    rm -rf "$ROOT/src.new"
+    git clone --quiet --no-hardlinks . "$ROOT/src.new"
+    [ ! -d "$ROOT/src/.venv" ] || mv "$ROOT/src/.venv" "$ROOT/src.new/.venv"
+    [ ! -d "$ROOT/src/.cache" ] || mv "$ROOT/src/.cache" "$ROOT/src.new/.cache"
+    rm -rf "$ROOT/src"
+    mv "$ROOT/src.new" "$ROOT/src"
+}
+
+# Runs a command in the tree. Mounts live in a namespace of their own and go when it ends.
+inside() {
+    local variables
+    mapfile -t variables < <(env | grep -E "$PASSED_ON" || true)
+    ROOT="$ROOT" unshare --mount bash -c '
+        set -e
+        mount --bind /proc "$ROOT/proc"
+        mount --rbind /dev "$ROOT/dev"
+        exec chroot "$ROOT" "$@"
+    ' inside /usr/bin/env -i HOME=/root PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 \
+        TF_CPP_MIN_LOG_LEVEL=3 "${variables[@]}" bash -euc "cd /src; $1"
+}
+
+step_env() {
+    inside 'make env-dev'
+}
+
+step_imports() {
+    inside '.venv/bin/python -W ignore - 2>/tmp/imports.log <<EOF || { tail -n 30 /tmp/imports.log; exit 1; }
+import sys
+import tfx.v1, tensorflow, tensorflow_text, keras, keras_hub, keras_tuner
+import tensorflow_model_analysis, tensorflow_transform, tensorflow_hub, kfp
+import ml_metadata, numpy, apache_beam
+for module in (tfx.v1, tensorflow, keras, keras_hub, numpy, apache_beam):
+    print(f"  {module.__name__} {module.__version__}")
+print(f"  Python {sys.version.split()[0]}")
+EOF'
+}
+
+step_tests() {
+    inside 'make test-fast'
+}
+
+# One epoch shows that it trains; without a floor the model is pushed whatever it reaches. The same
+# command again must find everything cached.
+step_run() {
+    inside 'rm -rf /tmp/lane
+        export BERT__PIPELINE__ROOT=/tmp/lane/root BERT__PUSHER__BASE_DIRECTORY=/tmp/lane/serving
+        export BERT__TRAINER__EPOCHS=1
+        export BERT__EVALUATOR__FLOORS="[{metric = \"accuracy\", min = 0}]"
+        .venv/bin/bert run
+        .venv/bin/bert run
+        .venv/bin/bert predict "Two hours I will not get back." "A warm room, and a good bed."'
+}
+
+[ "$(id -u)" = 0 ] || stop "needs root, for chroot"
+make_tree
+copy_settings
+copy_repository
+for step in "${STEPS[@]}"; do
+    declare -F "step_$step" >/dev/null || stop "unknown step '$step'; legal: env, imports, tests, run"
+    say "$step"
+    started=$SECONDS
+    "step_$step"
+    say "$step: done in $((SECONDS - started)) s"
+done

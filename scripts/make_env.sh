@@ -1,0 +1,117 @@
+#!/usr/bin/env bash
+# Makes or refreshes .venv. Does nothing when it is already as the requirement files say.
+#
+# usage: scripts/make_env.sh [dev] [gpu]
+#   dev  adds the tools for tests and linters (requirements-dev.txt)
+#   gpu  adds TensorFlow's CUDA libraries (requirements-gpu.txt)
+# Groups add up: an environment that once got "dev" keeps it.
+#
+# environment:
+#   PYTHON  the interpreter, e.g. python3.12 or a path; default: the first that suits this system
+#   VENV    the folder of the environment; default: .venv
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+VENV=${VENV:-.venv}
+PYTHON=${PYTHON:-}
+# Never fetch an interpreter from outside the package registry.
+export UV_PYTHON_DOWNLOADS=never
+
+stop() {
+    echo "make env: $*" >&2
+    exit 1
+}
+
+find_uv() {
+    # A pyenv shim can exist and yet not run: try it.
+    if uv --version >/dev/null 2>&1; then
+        echo uv
+        return
+    fi
+    local home=.cache/uv-bootstrap
+    if ! "$home/bin/uv" --version >/dev/null 2>&1; then
+        echo "make env: no uv found, installing it with pip into $home" >&2
+        # --target leaves the system's Python alone, so Debian's "externally managed" rule allows it.
+        python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --upgrade \
+            --target "$home" uv >&2 ||
+            stop "pip could not install uv; install python3-pip, or uv itself, and try again"
+    fi
+    echo "$PWD/$home/bin/uv"
+}
+
+# TFX 1.21, the only one for Python 3.12 and 3.13, has wheels for glibc 2.39 and newer alone.
+glibc_is_old() {
+    local version
+    version=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2) || true
+    [ -n "$version" ] && [ "$(printf '%s\n2.39\n' "$version" | sort -V | head -n 1)" != 2.39 ]
+}
+
+choose_python() {
+    local versions=(3.11 3.12 3.13) version found
+    if glibc_is_old; then
+        versions=(3.11)
+        echo "make env: this system's glibc is older than 2.39, so only Python 3.11 works here" >&2
+    fi
+    for version in "${versions[@]}"; do
+        if found=$("$UV" python find "$version" 2>/dev/null); then
+            echo "$found"
+            return
+        fi
+    done
+    stop "needs Python ${versions[*]}, found none; install one, or name it: make env PYTHON=/path/to/python3.11"
+}
+
+check_compiler() {
+    command -v c++ >/dev/null || command -v g++ >/dev/null ||
+        stop "needs a C++ compiler (pyfarmhash is built from source); on Debian: apt-get install g++"
+    "$VENV/bin/python" - <<'EOF' || stop "needs Python's headers; on Debian: apt-get install python3-dev"
+import pathlib, sys, sysconfig
+sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())
+EOF
+}
+
+# A link leads to another checkout's environment: installing from here would redirect it.
+if [ -L "$VENV" ]; then
+    echo "make env: $VENV is a link, left as it is"
+    exit 0
+fi
+
+# The groups asked for now, and those that the environment already has.
+groups=$(printf '%s\n' "$@" $(cat "$VENV/.groups" 2>/dev/null || true) | sort -u | xargs)
+files=(requirements.txt)
+for group in $groups; do files+=("requirements-$group.txt"); done
+
+state=$(cat pyproject.toml "${files[@]}" scripts/make_env.sh | sha256sum | cut -d' ' -f1)
+state="$state $groups"
+if [ -z "$PYTHON" ] && [ "$(cat "$VENV/.state" 2>/dev/null)" = "$state" ]; then
+    exit 0
+fi
+
+UV=$(find_uv)
+if [ -n "$PYTHON" ]; then
+    wanted=$("$UV" python find "$PYTHON" 2>/dev/null) || stop "found no interpreter PYTHON=$PYTHON"
+elif [ -x "$VENV/bin/python" ]; then
+    wanted=
+else
+    wanted=$(choose_python)
+fi
+if [ -n "$wanted" ]; then
+    version=$("$wanted" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    if [ "$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" != "$version" ]; then
+        if [ "$version" != 3.11 ] && glibc_is_old; then
+            stop "Python $version needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04); here use PYTHON=python3.11"
+        fi
+        "$UV" venv --quiet --clear --python "$wanted" "$VENV"
+    elif [ "$(cat "$VENV/.state" 2>/dev/null)" = "$state" ]; then
+        exit 0
+    fi
+fi
+check_compiler
+
+echo "make env: installing ${files[*]} into $VENV ($("$VENV/bin/python" --version))"
+rm -f "$VENV/.state"
+"$UV" pip sync --quiet --python "$VENV/bin/python" --require-hashes "${files[@]}"
+"$UV" pip install --quiet --python "$VENV/bin/python" --no-deps --no-build-isolation --editable .
+echo "$groups" >"$VENV/.groups"
+echo "$state" >"$VENV/.state"
+echo "make env: ready; next: make run"

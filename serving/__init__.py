@@ -1,0 +1,1 @@
+"""Serving the pushed model. Imports no TFX, TFT, TFMA or Beam."""

@@ -1,0 +1,137 @@
+"""Where things stand, what they are called, and what must not be in the repository."""
+
+import ast
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PACKAGES = ("pipeline", "components", "modules", "runners", "serving", "data")
+SOURCES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+IDS = [str(path.relative_to(REPOSITORY)) for path in SOURCES]
+
+#: Names that say nothing about what is inside.
+VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
+
+#: Paths of one machine, and addresses that change from one network to the next.
+FORBIDDEN = re.compile(
+    r"/root/|/home/\w+/|/work/|/mnt/\w|"
+    r"pythonhosted\.org|pypi\.org/simple|--(?:extra-)?index-url|--find-links|file:///|\bTODO\b|\bFIXME\b"
+)
+#: Where such words are the matter itself.
+EXEMPT = {"tests/architecture/test_layout.py", "scripts/debian13_lane.sh"}
+
+
+def tracked_files() -> list[Path]:
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, check=False
+    )
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [REPOSITORY / name for name in listed.stdout.decode().split("\0") if name]
+
+
+def test_names_say_what_is_inside() -> None:
+    vague = [
+        str(path.relative_to(REPOSITORY))
+        for path in tracked_files()
+        if path.suffix == ".py" and VAGUE & {part.removesuffix(".py") for part in path.parts}
+    ]
+    assert vague == []
+
+
+def test_no_machine_path_and_no_registry_address() -> None:
+    found = []
+    for path in tracked_files():
+        name = str(path.relative_to(REPOSITORY))
+        if name in EXEMPT or not path.is_file():
+            continue
+        try:
+            text = path.read_text("utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), 1):
+            # The command that pins the requirements names the option that keeps addresses out.
+            if match := FORBIDDEN.search(line.replace("--no-emit-index-url", "")):
+                found.append(f"{name}:{number}: {match[0]}")
+    assert found == []
+
+
+def test_requirements_hold_pins_and_hashes_alone() -> None:
+    for path in sorted(REPOSITORY.glob("requirements*.txt")):
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+            legal = re.match(r"[A-Za-z0-9._-]+==[^\s]+|    --hash=sha256:[0-9a-f]{64}|\s*#|$", line)
+            assert legal, f"{path.name}:{number}: {line}"
+            assert "://" not in line, f"{path.name}:{number}: {line}"
+
+
+def test_requirements_agree_with_each_other() -> None:
+    """A package that two files pin has the same version in both, on either stack."""
+    pins: dict[str, set[str]] = {}
+    for line in (REPOSITORY / "requirements.txt").read_text("utf-8").splitlines():
+        if match := re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", line):
+            pins.setdefault(match[1], set()).add(match[2])
+    for name in ("requirements-dev.txt", "requirements-gpu.txt"):
+        for line in (REPOSITORY / name).read_text("utf-8").splitlines():
+            match = re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", line)
+            if match and match[1] in pins:
+                assert match[2] in pins[match[1]], f"{name}: {line}; run make requirements"
+
+
+def test_every_declared_dependency_is_pinned() -> None:
+    declared = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))
+    groups = {
+        "requirements.txt": declared["project"]["dependencies"],
+        "requirements-dev.txt": declared["dependency-groups"]["dev"],
+        "requirements-gpu.txt": declared["dependency-groups"]["gpu"],
+    }
+    for name, dependencies in groups.items():
+        pinned = (REPOSITORY / name).read_text("utf-8")
+        for dependency in dependencies:
+            package = re.match(r"[A-Za-z0-9._-]+", dependency)[0]
+            assert re.search(rf"^{re.escape(package)}==", pinned, re.M), (
+                f"{dependency} is not in {name}; run make requirements"
+            )
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=IDS)
+def test_public_names_are_documented(path: Path) -> None:
+    tree = ast.parse(path.read_text("utf-8"))
+    missing = [] if ast.get_docstring(tree) else ["the module"]
+    for node in tree.body:
+        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            continue
+        if node.name.startswith("_"):
+            continue
+        if not ast.get_docstring(node):
+            missing.append(node.name)
+        if isinstance(node, ast.ClassDef):
+            missing += [
+                f"{node.name}.{member.name}"
+                for member in node.body
+                if isinstance(member, ast.FunctionDef | ast.AsyncFunctionDef)
+                and not member.name.startswith("_")
+                and not ast.get_docstring(member)
+                and not any("override" in ast.unparse(d) for d in member.decorator_list)
+            ]
+    assert missing == []
+
+
+def test_only_json_and_text_are_written() -> None:
+    """Unpickling runs code; nothing here reads or writes pickles."""
+    offenders = [
+        f"{name}: {node.lineno}"
+        for path, name in zip(SOURCES, IDS, strict=True)
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for imported in (
+            [alias.name for alias in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+        )
+        if imported.split(".")[0] in {"pickle", "cPickle", "shelve", "marshal", "dill", "joblib"}
+    ]
+    assert offenders == []

@@ -1,0 +1,164 @@
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from components.ingestion.rows import BadRow, Columns, RawRow, Reason
+from components.ingestion.sources import Source, find_sources, fingerprint, total_bytes
+from modules.errors import DataError
+
+COLUMNS = Columns("text", "label")
+
+
+def write(path: Path, content: str | bytes = "text,label\na,b\n") -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
+
+
+def refusal(paths: list[str], data_format: str = "auto") -> str:
+    with pytest.raises(DataError) as caught:
+        find_sources(paths, data_format)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def read(source: Source) -> list[tuple[str, RawRow | BadRow]]:
+    return list(source.read(COLUMNS, 1000))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.csv", "csv"),
+        ("A.CSV", "csv"),
+        ("a.tsv", "csv"),
+        ("a.csv.gz", "csv"),
+        ("a.jsonl", "jsonl"),
+        ("a.ndjson.gz", "jsonl"),
+        ("a.parquet", "parquet"),
+    ],
+)
+def test_format_is_known_by_the_name(tmp_path: Path, name: str, kind: str) -> None:
+    path = write(tmp_path / name)
+    assert find_sources([path], "auto") == [Source(path, kind)]
+
+
+def test_given_format_rules_over_the_name(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt")
+    assert find_sources([path], "jsonl") == [Source(path, "jsonl")]
+    assert "cannot tell the format" in refusal([path])
+
+
+def test_several_files_and_globs_each_once(tmp_path: Path) -> None:
+    paths = [write(tmp_path / name) for name in ("b.csv", "a.csv", "c.csv")]
+    found = find_sources([paths[2], str(tmp_path / "*.csv"), f"{tmp_path}/./a.csv"], "auto")
+    assert [source.path for source in found] == [paths[2], paths[1], paths[0]]
+
+
+def test_name_with_glob_characters_is_a_name_first(tmp_path: Path) -> None:
+    path = write(tmp_path / "reviews[1].csv")
+    assert find_sources([path], "auto") == [Source(path, "csv")]
+
+
+def test_file_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+    path = write(tmp_path / "reviews.csv")
+    assert refusal([f"{path[:-5]}.csv"]) == (
+        f"no such file or folder: {path[:-5]}.csv. Did you mean {path}?"
+    )
+    assert "set data.path" in refusal([str(tmp_path / "x" / "y.csv")])
+    assert "no file matches" in refusal([str(tmp_path / "*.jsonl")])
+
+
+def test_folder_of_data_files(tmp_path: Path) -> None:
+    paths = [write(tmp_path / name) for name in ("1.csv", "2.csv.gz", ".hidden.csv", "notes.md")]
+    assert [source.path for source in find_sources([str(tmp_path)], "auto")] == paths[:2]
+    write(tmp_path / "3.jsonl")
+    assert "several formats (csv, jsonl)" in refusal([str(tmp_path)])
+    assert len(find_sources([str(tmp_path)], "csv")) == 2
+
+
+def test_folder_without_data_is_refused(tmp_path: Path) -> None:
+    assert "holds no data" in refusal([str(tmp_path)])
+    assert "holds no data" in refusal([str(tmp_path)], "folders")
+
+
+def test_folder_per_class(tmp_path: Path) -> None:
+    write(tmp_path / "pos" / "2.txt", "second\r\nline")
+    write(tmp_path / "pos" / "1.txt", b"\xef\xbb\xbffirst")
+    write(tmp_path / "pos" / ".3.txt", "hidden")
+    write(tmp_path / "neg" / "1.txt", b"caf\xe9")
+    write(tmp_path / "neg" / "2.txt", "x" * 2000)
+    write(tmp_path / "README.txt", "about")
+    neg, pos = find_sources([str(tmp_path)], "auto")
+    assert [row for _, row in read(pos)] == [
+        RawRow(1, b"first", "pos"),
+        RawRow(1, b"second\r\nline", "pos"),
+    ]
+    (path, row), (_, long) = read(neg)
+    assert (path, row) == (str(tmp_path / "neg" / "1.txt"), RawRow(1, b"caf\xe9", "neg"))
+    assert isinstance(long, BadRow)
+    assert long.reason is Reason.TEXT_TOO_LONG
+    assert "data.format is folders" in refusal([str(tmp_path / "README.txt")], "folders")
+
+
+def test_what_is_no_text_in_a_class_folder_is_a_bad_row(tmp_path: Path) -> None:
+    for name in ("pos/1.txt", "pos/2.text", "pos/more/3.txt", "neg/1.html", "empty/.keep"):
+        write(tmp_path / name, "words")
+    sources = find_sources([str(tmp_path)], "auto")
+    found = {
+        os.path.relpath(path, tmp_path): getattr(row, "reason", None)
+        for source in sources
+        for path, row in read(source)
+    }
+    bad = Reason.NOT_A_TEXT_FILE
+    assert found == {"neg/1.html": bad, "pos/1.txt": None, "pos/2.text": bad, "pos/more": bad}
+    first = fingerprint(sources)
+    write(tmp_path / "neg" / "2.html", "words")
+    assert fingerprint(sources) != first
+
+
+def test_cut_gzip_is_refused_not_taken_for_the_end(tmp_path: Path) -> None:
+    whole = gzip.compress(b"text,label\n" + os.urandom(50_000).hex().encode() + b",a\n")
+    path = write(tmp_path / "a.csv.gz", whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="cannot be read to its end"):
+        read(Source(path, "csv"))
+
+
+def test_fingerprint_follows_content_alone(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv")
+    (source,) = find_sources([path], "auto")
+    first = fingerprint([source])
+    os.utime(path, (1, 1))
+    os.chmod(path, 0o600)
+    assert fingerprint([source]) == first
+    shutil.copy(path, tmp_path / "copy")
+    os.replace(tmp_path / "copy", path)
+    assert fingerprint([source]) == first
+    before = os.stat(path)
+    write(tmp_path / "a.csv", "text,label\na,c\n")
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert os.stat(path).st_size == before.st_size
+    assert fingerprint([source]) != first
+
+
+def test_fingerprint_of_folders_follows_labels(tmp_path: Path) -> None:
+    write(tmp_path / "a" / "pos" / "1.txt", "x")
+    write(tmp_path / "b" / "neg" / "1.txt", "x")
+    write(tmp_path / "c" / "pos" / "1.txt", "x")
+    found = [fingerprint(find_sources([str(tmp_path / name)], "auto")) for name in "abc"]
+    assert found[0] == found[2] != found[1]
+
+
+def test_file_that_vanished_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read: No such file"):
+        fingerprint([Source(str(tmp_path / "gone.csv"), "csv")])
+
+
+def test_total_bytes(tmp_path: Path) -> None:
+    write(tmp_path / "pos" / "1.txt", "xyz")
+    write(tmp_path / "neg" / "1.txt", "x")
+    assert total_bytes(find_sources([str(tmp_path)], "auto")) == 4

@@ -1,0 +1,321 @@
+"""Encoders by name: what they compute, what identifies them, and what a wrong name says."""
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from safetensors.numpy import load_file, save_file
+
+from modules.encoders import Encoder, load_encoder
+from modules.errors import EncoderError
+from tests import tiny_bert as tiny
+from tests.modules import checkpoints, hub_module
+
+TOKEN_IDS = np.array([[2, 7, 30, 41, 3], [2, 12, 3, 0, 0]], np.int32)
+MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], np.int32)
+KEPT = MASK.astype(bool)
+TEXTS = ["a good film!", "Café, naïve"]
+
+
+def run(encoder: Encoder, token_ids: np.ndarray = TOKEN_IDS) -> dict[str, np.ndarray]:
+    """The backbone's outputs; a family without a pooler gives only the sequence."""
+    backbone = encoder.backbone()
+    inputs = {"token_ids": token_ids, "padding_mask": MASK}
+    if "segment_ids" in backbone.input:
+        inputs["segment_ids"] = np.zeros_like(token_ids)
+    outputs = backbone(inputs)
+    if not isinstance(outputs, dict):
+        outputs = {"sequence_output": outputs}
+    return {name: np.asarray(value) for name, value in outputs.items()}
+
+
+def tokens(encoder: Encoder, texts: list[str] = TEXTS) -> list[list[int]]:
+    return encoder.tokenizer()(tf.constant(texts)).to_list()
+
+
+def message(name: str) -> str:
+    with pytest.raises(EncoderError) as caught:
+        load_encoder(name)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_bert_folder_computes_what_its_weights_say(tiny_bert: str) -> None:
+    encoder = load_encoder(tiny_bert)
+    weights = tiny.make_weights()
+    expected = checkpoints.encode(weights, TOKEN_IDS, MASK)
+    outputs = run(encoder)
+    np.testing.assert_allclose(outputs["sequence_output"][KEPT], expected[KEPT], atol=2e-5)
+    pooled = checkpoints.pool(weights, expected)
+    np.testing.assert_allclose(outputs["pooled_output"], pooled, atol=2e-5)
+
+
+def test_bert_folder_special_tokens_and_length(tiny_bert: str) -> None:
+    encoder = load_encoder(tiny_bert)
+    ids = (encoder.start_token_id, encoder.end_token_id, encoder.pad_token_id)
+    assert [tiny.VOCABULARY[i] for i in ids] == ["[CLS]", "[SEP]", "[PAD]"]
+    assert encoder.max_positions == tiny.MAX_POSITIONS
+    words = [[tiny.VOCABULARY[i] for i in row] for row in tokens(encoder)]
+    assert words == [
+        ["a", "good", "film", "!"],
+        ["c", "##a", "##f", "##e", ",", "n", "##a", "##i", "##v", "##e"],
+    ]
+
+
+def test_distilbert_folder_computes_what_its_weights_say(tmp_path: Path) -> None:
+    weights = checkpoints.write_distilbert(tmp_path)
+    expected = checkpoints.encode(weights, TOKEN_IDS, MASK, activation=checkpoints.gelu)
+    outputs = run(load_encoder(f"hf://{tmp_path}"))
+    np.testing.assert_allclose(outputs["sequence_output"][KEPT], expected[KEPT], atol=2e-5)
+
+
+def test_roberta_folder_computes_what_its_weights_say(tmp_path: Path) -> None:
+    weights = checkpoints.write_roberta(tmp_path)
+    encoder = load_encoder(str(tmp_path))
+    token_ids = TOKEN_IDS % len(checkpoints.ROBERTA_VOCABULARY)
+    expected = checkpoints.encode(
+        weights,
+        token_ids,
+        MASK,
+        first_position=2,
+        epsilon=1e-5,
+        activation=checkpoints.gelu,
+    )
+    outputs = run(encoder, token_ids)
+    np.testing.assert_allclose(outputs["sequence_output"][KEPT], expected[KEPT], atol=2e-5)
+    assert encoder.max_positions == tiny.MAX_POSITIONS - 2
+    assert (encoder.start_token_id, encoder.pad_token_id, encoder.end_token_id) == (0, 1, 2)
+
+
+def test_roberta_folder_tokens(tmp_path: Path) -> None:
+    checkpoints.write_roberta(tmp_path)
+    vocabulary = json.loads((tmp_path / "vocab.json").read_text())
+    pieces = {index: token for token, index in vocabulary.items()}
+    (row,) = tokens(load_encoder(str(tmp_path)), ["a good goo."])
+    assert [pieces[i] for i in row] == ["a", "Ġgood", "Ġ", "go", "o", "."]
+
+
+def test_cased_folder_keeps_case_and_accents(tmp_path: Path) -> None:
+    tiny.write_tiny_bert(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))
+    unknown = tiny.VOCABULARY.index("[UNK]")
+    assert tokens(load_encoder(str(tmp_path)), ["Good good café"]) == [
+        [unknown, tiny.VOCABULARY.index("good"), unknown]
+    ]
+
+
+def test_dropout_overrides_the_checkpoint(tiny_bert: str, tmp_path: Path) -> None:
+    encoder = load_encoder(tiny_bert)
+    assert encoder.backbone(0.3).dropout == 0.3
+    assert encoder.backbone(0.0).dropout == 0.0
+    checkpoints.write_roberta(tmp_path)
+    assert load_encoder(str(tmp_path)).backbone(0.2).dropout == 0.2
+
+
+def test_fingerprint_follows_content_not_place(tiny_bert: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_bert, copy)
+    fingerprint = load_encoder(tiny_bert).fingerprint
+    assert load_encoder(f"hf://{copy}").fingerprint == fingerprint
+    vocabulary = (copy / "vocab.txt").read_text()
+    (copy / "vocab.txt").write_text(vocabulary.replace("film", "bilm"))
+    assert load_encoder(str(copy)).fingerprint != fingerprint
+    (copy / "vocab.txt").write_text(vocabulary)
+    tiny.write_tiny_bert(copy, seed=9)
+    assert load_encoder(str(copy)).fingerprint != fingerprint
+
+
+def test_keras_preset_folder_of_bert(tiny_bert: str, tmp_path: Path) -> None:
+    import keras_hub
+
+    original = load_encoder(tiny_bert)
+    original.backbone().save_to_preset(str(tmp_path))
+    keras_hub.models.BertTokenizer(list(tiny.VOCABULARY), lowercase=True).save_to_preset(
+        str(tmp_path)
+    )
+    encoder = load_encoder(f"keras://{tmp_path}")
+    for name, value in run(original).items():
+        np.testing.assert_array_equal(run(encoder)[name], value)
+    assert tokens(encoder) == tokens(original)
+    assert encoder.max_positions == original.max_positions
+    assert encoder.start_token_id == original.start_token_id
+    assert encoder.backbone(0.25).dropout == 0.25
+    assert encoder.fingerprint == load_encoder(f"keras://{tmp_path}").fingerprint
+    assert f"keras://{tmp_path}" in message(str(tmp_path))
+
+
+def test_keras_preset_folder_of_roberta(tmp_path: Path) -> None:
+    import keras_hub
+
+    huggingface, preset = tmp_path / "hf", tmp_path / "keras"
+    checkpoints.write_roberta(huggingface)
+    original = load_encoder(str(huggingface))
+    original.backbone().save_to_preset(str(preset))
+    vocabulary = json.loads((huggingface / "vocab.json").read_text()) | {"<mask>": 99}
+    merges = (huggingface / "merges.txt").read_text().splitlines()[1:]
+    keras_hub.models.RobertaTokenizer(vocabulary, merges).save_to_preset(str(preset))
+    encoder = load_encoder(f"keras://{preset}")
+    assert tokens(encoder, ["a good goo."]) == tokens(original, ["a good goo."])
+    token_ids = TOKEN_IDS % len(checkpoints.ROBERTA_VOCABULARY)
+    np.testing.assert_array_equal(
+        run(encoder, token_ids)["sequence_output"], run(original, token_ids)["sequence_output"]
+    )
+
+
+@pytest.mark.parametrize("scope", ["", "bert_encoder/"])
+def test_hub_module_computes_what_it_computes_itself(tmp_path: Path, scope: str) -> None:
+    folder = tmp_path / "module"
+    module = hub_module.write_hub_module(folder, scope=scope)
+    expected = module(
+        {
+            "input_word_ids": tf.constant(TOKEN_IDS),
+            "input_mask": tf.constant(MASK),
+            "input_type_ids": tf.zeros_like(TOKEN_IDS),
+        }
+    )
+    encoder = load_encoder(f"tfhub://{folder}")
+    outputs = run(encoder)
+    for name in ("sequence_output", "pooled_output"):
+        kept = KEPT if name == "sequence_output" else slice(None)
+        np.testing.assert_allclose(outputs[name][kept], expected[name].numpy()[kept], atol=2e-5)
+    assert encoder.max_positions == 128
+    assert encoder.backbone(0.4).dropout == 0.4
+
+
+def test_hub_module_says_whether_it_is_cased(tmp_path: Path, tiny_bert: str) -> None:
+    hub_module.write_hub_module(tmp_path / "module_uncased")
+    hub_module.write_hub_module(tmp_path / "module_cased", do_lower_case=False)
+    uncased = load_encoder(f"tfhub://{tmp_path / 'module_uncased'}")
+    assert tokens(uncased) == tokens(load_encoder(tiny_bert))
+    unknown = tiny.VOCABULARY.index("[UNK]")
+    cased = load_encoder(f"tfhub://{tmp_path / 'module_cased'}")
+    assert tokens(cased, ["Good"]) == [[unknown]]
+    assert cased.fingerprint != ""
+    assert cased.fingerprint != uncased.fingerprint
+
+
+def test_hub_module_that_is_no_bert(tmp_path: Path) -> None:
+    tf.saved_model.save(tf.train.Checkpoint(variables=[tf.Variable(1.0)]), str(tmp_path))
+    assert "no variable 'word_embeddings/embeddings'" in message(f"tfhub://{tmp_path}")
+
+
+def test_missing_hub_module(tmp_path: Path) -> None:
+    assert "saved_model.pb" in message(f"tfhub://{tmp_path / 'nothing'}")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("minilmm", 'did you mean "minilm"?'),
+        ("MiniLM", 'did you mean "minilm"?'),
+        ("kera://bert_tiny_en_uncased", 'did you mean "keras://bert_tiny_en_uncased"?'),
+        ("https://example.org/bert", "legal:"),
+        ("hf://", "legal:"),
+        ("", "legal:"),
+        ("keras://bert_tiny_en_uncase", 'did you mean "keras://bert_tiny_en_uncased"?'),
+        ("hf://no/such/folder", "no such folder"),
+    ],
+)
+def test_unknown_name(name: str, hint: str) -> None:
+    text = message(name)
+    assert hint in text
+    assert name in text
+
+
+def test_unknown_folder_names_its_neighbour(tiny_bert: str) -> None:
+    assert f'did you mean "{tiny_bert}"?' in message(tiny_bert + "x")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "complaint"),
+    [
+        ("config.json", None, "cannot read"),
+        ("config.json", "{", "is not JSON"),
+        ("config.json", "[]", "should be a JSON object"),
+        ("config.json", '{"model_type": "gpt2"}', "'gpt2' in config.json is not supported"),
+        ("vocab.txt", None, "cannot read"),
+        ("vocab.txt", "[PAD]\n[UNK]\n[CLS]\nfilm\n", "its vocabulary lacks [SEP]"),
+        ("tokenizer_config.json", None, "cannot read"),
+        ("tokenizer_config.json", '{"tokenizer_class": "BertJapaneseTokenizer"}', "otherwise"),
+        ("tokenizer_config.json", '{"tokenize_chinese_chars": false}', "otherwise"),
+        ("model.safetensors", None, "no *.safetensors"),
+    ],
+)
+def test_broken_folder(
+    tiny_bert: str, tmp_path: Path, file: str, content: str | None, complaint: str
+) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_bert, folder)
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_text(content)
+    assert complaint in message(str(folder))
+
+
+def test_weights_that_do_not_fit_the_config(tiny_bert: str, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_bert, folder)
+    weights = load_file(folder / "model.safetensors")
+    del weights["pooler.dense.weight"]
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(EncoderError, match=r"weights do not fit .*pooler\.dense\.weight") as caught:
+        load_encoder(str(folder)).backbone()
+    assert "\n" not in str(caught.value)
+
+
+def test_minilm_with_changed_weights_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny.write_tiny_bert(tmp_path / "model")
+    spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+    assert "should have sha256 53aa51172d14" in message("minilm")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    assert "has no file" in message("minilm")
+
+
+def test_minilm_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    assert "pip install" in message("minilm")
+
+
+@pytest.mark.slow
+def test_minilm() -> None:
+    encoder = load_encoder("minilm")
+    ids = (encoder.start_token_id, encoder.end_token_id, encoder.pad_token_id)
+    assert ids == (101, 102, 0)
+    assert encoder.max_positions == 512
+    assert tokens(encoder, ["naïve café"]) == [[15743, 7668]]
+    backbone = encoder.backbone()
+    assert (backbone.num_layers, backbone.hidden_dim) == (6, 384)
+    # Mean-pooled, as the model was trained to be: related sentences are closer than others.
+    sentences = ["The film was wonderful.", "I loved this movie.", "The bus stops here."]
+    rows = encoder.tokenizer()(tf.constant(sentences)).to_tensor().numpy().astype(np.int32)
+    mask = (rows != 0).astype(np.int32)
+    inputs = {"token_ids": rows, "segment_ids": np.zeros_like(rows), "padding_mask": mask}
+    output = np.asarray(backbone(inputs)["sequence_output"]) * mask[..., None]
+    means = output.sum(1) / mask.sum(1, keepdims=True)
+    means /= np.linalg.norm(means, axis=1, keepdims=True)
+    similarity = means @ means.T
+    assert similarity[0, 1] > 0.5 > 0.2 > similarity[0, 2]
+
+
+def test_finding_an_encoder_needs_no_tensorflow(tiny_bert: str) -> None:
+    code = (
+        "import sys; from modules.encoders import load_encoder;"
+        "load_encoder(sys.argv[1]).fingerprint;"
+        "print(sorted({'tensorflow', 'keras', 'keras_hub', 'torch'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, tiny_bert], check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "[]\n"

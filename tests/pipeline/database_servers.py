@@ -1,0 +1,121 @@
+"""Real database servers for tests: started on a free loopback port, gone afterwards."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def find_program(name: str, *patterns: str) -> str | None:
+    """Path of a server program, which distributions keep off the PATH."""
+    found = shutil.which(name)
+    if found:
+        return found
+    return next((str(path) for pattern in patterns for path in Path("/").glob(pattern)), None)
+
+
+def _demote(user: str) -> dict[str, object]:
+    """Arguments of subprocess that run a program as ``user``: the servers refuse to be root."""
+    if os.getuid() != 0:
+        return {}
+    entry = pwd.getpwnam(user)
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
+
+
+def _own(folder: Path, user: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.getuid() == 0:
+        shutil.chown(folder, user, user)
+        for parent in folder.parents:  # pytest's folders are its user's alone, at any depth
+            if parent == Path(tempfile.gettempdir()):
+                break
+            with contextlib.suppress(PermissionError):
+                parent.chmod(parent.stat().st_mode | 0o011)
+
+
+def _wait_for_port(process: subprocess.Popen, port: int) -> None:
+    for _ in range(300):
+        if process.poll() is not None:
+            raise RuntimeError(f"the server ended with exit code {process.returncode}")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.1)
+    raise RuntimeError("the server did not listen within 30 s")
+
+
+@contextlib.contextmanager
+def postgresql(folder: Path, password: str) -> Iterator[str]:
+    """A PostgreSQL server; yields ``postgresql://...`` of an empty database."""
+    initdb = find_program("initdb", "usr/lib/postgresql/*/bin/initdb")
+    assert initdb
+    program = Path(initdb).parent
+    _own(folder, "postgres")
+    secret = folder / "password"
+    secret.write_text(password)
+    secret.chmod(0o644)
+    data, port = folder / "data", free_port()
+    user = _demote("postgres")
+    subprocess.run(
+        [initdb, "-D", data, "-U", "bert", "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8"],
+        check=True, capture_output=True, cwd=folder, **user,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [program / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1"],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, **user,
+    )  # fmt: skip
+    try:
+        _wait_for_port(server, port)
+        yield f"postgresql://bert:{password}@127.0.0.1:{port}/postgres"
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@contextlib.contextmanager
+def mysql(folder: Path, password: str) -> Iterator[str]:
+    """A MariaDB server; yields ``mysql://...`` of an empty database."""
+    program = find_program("mariadbd", "usr/sbin/mariadbd", "usr/sbin/mysqld")
+    install = find_program("mariadb-install-db", "usr/bin/mariadb-install-db")
+    assert program
+    assert install
+    _own(folder, "mysql")
+    data, port, socket_file = folder / "data", free_port(), folder / "s"
+    user = _demote("mysql")
+    subprocess.run(
+        [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"],
+        check=True, capture_output=True, cwd=folder, **user,
+    )  # fmt: skip
+    start = folder / "start.sql"
+    start.write_text(
+        "CREATE DATABASE metadata;\n"
+        f"CREATE USER bert@'127.0.0.1' IDENTIFIED BY '{password}';\n"
+        "GRANT ALL ON metadata.* TO bert@'127.0.0.1';\n"
+    )
+    start.chmod(0o644)
+    server = subprocess.Popen(
+        [
+            program, "--no-defaults", f"--datadir={data}", f"--port={port}",
+            f"--socket={socket_file}", "--bind-address=127.0.0.1", f"--init-file={start}",
+            "--skip-name-resolve=1",
+        ],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=folder, **user,
+    )  # fmt: skip
+    try:
+        _wait_for_port(server, port)
+        yield f"mysql://bert:{password}@127.0.0.1:{port}/metadata"
+    finally:
+        server.terminate()
+        server.wait()

@@ -1,0 +1,60 @@
+import pytest
+from pydantic import ValidationError
+
+from pipeline.config_sections import Tuner
+from pipeline.search_space import check_search_space
+
+
+@pytest.mark.parametrize(
+    "dimension",
+    [
+        {"learning_rate": {"min": 1e-5, "max": 1e-4, "sampling": "log"}},
+        {"dropout": {"min": 0, "max": 0.5}},
+        {"batch_size": {"values": [8, 16]}},
+        {"epochs": {"min": 1, "max": 4, "step": 1}},
+        {"class_weights": {"values": ["none", "balanced"]}},
+        {"freeze_encoder": {"values": [True, False]}},
+        {},
+    ],
+)
+def test_legal(dimension: dict) -> None:
+    check_search_space(dimension)
+    assert Tuner(search_space=dimension).search_space == dimension
+
+
+@pytest.mark.parametrize(
+    ("dimension", "problem"),
+    [
+        ({"learning_rte": {"values": [1e-5]}}, "did you mean 'learning_rate'"),
+        ({"max_length": {"values": [64]}}, "unknown hyper-parameter 'max_length'"),
+        ({"epochs": {}}, r"needs \{values"),
+        ({"epochs": {"min": 1}}, r"needs \{values"),
+        ({"epochs": {"min": 1, "max": 2, "stride": 1}}, r"needs \{values"),
+        ({"epochs": {"values": []}}, "values"),
+        ({"epochs": {"values": [1], "min": 1}}, "alone"),
+        ({"epochs": {"values": [1.5]}}, "of type int"),
+        ({"epochs": {"values": [True]}}, "of type int"),
+        ({"epochs": {"min": 1.5, "max": 2}}, "does not fit"),
+        ({"class_weights": {"min": 0, "max": 1}}, "does not fit"),
+        ({"freeze_encoder": {"min": 0, "max": 1}}, "does not fit"),
+        ({"epochs": {"min": 2, "max": 2}}, "below its max"),
+        ({"dropout": {"min": 0.0, "max": 0.5, "sampling": "log"}}, "above 0"),
+        ({"dropout": {"min": 0.1, "max": 0.5, "sampling": "cubic"}}, "cubic"),
+    ],
+)
+def test_refused(dimension: dict, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        check_search_space(dimension)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "problem"),
+    [
+        ({"class_weights": {"values": ["heavy"]}}, 'class_weights must be "none" or'),
+        ({"epochs": {"min": -1, "max": 2}}, "epochs must be a whole number from 0"),
+        ({"dropout": {"values": [0.1, 1.5]}}, "received 1.5"),
+    ],
+)
+def test_value_that_the_trainer_refuses(dimension: dict, problem: str) -> None:
+    with pytest.raises(ValidationError, match=problem):
+        Tuner(search_space=dimension)

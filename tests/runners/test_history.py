@@ -1,0 +1,96 @@
+import pytest
+
+from modules.errors import UserError
+from pipeline.config import Config, load
+from runners.history import read_run, read_runs
+
+
+def test_nothing_has_run_yet(config: Config) -> None:
+    with pytest.raises(UserError, match=r"has no runs under .*`bert run` starts one"):
+        read_runs(config)
+
+
+def test_looking_leaves_no_database_behind(config: Config, tmp_path) -> None:
+    with pytest.raises(UserError):
+        read_run(config)
+    assert list(tmp_path.rglob("*.sqlite")) == []
+
+
+def test_runs_come_newest_first(config: Config, add_run) -> None:
+    for run_id in ("a1", "a2", "b1"):
+        add_run(run_id)
+    assert [run.run_id for run in read_runs(config)] == ["b1", "a2", "a1"]
+    assert read_run(config).run_id == "b1"
+    assert read_run(config, "a1").run_id == "a1"
+
+
+def test_the_start_of_an_id_is_enough_when_it_is_one_run_s(config: Config, add_run) -> None:
+    for run_id in ("a1", "a2", "b1"):
+        add_run(run_id)
+    assert read_run(config, "b").run_id == "b1"
+    with pytest.raises(UserError, match="2 runs begin with 'a'"):
+        read_run(config, "a")
+    with pytest.raises(UserError, match=r"there is no run 'c'; .* the last is b1"):
+        read_run(config, "c")
+
+
+def test_nodes_have_states_and_outputs(config: Config, add_run) -> None:
+    add_run("a", pusher="CACHED")
+    run = read_run(config)
+    assert [(node.name, node.state) for node in run.nodes] == [
+        ("SchemaGen", "ran"),
+        ("Trainer", "ran"),
+        ("Evaluator", "ran"),
+        ("Pusher", "cached"),
+    ]
+    trainer = run.node("Trainer")
+    assert trainer is not None
+    assert [artifact.uri for artifact in trainer.outputs["model"]] == ["/m/a"]
+    pushed = run.artifact("Pusher", "PushedModel")
+    assert pushed is not None
+    assert pushed.properties["pushed_version"] == "1"
+    assert run.state == "succeeded"
+    assert run.seconds >= 0
+
+
+def test_runs_of_another_pipeline_are_left_out(config: Config, metadata, add_run) -> None:
+    add_run("mine")
+    metadata.add_node("other", "Trainer", pipeline="another")
+    assert [run.run_id for run in read_runs(config)] == ["mine"]
+
+
+def test_a_pipeline_whose_name_holds_ours_is_another(config: Config, metadata, add_run) -> None:
+    add_run("mine")
+    metadata.add_node("other", "Trainer", pipeline="test.Trainer")
+    assert [run.run_id for run in read_runs(config)] == ["mine"]
+
+
+def test_failed_node_has_the_first_line_of_its_error(config: Config, metadata) -> None:
+    metadata.add_node("a", "Trainer", state="FAILED", error="out of memory\nTraceback ...")
+    run = read_run(config)
+    assert run.state == "failed"
+    assert run.nodes[0].error == "out of memory"
+
+
+def test_last_try_of_a_node_counts(config: Config, metadata) -> None:
+    metadata.add_node("a", "Trainer", state="FAILED", error="killed")
+    metadata.add_node("a", "Trainer")
+    metadata.add_node("a", "Pusher")
+    assert [node.state for node in read_run(config).nodes] == ["ran", "ran"]
+    assert read_run(config).state == "succeeded"
+
+
+@pytest.mark.parametrize(
+    ("last", "state"), [("RUNNING", "unfinished"), ("COMPLETE", "partial"), ("FAILED", "failed")]
+)
+def test_run_state(config: Config, metadata, last: str, state: str) -> None:
+    metadata.add_node("a", "ExampleGen")
+    metadata.add_node("a", "Trainer", state=last)
+    assert read_run(config).state == state
+
+
+def test_database_under_a_root_with_odd_characters(tmp_path, make_metadata) -> None:
+    config = load(None, [f"pipeline.root={tmp_path}/a b%20é"], {})
+    make_metadata(config).add_node("a", "Trainer")
+    assert (tmp_path / "a b%20é" / "metadata.sqlite").is_file()
+    assert read_run(config).run_id == "a"

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import pytest
+
+from modules.errors import UserError
+from runners.commands.predict import one_line, read_texts
+from runners.prediction import Predictor, find_version, read_labels, versions
+
+LABELS = ["no", "yés"]
+
+
+def save_model(folder: Path) -> None:
+    """Export a model with the project's signature: texts with an "!" are the second label."""
+    import tensorflow as tf
+
+    class Shouting(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "text")])
+        def serve(self, text):
+            loud = tf.cast(tf.strings.regex_full_match(text, ".*!.*"), tf.float32)
+            scores = tf.stack([0.75 - 0.5 * loud, 0.25 + 0.5 * loud], axis=1)
+            label = tf.gather(tf.constant(LABELS), tf.argmax(scores, axis=1))
+            return {"scores": scores, "label": label, "score": tf.reduce_max(scores, axis=1)}
+
+    module = Shouting()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    (folder / "assets.extra").mkdir()
+    (folder / "assets.extra" / "labels.txt").write_text("\n".join(LABELS) + "\n", "utf-8")
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("serving")
+    save_model(folder / "7")
+    return folder
+
+
+def make_version(base: Path, name: str) -> None:
+    (base / name).mkdir(parents=True)
+    (base / name / "saved_model.pb").touch()
+
+
+def test_versions_rise_as_numbers(tmp_path: Path) -> None:
+    for name in ("9", "10", "1700000000", ".tmp-11", "latest"):
+        make_version(tmp_path, name)
+    (tmp_path / "12").mkdir()  # holds no model
+    assert versions(tmp_path) == [9, 10, 1700000000]
+    assert find_version(tmp_path).name == "1700000000"
+    assert find_version(tmp_path, 9).name == "9"
+    with pytest.raises(UserError, match=r"no version 3 .*pushed are 9, 10, 1700000000"):
+        find_version(tmp_path, 3)
+
+
+def test_no_model_yet(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no model is pushed to .*bert run"):
+        find_version(tmp_path / "nowhere")
+
+
+def test_folder_without_labels_is_no_model_of_ours(tmp_path: Path) -> None:
+    make_version(tmp_path, "1")
+    with pytest.raises(UserError, match=r"labels\.txt"):
+        read_labels(tmp_path / "1")
+
+
+def test_predictions_are_in_order_and_complete(base: Path) -> None:
+    texts = [f"text {number}{'!' * (number % 2)}" for number in range(70)]
+    predictions = Predictor(find_version(base)).predict(texts)
+    assert [prediction.text for prediction in predictions] == texts
+    assert [prediction.label for prediction in predictions] == LABELS * 35
+    assert predictions[1].scores == {"no": 0.25, "yés": 0.75}
+    assert predictions[1].score == 0.75
+    assert Predictor(find_version(base)).predict([]) == []
+
+
+def test_command(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from runners import cli
+
+    option = f"pusher.base_directory={base}"
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["predict", "so\nwhat", "hey!", "--set", option])
+    assert caught.value.code in (0, None)
+    out, err = capfd.readouterr()
+    assert out == "no\t0.7500\tso what\nyés\t0.7500\they!\n"
+    assert err == ""
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "hey!", "--json", "--version", "7", "--set", option])
+    assert '"scores": {"no": 0.25, "yés": 0.75}' in capfd.readouterr().out
+
+
+def test_texts_come_from_words_and_file(tmp_path: Path) -> None:
+    (tmp_path / "texts").write_text("one\n\n  \nzwei ü\n", "utf-8")
+    assert read_texts(["zero"], str(tmp_path / "texts")) == ["zero", "one", "zwei ü"]
+
+
+def test_texts_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+    import sys
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n"))
+    assert read_texts([], "-") == ["one", "two"]
+
+
+def test_unreadable_file_is_the_user_s_error(tmp_path: Path) -> None:
+    (tmp_path / "latin").write_bytes(b"na\xefve")
+    for name in ("latin", "missing"):
+        with pytest.raises(UserError, match="cannot be read as UTF-8"):
+            read_texts([], str(tmp_path / name))
+
+
+def test_one_line_has_no_control_characters() -> None:
+    assert one_line("a\tb\n\x1b[31mc\u2028d  e") == "a b [31mc d e"

@@ -1,0 +1,122 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from pipeline.config import Config
+from runners.history import read_run
+from runners.run_report import next_commands, print_result, print_run, print_runs, serve_command
+
+
+def printed(config: Config) -> str:
+    output = io.StringIO()
+    print_result(Console(file=output, width=200, markup=False), read_run(config), slices=False)
+    return output.getvalue()
+
+
+def test_result_has_metrics_decision_and_folder(config: Config, add_run) -> None:
+    add_run("a", version="2")
+    text = printed(config)
+    assert ["accuracy", "100", "0.9000", "0.8500", "+0.0500"] in map(str.split, text.splitlines())
+    assert "Compared on 100 test examples.\nThe candidate is blessed.\n" in text
+    assert f"Pushed as version 2: {config.push_directory()}/2" in text
+
+
+def test_result_of_a_rejected_model(config: Config, add_run) -> None:
+    add_run("a", blessed=False)
+    assert "rejected: too bad.\nNot pushed: the candidate is rejected.\n" in printed(config)
+
+
+def test_result_of_a_cached_rerun(config: Config, add_run) -> None:
+    add_run("a", version="2", pusher="CACHED")
+    assert "Nothing new to push: version 2 stands, " in printed(config)
+
+
+def test_result_of_a_failed_run(config: Config, metadata) -> None:
+    metadata.add_node("a", "Trainer", state="FAILED", error="no [memory]")
+    assert printed(config) == "Trainer failed: no [memory]\n"
+
+
+def test_quarantined_rows_are_never_silent(config: Config, metadata) -> None:
+    properties = {
+        "examples": 97,
+        "quarantined": 3,
+        "quarantine_reasons": '{"empty text": 2, "not UTF-8": 1}',
+    }
+    metadata.add_node("a", "ExampleGen", outputs={"examples": ("Examples", "/e", properties)})
+    assert "3 of 100 rows are quarantined (empty text 2, not UTF-8 1): /e/" in printed(config)
+
+
+def test_runs_table(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
+    add_run("a", version="1")
+    add_run("b", blessed=False)
+    print_runs(config, last=10, as_json=False)
+    header, first, second = capsys.readouterr().out.splitlines()
+    assert header.split() == ["run", "started", "state", "metric", "decision", "time"]
+    assert first.split()[0] == "b"
+    assert "accuracy 0.9000" in first
+    assert "rejected" in first
+    assert "version 1 pushed" in second
+
+
+def test_runs_as_json(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
+    for run_id in ("a", "b", "c"):
+        add_run(run_id)
+    print_runs(config, last=2, as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["run_id"] for row in rows] == ["c", "b"]
+    assert rows[0]["value"] == 0.9
+    assert rows[0]["decision"] == "version 1 pushed"
+
+
+def test_show(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
+    add_run("a")
+    print_run(config, None, as_json=False)
+    out = capsys.readouterr().out
+    assert out.startswith("run a, ")
+    assert "label=neg" in out
+    assert "Trainer.model: /m/a" in out
+
+
+def test_show_as_json(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
+    add_run("a")
+    print_run(config, "a", as_json=True)
+    record = json.loads(capsys.readouterr().out)
+    assert record["decision_record"]["baseline"] == 0.85
+    assert record["nodes"][1]["outputs"]["model"][0]["uri"] == "/m/a"
+
+
+ALL = ("run", "predict", "serve", "show", "runs")
+
+
+@pytest.mark.parametrize(
+    ("available", "served_directory", "commands"),
+    [
+        (ALL, "/m/bert", ["bert serve", 'bert predict "A text to classify."']),
+        (
+            ("predict", "show"),
+            "/m/bert",
+            [serve_command("/m/bert"), 'bert predict "A text to classify."'],
+        ),
+        (("predict", "show"), "gs://m/bert", ['bert predict "A text to classify."', "bert show"]),
+        (ALL, None, ["bert show", "bert runs"]),
+    ],
+)
+def test_next_commands_exist(available, served_directory, commands: list[str]) -> None:
+    given = next_commands(available, None, [], served_directory=served_directory)
+    assert given == commands
+
+
+def test_serving_is_on_loopback_and_named_as_the_directory() -> None:
+    command = serve_command("/a b/reviews/")
+    assert "-p 127.0.0.1:8501:8501" in command
+    assert "'type=bind,source=/a b/reviews/,target=/models/reviews,readonly'" in command
+    assert "-e MODEL_NAME=reviews" in command
+    assert not command.endswith(":latest")
+
+
+def test_next_commands_look_where_the_run_was() -> None:
+    assignments = ["trainer.epochs=1", "pipeline.root=/tmp/a b"]
+    [command, _] = next_commands(ALL, "my.toml", assignments, served_directory=None)
+    assert command == "bert show --config my.toml --set 'pipeline.root=/tmp/a b'"

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import psutil
 
+from modules.precision import cpu_flags
 from pipeline.config import Config
 
 State = Literal["ok", "warning", "failed"]
@@ -141,11 +142,10 @@ def check_versions(
 
 def check_processor(information: Path = Path("/proc/cpuinfo")) -> Check:
     """Cores, and the instructions that make mixed_bfloat16 pay."""
-    try:
-        words = set(information.read_text("utf-8").split())
-    except OSError:
-        words = set()
-    flags = [label for flag, label in _CPU_FLAGS.items() if flag in words]
+    from modules.precision import cpu_flags
+
+    present = cpu_flags(information)
+    flags = [label for flag, label in _CPU_FLAGS.items() if flag in present]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = " and ".join(flags)
     hint = (

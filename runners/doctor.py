@@ -142,8 +142,6 @@ def check_versions(
 
 def check_processor(information: Path = Path("/proc/cpuinfo")) -> Check:
     """Cores, and the instructions that make mixed_bfloat16 pay."""
-    from modules.precision import cpu_flags
-
     present = cpu_flags(information)
     flags = [label for flag, label in _CPU_FLAGS.items() if flag in present]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

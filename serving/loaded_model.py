@@ -1,0 +1,136 @@
+"""One SavedModel in a TensorFlow session. For the worker process alone: it imports TensorFlow.
+
+Loaded as TensorFlow Serving loads it: version 1 session, tag "serve", one callable for each
+signature and set of outputs.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+
+from serving.errors import Code, ServingError
+
+TAGS = ("serve",)
+
+
+class LoadedModel:
+    """Runs signatures of one SavedModel. Thread-safe once loaded.
+
+    Args:
+        intra_op_threads: of one op; 0 is one for each core.
+        inter_op_threads: concurrent ops; 0 is one for each core.
+
+    Attributes:
+        signatures: ``SignatureDef`` protos by key.
+    """
+
+    def __init__(self, intra_op_threads: int, inter_op_threads: int) -> None:
+        self._graph = tf.Graph()
+        config = tf.compat.v1.ConfigProto(
+            intra_op_parallelism_threads=intra_op_threads,
+            inter_op_parallelism_threads=inter_op_threads,
+        )
+        # Makes the thread pools too, with the priority of this thread.
+        self._session = tf.compat.v1.Session(graph=self._graph, config=config)
+        self._callables: dict[tuple[str, tuple[str, ...]], _Callable] = {}
+        self.signatures: dict[str, Any] = {}
+
+    def load(self, directory: str) -> None:
+        """Read the SavedModel and run its initialisation.
+
+        Raises:
+            ServingError: it cannot be loaded.
+        """
+        tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
+        try:
+            with self._graph.as_default():
+                meta_graph = tf.compat.v1.saved_model.load(self._session, TAGS, directory)
+        except Exception as error:
+            raise _as_serving_error(error) from error
+        self.signatures = {
+            key: signature
+            for key, signature in meta_graph.signature_def.items()
+            if not key.startswith("__")  # __saved_model_init_op: not for requests
+        }
+
+    def run(
+        self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
+    ) -> dict[str, np.ndarray]:
+        """Run a signature.
+
+        Args:
+            signature: its key.
+            inputs: by alias, all of them.
+            outputs: aliases wanted; empty wants all.
+
+        Returns:
+            Arrays by alias; strings are object arrays of ``bytes``.
+
+        Raises:
+            ServingError: with the graph's own code and message.
+        """
+        key = (signature, tuple(outputs))
+        try:
+            # Two threads may both make it: the same, and the second replaces the first.
+            call = self._callables.get(key) or self._callables.setdefault(
+                key, _Callable(self._session, self._signature(signature), tuple(outputs))
+            )
+            return call(inputs)
+        except Exception as error:
+            raise _as_serving_error(error) from error
+
+    def _signature(self, key: str) -> Any:
+        if key not in self.signatures:
+            raise ServingError(
+                Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.'
+            )
+        return self.signatures[key]
+
+
+class _Callable:
+    """One signature with one set of outputs, prepared once.
+
+    ``Session.make_callable`` with feeds goes through ``Session.run``, three times slower for a
+    small model, and refuses shapes that the graph would take (TensorFlow Serving feeds them).
+    """
+
+    def __init__(self, session: Any, signature: Any, outputs: tuple[str, ...]) -> None:
+        self._inputs = sorted(signature.inputs)
+        self._outputs = list(outputs) or sorted(signature.outputs)
+        names = [signature.outputs[alias].name for alias in self._outputs]
+        self._fetches = sorted(set(names))
+        self._positions = [self._fetches.index(name) for name in names]
+        callable_options = config_pb2.CallableOptions(
+            feed=[signature.inputs[alias].name for alias in self._inputs], fetch=self._fetches
+        )
+        self._call = session._make_callable_from_options(callable_options)
+
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        results = self._call(*[inputs[alias] for alias in self._inputs])
+        return {
+            alias: _as_array(results[position])
+            for alias, position in zip(self._outputs, self._positions, strict=True)
+        }
+
+
+def _as_array(value: Any) -> np.ndarray:
+    if isinstance(value, bytes):  # a string scalar
+        array = np.empty((), object)
+        array[()] = value
+        return array
+    return np.asarray(value)
+
+
+def _as_serving_error(error: Exception) -> ServingError:
+    if isinstance(error, ServingError):
+        return error
+    if isinstance(error, tf.errors.OpError):
+        return ServingError(Code(error.error_code), error.message)
+    if isinstance(error, ValueError | TypeError):
+        return ServingError(Code.INVALID_ARGUMENT, str(error))
+    if isinstance(error, OSError):
+        return ServingError(Code.NOT_FOUND, str(error))
+    return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")

@@ -1,0 +1,133 @@
+"""Which models are served: ``ModelServerConfig``, from a file, a call, or the settings.
+
+Checks and messages are TensorFlow Serving's (model_servers/server_core.cc).
+"""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf import text_format
+
+from modules.errors import UserError
+from serving import protos, version_policy
+from serving.errors import Code, ServingError
+from serving.settings import ServerSettings
+
+PLATFORM = "tensorflow"
+_LARGEST_FILE = 16 * 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """One model.
+
+    Attributes:
+        name: unique.
+        base_path: folder of its version folders; absolute.
+        policy: which versions.
+        labels: version by label.
+    """
+
+    name: str
+    base_path: str
+    policy: version_policy.VersionPolicy = dataclasses.field(default_factory=version_policy.Latest)
+    labels: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+
+def from_settings(settings: ServerSettings) -> dict[str, ModelConfig]:
+    """The models to serve at start, by name.
+
+    Raises:
+        UserError: the file cannot be read, or is wrong.
+    """
+    if not settings.model_config_file:
+        model = ModelConfig(settings.model_name, settings.model_base_path)
+        return {model.name: model}
+    try:
+        return from_proto(read_file(settings.model_config_file))
+    except ServingError as error:
+        raise UserError(f"{settings.model_config_file}: {error.message}") from error
+
+
+def read_file(path: str) -> Any:
+    """A ``ModelServerConfig`` in protocol buffer text format.
+
+    Raises:
+        UserError: it cannot be read or is no such message.
+    """
+    return read_text_proto(path, protos.model_server_config_pb2.ModelServerConfig())
+
+
+def read_text_proto(path: str, message: Any) -> Any:
+    """Fill a message from a file in text format.
+
+    Raises:
+        UserError: it cannot be read, is too large or is no such message.
+    """
+    try:
+        if os.path.getsize(path) > _LARGEST_FILE:
+            raise UserError(f"{path}: larger than {_LARGEST_FILE} bytes")
+        with open(path, encoding="utf-8") as file:
+            return text_format.Parse(file.read(), message)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from error
+    except (text_format.ParseError, UnicodeDecodeError) as error:
+        kind = message.DESCRIPTOR.name
+        raise UserError(f"{path} is no {kind} in text format: {error}") from error
+
+
+def from_proto(config: Any) -> dict[str, ModelConfig]:
+    """Models of a ``ModelServerConfig``, by name.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``.
+    """
+    if config.WhichOneof("config") == "custom_model_config":
+        raise _invalid("This server does not support custom model config.")
+    models: dict[str, ModelConfig] = {}
+    for model in config.model_config_list.config:
+        if model.name in models:
+            raise _invalid(f"Illegal to list model {model.name} multiple times in config list")
+        models[model.name] = _model(model)
+    return models
+
+
+def _model(model: Any) -> ModelConfig:
+    if not os.path.isabs(model.base_path):
+        raise _invalid(
+            f"Expected model {model.name} to have an absolute path or URI; "
+            f"got base_path()={model.base_path}"
+        )
+    _check_platform(model)
+    return ModelConfig(
+        name=model.name,
+        base_path=model.base_path,
+        policy=version_policy.from_proto(model.model_version_policy),
+        labels=dict(model.version_labels),
+    )
+
+
+def _check_platform(model: Any) -> None:
+    if model.model_type:  # deprecated; 1 is TENSORFLOW
+        if model.model_platform:
+            raise _invalid(
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+                f"ModelServerConfig::model_platform, model name is {model.name}"
+            )
+        if model.model_type != 1:
+            raise _invalid(
+                f"ModelServerConfig::model_type choice {model.model_type} not supported."
+            )
+    elif not model.model_platform:
+        raise _invalid(
+            "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
+            f"ModelServerConfig::model_platform, model name is {model.name}"
+        )
+    elif model.model_platform != PLATFORM:
+        raise _invalid(f"Model {model.name} requests unsupported platform {model.model_platform}")
+
+
+def _invalid(message: str) -> ServingError:
+    return ServingError(Code.INVALID_ARGUMENT, message)

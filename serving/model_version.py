@@ -1,0 +1,220 @@
+"""One loaded version of a model: a queue, and a worker process that works it off."""
+
+import concurrent.futures
+import contextlib
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from serving import batching
+from serving.errors import Code, ServingError
+from serving.observer import Observer
+from serving.servable import RunRequest
+from serving.worker_process import LoadReport, Worker, WorkerDiedError
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before a worker that died is replaced: the first, and the most; doubled in between.
+FIRST_RESTART_SECONDS = 0.1
+LAST_RESTART_SECONDS = 30.0
+
+#: Makes a worker that has loaded and warmed the version.
+StartWorker = Callable[[], tuple[Worker, LoadReport]]
+
+
+class ModelVersion:
+    """A ``Servable``. Its threads, one for each of the worker's slots, end with ``close``.
+
+    Args:
+        name: the model's.
+        version: its number.
+        start_worker: called now, and whenever the worker has died.
+        limits: of batches and queue.
+        observer: told of each batch.
+
+    Raises:
+        ServingError: it cannot be loaded, or its warm-up fails.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        start_worker: StartWorker,
+        limits: batching.BatchLimits,
+        observer: Observer,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self._start_worker = start_worker
+        self._worker, self.report = start_worker()
+        self.signatures: Mapping[str, Any] = self.report.signatures
+        self._limits = limits
+        self._observer = observer
+        self._grouping = batching.Grouping(self.signatures, limits)
+        self._queue = batching.CallQueue(limits)
+        self._closed = threading.Event()
+        self._restarting = threading.Lock()
+        self._restarts_failed = 0
+        self._threads = [
+            threading.Thread(
+                target=self._work, args=(slot,), name=f"{name}/{version}/{slot}", daemon=True
+            )
+            for slot in range(self._worker.slots)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def healthy(self) -> bool:
+        """A worker is up, as far as is known."""
+        return self._restarts_failed == 0 and not self._restarting.locked()
+
+    @property
+    def worker_pid(self) -> int:
+        """Process id of the worker."""
+        return self._worker.pid
+
+    @property
+    def queued_examples(self) -> int:
+        """How many examples wait."""
+        return self._queue.examples
+
+    def submit(self, request: RunRequest) -> "concurrent.futures.Future[dict[str, np.ndarray]]":
+        """Queue a call. See ``Servable``."""
+        call = self._grouping.call(request)
+        try:
+            self._queue.put(call)
+        except ServingError as error:
+            call.fail(error)
+        return call.future
+
+    def resident_bytes(self) -> int:
+        """The worker's memory in RAM."""
+        return self._worker.resident_bytes()
+
+    def close(self) -> None:
+        """End the worker; calls that wait or run fail with ``UNAVAILABLE``."""
+        self._closed.set()
+        gone = f"version {self.version} of model {self.name} is unloaded"
+        self._queue.close(ServingError(Code.UNAVAILABLE, gone))
+        self._worker.kill()
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self, slot: int) -> None:
+        """Thread of a slot: take a batch, run it, answer it."""
+        while batch := self._queue.take():
+            worker = self._worker
+            started = time.monotonic()
+            run = _bind(worker, slot)
+            try:
+                self._answer(batch, run)
+            except WorkerDiedError as error:
+                _fail(batch, error)
+                self._replace(worker)
+            except ServingError as error:
+                _fail(batch, error)
+            except Exception as error:
+                logger.exception("a batch of %s/%d failed", self.name, self.version)
+                _fail(batch, ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}"))
+            self._report(batch, started)
+
+    def _report(self, batch: Sequence[batching.Call], started: float) -> None:
+        examples = sum(call.request.examples for call in batch)
+        self._queue.ran(examples)
+        self._observer.batch_ran(
+            self.name,
+            self.version,
+            batch[0].request.signature,
+            examples,
+            [started - call.queued for call in batch],
+            time.monotonic() - started,
+        )
+
+    def _answer(self, batch: Sequence[batching.Call], run: batching.Run) -> None:
+        request = batch[0].request
+        try:
+            outputs = run(request.signature, batching.merge(batch, self._limits), request.outputs)
+        except WorkerDiedError:
+            raise
+        except ServingError as error:
+            if len(batch) == 1 or error.code != Code.INVALID_ARGUMENT:
+                raise
+            self._answer_one_by_one(batch, run)  # so that the bad request fails alone
+            return
+        parts = batching.split(batch, outputs, self._limits)
+        if parts is None:
+            self._grouping.forbid(request.signature)
+            self._answer_one_by_one(batch, run)
+            return
+        for call, part in zip(batch, parts, strict=True):
+            call.future.set_result(part)
+
+    def _answer_one_by_one(self, batch: Sequence[batching.Call], run: batching.Run) -> None:
+        for call in batch:
+            request = call.request
+            try:
+                outputs = run(request.signature, request.inputs, request.outputs)
+            except WorkerDiedError:
+                raise
+            except ServingError as error:
+                call.fail(error)
+            else:
+                call.future.set_result(outputs)
+
+    def _replace(self, dead: Worker) -> None:
+        """Start another worker, however long that takes; calls that wait are kept."""
+        with self._restarting:
+            if self._worker is not dead or self._closed.is_set():
+                return  # another slot's thread did it
+            logger.error("the worker of %s/%d died; it is replaced", self.name, self.version)
+            dead.kill()
+            wait = FIRST_RESTART_SECONDS
+            while not self._closed.wait(wait):
+                try:
+                    self._worker, _ = self._start_worker()
+                except ServingError as error:
+                    self._restarts_failed += 1
+                    wait = min(2 * wait, LAST_RESTART_SECONDS)
+                    logger.error(
+                        "%s/%d does not load again: %s; next try in %.1f s",
+                        self.name,
+                        self.version,
+                        error.message,
+                        wait,
+                    )
+                    self._queue.fail_all(
+                        ServingError(Code.UNAVAILABLE, error.message, retry_after_seconds=wait)
+                    )
+                else:
+                    self._restarts_failed = 0
+                    break
+        if self._closed.is_set():
+            self._worker.kill()
+
+
+def _bind(worker: Worker, slot: int) -> batching.Run:
+    return lambda signature, inputs, outputs: worker.run(slot, signature, inputs, outputs)
+
+
+def _fail(batch: Sequence[batching.Call], error: ServingError) -> None:
+    for call in batch:
+        if not call.future.done():
+            call.fail(error)
+
+
+def max_tokens_of_text(directory: str) -> int | None:
+    """``max_length`` of the model card in the export; None when it has none."""
+    path = os.path.join(directory, "assets.extra", "model_card.json")
+    with contextlib.suppress(OSError, ValueError, AttributeError), open(path, "rb") as file:
+        length = json.load(file).get("max_length")
+        if isinstance(length, int) and length > 0:
+            return length
+    return None

@@ -1,0 +1,115 @@
+"""What a worker process does: load one version, warm it, answer runs until the front goes.
+
+Its first socket is for control, each further one for runs: a thread waits on each, so as many runs
+go on at a time as there are sockets, and nothing is handed from thread to thread.
+
+::
+
+    control   {"op": "load", ...WorkerTask}  ->  {"load_seconds", ...} + signatures
+              {"op": "memory"}               ->  {"resident_bytes"}
+    run       {"signature", "outputs"} + inputs  ->  {} + outputs
+    any       ->  {"error": [code, message]}
+"""
+
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from serving import wire
+from serving.errors import Code, ServingError
+from serving.loaded_model import LoadedModel
+from serving.worker_task import WorkerTask
+
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
+
+
+def main(connections: list[socket.socket]) -> None:
+    """Serve the connections until the front closes them, or is gone."""
+    control, *runs = connections
+    worker = _Worker()
+    # A run may take long; whoever waits for it may be gone long before.
+    threading.Thread(target=_exit_when_closed, args=(control,), daemon=True).start()
+    for connection in runs:
+        threading.Thread(target=_answer, args=(connection, worker.run), daemon=True).start()
+    _answer(control, worker.control)
+
+
+class _Worker:
+    """The model and the two kinds of question it is asked."""
+
+    def __init__(self) -> None:
+        self._model: LoadedModel
+
+    def control(self, header: dict[str, Any], _: dict[str, np.ndarray]) -> Answer:
+        operation = header.pop("op")
+        if operation == "load":
+            return self._load(WorkerTask(**header))
+        if operation == "memory":
+            return {"resident_bytes": resident_bytes()}, {}
+        raise ServingError(Code.UNIMPLEMENTED, f"no such operation: {operation}")
+
+    def run(self, header: dict[str, Any], inputs: dict[str, np.ndarray]) -> Answer:
+        return {}, self._model.run(header["signature"], inputs, header["outputs"])
+
+    def _load(self, task: WorkerTask) -> Answer:
+        started = time.monotonic()
+        self._model = LoadedModel(task.intra_op_threads, task.inter_op_threads)
+        self._model.load(task.directory)
+        loaded = time.monotonic()
+        report = {
+            "load_seconds": loaded - started,
+            "warmup_seconds": time.monotonic() - loaded,
+            "resident_bytes": resident_bytes(),
+        }
+        signatures = {
+            key: _as_string(signature.SerializeToString())
+            for key, signature in self._model.signatures.items()
+        }
+        return report, signatures
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM, shared pages included."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * _PAGE
+
+
+def _as_string(value: bytes) -> np.ndarray:
+    array = np.empty((), object)
+    array[()] = value
+    return array
+
+
+def _answer(
+    connection: socket.socket,
+    answer: Callable[[dict[str, Any], dict[str, np.ndarray]], Answer],
+) -> None:
+    """Answer every frame of a connection until it ends."""
+    while True:
+        try:
+            header, tensors = wire.receive(connection)
+        except (EOFError, OSError):
+            return
+        try:
+            reply, outputs = answer(header, tensors)
+        except ServingError as error:
+            reply, outputs = {"error": [int(error.code), error.message]}, {}
+        except Exception as error:
+            message = f"{type(error).__name__}: {error}"
+            reply, outputs = {"error": [int(Code.INTERNAL), message]}, {}
+        wire.send(connection, reply, outputs)
+
+
+def _exit_when_closed(connection: socket.socket) -> None:
+    """End the process as soon as the front closes its end, whatever else goes on."""
+    poll = select.poll()
+    poll.register(connection, getattr(select, "POLLRDHUP", 0))  # and POLLHUP, always
+    poll.poll()
+    os._exit(0)

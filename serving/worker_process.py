@@ -1,0 +1,266 @@
+"""The front's side of workers: starts the zygote, has workers forked, asks them, kills them."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving import protos, wire, zygote
+from serving.errors import Code, ServingError
+from serving.worker_task import WorkerTask
+
+_ROOT = Path(__file__).resolve().parents[1]
+_LONGEST_MESSAGE = 4096
+
+
+class WorkerDiedError(ServingError):
+    """The worker ended while, or before, it was asked."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(Code.UNAVAILABLE, f"The worker process ended {what}")
+
+
+class Zygote:
+    """Forks workers. Started at the first need, and again should it die. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        self._stopped = False
+
+    def start_worker(self, runs: int) -> "Worker":
+        """Fork a worker.
+
+        Args:
+            runs: how many runs it is to do at a time.
+
+        Raises:
+            ServingError: ``UNAVAILABLE``, the zygote cannot be started.
+        """
+        pairs = [socket.socketpair() for _ in range(1 + runs)]
+        front_ends, worker_ends = zip(*pairs, strict=True)
+        try:
+            with self._lock:
+                pid = self._fork([end.fileno() for end in worker_ends])
+        except BaseException:
+            for end in front_ends:
+                end.close()
+            raise
+        finally:
+            for end in worker_ends:
+                end.close()
+        return Worker(pid, front_ends[0], front_ends[1:])
+
+    def stop(self) -> None:
+        """End the process; workers that it forked go on."""
+        with self._lock:
+            self._stopped = True
+            self._end()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id, when it runs."""
+        return self._process.pid if self._process else None
+
+    def _fork(self, descriptors: list[int]) -> int:
+        for _ in range(2):  # the second time with a fresh zygote
+            control = self._running()
+            try:
+                socket.send_fds(control, [b"f"], descriptors)
+                return int(_read_message(control)["pid"])
+            except (OSError, EOFError):
+                self._end()
+        raise ServingError(Code.UNAVAILABLE, "the process that starts workers keeps ending")
+
+    def _running(self) -> socket.socket:
+        if self._stopped:
+            raise ServingError(Code.UNAVAILABLE, "the server is stopping")
+        if self._control is not None:
+            return self._control
+        ours, theirs = socket.socketpair()
+        with theirs:
+            command = [sys.executable, "-m", zygote.__name__]
+            self._process = _start_from_lasting_thread(
+                [*command, str(theirs.fileno()), str(os.getpid())],
+                pass_fds=[theirs.fileno()],
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+            )
+        self._control = ours
+        try:
+            _read_message(ours)
+        except (OSError, EOFError):
+            self._end()
+            raise ServingError(
+                Code.UNAVAILABLE, "the process that starts workers could not import TensorFlow"
+            ) from None
+        return ours
+
+    def _end(self) -> None:
+        if self._control is not None:
+            self._control.close()
+            self._control = None
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+
+class Worker:
+    """One worker process. ``run`` may be called for each slot at the same time.
+
+    Args:
+        pid: its process id.
+        control: socket for loading.
+        runs: sockets for runs, one a slot.
+    """
+
+    def __init__(self, pid: int, control: socket.socket, runs: Sequence[socket.socket]) -> None:
+        self.pid = pid
+        self._control = control
+        self._control_lock = threading.Lock()
+        self._runs = list(runs)
+
+    @property
+    def slots(self) -> int:
+        """How many runs it does at a time."""
+        return len(self._runs)
+
+    def load(self, task: WorkerTask) -> "LoadReport":
+        """Load and warm a version; takes as long as that takes.
+
+        Args:
+            task: what to load.
+
+        Raises:
+            WorkerDiedError: it did.
+            ServingError: the model cannot be loaded, or its warm-up fails.
+        """
+        with self._control_lock:
+            header, signatures = _ask(
+                self._control, {"op": "load", **dataclasses.asdict(task)}, {}, "while loading"
+            )
+        parse = protos.meta_graph_pb2.SignatureDef.FromString
+        return LoadReport(
+            signatures={key: parse(value.item()) for key, value in signatures.items()}, **header
+        )
+
+    def run(
+        self, slot: int, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Run a signature in a slot; one call a slot at a time.
+
+        Raises:
+            WorkerDiedError: it did.
+            ServingError: what the graph says.
+        """
+        header = {"signature": signature, "outputs": list(outputs)}
+        return _ask(self._runs[slot], header, inputs, "while it ran the request")[1]
+
+    def resident_bytes(self) -> int:
+        """Its memory in RAM, shared pages included."""
+        with self._control_lock:
+            return int(_ask(self._control, {"op": "memory"}, {}, "")[0]["resident_bytes"])
+
+    def kill(self) -> None:
+        """End it at once, and whatever waits for it. Any number of times, from any thread."""
+        for connection in (self._control, *self._runs):
+            # Not close: another thread may be reading, and the number may be given anew.
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What a worker says of the version it loaded.
+
+    Attributes:
+        signatures: ``SignatureDef`` protos by key.
+        load_seconds: reading and initialisation.
+        warmup_seconds: replaying warm-up requests, and measuring precisions.
+        resident_bytes: memory in RAM after that.
+    """
+
+    signatures: Mapping[str, Any]
+    load_seconds: float
+    warmup_seconds: float
+    resident_bytes: int
+
+
+def _ask(
+    connection: socket.socket,
+    header: Mapping[str, Any],
+    tensors: Mapping[str, np.ndarray],
+    when: str,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    try:
+        wire.send(connection, header, tensors)
+        reply, outputs = wire.receive(connection)
+    except (OSError, EOFError):
+        raise WorkerDiedError(when) from None
+    if "error" in reply:
+        code, message = reply["error"]
+        raise ServingError(Code(code), message)
+    return reply, outputs
+
+
+def _read_message(control: socket.socket) -> dict[str, Any]:
+    data = b""
+    while not data.endswith(b"\n"):
+        part = control.recv(_LONGEST_MESSAGE)
+        if not part:
+            raise EOFError("the zygote ended")
+        data += part
+    message: dict[str, Any] = json.loads(data)
+    return message
+
+
+def _environment() -> dict[str, str]:
+    environment = dict(os.environ)
+    paths = [str(_ROOT), environment.get("PYTHONPATH", "")]
+    environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    # NumPy's OpenBLAS starts threads when it is imported, and a process with threads cannot be
+    # forked safely. Nothing in a worker multiplies matrices in NumPy.
+    environment["OPENBLAS_NUM_THREADS"] = "1"
+    # TensorFlow's complaints while it loads (no GPU) are no errors; its errors come as statuses.
+    environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    return environment
+
+
+def _start_from_lasting_thread(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process from a thread that waits for it.
+
+    The kernel's "kill me when my parent dies" means the thread that forked.
+    """
+    started: list[subprocess.Popen[bytes] | BaseException] = []
+    done = threading.Event()
+
+    def run() -> None:
+        try:
+            process = subprocess.Popen(command, **options)
+        except BaseException as error:
+            started.append(error)
+            done.set()
+            return
+        started.append(process)
+        done.set()
+        process.wait()
+
+    threading.Thread(target=run, name="zygote", daemon=True).start()
+    done.wait()
+    if isinstance(started[0], BaseException):
+        raise started[0]
+    return started[0]

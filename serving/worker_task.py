@@ -1,0 +1,22 @@
+"""What a worker is asked to load. Known to the front too, so it imports no TensorFlow."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class WorkerTask:
+    """A version, and how to load it.
+
+    Attributes:
+        directory: of the SavedModel.
+        intra_op_threads: of one op; 0 is one for each core.
+        inter_op_threads: concurrent ops; 0 is one for each core.
+        warm_up: replay the model's warm-up requests.
+        precision: of ``settings.PRECISIONS``.
+    """
+
+    directory: str
+    intra_op_threads: int = 0
+    inter_op_threads: int = 0
+    warm_up: bool = True
+    precision: str = "auto"

@@ -84,3 +84,8 @@ class ServingError(Exception):
         if len(self.message) <= _GRPC_MESSAGE_LIMIT:
             return self.message
         return self.message[:_GRPC_MESSAGE_LIMIT] + _TRUNCATED
+
+
+def invalid_argument(message: str) -> ServingError:
+    """``INVALID_ARGUMENT`` with this message."""
+    return ServingError(Code.INVALID_ARGUMENT, message)

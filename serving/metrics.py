@@ -1,0 +1,180 @@
+"""Counters and histograms under TensorFlow Serving's names, and the page Prometheus reads.
+
+Names begin with a colon (":tensorflow:serving:request_count"): TensorFlow's slashes, as its
+exporter writes them. Dashboards made for TensorFlow Serving work unchanged. prometheus_client
+itself would append ``_total`` to counters; it adds the process's own metrics to the page.
+"""
+
+import bisect
+import threading
+from collections.abc import Iterable, Sequence
+
+import prometheus_client
+
+DEFAULT_PATH = "/monitoring/prometheus/metrics"
+CONTENT_TYPE = "text/plain"
+
+#: Names of models come from callers; beyond this many label sets, they share one without names.
+_MAX_CELLS = 1000
+
+_PREFIX = ":tensorflow:serving:"
+
+
+def _exponential(scale: float, growth: float, count: int) -> tuple[float, ...]:
+    return tuple(scale * growth**step for step in range(count))
+
+
+class Counter:
+    """A count for each set of label values. Thread-safe.
+
+    Args:
+        name: without the prefix.
+        labels: names of its labels.
+    """
+
+    def __init__(self, name: str, labels: Sequence[str]) -> None:
+        self.name = _PREFIX + name
+        self.labels = tuple(labels)
+        self._cells: dict[tuple[str, ...], int] = {}
+        self._lock = threading.Lock()
+
+    def increment(self, *values: str, by: int = 1) -> None:
+        """Add ``by`` where the labels have these values."""
+        with self._lock:
+            if values not in self._cells and len(self._cells) >= _MAX_CELLS:
+                values = ("",) * len(self.labels)
+            self._cells[values] = self._cells.get(values, 0) + by
+
+    def value(self, *values: str) -> int:
+        """The count where the labels have these values."""
+        return self._cells.get(values, 0)
+
+    def total(self) -> int:
+        """The count over all label values."""
+        with self._lock:
+            return sum(self._cells.values())
+
+    def lines(self) -> Iterable[str]:
+        """Prometheus text."""
+        with self._lock:
+            cells = sorted(self._cells.items())
+        if cells:
+            yield f"# TYPE {self.name} counter"
+        for values, count in cells:
+            yield f"{self.name}{{{_label_text(self.labels, values)}}} {count}"
+
+
+class _Distribution:
+    __slots__ = ("counts", "sum")
+
+    def __init__(self, size: int) -> None:
+        self.counts = [0] * size
+        self.sum = 0.0
+
+
+class Histogram:
+    """A distribution for each set of label values. Thread-safe.
+
+    Args:
+        name: without the prefix.
+        labels: names of its labels.
+        limits: upper limits of the buckets; infinity is added.
+    """
+
+    def __init__(self, name: str, labels: Sequence[str], limits: Sequence[float]) -> None:
+        self.name = _PREFIX + name
+        self.labels = tuple(labels)
+        self._limits = tuple(limits)
+        self._cells: dict[tuple[str, ...], _Distribution] = {}
+        self._lock = threading.Lock()
+
+    def observe(self, value: float, *values: str) -> None:
+        """Add one observation where the labels have these values."""
+        bucket = bisect.bisect_left(self._limits, value)
+        with self._lock:
+            cell = self._cells.get(values)
+            if cell is None:
+                cell = self._new_cell(values)
+            cell.counts[bucket] += 1
+            cell.sum += value
+
+    def _new_cell(self, values: tuple[str, ...]) -> _Distribution:
+        if len(self._cells) >= _MAX_CELLS:
+            values = ("",) * len(self.labels)
+        return self._cells.setdefault(values, _Distribution(len(self._limits) + 1))
+
+    def count(self, *values: str) -> int:
+        """How many observations there are where the labels have these values."""
+        cell = self._cells.get(values)
+        return sum(cell.counts) if cell else 0
+
+    def lines(self) -> Iterable[str]:
+        """Prometheus text: cumulative buckets, sum and count."""
+        with self._lock:
+            cells = sorted((key, list(c.counts), c.sum) for key, c in self._cells.items())
+        if cells:
+            yield f"# TYPE {self.name} histogram"
+        for values, counts, total in cells:
+            labels = _label_text(self.labels, values)
+            prefix = f"{self.name}_bucket{{{labels}{',' if labels else ''}le="
+            running = 0
+            for limit, count in zip((*self._limits, None), counts, strict=True):
+                running += count
+                yield f'{prefix}"{"+Inf" if limit is None else f"{limit:g}"}"}} {running}'
+            yield f"{self.name}_sum{{{labels}}} {total:.15g}"
+            yield f"{self.name}_count{{{labels}}} {running}"
+
+
+def _label_text(names: Sequence[str], values: Sequence[str]) -> str:
+    return ",".join(
+        f'{name}="{_escaped(value)}"' for name, value in zip(names, values, strict=True)
+    )
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+_LATENCY = _exponential(10, 1.8, 33)
+
+#: Requests by the name of their status code ("OK", "INVALID_ARGUMENT").
+REQUEST_COUNT = Counter("request_count", ["model_name", "status"])
+#: Microseconds of successful requests; entrypoint is REST or GRPC.
+REQUEST_LATENCY = Histogram("request_latency", ["model_name", "API", "entrypoint"], _LATENCY)
+#: Microseconds from the hand-over to a servable to its outputs.
+RUNTIME_LATENCY = Histogram("runtime_latency", ["model_name", "API", "runtime"], _LATENCY)
+#: tf.Examples, or rows, of one request.
+REQUEST_EXAMPLE_COUNTS = Histogram("request_example_counts", ["model"], _exponential(1, 2, 15))
+REQUEST_EXAMPLE_COUNT_TOTAL = Counter("request_example_count_total", ["model"])
+#: Microseconds that a version's warm-up took, for whoever loads versions.
+MODEL_WARMUP_LATENCY = Histogram("model_warmup_latency", ["model_path", "status"], _LATENCY)
+#: Microseconds that a request waited for its batch, for whoever batches.
+QUEUING_LATENCY = Histogram(
+    "batching_session:queuing_latency", ["thread_pool_name"], _exponential(100, 1.2, 52)
+)
+
+_METRICS = (
+    QUEUING_LATENCY,
+    MODEL_WARMUP_LATENCY,
+    REQUEST_COUNT,
+    REQUEST_EXAMPLE_COUNT_TOTAL,
+    REQUEST_EXAMPLE_COUNTS,
+    REQUEST_LATENCY,
+    RUNTIME_LATENCY,
+)
+
+_process = prometheus_client.CollectorRegistry()
+prometheus_client.ProcessCollector(registry=_process)
+
+
+def record_examples(model_name: str, count: int) -> None:
+    """Count the examples of one request."""
+    REQUEST_EXAMPLE_COUNTS.observe(count, model_name)
+    REQUEST_EXAMPLE_COUNT_TOTAL.increment(model_name, by=count)
+
+
+def page() -> bytes:
+    """Every metric in Prometheus' text format."""
+    lines = [line for metric in _METRICS for line in metric.lines()]
+    own = "".join(f"{line}\n" for line in lines)
+    return own.encode() + prometheus_client.generate_latest(_process)

@@ -1,0 +1,218 @@
+"""``TensorProto`` to and from NumPy, without TensorFlow.
+
+Strings are object arrays of ``bytes``. NumPy has no bfloat16: such tensors are ``uint16`` arrays
+of the raw bits, and the signature's DataType tells them apart. What is read, repeated and refused
+follows ``tensorflow::Tensor::FromProto`` (core/framework/tensor.cc).
+"""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from serving import protos
+
+_TYPES = protos.types_pb2
+
+#: TensorShape::MaxDimensions().
+MAX_DIMENSIONS = 254
+#: A few bytes of a TensorProto can ask for a tensor of any size (its last value is repeated).
+DEFAULT_MAX_BYTES = 256 * 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorType:
+    """One DataType.
+
+    Attributes:
+        name: as TensorFlow prints it (DataTypeString).
+        dtype: of the NumPy array.
+        field: of ``TensorProto`` that holds its values.
+        bits: the field holds the raw bits of each value.
+    """
+
+    name: str
+    dtype: np.dtype
+    field: str
+    bits: bool = False
+
+
+def _table() -> dict[int, TensorType]:
+    rows = [
+        ("DT_FLOAT", "float", np.float32, "float_val"),
+        ("DT_DOUBLE", "double", np.float64, "double_val"),
+        ("DT_INT32", "int32", np.int32, "int_val"),
+        ("DT_UINT8", "uint8", np.uint8, "int_val"),
+        ("DT_INT16", "int16", np.int16, "int_val"),
+        ("DT_INT8", "int8", np.int8, "int_val"),
+        ("DT_STRING", "string", np.object_, "string_val"),
+        ("DT_COMPLEX64", "complex64", np.complex64, "scomplex_val"),
+        ("DT_INT64", "int64", np.int64, "int64_val"),
+        ("DT_BOOL", "bool", np.bool_, "bool_val"),
+        ("DT_QINT8", "qint8", np.int8, "int_val"),
+        ("DT_QUINT8", "quint8", np.uint8, "int_val"),
+        ("DT_QINT32", "qint32", np.int32, "int_val"),
+        ("DT_BFLOAT16", "bfloat16", np.uint16, "half_val"),
+        ("DT_QINT16", "qint16", np.int16, "int_val"),
+        ("DT_QUINT16", "quint16", np.uint16, "int_val"),
+        ("DT_UINT16", "uint16", np.uint16, "int_val"),
+        ("DT_COMPLEX128", "complex128", np.complex128, "dcomplex_val"),
+        ("DT_HALF", "half", np.float16, "half_val"),
+        ("DT_UINT32", "uint32", np.uint32, "uint32_val"),
+        ("DT_UINT64", "uint64", np.uint64, "uint64_val"),
+    ]
+    return {
+        getattr(_TYPES, enum): TensorType(name, np.dtype(dtype), field, field == "half_val")
+        for enum, name, dtype, field in rows
+    }
+
+
+TYPES = _table()
+STRING = _TYPES.DT_STRING
+
+
+class TensorError(ValueError):
+    """A ``TensorProto`` that is no tensor."""
+
+
+def type_name(data_type: int) -> str:
+    """A DataType as TensorFlow prints it: "float", "int64", "string"."""
+    known = TYPES.get(data_type)
+    if known is not None:
+        return known.name
+    try:
+        return _TYPES.DataType.Name(data_type).removeprefix("DT_").lower()
+    except ValueError:
+        return f"unknown dtype enum ({data_type})"
+
+
+def to_array(proto: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray:
+    """The tensor as an array.
+
+    Args:
+        proto: ``TensorProto``.
+        max_bytes: most that the array may take.
+
+    Raises:
+        TensorError: an impossible shape, a type without values, content of the wrong length.
+    """
+    known = TYPES.get(proto.dtype)
+    if known is None:
+        raise TensorError(f"no values of type {type_name(proto.dtype)}")
+    shape = _shape(proto.tensor_shape)
+    count = math.prod(shape)
+    if count * known.dtype.itemsize > max_bytes:
+        raise TensorError(f"a tensor of {count} values is larger than {max_bytes} bytes")
+    if not count:
+        return np.empty(shape, known.dtype)
+    if proto.tensor_content:
+        return _from_content(proto.tensor_content, known, shape, count)
+    return _from_field(getattr(proto, known.field), known, shape, count)
+
+
+def _shape(proto: Any) -> list[int]:
+    if proto.unknown_rank:
+        raise TensorError("the rank is unknown")
+    shape = [dimension.size for dimension in proto.dim]
+    if len(shape) > MAX_DIMENSIONS:
+        raise TensorError(f"{len(shape)} dimensions are more than {MAX_DIMENSIONS}")
+    if any(size < 0 for size in shape):
+        raise TensorError(f"a dimension of {shape} is negative")
+    return shape
+
+
+def _from_content(
+    content: bytes, known: TensorType, shape: Sequence[int], count: int
+) -> np.ndarray:
+    if known.field == "string_val":
+        array = np.empty(count, object)
+        array[:] = _split_strings(content, count)
+        return array.reshape(shape)
+    if len(content) != count * known.dtype.itemsize:
+        raise TensorError(f"tensor_content has {len(content)} bytes for {count} {known.name}")
+    little_endian = known.dtype.newbyteorder("<")
+    return np.frombuffer(content, little_endian).astype(known.dtype, copy=False).reshape(shape)
+
+
+def _split_strings(content: bytes, count: int) -> list[bytes]:
+    """Strings out of TensorFlow's list encoding: every length as a varint, then the bytes."""
+    if count > len(content):
+        raise TensorError("tensor_content ends before its strings")
+    lengths, position = [], 0
+    for _ in range(count):
+        length = shift = 0
+        while True:
+            if position >= len(content) or shift > 28:
+                raise TensorError("tensor_content has no valid string length")
+            byte = content[position]
+            position += 1
+            length |= (byte & 0x7F) << shift
+            shift += 7
+            if byte < 0x80:
+                break
+        lengths.append(length)
+    if position + sum(lengths) != len(content):
+        raise TensorError("tensor_content has not the length of its strings")
+    strings = []
+    for length in lengths:
+        strings.append(content[position : position + length])
+        position += length
+    return strings
+
+
+def _from_field(values: Any, known: TensorType, shape: Sequence[int], count: int) -> np.ndarray:
+    """Values of a typed field: none are zeros, too few repeat the last, too many are dropped."""
+    items = list(values)
+    if known.field == "string_val":
+        array = np.empty(count, object)
+        array[:] = _stretched(items, count, b"")
+        return array.reshape(shape)
+    if known.dtype.kind == "c":
+        items = [complex(*pair) for pair in zip(items[::2], items[1::2], strict=False)]
+    if len(items) != count:
+        items = _stretched(items, 1, 0) if len(items) <= 1 else items[:count]
+    if known.bits:
+        array = np.array(items, np.int64).astype(np.uint16).view(known.dtype)
+    elif known.field == "int_val":
+        array = np.array(items, np.int64).astype(known.dtype)
+    else:
+        array = np.array(items, known.dtype)
+    if len(array) < count:
+        array = np.concatenate([array, np.broadcast_to(array[-1:], count - len(array))])
+    return array.reshape(shape)
+
+
+def _stretched(items: list[Any], count: int, zero: Any) -> list[Any]:
+    if len(items) >= count:
+        return items[:count]
+    return items + [items[-1] if items else zero] * (count - len(items))
+
+
+def fill_proto(proto: Any, array: np.ndarray, data_type: int) -> None:
+    """Write an array into an empty ``TensorProto``, values in the typed field.
+
+    Args:
+        proto: written to.
+        array: of the NumPy type that ``TYPES`` gives the DataType.
+        data_type: of the signature's output.
+    """
+    known = TYPES[data_type]
+    proto.dtype = data_type
+    dimensions = proto.tensor_shape.dim
+    for size in array.shape:
+        dimensions.add(size=size)
+    flat = array.ravel()
+    if known.bits:
+        flat = flat.view(np.uint16)
+    elif known.dtype.kind == "c":
+        flat = np.ascontiguousarray(flat).view(flat.real.dtype)
+    getattr(proto, known.field).extend(flat.tolist())
+
+
+def make_proto(array: np.ndarray, data_type: int) -> Any:
+    """The array as a new ``TensorProto``."""
+    proto = protos.tensor_pb2.TensorProto()
+    fill_proto(proto, array, data_type)
+    return proto

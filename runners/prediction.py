@@ -26,13 +26,13 @@ class Prediction:
         text: as it was given.
         label: the most likely label.
         score: its probability.
-        scores: label -> probability, in label id order.
+        scores: label -> probability, in label id order; a list where a server told no names.
     """
 
     text: str
     label: str
     score: float
-    scores: dict[str, float]
+    scores: dict[str, float] | list[float]
 
 
 def versions(base: Path) -> list[int]:

@@ -1,11 +1,15 @@
-"""``bert predict``: classify texts with a pushed model."""
+"""``bert predict``: classify texts with a pushed model, here or through a model server."""
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+
+if TYPE_CHECKING:
+    from runners.prediction import Prediction
 
 TextsArgument = Annotated[list[str] | None, typer.Argument(metavar="TEXT", show_default=False)]
 FileOption = Annotated[
@@ -16,72 +20,80 @@ VersionOption = Annotated[
     int | None,
     typer.Option("--version", metavar="N", help="A pushed version; else the latest."),
 ]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url", metavar="URL", help="Ask a server: http://127.0.0.1:8501, grpc://127.0.0.1:8500."
+    ),
+]
+LabelOption = Annotated[
+    str | None,
+    typer.Option("--label", metavar="NAME", help="With --url: a version label, such as stable."),
+]
+ModelOption = Annotated[
+    str, typer.Option("--model_name", metavar="NAME", help="With --url: the model's name there.")
+]
+
+#: Texts that a model in this process is given at a time.
+_WINDOW = 256
 
 
 def predict(
     texts: TextsArgument = None,
     file: FileOption = None,
     version: VersionOption = None,
+    url: UrlOption = None,
+    label: LabelOption = None,
+    model_name: ModelOption = "default",
     config: ConfigOption = None,
     assignments: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Classify texts with the pushed model, loaded here.
+    """Classify texts with the pushed model, loaded here or served at --url.
 
-    Prints each text's label and score; --json adds the scores of all labels, one object a line.
+    Prints each text's label and score; --json adds the scores of all labels, one object a line. A
+    file is answered as it is read, however long it is.
     """
-    from runners.prediction import Predictor, find_version
-
-    given = read_texts(texts or [], file)
-    settings = load_config(config, assignments)
-    predictor = Predictor(find_version(Path(settings.push_directory()), version))
-    predictions = predictor.predict(given)
-    if as_json:
-        import dataclasses
-        import json
-
-        for prediction in predictions:
-            print(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False))
-        return
-    from rich.table import Table
-    from rich.text import Text
-
-    from runners.terminal import stdout
-
-    console = stdout()
-    if not console.is_terminal:
-        for prediction in predictions:
-            print(f"{prediction.label}\t{prediction.score:.4f}\t{one_line(prediction.text)}")
-        return
-    table = Table("label", "score", "text", box=None, pad_edge=False)
-    for prediction in predictions:
-        text = Text(one_line(prediction.text), overflow="ellipsis", no_wrap=True)
-        table.add_row(Text(prediction.label), f"{prediction.score:.4f}", text)
-    console.print(table)
-
-
-def read_texts(texts: list[str], file: str | None) -> list[str]:
-    """The texts of the command line and of the file, empty lines left out.
-
-    Raises:
-        UserError: there is none, or the file cannot be read.
-    """
+    import contextlib
     import sys
 
     from modules.errors import UserError
+    from runners.prediction_output import Progress, print_json, print_lines, print_table
+    from runners.text_lines import read_texts
 
-    lines: list[str] = []
-    if file is not None:
-        try:
-            content = sys.stdin.read() if file == "-" else Path(file).read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"--file {file} cannot be read as UTF-8 text: {error}") from error
-        lines = [line for line in content.splitlines() if line.strip()]
-    if not texts and not lines:
-        raise UserError('nothing to classify; `bert predict "some text"` or --file FILE')
-    return [*texts, *lines]
+    if label is not None and url is None:
+        raise UserError("--label needs --url: labels are a server's; here, --version N chooses")
+    given = read_texts(texts or [], file)
+    directory = load_config(config, assignments).push_directory()
+    if url is None:
+        predictions = _predict_here(given, directory, version)
+    else:
+        from runners.remote_prediction import predict_remotely
+
+        predictions = predict_remotely(
+            given, url, model=model_name, version=version, label=label, push_directory=directory
+        )
+    on_terminal = sys.stdout.isatty()
+    with contextlib.ExitStack() as stack:
+        if file is not None and not on_terminal:
+            predictions = stack.enter_context(Progress()).track(predictions)
+        if as_json:
+            print_json(predictions)
+        elif on_terminal and file is None:
+            print_table(predictions)
+        else:
+            print_lines(predictions)
 
 
-def one_line(text: str) -> str:
-    """The text without line breaks, tabs and control characters."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+def _predict_here(
+    texts: Iterable[str], directory: str, version: int | None
+) -> Iterator["Prediction"]:
+    """Answers of a model loaded in this process."""
+    import itertools
+
+    from runners.prediction import Predictor, find_version
+
+    predictor = Predictor(find_version(Path(directory), version))
+    texts = iter(texts)
+    while window := list(itertools.islice(texts, _WINDOW)):
+        yield from predictor.predict(window)

@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from modules.errors import UserError
-from runners.commands.predict import one_line, read_texts
 from runners.prediction import Predictor, find_version, read_labels, versions
+from runners.prediction_output import one_line
+from runners.text_lines import read_texts
 
 LABELS = ["no", "yés"]
 
@@ -88,7 +89,7 @@ def test_command(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_texts_come_from_words_and_file(tmp_path: Path) -> None:
     (tmp_path / "texts").write_text("one\n\n  \nzwei ü\n", "utf-8")
-    assert read_texts(["zero"], str(tmp_path / "texts")) == ["zero", "one", "zwei ü"]
+    assert list(read_texts(["zero"], str(tmp_path / "texts"))) == ["zero", "one", "zwei ü"]
 
 
 def test_texts_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,7 +97,7 @@ def test_texts_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None
     import sys
 
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n"))
-    assert read_texts([], "-") == ["one", "two"]
+    assert list(read_texts([], "-")) == ["one", "two"]
 
 
 def test_unreadable_file_is_the_user_s_error(tmp_path: Path) -> None:
@@ -104,6 +105,25 @@ def test_unreadable_file_is_the_user_s_error(tmp_path: Path) -> None:
     for name in ("latin", "missing"):
         with pytest.raises(UserError, match="cannot be read as UTF-8"):
             read_texts([], str(tmp_path / name))
+
+
+def test_nothing_to_classify_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n \n")
+    with pytest.raises(UserError, match="nothing to classify"):
+        read_texts([], str(tmp_path / "empty"))
+
+
+def test_file_is_read_as_it_is_answered() -> None:
+    import os
+
+    reader, writer = os.pipe()
+    with open(writer, "w", encoding="utf-8") as stream:
+        stream.write("first\nsecond\n")
+        stream.flush()
+        texts = read_texts([], f"/dev/fd/{reader}")
+        assert next(texts) == "first"
+    assert list(texts) == ["second"]
+    os.close(reader)
 
 
 def test_one_line_has_no_control_characters() -> None:

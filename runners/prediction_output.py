@@ -1,0 +1,103 @@
+"""Prints predictions: a table for a few on a terminal, else lines as they come."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from runners.prediction import Prediction
+from runners.terminal import duration, stderr, stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.status import Status
+
+_Item = TypeVar("_Item")
+
+#: Seconds between two reports of progress where a line cannot be redrawn, and where it can.
+_PLAIN_INTERVAL = 30.0
+_LIVE_INTERVAL = 0.2
+
+
+def print_json(predictions: Iterable[Prediction]) -> None:
+    """One object a line, as they come. Scores without names are an array."""
+    for prediction in predictions:
+        print(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False))
+
+
+def print_lines(predictions: Iterable[Prediction]) -> None:
+    """Label, score and text between tabs, as they come."""
+    for prediction in predictions:
+        print(f"{prediction.label}\t{prediction.score:.4f}\t{one_line(prediction.text)}")
+
+
+def print_table(predictions: Iterable[Prediction]) -> None:
+    """All at once, in columns."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table("label", "score", "text", box=None, pad_edge=False)
+    for prediction in predictions:
+        text = Text(one_line(prediction.text), overflow="ellipsis", no_wrap=True)
+        table.add_row(Text(prediction.label), f"{prediction.score:.4f}", text)
+    stdout().print(table)
+
+
+def one_line(text: str) -> str:
+    """The text without line breaks, tabs and control characters."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+class Progress:
+    """Counts on standard error what passes; a context manager.
+
+    Args:
+        console: where to; None is standard error.
+        clock: seconds.
+    """
+
+    def __init__(
+        self, console: "Console | None" = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console or stderr()
+        self._clock = clock
+        self._interval = _LIVE_INTERVAL if self._console.is_terminal else _PLAIN_INTERVAL
+        self._status: Status | None = None
+        self._count = 0
+        self._started = self._told = clock()
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._status = self._console.status("")
+            self._status.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def track(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """Pass the items on and tell their number now and then."""
+        for item in items:
+            self._count += 1
+            now = self._clock()
+            if now - self._told >= self._interval:
+                self._told = now
+                self._tell(now - self._started)
+            yield item
+
+    def _tell(self, seconds: float) -> None:
+        line = (
+            f"{self._count:,} texts in {duration(seconds)}, {self._count / seconds:,.0f} a second"
+        )
+        if self._status is not None:
+            self._status.update(line)
+        else:
+            self._console.print(line)

@@ -1,0 +1,144 @@
+"""``bert predict --url``: the same command, answered by a server."""
+
+import io
+import json
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from modules.errors import UserError
+from runners import cli
+from runners.prediction import Prediction
+from runners.prediction_output import Progress, print_table
+from runners.remote_prediction import predict_remotely
+from serving.errors import Code
+from tests.serving.client_stubs import STUBS, Fault, Stub
+
+
+@pytest.fixture(params=STUBS)
+def stub(request: pytest.FixtureRequest) -> Iterator[Stub]:
+    with STUBS[request.param]() as stub:
+        yield stub
+
+
+Predict = Callable[..., int]
+
+
+@pytest.fixture
+def predict(stub: Stub, tmp_path: Path) -> Predict:
+    """Run ``bert predict`` against the stub and answer its exit code."""
+
+    def run(*arguments: str) -> int:
+        words = ["predict", *arguments, "--url", stub.url]
+        with pytest.raises(SystemExit) as caught:
+            cli.main([*words, "--set", f"pusher.base_directory={tmp_path}"])
+        return int(caught.value.code or 0)
+
+    return run
+
+
+def push(folder: Path, version: int) -> None:
+    extra = folder / str(version) / "assets.extra"
+    extra.mkdir(parents=True)
+    (extra / "labels.txt").write_text("bad\ngood\n")
+
+
+def test_texts_are_answered(predict: Predict, capfd: pytest.CaptureFixture[str]) -> None:
+    assert predict("a good film", "so\nso") == 0
+    out, err = capfd.readouterr()
+    assert out == "good\t0.7500\ta good film\nbad\t0.7500\tso so\n"
+    assert err == ""
+
+
+def test_pushed_labels_name_the_scores(
+    predict: Predict, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    push(tmp_path, 7)  # the version that the stub says it serves
+    assert predict("good", "--json") == 0
+    expected = {"text": "good", "label": "good", "score": 0.75}
+    answer = json.loads(capfd.readouterr().out)
+    assert answer == expected | {"scores": {"bad": 0.25, "good": 0.75}}
+
+
+def test_scores_of_another_version_stay_without_names(
+    predict: Predict, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    push(tmp_path, 6)
+    assert predict("good", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["scores"] == [0.25, 0.75]
+
+
+def test_label_and_model_are_routed(predict: Predict, stub: Stub) -> None:
+    assert predict("x", "--label", "stable", "--model_name", "films") == 0
+    for call in stub.calls:
+        assert "films/" in call.route
+        assert "stable" in call.route
+
+
+def test_long_file_is_answered_in_order(
+    predict: Predict, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    texts = [f"{'good' if number % 3 else 'no'} {number}" for number in range(3000)]
+    (tmp_path / "texts").write_text("\n".join(texts))
+    assert predict("--file", str(tmp_path / "texts")) == 0
+    lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
+    assert [line[2] for line in lines] == texts
+    assert [line[0] == "good" for line in lines] == [text.startswith("good") for text in texts]
+
+
+def test_refusal_is_one_line_and_exit_code_2(
+    predict: Predict, stub: Stub, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stub.always = Fault(Code.NOT_FOUND, "Servable not found for request: Latest(default)")
+    assert predict("x") == 2
+    error = "error: the server refuses: NOT_FOUND: Servable not found for request: Latest(default)"
+    assert capfd.readouterr().err == error + "\n"
+
+
+def test_nobody_answers(capfd: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(SystemExit) as caught:
+            cli.main(["predict", "x", "--url", url])
+    assert caught.value.code == 2
+    expected = f"error: nobody answers at {url}: Connection refused; `bert serve` starts a server\n"
+    assert capfd.readouterr().err == expected
+
+
+def test_label_needs_a_server(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["predict", "x", "--label", "stable"])
+    assert caught.value.code == 2
+    assert "--label needs --url" in capfd.readouterr().err
+
+
+def test_version_and_label_exclude_each_other() -> None:
+    options = {"model": "default", "version": 1, "label": "a", "push_directory": "."}
+    with pytest.raises(UserError, match="a version or a label"):
+        next(predict_remotely(["x"], "http://127.0.0.1:1", **options))
+
+
+def test_progress_tells_now_and_then() -> None:
+    now = 0.0
+    console = Console(file=io.StringIO(), force_terminal=False)
+    seen = []
+    with Progress(console, clock=lambda: now) as progress:
+        for item in progress.track(range(1, 101)):
+            seen.append(item)
+            now += 1.0
+    assert seen == list(range(1, 101))
+    lines = console.file.getvalue().splitlines()
+    assert lines == [
+        "31 texts in 30.0 s, 1 a second",
+        "61 texts in 1:00, 1 a second",
+        "91 texts in 1:30, 1 a second",
+    ]
+
+
+def test_table_keeps_each_text_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table([Prediction("a\nb", "good", 0.75, {})])
+    assert "a b" in capsys.readouterr().out

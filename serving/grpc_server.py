@@ -1,0 +1,187 @@
+"""The gRPC services over a bounded pool of threads; the logic is in ``service``.
+
+PredictionService and ModelService are TensorFlow Serving's; grpc.health.v1 answers for the server
+(""), for both services, and for every model by its name.
+"""
+
+import concurrent.futures
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+
+from serving import metrics, model_info, multi_inference, protos
+from serving.errors import Code, ServingError
+from serving.grpc_health import ModelHealth
+from serving.service import InferenceService
+
+_log = logging.getLogger(__name__)
+_ENTRYPOINT = "GRPC"
+_CODES: dict[Code, grpc.StatusCode] = {
+    Code(status.value[0]): status for status in grpc.StatusCode if status.value[0] in set(Code)
+}
+#: Calls that wait for a thread, for each thread; beyond, gRPC answers RESOURCE_EXHAUSTED.
+_WAITING_PER_THREAD = 16
+_PUSHBACK = "grpc-retry-pushback-ms"
+
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+
+
+class PredictionServicer(protos.prediction_service_pb2_grpc.PredictionServiceServicer):
+    """PredictionService."""
+
+    def __init__(self, service: InferenceService) -> None:
+        self._service = service
+
+    def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
+        """Run one signature on tensors."""
+        return self._measured("Predict", self._service.predict, request, context)
+
+    def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Classes and scores of tf.Examples."""
+        return self._measured("Classify", self._service.classify, request, context)
+
+    def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Values of tf.Examples."""
+        return self._measured("Regress", self._service.regress, request, context)
+
+    def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Several signatures on the same tf.Examples."""
+
+        def run() -> Any:
+            calls = multi_inference.submit(self._service, request, _deadline(context))
+            for call in calls:
+                _cancel_with(context, call.future)
+            return multi_inference.wait(calls)
+
+        return _answer(context, run)
+
+    def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """The signatures of a version."""
+        return _answer(context, lambda: model_info.metadata(self._service, request))
+
+    def _measured(self, api: str, submit: Callable[..., Any], request: Any, context: Any) -> Any:
+        started = time.perf_counter_ns()
+        name = request.model_spec.name
+
+        def run() -> Any:
+            call = submit(request, _deadline(context))
+            _cancel_with(context, call.future)
+            return call.wait()
+
+        response = _answer(context, run, name)
+        micros = (time.perf_counter_ns() - started) / 1000
+        metrics.REQUEST_LATENCY.observe(micros, name, api, _ENTRYPOINT)
+        metrics.REQUEST_COUNT.increment(name, Code.OK.name)
+        return response
+
+
+class ModelServicer(protos.model_service_pb2_grpc.ModelServiceServicer):
+    """ModelService."""
+
+    def __init__(self, service: InferenceService) -> None:
+        self._models = service.models
+
+    def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Every version of a model, or one."""
+        return _answer(context, lambda: model_info.status(self._models, request))
+
+    def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
+        """Serve other models from now on."""
+        return _answer(context, lambda: model_info.reload_config(self._models, request))
+
+
+def _deadline(context: Any) -> float | None:
+    remaining = context.time_remaining()
+    return None if remaining is None else time.monotonic() + remaining
+
+
+def _cancel_with(context: Any, future: "concurrent.futures.Future[Any]") -> None:
+    """Take the call out of the queue when the client goes."""
+    if not context.add_callback(future.cancel):
+        future.cancel()
+
+
+def _answer(context: Any, run: Callable[[], Any], counted: str | None = None) -> Any:
+    """What ``run`` gives, or the RPC's end with its error.
+
+    Args:
+        context: of the RPC.
+        run: the work.
+        counted: name of the model whose failures are counted; None counts none.
+    """
+    try:
+        return run()
+    except ServingError as error:
+        code, message, retry = error.code, error.grpc_message, error.retry_after_seconds
+    except Exception:
+        _log.exception("A request failed")
+        code, message, retry = Code.INTERNAL, "Internal error", None
+    if counted is not None:
+        metrics.REQUEST_COUNT.increment(counted, code.name)
+    if code is Code.UNAVAILABLE and retry is not None:
+        context.set_trailing_metadata(((_PUSHBACK, str(round(retry * 1000))),))
+    return context.abort(_CODES[code], message)
+
+
+class GrpcServer:
+    """Listens, answers, drains.
+
+    Args:
+        service: runs inference.
+        host: to listen on.
+        port: 0 takes a free one.
+        threads: calls that run at the same time.
+        max_message_bytes: of a request.
+
+    Raises:
+        OSError: the port is taken.
+
+    Attributes:
+        port: listened on.
+    """
+
+    def __init__(
+        self, service: InferenceService, host: str, port: int, threads: int, max_message_bytes: int
+    ) -> None:
+        self._pool = concurrent.futures.ThreadPoolExecutor(threads, "grpc")
+        self._server = grpc.server(
+            self._pool,
+            options=[
+                ("grpc.so_reuseport", 0),
+                ("grpc.max_receive_message_length", max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+            ],
+            maximum_concurrent_rpcs=threads * (1 + _WAITING_PER_THREAD),
+        )
+        self._health = ModelHealth(service.models, (PREDICTION_SERVICE, MODEL_SERVICE))
+        protos.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(
+            PredictionServicer(service), self._server
+        )
+        protos.model_service_pb2_grpc.add_ModelServiceServicer_to_server(
+            ModelServicer(service), self._server
+        )
+        self._health.add_to(self._server)
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            self.port = self._server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
+
+    def start(self) -> None:
+        """Begin to answer."""
+        self._server.start()
+        self._health.start()
+
+    def drain(self) -> None:
+        """Say NOT_SERVING from now on."""
+        self._health.drain()
+
+    def stop(self, grace_seconds: float) -> None:
+        """Take no more calls, wait for those that run, cancel what is left."""
+        self._health.stop()
+        self._server.stop(grace_seconds).wait()
+        self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,226 @@
+"""Runs the model server: models, gRPC and REST in one process, until a signal ends it.
+
+SIGTERM or SIGINT drains: ``/readyz`` and grpc.health say so at once, no connection is accepted any
+more, calls under way are answered, then ``run`` returns 0. A second signal ends it at once.
+"""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from modules.errors import UserError
+from serving import metrics_observer, monitoring_config
+from serving.grpc_server import GrpcServer
+from serving.http_protocol import BoundedHttpProtocol
+from serving.manager import ModelManager
+from serving.rest import RestApplication
+from serving.service import InferenceService
+from serving.settings import ServerSettings
+
+_log = logging.getLogger(__name__)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_EXIT_MISUSE = 2
+_BACKLOG = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Endpoints:
+    """Where a server listens.
+
+    Attributes:
+        host: address.
+        port: of gRPC.
+        rest_api_port: of HTTP.
+    """
+
+    host: str
+    port: int
+    rest_api_port: int
+
+
+#: Told where the server listens.
+Callback = Callable[[Endpoints], None]
+
+
+def run(
+    settings: ServerSettings,
+    on_listening: Callback | None = None,
+    on_ready: Callback | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT; call it from the main thread.
+
+    Args:
+        settings: of the server.
+        on_listening: called once both ports answer; models may still load.
+        on_ready: called once every model is available and warm, in another thread.
+
+    Returns:
+        The exit code: 0 after a drain, 2 when a port is taken or the configuration is wrong; the
+        reason is on stderr then.
+    """
+    try:
+        server = ModelServer(settings)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return _EXIT_MISUSE
+    return server.serve(on_listening, on_ready)
+
+
+class ModelServer:
+    """Everything of one server.
+
+    Args:
+        settings: of the server.
+
+    Raises:
+        UserError: a port is taken, or a file of the configuration is wrong.
+
+    Attributes:
+        endpoints: where it listens.
+    """
+
+    def __init__(self, settings: ServerSettings) -> None:
+        self._settings = settings
+        monitoring = monitoring_config.read(settings.monitoring_config_file)
+        self._manager = ModelManager(settings, metrics_observer.MetricsObserver())
+        service = InferenceService(self._manager, settings.max_request_examples)
+        self._rest = RestApplication(
+            service, monitoring, settings.request_timeout_seconds, settings.max_request_bytes
+        )
+        self._socket = _listen(settings.host, settings.rest_api_port)
+        try:
+            self._grpc = _grpc_server(service, settings)
+        except UserError:
+            self._socket.close()
+            raise
+        rest_port = self._socket.getsockname()[1]
+        self.endpoints = Endpoints(settings.host, self._grpc.port, rest_port)
+        self._stopped = threading.Event()
+
+    def serve(self, on_listening: Callback | None = None, on_ready: Callback | None = None) -> int:
+        """Serve until a signal. See ``run``."""
+        try:
+            self._manager.start()
+        except UserError as error:
+            print(error, file=sys.stderr)
+            self._socket.close()
+            self._grpc.stop(0)
+            self._manager.stop(0)
+            return _EXIT_MISUSE
+        try:
+            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+                runner.run(self._serve(on_listening, on_ready))
+        finally:
+            self._manager.stop(0)
+        return 0
+
+    async def _serve(self, on_listening: Callback | None, on_ready: Callback | None) -> None:
+        loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._on_signal, stop)
+        http_server = _HttpServer(self._rest, self._settings.drain_seconds)
+        serving = asyncio.create_task(http_server.serve([self._socket]))
+        self._grpc.start()
+        if on_listening:
+            on_listening(self.endpoints)
+        if on_ready:
+            threading.Thread(target=self._tell_ready, args=(on_ready,), daemon=True).start()
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        await self._drain(http_server)
+        await serving
+
+    def _on_signal(self, stop: asyncio.Event) -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    async def _drain(self, http_server: "_HttpServer") -> None:
+        self._stopped.set()
+        self._rest.draining = True
+        self._grpc.drain()
+        http_server.should_exit = True
+        await asyncio.to_thread(self._grpc.stop, self._settings.drain_seconds)
+
+    def _tell_ready(self, on_ready: Callback) -> None:
+        while not self._stopped.is_set():
+            if self._manager.wait_until_ready(1):
+                on_ready(self.endpoints)
+                return
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its own signal handlers and logging set-up."""
+
+    def __init__(self, application: Any, drain_seconds: float) -> None:
+        config = uvicorn.Config(
+            application,
+            http=BoundedHttpProtocol,
+            loop="none",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, round(drain_seconds)),
+        )
+        super().__init__(config)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to ``ModelServer``."""
+        yield
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop
+    return uvloop.new_event_loop
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server(
+            (host, port),
+            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
+            backlog=_BACKLOG,
+        )
+    except OSError as error:
+        raise _taken("rest_api_port", host, port, error) from error
+
+
+def _grpc_server(service: InferenceService, settings: ServerSettings) -> GrpcServer:
+    try:
+        return GrpcServer(
+            service,
+            settings.host,
+            settings.port,
+            settings.grpc_max_threads,
+            settings.max_request_bytes,
+        )
+    except OSError as error:
+        raise _taken("port", settings.host, settings.port, error) from error
+
+
+def _taken(name: str, host: str, port: int, error: OSError) -> UserError:
+    reason = error.strerror or "it is in use"
+    return UserError(
+        f"cannot listen on {host}:{port}: {reason}. Give another --{name}, or 0 for a free one"
+    )

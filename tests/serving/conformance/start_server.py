@@ -1,0 +1,24 @@
+"""Runs the embedded server for the suite: ``start_server.py SETTINGS_JSON``.
+
+Prints its endpoints as one line of JSON once every model is ready.
+"""
+
+import dataclasses
+import json
+import logging
+import sys
+
+from serving import model_server
+from serving.settings import ServerSettings
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.WARNING)
+    return model_server.run(
+        ServerSettings(**json.loads(sys.argv[1])),
+        on_ready=lambda endpoints: print(json.dumps(dataclasses.asdict(endpoints)), flush=True),
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import functools
 import json
 import logging
 import os
@@ -12,7 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from serving import batching
+from serving.batch_runner import BatchRunner
+from serving.batching import BatchLimits, Grouping, Piece
+from serving.call_queue import CallQueue
 from serving.errors import Code, ServingError
 from serving.observer import Observer
 from serving.servable import RunRequest
@@ -47,7 +50,7 @@ class ModelVersion:
         name: str,
         version: int,
         start_worker: StartWorker,
-        limits: batching.BatchLimits,
+        limits: BatchLimits,
         observer: Observer,
     ) -> None:
         self.name = name
@@ -55,10 +58,10 @@ class ModelVersion:
         self._start_worker = start_worker
         self._worker, self.report = start_worker()
         self.signatures: Mapping[str, Any] = self.report.signatures
-        self._limits = limits
         self._observer = observer
-        self._grouping = batching.Grouping(self.signatures, limits)
-        self._queue = batching.CallQueue(limits)
+        self._grouping = Grouping(self.signatures, limits)
+        self._runner = BatchRunner(self._grouping, limits)
+        self._queue = CallQueue(limits)
         self._closed = threading.Event()
         self._restarting = threading.Lock()
         self._restarts_failed = 0
@@ -113,61 +116,28 @@ class ModelVersion:
         while batch := self._queue.take():
             worker = self._worker
             started = time.monotonic()
-            run = _bind(worker, slot)
             try:
-                self._answer(batch, run)
+                self._runner.answer(batch, functools.partial(worker.run, slot))
             except WorkerDiedError as error:
                 _fail(batch, error)
                 self._replace(worker)
-            except ServingError as error:
-                _fail(batch, error)
             except Exception as error:
                 logger.exception("a batch of %s/%d failed", self.name, self.version)
                 _fail(batch, ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}"))
-            self._report(batch, started)
+            else:
+                self._report(batch, started)
 
-    def _report(self, batch: Sequence[batching.Call], started: float) -> None:
-        examples = sum(call.request.examples for call in batch)
-        self._queue.ran(examples)
+    def _report(self, batch: Sequence[Piece], started: float) -> None:
+        rows = sum(piece.rows for piece in batch)
+        self._queue.ran(rows)
         self._observer.batch_ran(
             self.name,
             self.version,
-            batch[0].request.signature,
-            examples,
-            [started - call.queued for call in batch],
+            batch[0].call.request.signature,
+            rows,
+            [started - piece.call.queued for piece in batch if not piece.start],
             time.monotonic() - started,
         )
-
-    def _answer(self, batch: Sequence[batching.Call], run: batching.Run) -> None:
-        request = batch[0].request
-        try:
-            outputs = run(request.signature, batching.merge(batch, self._limits), request.outputs)
-        except WorkerDiedError:
-            raise
-        except ServingError as error:
-            if len(batch) == 1 or error.code != Code.INVALID_ARGUMENT:
-                raise
-            self._answer_one_by_one(batch, run)  # so that the bad request fails alone
-            return
-        parts = batching.split(batch, outputs, self._limits)
-        if parts is None:
-            self._grouping.forbid(request.signature)
-            self._answer_one_by_one(batch, run)
-            return
-        for call, part in zip(batch, parts, strict=True):
-            call.future.set_result(part)
-
-    def _answer_one_by_one(self, batch: Sequence[batching.Call], run: batching.Run) -> None:
-        for call in batch:
-            request = call.request
-            try:
-                outputs = run(request.signature, request.inputs, request.outputs)
-            except WorkerDiedError:
-                raise
-            except ServingError as error:
-                call.fail(error)
-            else:
-                call.future.set_result(outputs)
 
     def _replace(self, dead: Worker) -> None:
         """Start another worker, however long that takes; calls that wait are kept."""
@@ -200,14 +170,9 @@ class ModelVersion:
             self._worker.kill()
 
 
-def _bind(worker: Worker, slot: int) -> batching.Run:
-    return lambda signature, inputs, outputs: worker.run(slot, signature, inputs, outputs)
-
-
-def _fail(batch: Sequence[batching.Call], error: ServingError) -> None:
-    for call in batch:
-        if not call.future.done():
-            call.fail(error)
+def _fail(batch: Sequence[Piece], error: ServingError) -> None:
+    for piece in batch:
+        piece.call.fail(error)
 
 
 def max_tokens_of_text(directory: str) -> int | None:

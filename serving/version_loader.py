@@ -2,6 +2,7 @@
 
 import threading
 
+from serving import batching_parameters
 from serving.batching import BatchLimits
 from serving.errors import Code, ServingError
 from serving.model_version import ModelVersion, max_tokens_of_text
@@ -10,6 +11,9 @@ from serving.settings import ServerSettings
 from serving.worker_process import LoadReport, Worker, Zygote
 from serving.worker_task import WorkerTask
 
+#: Batches that run at a time in a worker.
+DEFAULT_BATCH_THREADS = 1
+
 
 class VersionLoader:
     """Loads versions in workers of one zygote. Thread-safe.
@@ -17,12 +21,19 @@ class VersionLoader:
     Args:
         settings: of the server.
         observer: told of versions and batches.
+
+    Raises:
+        UserError: the batching parameters file is wrong.
     """
 
     def __init__(self, settings: ServerSettings, observer: Observer) -> None:
         self._settings = settings
         self._observer = observer
+        path = settings.batching_parameters_file
+        self._parameters = batching_parameters.read(path) if path else None
         self._zygote = Zygote()
+        threads = self._parameters.num_batch_threads if self._parameters else None
+        self._runs = threads or DEFAULT_BATCH_THREADS
         self._lock = threading.Lock()
         self._loading: set[Worker] = set()
         self._stopped = False
@@ -63,7 +74,7 @@ class VersionLoader:
         self._zygote.stop()
 
     def _start(self, task: WorkerTask) -> tuple[Worker, LoadReport]:
-        worker = self._zygote.start_worker(runs=1)
+        worker = self._zygote.start_worker(self._runs)
         with self._lock:
             self._loading.add(worker)
             stopped = self._stopped
@@ -80,10 +91,16 @@ class VersionLoader:
 
     def _limits(self, directory: str) -> BatchLimits:
         settings = self._settings
-        return BatchLimits(
+        max_tokens = max_tokens_of_text(directory)
+        # A model card says that the export is ours, whose gates prove that rows are independent.
+        ours = max_tokens is not None
+        limits = BatchLimits(
             max_batch_size=settings.max_batch_size,
             max_batch_tokens=settings.max_batch_tokens,
             max_queued_examples=settings.max_queued_examples,
-            max_tokens_of_text=max_tokens_of_text(directory),
+            max_tokens_of_text=max_tokens,
+            split_large=ours,
+            trusted=ours,
             enabled=settings.enable_batching,
         )
+        return self._parameters.apply(limits) if self._parameters else limits

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from serving import wire
+from serving import load_priority, precision, warmup, wire
 from serving.errors import Code, ServingError
 from serving.loaded_model import LoadedModel
 from serving.worker_task import WorkerTask
@@ -46,6 +46,7 @@ class _Worker:
 
     def __init__(self) -> None:
         self._model: LoadedModel
+        self._run_as: dict[str, str] = {}
 
     def control(self, header: dict[str, Any], _: dict[str, np.ndarray]) -> Answer:
         operation = header.pop("op")
@@ -56,21 +57,27 @@ class _Worker:
         raise ServingError(Code.UNIMPLEMENTED, f"no such operation: {operation}")
 
     def run(self, header: dict[str, Any], inputs: dict[str, np.ndarray]) -> Answer:
-        return {}, self._model.run(header["signature"], inputs, header["outputs"])
+        signature = header["signature"]
+        signature = self._run_as.get(signature, signature)
+        return {}, self._model.run(signature, inputs, header["outputs"])
 
     def _load(self, task: WorkerTask) -> Answer:
         started = time.monotonic()
-        self._model = LoadedModel(task.intra_op_threads, task.inter_op_threads)
-        self._model.load(task.directory)
-        loaded = time.monotonic()
+        model = self._model = LoadedModel(task.intra_op_threads, task.inter_op_threads)
+        with load_priority.lowered():
+            model.load(task.directory)
+            loaded = time.monotonic()
+            requests = warmup.replay(model, task.directory) if task.warm_up else []
+            self._run_as = precision.choose(task.precision, model.signatures, requests, model.run)
         report = {
             "load_seconds": loaded - started,
             "warmup_seconds": time.monotonic() - loaded,
             "resident_bytes": resident_bytes(),
+            "run_as": self._run_as,
         }
         signatures = {
             key: _as_string(signature.SerializeToString())
-            for key, signature in self._model.signatures.items()
+            for key, signature in model.signatures.items()
         }
         return report, signatures
 

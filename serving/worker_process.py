@@ -192,12 +192,14 @@ class LoadReport:
         load_seconds: reading and initialisation.
         warmup_seconds: replaying warm-up requests, and measuring precisions.
         resident_bytes: memory in RAM after that.
+        run_as: signature that is run, by signature asked for, where a model has two precisions.
     """
 
     signatures: Mapping[str, Any]
     load_seconds: float
     warmup_seconds: float
     resident_bytes: int
+    run_as: Mapping[str, str]
 
 
 def _ask(

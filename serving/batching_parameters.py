@@ -1,0 +1,151 @@
+"""TensorFlow Serving's ``--batching_parameters_file``: ``BatchingParameters`` in text format.
+
+The message (servables/tensorflow/session_bundle_config.proto) is not in tensorflow-serving-api, so
+it is described here.
+
+::
+
+    max_batch_size                 examples in a batch
+    batch_timeout_micros           how long an incomplete batch waits; absent: it does not
+    max_enqueued_batches           times max_batch_size: how many examples may wait
+    num_batch_threads              batches that run at a time
+    allowed_batch_sizes            batches are padded up to one of these
+    pad_variable_length_inputs     trailing dimensions that differ are padded
+    enable_large_batch_splitting   a larger request is split, not run as one
+    max_execution_batch_size       with it: examples in a batch; max_batch_size bounds a request
+    thread_pool_name               read and left alone
+"""
+
+import dataclasses
+from typing import Any
+
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    wrappers_pb2,
+)
+
+from modules.errors import UserError
+from serving.batching import BatchLimits
+from serving.model_config import read_text_proto
+
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_INT64 = ".google.protobuf.Int64Value"
+#: Name, number, wrapper; numbers are the proto file's.
+_WRAPPED = (
+    ("max_batch_size", 1, _INT64),
+    ("batch_timeout_micros", 2, _INT64),
+    ("max_enqueued_batches", 3, _INT64),
+    ("num_batch_threads", 4, _INT64),
+    ("thread_pool_name", 5, ".google.protobuf.StringValue"),
+    ("enable_large_batch_splitting", 8, ".google.protobuf.BoolValue"),
+    ("max_execution_batch_size", 9, _INT64),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchingParameters:
+    """What the file says; None where it says nothing.
+
+    Attributes:
+        num_batch_threads: batches that run at a time.
+        message: the message itself.
+    """
+
+    num_batch_threads: int | None
+    message: Any
+
+    def apply(self, limits: BatchLimits) -> BatchLimits:
+        """The limits with what the file says instead."""
+        message = self.message
+        changes: dict[str, Any] = {
+            "allowed_batch_sizes": tuple(message.allowed_batch_sizes),
+            "pad_variable_length": message.pad_variable_length_inputs,
+        }
+        size = limits.max_batch_size
+        if message.HasField("max_batch_size"):
+            size = message.max_batch_size.value
+        changes["max_batch_size"] = size
+        if message.enable_large_batch_splitting.value:
+            changes["max_batch_size"] = _execution_size(message, size)
+            changes["split_large"] = True
+        if message.HasField("batch_timeout_micros"):
+            changes["timeout_seconds"] = message.batch_timeout_micros.value / 1e6
+        if message.HasField("max_enqueued_batches"):
+            changes["max_queued_examples"] = max(message.max_enqueued_batches.value * size, 1)
+        return dataclasses.replace(limits, **changes)
+
+
+def read(path: str) -> BatchingParameters:
+    """Read and check a file.
+
+    Raises:
+        UserError: it cannot be read, or its values are not legal.
+    """
+    message = read_text_proto(path, _message_class()())
+    for name in ("max_batch_size", "num_batch_threads", "max_execution_batch_size"):
+        if message.HasField(name) and getattr(message, name).value < 1:
+            raise UserError(f"{path}: {name} must be at least 1")
+    for name in ("batch_timeout_micros", "max_enqueued_batches"):
+        if message.HasField(name) and getattr(message, name).value < 0:
+            raise UserError(f"{path}: {name} must not be negative")
+    _check_allowed_sizes(path, message)
+    threads = message.num_batch_threads.value if message.HasField("num_batch_threads") else None
+    return BatchingParameters(threads, message)
+
+
+def _check_allowed_sizes(path: str, message: Any) -> None:
+    sizes = list(message.allowed_batch_sizes)
+    if not sizes:
+        return
+    if sizes != sorted(set(sizes)) or sizes[0] < 1:
+        raise UserError(f"{path}: allowed_batch_sizes entries must be monotonically increasing")
+    # TensorFlow Serving's own default where the file names no size.
+    size = message.max_batch_size.value if message.HasField("max_batch_size") else 1000
+    name = "max_batch_size"
+    if message.enable_large_batch_splitting.value:
+        size, name = _execution_size(message, size), "max_execution_batch_size"
+    if sizes[-1] != size:
+        raise UserError(
+            f"{path}: Last entry in allowed_batch_sizes must match {name}; last entry was "
+            f"{sizes[-1]}; expected {size}"
+        )
+
+
+def _execution_size(message: Any, max_batch_size: int) -> int:
+    if message.HasField("max_execution_batch_size"):
+        return int(message.max_execution_batch_size.value)
+    return max_batch_size
+
+
+def _message_class() -> Any:
+    file = descriptor_pb2.FileDescriptorProto(
+        name="serving/batching_parameters.proto",
+        package="bert_tfx.serving",
+        syntax="proto3",
+        dependency=[wrappers_pb2.DESCRIPTOR.name],
+    )
+    described = file.message_type.add(name="BatchingParameters")
+    for name, number, wrapper in _WRAPPED:
+        described.field.add(
+            name=name,
+            number=number,
+            type=_FIELD.TYPE_MESSAGE,
+            type_name=wrapper,
+            label=_FIELD.LABEL_OPTIONAL,
+        )
+    described.field.add(
+        name="allowed_batch_sizes", number=6, type=_FIELD.TYPE_INT64, label=_FIELD.LABEL_REPEATED
+    )
+    described.field.add(
+        name="pad_variable_length_inputs",
+        number=7,
+        type=_FIELD.TYPE_BOOL,
+        label=_FIELD.LABEL_OPTIONAL,
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
+    pool.Add(file)
+    descriptor = pool.FindMessageTypeByName(f"{file.package}.BatchingParameters")
+    return message_factory.GetMessageClass(descriptor)

@@ -1,0 +1,170 @@
+"""Replays a model's recorded requests before it takes traffic. For the worker process alone.
+
+The file and its rules are TensorFlow Serving's (servables/tensorflow/saved_model_warmup_util.cc):
+a TFRecord of ``PredictionLog`` in ``assets.extra``; any failure fails the version.
+"""
+
+import dataclasses
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from serving import protos
+from serving.errors import Code, ServingError
+from serving.loaded_model import LoadedModel
+
+FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+MOST_RECORDS = 1000
+_DEFAULT_SIGNATURE = "serving_default"
+#: The one input of classify and regress signatures.
+_EXAMPLES = "inputs"
+_METHOD_PREFIX = "tensorflow/serving/"
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmupRequest:
+    """One call of a signature.
+
+    Attributes:
+        signature: its key.
+        inputs: arrays by alias.
+        outputs: aliases wanted; empty wants all.
+    """
+
+    signature: str
+    inputs: Mapping[str, np.ndarray]
+    outputs: tuple[str, ...] = ()
+
+
+def replay(model: LoadedModel, directory: str) -> list[WarmupRequest]:
+    """Run every recorded request once.
+
+    Args:
+        model: loaded from ``directory``.
+        directory: of the SavedModel.
+
+    Returns:
+        The requests; none where the model has no file.
+
+    Raises:
+        ServingError: a record cannot be read or run, or there are more than 1000.
+    """
+    path = os.path.join(directory, FILE)
+    if not os.path.exists(path):
+        return []
+    done: list[WarmupRequest] = []
+    for number, log in enumerate(_read(path), 1):
+        for request in _requests(log, model.signatures):
+            model.run(request.signature, request.inputs, request.outputs)
+            done.append(request)
+        if number > MOST_RECORDS:
+            raise ServingError(
+                Code.INVALID_ARGUMENT,
+                f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {path}",
+            )
+    return done
+
+
+def _read(path: str) -> Iterator[Any]:
+    try:
+        for record in tf.compat.v1.io.tf_record_iterator(path):
+            yield protos.prediction_log_pb2.PredictionLog.FromString(record)
+    except DecodeError as error:
+        raise ServingError(
+            Code.INVALID_ARGUMENT, f"Failed to parse warmup record from {path}"
+        ) from error
+    except tf.errors.OpError as error:
+        raise ServingError(Code(error.error_code), f"{path}: {error.message}") from error
+
+
+def _requests(log: Any, signatures: Mapping[str, Any]) -> Sequence[WarmupRequest]:
+    kind = log.WhichOneof("log_type")
+    if kind is None:
+        return []
+    if kind not in _REQUESTS:
+        field = log.DESCRIPTOR.fields_by_name[kind]
+        raise ServingError(Code.UNIMPLEMENTED, f"Unsupported log_type for warmup: {field.number}")
+    return _REQUESTS[kind](getattr(log, kind).request, signatures)
+
+
+def _predict(request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
+    key = request.model_spec.signature_name or _DEFAULT_SIGNATURE
+    signature = _find(key, signatures)
+    if missing := set(signature.inputs) ^ set(request.inputs):
+        raise ServingError(
+            Code.INVALID_ARGUMENT,
+            f"a warm-up request has other inputs than signature {key}: {sorted(missing)}",
+        )
+    inputs = {alias: tf.make_ndarray(tensor) for alias, tensor in request.inputs.items()}
+    return [WarmupRequest(key, inputs, tuple(request.output_filter))]
+
+
+def _on_examples(method: str, request: Any, signatures: Mapping[str, Any]) -> WarmupRequest:
+    return _examples_request(request.model_spec, request.input, method, signatures)
+
+
+def _classify(request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
+    return [_on_examples("classify", request, signatures)]
+
+
+def _regress(request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
+    return [_on_examples("regress", request, signatures)]
+
+
+def _multi_inference(request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
+    return [
+        _examples_request(
+            task.model_spec,
+            request.input,
+            task.method_name.removeprefix(_METHOD_PREFIX),
+            signatures,
+        )
+        for task in request.tasks
+    ]
+
+
+def _examples_request(
+    model_spec: Any, examples: Any, method: str, signatures: Mapping[str, Any]
+) -> WarmupRequest:
+    key = model_spec.signature_name or _DEFAULT_SIGNATURE
+    signature = _find(key, signatures)
+    if signature.method_name != _METHOD_PREFIX + method or list(signature.inputs) != [_EXAMPLES]:
+        raise ServingError(
+            Code.INVALID_ARGUMENT,
+            f"signature {key} is no {method} signature: its method is {signature.method_name!r}, "
+            f"its inputs are {sorted(signature.inputs)}",
+        )
+    return WarmupRequest(key, {_EXAMPLES: _serialized(examples)})
+
+
+def _serialized(examples: Any) -> np.ndarray:
+    """The tf.Examples of an ``Input``: object[examples] of bytes."""
+    context = b""
+    listed = examples.example_list
+    if examples.WhichOneof("kind") == "example_list_with_context":
+        listed = examples.example_list_with_context
+        context = listed.context.SerializeToString()
+    # Serialised messages one after another are the messages merged.
+    array = np.empty(len(listed.examples), object)
+    array[:] = [context + example.SerializeToString() for example in listed.examples]
+    if not array.size:
+        raise ServingError(Code.INVALID_ARGUMENT, "Input is empty.")
+    return array
+
+
+def _find(key: str, signatures: Mapping[str, Any]) -> Any:
+    if key not in signatures:
+        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
+    return signatures[key]
+
+
+_REQUESTS: Mapping[str, Callable[[Any, Mapping[str, Any]], Sequence[WarmupRequest]]] = {
+    "predict_log": _predict,
+    "classify_log": _classify,
+    "regress_log": _regress,
+    "multi_inference_log": _multi_inference,
+}

@@ -7,12 +7,10 @@ does not, so a model may carry ``<key>_bfloat16`` beside ``<key>``, and the work
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from serving.warmup import WarmupRequest
+from serving.warmup_request import WarmupRequest
 
 SUFFIX = "_bfloat16"
 #: Seconds of measurement for each signature that has a twin.
@@ -29,7 +27,7 @@ Run = Callable[[str, Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndar
 
 
 def choose(
-    precision: str, signatures: Iterable[str], requests: Sequence["WarmupRequest"], run: Run
+    precision: str, signatures: Iterable[str], requests: Sequence[WarmupRequest], run: Run
 ) -> dict[str, str]:
     """Which signature to run for each that has a twin.
 
@@ -56,7 +54,7 @@ def choose(
     return chosen
 
 
-def _agree(key: str, twin: str, requests: Sequence["WarmupRequest"], run: Run) -> bool:
+def _agree(key: str, twin: str, requests: Sequence[WarmupRequest], run: Run) -> bool:
     for request in requests:
         expected = run(key, request.inputs, request.outputs)
         actual = run(twin, request.inputs, request.outputs)
@@ -77,7 +75,7 @@ def _alike(expected: np.ndarray, actual: np.ndarray | None) -> bool:
     )
 
 
-def _faster(key: str, twin: str, requests: Sequence["WarmupRequest"], run: Run) -> bool:
+def _faster(key: str, twin: str, requests: Sequence[WarmupRequest], run: Run) -> bool:
     """Whether the twin answers the requests clearly faster; the two run alternately."""
     spent: dict[str, list[float]] = {key: [], twin: []}
     end = time.monotonic() + MEASURE_SECONDS

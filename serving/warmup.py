@@ -4,7 +4,6 @@ The file and its rules are TensorFlow Serving's (servables/tensorflow/saved_mode
 a TFRecord of ``PredictionLog`` in ``assets.extra``; any failure fails the version.
 """
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from google.protobuf.message import DecodeError
 from serving import protos
 from serving.errors import Code, ServingError
 from serving.loaded_model import LoadedModel
+from serving.warmup_request import WarmupRequest
 
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 MOST_RECORDS = 1000
@@ -23,21 +23,6 @@ _DEFAULT_SIGNATURE = "serving_default"
 #: The one input of classify and regress signatures.
 _EXAMPLES = "inputs"
 _METHOD_PREFIX = "tensorflow/serving/"
-
-
-@dataclasses.dataclass(frozen=True)
-class WarmupRequest:
-    """One call of a signature.
-
-    Attributes:
-        signature: its key.
-        inputs: arrays by alias.
-        outputs: aliases wanted; empty wants all.
-    """
-
-    signature: str
-    inputs: Mapping[str, np.ndarray]
-    outputs: tuple[str, ...] = ()
 
 
 def replay(model: LoadedModel, directory: str) -> list[WarmupRequest]:

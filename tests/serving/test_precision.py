@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from serving import precision
+from serving.warmup_request import WarmupRequest
+
+KEYS = ["serving_default", "serving_default_bfloat16", "other"]
+REQUEST = WarmupRequest("serving_default", {"x": np.zeros(1, np.float32)})
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch) -> None:
+    monkeypatch.setattr(precision, "MEASURE_SECONDS", 0.0)
+
+
+class Clock:
+    """Time that passes only while a signature runs."""
+
+    def __init__(self, monkeypatch, seconds):
+        self.now = 0.0
+        self._seconds = seconds
+        monkeypatch.setattr(precision.time, "perf_counter", lambda: self.now)
+
+    def run(self, key, inputs, outputs):
+        self.now += self._seconds[key]
+        return {"scores": np.array([[0.2, 0.8]], np.float32), "label": np.array([b"a"], object)}
+
+
+def choose(run, how="auto", requests=(REQUEST,)):
+    return precision.choose(how, KEYS, requests, run)["serving_default"]
+
+
+@pytest.mark.parametrize(
+    ("float32", "bfloat16", "chosen"),
+    [
+        (2.0, 1.0, "serving_default_bfloat16"),
+        (1.0, 2.0, "serving_default"),
+        (1.0, 0.99, "serving_default"),
+    ],
+)
+def test_the_clearly_faster_one_is_run(monkeypatch, float32, bfloat16, chosen) -> None:
+    seconds = {"serving_default": float32, "serving_default_bfloat16": bfloat16}
+    assert choose(Clock(monkeypatch, seconds).run) == chosen
+
+
+@pytest.mark.parametrize(
+    "twin",
+    [
+        {"scores": np.array([[0.5, 0.5]], np.float32), "label": np.array([b"a"], object)},
+        {"scores": np.array([[0.2, 0.8]], np.float32), "label": np.array([b"b"], object)},
+        {"scores": np.array([[0.2, 0.8]], np.float32)},
+        {"scores": np.array([0.2, 0.8], np.float32), "label": np.array([b"a"], object)},
+    ],
+)
+def test_a_twin_that_answers_otherwise_is_not_run(monkeypatch, twin) -> None:
+    clock = Clock(monkeypatch, {"serving_default": 2.0, "serving_default_bfloat16": 1.0})
+
+    def run(key, inputs, outputs):
+        answer = clock.run(key, inputs, outputs)
+        return twin if key.endswith("bfloat16") else answer
+
+    assert choose(run) == "serving_default"
+
+
+def test_without_requests_nothing_is_measured() -> None:
+    def run(key, inputs, outputs):
+        raise AssertionError("ran")
+
+    assert choose(run, requests=()) == "serving_default"
+
+
+@pytest.mark.parametrize(
+    ("how", "chosen"),
+    [("float32", "serving_default"), ("bfloat16", "serving_default_bfloat16")],
+)
+def test_a_choice_is_obeyed_unmeasured(how, chosen) -> None:
+    def run(key, inputs, outputs):
+        raise AssertionError("ran")
+
+    assert choose(run, how) == chosen
+
+
+def test_signatures_without_a_twin_are_left_alone() -> None:
+    assert precision.choose("bfloat16", ["a", "b"], [], lambda *_: {}) == {}

@@ -1,0 +1,68 @@
+import os
+
+import pytest
+
+from serving import version_source
+
+
+def folders(base, *names):
+    for name in names:
+        (base / name).mkdir(parents=True)
+    return str(base)
+
+
+def found(base) -> dict[int, str]:
+    return {
+        number: os.path.basename(path)
+        for number, path in version_source.find_versions(str(base)).items()
+    }
+
+
+def test_folders_named_by_numbers_are_versions(tmp_path) -> None:
+    folders(tmp_path, "1", "00000123", "0", "1700000000000")
+    assert found(tmp_path) == {
+        1: "1",
+        123: "00000123",
+        0: "0",
+        1700000000000: "1700000000000",
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["-1", "+1", "1.5", "1_000", "v1", "12.tmp", ".12", "temp-12", " 7", "١", str(2**63)],
+)
+def test_other_folders_are_not(tmp_path, name) -> None:
+    folders(tmp_path, "3", name)
+    assert found(tmp_path) == {3: "3"}
+
+
+def test_a_file_is_no_version(tmp_path) -> None:
+    (tmp_path / "5").write_text("")
+    assert found(tmp_path) == {}
+
+
+def test_a_linked_folder_is_one(tmp_path) -> None:
+    folders(tmp_path, "elsewhere/model")
+    (tmp_path / "8").symlink_to(tmp_path / "elsewhere" / "model")
+    assert found(tmp_path) == {8: "8"}
+
+
+def test_one_version_in_two_folders_is_reported(tmp_path, caplog) -> None:
+    folders(tmp_path, "7", "007")
+    assert list(found(tmp_path)) == [7]
+    assert "version 7 is in two folders" in caplog.text
+
+
+def test_a_missing_base_path_has_none(tmp_path, caplog) -> None:
+    assert found(tmp_path / "nowhere") == {}
+    assert "nowhere" in caplog.text
+
+
+def test_fingerprint_changes_with_the_model_file(tmp_path) -> None:
+    empty = version_source.fingerprint(str(tmp_path))
+    (tmp_path / "saved_model.pb").write_bytes(b"1")
+    first = version_source.fingerprint(str(tmp_path))
+    assert version_source.fingerprint(str(tmp_path)) == first != empty
+    (tmp_path / "saved_model.pb").write_bytes(b"22")
+    assert version_source.fingerprint(str(tmp_path)) != first

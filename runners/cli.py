@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from modules.errors import UserError
-from runners.commands import config, data, doctor, predict, run, runs, schema
+from runners.commands import config, data, doctor, predict, run, runs, schema, serve
 from runners.terminal import print_error
 
 app = typer.Typer(
@@ -27,7 +27,8 @@ app = typer.Typer(
     help="BERT as a service: from labelled text to a pushed classifier.",
 )
 app.command(short_help="Run the pipeline.")(run.run)
-app.command(short_help="Classify texts with a pushed model.")(predict.predict)
+app.command(short_help="Serve the pushed model over REST and gRPC.")(serve.serve)
+app.command(short_help="Classify texts with a pushed model, here or on a server.")(predict.predict)
 app.command(short_help="List the runs.")(runs.runs)
 app.command(short_help="Show one run: metrics, decision, artifacts.")(runs.show)
 app.command(short_help="Check that this machine can run the pipeline.")(doctor.doctor)

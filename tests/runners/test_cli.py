@@ -178,7 +178,7 @@ def test_run_prints_its_result_and_what_to_type_next(
     assert "The candidate is blessed.\n" in out
     assert f"Pushed as version 1: {tmp_path}/serving/1\n" in out
     next_lines = out.partition("Next:\n")[2].splitlines()
-    assert [line.split()[:2] for line in next_lines] == [["docker", "run"], ["bert", "predict"]]
+    assert [line.split()[:2] for line in next_lines] == [["bert", "serve"], ["bert", "predict"]]
     assert f"--set pipeline.root={tmp_path}/root" in next_lines[1]
     assert "\x1b" not in out
 

@@ -11,6 +11,7 @@ def test_page_is_current() -> None:
     "command",
     [
         "run",
+        "serve",
         "predict",
         "runs",
         "show",

@@ -1,0 +1,41 @@
+"""``bert serve``: the embedded model server, with TensorFlow Serving's protocol and flags."""
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from runners.commands.options import ConfigOption, SetOption, load_config
+from runners.commands.server_options import with_server_options
+
+
+@with_server_options
+def serve(
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    *,
+    flags: dict[str, Any],
+) -> None:
+    """Serve models over REST and gRPC, with TensorFlow Serving's protocol, until Ctrl-C.
+
+    Without --model_base_path and --model_config_file: what the config's pusher pushed. New
+    versions in the folder are served as they come.
+    """
+    from serving.settings import ServerSettings
+
+    if not flags.get("model_base_path") and not flags.get("model_config_file"):
+        from runners.prediction import find_version
+
+        directory = load_config(config, assignments).push_directory()
+        find_version(Path(directory))  # says what to type when nothing is pushed
+        flags = {**flags, "model_base_path": directory}
+    from runners.server_display import ServerDisplay
+    from serving import model_config
+    from serving.model_server import ModelServer
+
+    settings = ServerSettings(**flags)
+    models = model_config.from_settings(settings)
+    server = ModelServer(settings)
+    with ServerDisplay(models) as display:
+        code = server.serve(on_listening=display.listening, on_ready=display.ready)
+    raise typer.Exit(code)

@@ -1,0 +1,134 @@
+"""What a person sees of ``bert serve``: what loads, then where it answers and what to type."""
+
+import contextlib
+import json
+import logging
+import shlex
+import time
+from collections.abc import Collection
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.status import Status
+
+from runners.terminal import duration, stderr, stdout
+from serving.client import Client, ClientError, ModelMetadata
+
+if TYPE_CHECKING:
+    from serving.model_server import Endpoints
+
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
+_TEXT = "A warm room, and breakfast until noon."
+
+
+class ServerDisplay:
+    """Shows a server's log on standard error and, when it is ready, how to call it.
+
+    Args:
+        models: names of the models that it is to serve.
+    """
+
+    def __init__(self, models: Collection[str]) -> None:
+        self._models = sorted(models)
+        self._console: Console = stderr()
+        self._status: Status | None = None
+        self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        logger = logging.getLogger("serving")
+        logger.setLevel(logging.INFO)
+        self._handler = _log_handler(self._console)
+        logger.addHandler(self._handler)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stop_status()
+        logging.getLogger("serving").removeHandler(self._handler)
+
+    def listening(self, endpoints: "Endpoints") -> None:
+        """Both ports are open."""
+        line = f"loading {', '.join(self._models)}; ports are open, answers come when it is warm"
+        if self._console.is_terminal:
+            self._status = self._console.status(line)
+            self._status.start()
+        else:
+            self._console.print(line)
+
+    def ready(self, endpoints: "Endpoints") -> None:
+        """Every model answers; called from another thread."""
+        self._stop_status()
+        print_ready(stdout(), endpoints, self._models, time.monotonic() - self._started)
+
+    def _stop_status(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+
+def print_ready(
+    console: Console, endpoints: "Endpoints", models: Collection[str], seconds: float
+) -> None:
+    """Print where the server answers and what to type.
+
+    Args:
+        console: where to.
+        endpoints: of the server.
+        models: names.
+        seconds: since it was started.
+    """
+    host = _EVERYWHERE.get(endpoints.host, endpoints.host)
+    host = f"[{host}]" if ":" in host else host
+    rest, grpc = f"http://{host}:{endpoints.rest_api_port}", f"grpc://{host}:{endpoints.port}"
+    known = {name: _metadata(rest, name) for name in models}
+    lines = [
+        ("model", f"{name}, version {metadata.version}" if metadata else name)
+        for name, metadata in known.items()
+    ]
+    lines += [("REST", rest), ("gRPC", grpc), ("health", f"{rest}/readyz")]
+    lines += [("try", command) for command in try_commands(rest, known)]
+    console.print(f"Ready in {duration(seconds)}. Ctrl-C drains and stops.")
+    for title, line in lines:
+        console.print(f"  {title:6} {line}", soft_wrap=True)
+    console.file.flush()
+
+
+def try_commands(rest: str, models: dict[str, ModelMetadata | None]) -> list[str]:
+    """Commands that call the first model; those that the model can answer.
+
+    Args:
+        rest: URL of the server.
+        models: metadata by name, None where it is not known.
+    """
+    name, metadata = next(iter(models.items()))
+    signature = metadata.signatures.get("serving_default") if metadata else None
+    url = f"{rest}/v1/models/{name}"
+    if signature is None or [tensor.dtype for tensor in signature.inputs.values()] != ["DT_STRING"]:
+        return [f"curl {url}/metadata"]
+    body = shlex.quote(json.dumps({"instances": [_TEXT]}))
+    option = "" if name == "default" else f" --model_name {shlex.quote(name)}"
+    return [
+        f"curl -d {body} {url}:predict",
+        f'bert predict --url {rest}{option} "{_TEXT}"',
+    ]
+
+
+def _metadata(url: str, model: str) -> ModelMetadata | None:
+    with contextlib.suppress(ClientError), Client(url, model=model, timeout=10) as client:
+        return client.metadata()
+    return None
+
+
+def _log_handler(console: Console) -> logging.Handler:
+    if console.is_terminal:  # shares the console, so that the moving line stays below
+        handler: Any = RichHandler(console=console, show_path=False, markup=False)
+        handler.highlighter = None
+        return handler
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    return handler

@@ -310,13 +310,18 @@ class ModelManager:
                 next_due = min(next_due, version.due)
                 continue
             version.due = None
-            version.enter(State.LOADING)
             self._pool.submit(self._load_version, version)
         self._changed.notify_all()
         return next_due
 
     def _load_version(self, version: ManagedVersion) -> None:
         """In the load pool: try once."""
+        with self._changed:
+            if version.number not in self._aspired[version.name]:
+                version.enter(State.END)  # not wanted any more, before its turn came
+                return
+            version.enter(State.LOADING)
+            self._changed.notify_all()
         version.fingerprint = version_source.fingerprint(version.path)
         logger.info("loading %s/%d", version.name, version.number)
         try:

@@ -450,7 +450,7 @@ def test_only_one_version_loads_at_a_time(server, tmp_path) -> None:
     server.push(1, 2, 3)
     held = server.loads.hold(3)
     server.start(model_config_file=config_file(server, tmp_path, BERT + ALL))
-    server.wait(lambda: set(server.states()) == {1, 2, 3})
-    assert server.loads.begun == [("bert", 3)]
+    server.wait_for(3, State.LOADING)
+    assert server.states() == {1: State.START, 2: State.START, 3: State.LOADING}
     held.set_result(None)
     server.wait_for(1, State.AVAILABLE)

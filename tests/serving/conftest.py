@@ -1,0 +1,13 @@
+from collections.abc import Iterator
+
+import pytest
+
+from serving.worker_process import Zygote
+
+
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[Zygote]:
+    """Forks workers; importing TensorFlow, its first takes seconds."""
+    zygote = Zygote()
+    yield zygote
+    zygote.stop()

@@ -1,25 +1,39 @@
-"""InfraValidator: loads the export in a fresh process and compares its answers with the trainer's.
+"""InfraValidator: serves the export and compares the server's answers with the trainer's.
 
 TFX's own InfraValidator asks whether a model loads and answers *something*. This one replays the
-texts that the trainer exported with its own answers, so a model that loads and answers otherwise
-is refused. What it cannot check, it does not bless.
+texts that the trainer exported with its own answers, over REST and over gRPC, so a model that loads
+and answers otherwise is refused. What it cannot check, it does not bless.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
+import tempfile
+import time
+from collections.abc import Iterator
 from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
-from tfx.utils import path_utils
+from tfx.utils import io_utils, path_utils
 
-from components.infra_validation.checks import Failure, Limits, check_reply
-from components.infra_validation.process import run_worker
+from components.infra_validation.checks import Failure, Limits, check_limits, check_reply
+from components.infra_validation.model_servers import (
+    KUBERNETES,
+    MODEL_NAME,
+    PROCESS,
+    SERVERS,
+    open_server,
+    parse_image,
+)
 from modules import features
 from modules.errors import ModelError, UserError
+
+#: What this component runs: itself, and the server that it starts by name.
+ENTRY_MODULES = ("components.infra_validator", "components.infra_validation.embedded_server")
 
 MODEL = "model"
 EXAMPLES = "examples"
@@ -36,7 +50,7 @@ CURRENT_MODEL_ID = "current_model_id"
 OUTCOME = "outcome"
 
 REPORT = "report.json"
-MEASUREMENTS = ("load_seconds", "peak_memory_mb", "first_call_ms", "p50_ms", "p99_ms")
+MEASUREMENTS = ("load_seconds", "peak_memory_mb", "p50_ms", "p99_ms", "model_size_mb")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,12 +58,20 @@ class InfraValidatorSettings:
     """How a model is checked.
 
     Attributes:
+        server: "process", "docker" or "kubernetes"; see ``infra_validation.model_servers``.
+        image: of TensorFlow Serving, for the last two.
+        docker_host: URL of the Docker engine; empty is its default socket.
+        service_account: of the pod in Kubernetes; empty is the pipeline's own.
         texts: how many of the trainer's texts are replayed; 0 replays all.
         tolerance: by how much a score may differ from the trainer's.
-        limits: on load time, memory and latency.
-        timeout_seconds: after which the process is killed and the model refused; 0 never.
+        limits: on load time, memory, latency and size.
+        timeout_seconds: after which the server is stopped and the model refused.
     """
 
+    server: str
+    image: str
+    docker_host: str
+    service_account: str
     texts: int
     tolerance: float
     limits: Limits
@@ -83,10 +105,34 @@ class InfraValidatorExecutor(base_executor.BaseExecutor):
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
         export = path_utils.serving_model_path(model.uri)
 
-        report = validate(export, read_test_examples(input_dict.get(EXAMPLES), settings), settings)
+        examples = read_test_examples(input_dict.get(EXAMPLES), settings)
+        with _served_copy(export, blessing.uri, settings.server) as served:
+            report = validate(served, examples, settings)
+        report["model"] = export
         with fileio.open(os.path.join(blessing.uri, REPORT), "w") as file:
             file.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
         _bless(blessing, report, model)
+
+
+@contextlib.contextmanager
+def _served_copy(export: str, folder: str, server: str) -> Iterator[str]:
+    """Where the server finds the export.
+
+    A pod reads the model itself, from ``NAME/VERSION`` as TensorFlow Serving wants it, so it gets a
+    copy beside the blessing, gone afterwards. The others get a folder of this machine.
+    """
+    if server != KUBERNETES and os.path.isdir(export):
+        yield export
+        return
+    if server == KUBERNETES:
+        copy = os.path.join(folder, "served", MODEL_NAME, "1")
+    else:
+        copy = os.path.join(tempfile.mkdtemp(prefix="infra-validation-"), MODEL_NAME, "1")
+    try:
+        io_utils.copy_dir(export, copy)
+        yield copy
+    finally:
+        fileio.rmtree(os.path.dirname(os.path.dirname(copy)))
 
 
 def validate(
@@ -95,33 +141,56 @@ def validate(
     """Check one export.
 
     Args:
-        export: folder of the SavedModel.
+        export: folder of the SavedModel, as the server is to read it.
         examples: raw tf.Examples of the test split, perhaps none.
         settings: how.
 
     Returns:
         What goes into ``report.json``: ``blessed``, ``failures``, ``texts`` and the measurements.
     """
-    report: dict[str, Any] = {"blessed": False, "model": export, "texts": 0, "failures": []}
+    report: dict[str, Any] = {"blessed": False, "server": settings.server, "texts": 0}
     failures: list[Failure] = []
     try:
         expected = read_expected_answers(export)
         if settings.texts:
             expected = expected[: settings.texts]
         report |= {"texts": len(expected), "model_size_mb": _size_mb(export)}
-        request = {
-            "model": export,
-            "texts": [record["text"] for record in expected],
-            "examples": [example.hex() for example in examples],
-        }
-        reply = run_worker(request, settings.timeout_seconds)
+        reply = _serve_and_replay(export, expected, examples, settings)
         report |= {key: round(reply[key], 3) for key in MEASUREMENTS if key in reply}
-        failures = check_reply(reply, expected, settings.tolerance, settings.limits)
+        report["latency_ms"] = reply["latency_ms"]
+        failures = check_reply(reply, expected, settings.tolerance)
+        failures += check_limits(report, settings.limits)
     except ModelError as error:
         failures = [Failure("model", str(error))]
     report["failures"] = [failure.to_dict() for failure in failures]
     report["blessed"] = not failures
     return report
+
+
+def _serve_and_replay(
+    export: str,
+    expected: list[dict[str, Any]],
+    examples: list[bytes],
+    settings: InfraValidatorSettings,
+) -> dict[str, Any]:
+    # Here, not above: whoever builds the graph needs no client.
+    from components.infra_validation.server_replay import replay, wait_until_available
+
+    started = time.monotonic()
+    deadline = started + settings.timeout_seconds
+    texts = [record["text"] for record in expected]
+    server = open_server(
+        settings.server,
+        export,
+        deadline,
+        image=settings.image,
+        docker_host=settings.docker_host,
+        service_account=settings.service_account,
+    )
+    with server as running:
+        wait_until_available(running, deadline)
+        load_seconds = time.monotonic() - started
+        return {"load_seconds": load_seconds, **replay(running, texts, examples, deadline)}
 
 
 def read_expected_answers(export: str) -> list[dict[str, Any]]:
@@ -189,11 +258,16 @@ def make_infra_validator(
     *,
     model: types.BaseChannel,
     examples: types.BaseChannel | None = None,
+    server: str = PROCESS,
+    image: str = "tensorflow/serving:2.19.1",
+    docker_host: str = "",
+    service_account: str = "",
     texts: int = 16,
     tolerance: float = 1e-4,
     max_load_seconds: float = 0.0,
     max_memory_mb: float = 0.0,
     max_latency_ms: float = 0.0,
+    max_size_mb: float = 0.0,
     timeout_seconds: float = 300.0,
     code_digest: str,
 ) -> InfraValidator:
@@ -202,16 +276,21 @@ def make_infra_validator(
     Args:
         model: the candidate ``Model``.
         examples: raw ``Examples``; a few of the test split go through ``serving_examples`` whole.
+        server: what serves it: "process", "docker" or "kubernetes".
+        image: of TensorFlow Serving, for the last two; with a fixed tag or a digest.
+        docker_host: URL of the Docker engine; empty is its default socket.
+        service_account: of the pod in Kubernetes; empty is the pipeline's own.
         texts: how many of the trainer's texts are replayed; 0 replays all.
         tolerance: by how much a score may differ from the trainer's.
-        max_load_seconds: longest accepted load; 0 sets no limit.
-        max_memory_mb: greatest accepted peak of resident memory, in MiB; 0 sets no limit.
+        max_load_seconds: longest accepted start of the server with this model; 0 sets no limit.
+        max_memory_mb: greatest accepted peak of memory, in MiB; 0 sets no limit.
         max_latency_ms: greatest accepted 99th percentile of one-text requests; 0 sets no limit.
-        timeout_seconds: after which the process is killed and the model refused; 0 never.
+        max_size_mb: greatest accepted size of the export, in MiB; 0 sets no limit.
+        timeout_seconds: after which the server is stopped and the model refused.
         code_digest: digest of this module's code; enters TFX's cache key.
 
     Raises:
-        UserError: a value is negative.
+        UserError: a value is negative, the server unknown, or the image has no fixed tag.
     """
     numbers = {
         "texts": texts,
@@ -219,6 +298,7 @@ def make_infra_validator(
         "max_load_seconds": max_load_seconds,
         "max_memory_mb": max_memory_mb,
         "max_latency_ms": max_latency_ms,
+        "max_size_mb": max_size_mb,
         "timeout_seconds": timeout_seconds,
     }
     for name, number in numbers.items():
@@ -227,8 +307,24 @@ def make_infra_validator(
                 f"infra_validator.{name} must be 0 or more; got {number}; try "
                 f"`--set infra_validator.{name}=0`"
             )
-    limits = Limits(max_load_seconds, max_memory_mb, max_latency_ms)
-    settings = InfraValidatorSettings(texts, tolerance, limits, timeout_seconds)
+    if server not in SERVERS:
+        legal = ", ".join(SERVERS)
+        raise UserError(f"infra_validator.server must be one of {legal}; got {server!r}")
+    parse_image(image)
+    if server == KUBERNETES and max_memory_mb:
+        raise UserError(
+            "infra_validator.max_memory_mb cannot be measured in a pod; use server = process, or 0"
+        )
+    settings = InfraValidatorSettings(
+        server=server,
+        image=image,
+        docker_host=docker_host,
+        service_account=service_account,
+        texts=texts,
+        tolerance=tolerance,
+        limits=Limits(max_load_seconds, max_memory_mb, max_latency_ms, max_size_mb),
+        timeout_seconds=timeout_seconds,
+    )
     spec = InfraValidatorSpec(
         model=model,
         examples=examples,
@@ -248,7 +344,7 @@ def _bless(blessing: types.Artifact, report: dict[str, Any], model: types.Artifa
     blessing.set_string_custom_property(CURRENT_MODEL, model.uri)
     blessing.set_int_custom_property(CURRENT_MODEL_ID, model.id)
     blessing.set_string_custom_property(OUTCOME, summarise(report))
-    for key in (*MEASUREMENTS, "model_size_mb"):
+    for key in MEASUREMENTS:
         if key in report:
             blessing.set_float_custom_property(key, float(report[key]))
 
@@ -259,10 +355,10 @@ def summarise(report: dict[str, Any]) -> str:
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         return f"refused, {failures[0]['message']}{more}"
+    memory = f"{report['peak_memory_mb']:.0f} MiB, " if "peak_memory_mb" in report else ""
     return (
-        f"blessed: {report['texts']} texts answered as the trainer did, loaded in "
-        f"{report['load_seconds']:.1f} s, {report['peak_memory_mb']:.0f} MiB, "
-        f"p99 {report['p99_ms']:.0f} ms"
+        f"blessed: {report['texts']} texts answered as the trainer did over REST and gRPC, "
+        f"available after {report['load_seconds']:.1f} s, {memory}p99 {report['p99_ms']:.0f} ms"
     )
 
 

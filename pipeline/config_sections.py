@@ -314,16 +314,32 @@ class Evaluator(Section):
 
 
 class InfraValidator(Section):
-    """What the exported model must show in a process of its own. A limit of 0 is no limit."""
+    """What the exported model must show behind a model server. A limit of 0 is no limit."""
 
-    enabled: bool = Field(True, description="Load and question the model before it is pushed.")
+    enabled: bool = Field(True, description="Serve and question the model before it is pushed.")
+    server: Literal["process", "docker", "kubernetes"] = Field(
+        "process",
+        description="The embedded server, or TensorFlow Serving in a container or beside the pod.",
+    )
+    image: str = Field(
+        "tensorflow/serving:2.19.1",
+        min_length=1,
+        description="TensorFlow Serving for docker and kubernetes; a fixed tag or a digest.",
+    )
+    docker_host: str = Field("", description="URL of the Docker engine; empty is its socket.")
+    service_account: str = Field(
+        "", description="Of the pod in Kubernetes; empty is the pipeline's own."
+    )
     texts: int = Field(16, ge=1, le=1000, description="Real texts replayed.")
     tolerance: float = Field(
         1e-4, ge=0, le=1, description="Largest difference to the trainer's own scores."
     )
-    max_load_seconds: float = Field(0.0, ge=0, description="Limit on loading the model.")
-    max_memory_mb: float = Field(0.0, ge=0, description="Limit on peak resident memory, MiB.")
+    max_load_seconds: float = Field(
+        0.0, ge=0, description="Limit from the server's start to the model's first answer."
+    )
+    max_memory_mb: float = Field(0.0, ge=0, description="Limit on the server's peak memory, MiB.")
     max_latency_ms: float = Field(0.0, ge=0, description="Limit on the slowest 1% of answers.")
+    max_size_mb: float = Field(0.0, ge=0, description="Limit on the size of the export, MiB.")
     timeout_seconds: int = Field(300, ge=1, description="Limit on the whole validation.")
 
 

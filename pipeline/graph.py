@@ -9,6 +9,7 @@ from components.code_digest import code_digest
 from components.evaluator import make_evaluator
 from components.example_gen import make_example_gen
 from components.example_validator import make_example_validator
+from components.infra_validator import ENTRY_MODULES as INFRA_VALIDATION
 from components.infra_validator import make_infra_validator
 from components.model_resolver import make_model_resolver
 from components.pusher import make_pusher
@@ -102,7 +103,7 @@ def build_components(config: Config) -> Components:
             model=model,
             examples=examples,
             **config.infra_validator_arguments(),
-            code_digest=code_digest("components.infra_validator"),
+            code_digest=code_digest(*INFRA_VALIDATION),
         )
     pusher = make_pusher(
         model=model,

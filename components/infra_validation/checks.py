@@ -1,4 +1,4 @@
-"""Judges what the worker saw. Pure: a reply in, a list of failures out. NumPy only."""
+"""Judges what a model server answered. Pure: a reply in, a list of failures out. NumPy only."""
 
 import dataclasses
 import math
@@ -14,7 +14,15 @@ WAYS = {
     "one_by_one": "serving_default, one text a request",
     "one_batch": "serving_default, all texts in one request",
     "examples": "serving_examples",
+    "bfloat16": "serving_default_bfloat16",
+    "test_texts": "serving_default on texts of the test split",
+    "test_examples": "serving_examples on the test split",
 }
+_EXACT_WAYS = ("one_by_one", "one_batch", "examples")
+#: bfloat16 keeps 8 bits of a float32's 24: the median score may move by this much,
+_BFLOAT16_MEDIAN = 1e-3
+#: and a label may change only where the two best scores are this close.
+_BFLOAT16_TIE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,14 +30,16 @@ class Limits:
     """What a model may take; 0 sets no limit.
 
     Attributes:
-        max_load_seconds: from the call that loads the export to its return.
-        max_memory_mb: peak resident memory of the process, TensorFlow included, in MiB.
-        max_latency_ms: 99th percentile of one-text requests.
+        max_load_seconds: from the server's start until it answers for the model.
+        max_memory_mb: peak memory of the server, TensorFlow included, in MiB.
+        max_latency_ms: 99th percentile of one-text requests, by the slower of REST and gRPC.
+        max_size_mb: size of the export's files, in MiB.
     """
 
     max_load_seconds: float = 0.0
     max_memory_mb: float = 0.0
     max_latency_ms: float = 0.0
+    max_size_mb: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +47,7 @@ class Failure:
     """One thing that is wrong.
 
     Attributes:
-        check: "expected_answers", "process", "signature", "answer", "limit".
+        check: "model", "signature", "answer", "limit".
         message: one sentence.
         text: the text that was answered otherwise, or None.
         expected: what the trainer answered, or None.
@@ -60,28 +70,69 @@ class Failure:
 
 
 def check_reply(
-    reply: dict[str, Any], expected: Sequence[dict[str, Any]], tolerance: float, limits: Limits
+    reply: dict[str, Any], expected: Sequence[dict[str, Any]], tolerance: float
 ) -> list[Failure]:
-    """Everything that is wrong with a model.
+    """Everything that is wrong with a model's answers.
 
     Args:
-        reply: what ``worker.replay`` answered.
+        reply: what ``server_replay.replay`` gave.
         expected: the trainer's own ``text``, ``label`` and ``scores`` of each replayed text.
         tolerance: by how much a score may differ.
-        limits: on load time, memory and latency.
     """
     failures = [
         Failure("signature", f"the export has no signature {name!r}; it has {reply['signatures']}")
         for name in SIGNATURES
         if name not in reply["signatures"]
     ]
-    for way, error in reply["errors"].items():
-        failures.append(Failure("signature", f"{WAYS.get(way, way)} fails: {error}"))
-    for way, name in WAYS.items():
-        if way in reply["answers"]:
-            failures.extend(_compare(name, reply["answers"][way], expected, tolerance))
-    failures.extend(_compare_test_examples(reply["answers"], tolerance))
-    failures.extend(_check_limits(reply, limits))
+    for protocol, errors in reply["errors"].items():
+        for way, error in errors.items():
+            failures.append(Failure("signature", f"{_name(protocol, way)} fails: {error}"))
+    for protocol, answers in reply["answers"].items():
+        for way in _EXACT_WAYS:
+            if way in answers:
+                name = _name(protocol, way)
+                failures.extend(_compare(name, answers[way], expected, tolerance))
+        failures.extend(_compare_test_examples(protocol, answers, tolerance))
+        failures.extend(_compare_bfloat16(protocol, answers, expected))
+    return failures
+
+
+def _name(protocol: str, way: str) -> str:
+    return f"{WAYS.get(way, way)} over {_PROTOCOLS.get(protocol, protocol)}"
+
+
+_PROTOCOLS = {"rest": "REST", "grpc": "gRPC"}
+
+
+def _compare_bfloat16(
+    protocol: str, answers: dict[str, Any], expected: Sequence[dict[str, Any]]
+) -> list[Failure]:
+    """bfloat16 may round, and may not change what a text is called."""
+    if "bfloat16" not in answers:
+        return []
+    name = _name(protocol, "bfloat16")
+    ours = answers["bfloat16"]
+    if np.shape(ours["scores"]) != np.shape([record["scores"] for record in expected]):
+        return [Failure("answer", f"{name}: {len(ours['scores'])} answers of another shape")]
+    gaps = np.abs(np.subtract(ours["scores"], [record["scores"] for record in expected]))
+    failures = []
+    if not float(np.median(gaps)) <= _BFLOAT16_MEDIAN:
+        message = (
+            f"{name}: scores differ from the trainer's by {float(np.median(gaps)):.2e} in the "
+            f"median, more than {_BFLOAT16_MEDIAN:.0e}"
+        )
+        failures.append(Failure("answer", message))
+    for record, label, scores in zip(expected, ours["labels"], ours["scores"], strict=True):
+        if label != record["label"] and not _tied(record["scores"], _BFLOAT16_TIE / 2):
+            failures.append(
+                Failure(
+                    "answer",
+                    f"{name}: answers {label!r} where the trainer answered {record['label']!r}",
+                    text=record["text"],
+                    expected={"label": record["label"], "scores": record["scores"]},
+                    received={"label": label, "scores": scores},
+                )
+            )
     return failures
 
 
@@ -131,7 +182,9 @@ def _tied(scores: list[float], tolerance: float) -> bool:
     return len(best) == 2 and best[0] - best[1] <= 2 * tolerance
 
 
-def _compare_test_examples(answers: dict[str, Any], tolerance: float) -> list[Failure]:
+def _compare_test_examples(
+    protocol: str, answers: dict[str, Any], tolerance: float
+) -> list[Failure]:
     """Raw examples, with all their columns, must be answered as their texts are."""
     if "test_examples" not in answers or "test_texts" not in answers:
         return []
@@ -142,20 +195,28 @@ def _compare_test_examples(answers: dict[str, Any], tolerance: float) -> list[Fa
         return []
     message = (
         f"serving_examples answers {wrong} of {len(ours)} test examples otherwise than "
-        "serving_default answers their texts"
+        f"serving_default answers their texts, over {_PROTOCOLS.get(protocol, protocol)}"
     )
     return [Failure("answer", message)]
 
 
-def _check_limits(reply: dict[str, Any], limits: Limits) -> list[Failure]:
+def check_limits(measured: dict[str, Any], limits: Limits) -> list[Failure]:
+    """What takes more than it may.
+
+    Args:
+        measured: ``load_seconds``, ``peak_memory_mb``, ``p99_ms`` and ``model_size_mb``, each where
+            it is known; what has a limit and is not known is a failure.
+        limits: 0 where there is none.
+    """
     checks = [
         ("load_seconds", limits.max_load_seconds, "loading took", "s"),
         ("peak_memory_mb", limits.max_memory_mb, "memory peaked at", "MiB"),
         ("p99_ms", limits.max_latency_ms, "the 99th percentile of latency is", "ms"),
+        ("model_size_mb", limits.max_size_mb, "the export's size is", "MiB"),
     ]
     failures = []
     for key, limit, words, unit in checks:
-        if limit and not reply.get(key, float("inf")) <= limit:
-            message = f"{words} {reply.get(key, float('nan')):.1f} {unit}, the limit is {limit:g}"
-            failures.append(Failure("limit", message))
+        if limit and not measured.get(key, float("inf")) <= limit:
+            found = f"{measured[key]:.1f} {unit}" if key in measured else "not known"
+            failures.append(Failure("limit", f"{words} {found}, the limit is {limit:g}"))
     return failures

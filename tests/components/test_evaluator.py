@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import random
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from components.evaluation import metrics
 from components.evaluation.predictions import Prediction, predict, read_test_split, union_of_labels
 from components.evaluation.slices import in_slice, length_slice, slice_name
 from components.evaluator import EvaluatorExecutor, make_evaluator
+from components.infra_validator import ENTRY_MODULES as INFRA_VALIDATION
 from modules.errors import DataError, ModelError, UserError
 from tests.components import exports
 
@@ -369,15 +371,18 @@ def test_slice_columns_must_be_in_the_schema(
 
 
 @pytest.mark.parametrize(
-    ("entry", "reached"),
+    ("entries", "reached"),
     [
-        ("components.evaluator", "components/evaluation/tfma_metrics.py"),
-        ("components.infra_validator", "components/infra_validation/worker.py"),
-        ("components.pusher", "components/publishing/remote.py"),
+        (["components.evaluator"], "components/evaluation/tfma_metrics.py"),
+        (INFRA_VALIDATION, "components/infra_validation/embedded_server.py"),
+        (INFRA_VALIDATION, "serving/worker.py"),
+        (["components.pusher"], "components/publishing/remote.py"),
     ],
 )
-def test_an_edit_of_what_is_started_by_name_runs_the_node_again(entry: str, reached: str) -> None:
-    assert SOURCE_ROOT / reached in import_closure(entry)
+def test_an_edit_of_what_is_started_by_name_runs_the_node_again(
+    entries: Sequence[str], reached: str
+) -> None:
+    assert SOURCE_ROOT / reached in import_closure(*entries)
 
 
 def test_a_baseline_whose_files_are_gone_is_named(

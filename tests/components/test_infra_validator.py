@@ -1,21 +1,26 @@
 """A model that loads and answers otherwise is refused, and so is one that cannot be checked."""
 
-import ast
+import copy
 import json
 import os
+import shutil
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes
 import psutil
 import pytest
 from tfx import types
 from tfx.types import standard_artifacts
+from tfx.utils import kube_utils
 
-from components.infra_validation import worker
-from components.infra_validation.checks import Limits, check_reply
-from components.infra_validation.process import run_worker
+from components.infra_validation import child_process, model_servers
+from components.infra_validation.checks import Limits, check_limits, check_reply
+from components.infra_validation.server_replay import replay, wait_until_available
 from components.infra_validator import (
     InfraValidatorExecutor,
     InfraValidatorSettings,
@@ -26,13 +31,23 @@ from components.infra_validator import (
 )
 from modules import features
 from modules.errors import ModelError, UserError
-from tests.components import exports
+from tests.components import docker_engine, exports, kubernetes_api
 
 TOLERANCE = 1e-4
+WAYS = ("one_by_one", "one_batch", "examples", "test_texts", "test_examples")
 
 
 def settings(**values: Any) -> InfraValidatorSettings:
-    base = {"texts": 16, "tolerance": TOLERANCE, "limits": Limits(), "timeout_seconds": 120.0}
+    base = {
+        "server": "process",
+        "image": "tensorflow/serving:2.19.1",
+        "docker_host": "",
+        "service_account": "",
+        "texts": 16,
+        "tolerance": TOLERANCE,
+        "limits": Limits(),
+        "timeout_seconds": 120.0,
+    }
     return InfraValidatorSettings(**{**base, **values})
 
 
@@ -55,126 +70,186 @@ def expected(export: str) -> list[dict[str, Any]]:
     return read_expected_answers(export)
 
 
-@pytest.fixture(scope="module")
-def reply(export: str, expected: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the worker says of a sound export; run here, in this process, to save an import."""
-    examples = [
-        exports.make_example({"text": text, "label": "positive", "domain": "films"})
-        for text in exports.TEXTS
-    ]
-    return worker.replay(export, [record["text"] for record in expected], examples)
+@pytest.fixture
+def reply(expected: list[dict[str, Any]]) -> dict[str, Any]:
+    """What ``replay`` says of a sound export."""
+    answers = {
+        "scores": [record["scores"] for record in expected],
+        "labels": [record["label"] for record in expected],
+    }
+    both = {protocol: {way: answers for way in WAYS} for protocol in ("rest", "grpc")}
+    signatures = ["serving_default", "serving_examples"]
+    none: dict[str, Any] = {"rest": {}, "grpc": {}}
+    # Through JSON: no two ways share an answer that a test may change.
+    return json.loads(json.dumps({"signatures": signatures, "answers": both, "errors": none}))
 
 
+@pytest.mark.slow  # starts TensorFlow in fresh processes
 class TestReplay:
-    def test_it_asks_in_every_way(self, reply: dict[str, Any]) -> None:
-        ways = {"one_by_one", "one_batch", "examples", "test_texts", "test_examples"}
-        assert set(reply["answers"]) == ways
-        assert reply["errors"] == {}
+    @pytest.fixture(scope="class")
+    def server(self, export: str) -> Iterator[model_servers.RunningServer]:
+        deadline = time.monotonic() + 120
+        with model_servers.embedded_server(export, deadline) as server:
+            wait_until_available(server, deadline)
+            yield server
 
-    def test_it_measures(self, reply: dict[str, Any]) -> None:
-        assert 0 < reply["p50_ms"] <= reply["p99_ms"]
-        assert reply["load_seconds"] > 0
-        resident = psutil.Process().memory_info().rss / 1024 / 1024
-        assert reply["peak_memory_mb"] > resident / 2
+    def test_it_asks_in_every_way_by_both_protocols(
+        self, server: model_servers.RunningServer, expected: list[dict[str, Any]]
+    ) -> None:
+        examples = [
+            exports.make_example({"text": text, "label": "positive", "domain": "films"})
+            for text in exports.TEXTS
+        ]
+        texts = [record["text"] for record in expected]
+        said = replay(server, texts, examples, time.monotonic() + 120)
+        assert said["errors"] == {"rest": {}, "grpc": {}}
+        assert {p: sorted(a) for p, a in said["answers"].items()} == {
+            "rest": sorted(WAYS),
+            "grpc": sorted(WAYS),
+        }
+        assert check_reply(said, expected, TOLERANCE) == []
+        assert 0 < said["p50_ms"] <= said["p99_ms"]
+        assert 100 < said["peak_memory_mb"] < 4000
 
-    def test_a_signature_that_fails_is_a_finding(self, export: str) -> None:
-        said = worker.replay(export, ["good"], [exports.make_example({"label": "positive"})])
-        assert set(said["errors"]) == {"test_texts", "test_examples"}
-        assert set(said["answers"]) == {"one_by_one", "one_batch", "examples"}
+    def test_a_signature_that_fails_is_a_finding(self, server: model_servers.RunningServer) -> None:
+        no_text = exports.make_example({"label": "positive"})
+        said = replay(server, ["good"], [no_text], time.monotonic() + 120)
+        assert set(said["errors"]["rest"]) == set(said["errors"]["grpc"]) == {"test_examples"}
+
+
+@pytest.mark.slow  # starts TensorFlow in fresh processes
+def test_the_server_ends_with_the_process_that_started_it(tmp_path: Path, export: str) -> None:
+    code = """
+import os, sys, time
+from components.infra_validation import child_process, model_servers
+with model_servers.embedded_server(sys.argv[1], time.monotonic() + 120):
+    print(os.getpid(), flush=True)
+    time.sleep(600)
+"""
+    command = [sys.executable, "-c", code, export]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, env=child_process.environment()
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline()
+        children = psutil.Process(process.pid).children(recursive=True)
+        assert children
+        process.kill()
+        process.wait()
+    for child in children:
+        assert wait_until_gone(child.pid), f"process {child.pid} is left"
 
 
 class TestChecks:
     def test_a_sound_model_passes(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
-        assert check_reply(reply, expected, TOLERANCE, Limits()) == []
+        assert check_reply(reply, expected, TOLERANCE) == []
 
     def test_other_scores_are_refused_text_by_text(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
-        other = [dict(record) for record in expected]
+        other = copy.deepcopy(expected)
         other[1]["scores"] = [s + 0.001 for s in other[1]["scores"]]
-        failures = check_reply(reply, other, TOLERANCE, Limits())
-        assert len(failures) == 3  # one by one, in a batch, as examples
+        failures = check_reply(reply, other, TOLERANCE)
+        assert len(failures) == 6  # one by one, in a batch, as examples, by each protocol
         assert {failure.text for failure in failures} == {other[1]["text"]}
         assert "differs from the trainer's by 1.00e-03" in failures[0].message
+
+    def test_one_protocol_alone_is_enough_to_refuse(
+        self, reply: dict[str, Any], expected: list[dict[str, Any]]
+    ) -> None:
+        reply["answers"]["grpc"]["one_batch"]["scores"][0] = [0.5, 0.5]
+        [failure] = check_reply(reply, expected, TOLERANCE)
+        assert "over gRPC" in failure.message
 
     def test_tolerance_is_what_it_says(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         other = [{**r, "scores": [s + 0.001 for s in r["scores"]]} for r in expected]
-        assert check_reply(reply, other, 0.002, Limits()) == []
+        assert check_reply(reply, other, 0.002) == []
 
     def test_labels_in_another_order_are_refused(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         swapped = {"positive": "negative", "negative": "positive"}
         other = [{**record, "label": swapped[record["label"]]} for record in expected]
-        failures = check_reply(reply, other, TOLERANCE, Limits())
+        failures = check_reply(reply, other, TOLERANCE)
         # The last text is a tie, where either label is right.
-        assert len(failures) == 3 * (len(expected) - 1)
+        assert len(failures) == 6 * (len(expected) - 1)
         assert "where the trainer answered" in failures[0].message
 
     def test_nan_is_refused_and_written_as_null(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
-        broken = json.loads(json.dumps(reply))
-        broken["answers"]["one_batch"]["scores"][0] = [float("nan")] * 2
-        [failure] = check_reply(broken, expected, TOLERANCE, Limits())
+        reply["answers"]["rest"]["one_batch"]["scores"][0] = [float("nan")] * 2
+        [failure] = check_reply(reply, expected, TOLERANCE)
         assert failure.to_dict()["received"]["scores"] == [None, None]
         json.dumps(failure.to_dict(), allow_nan=False)
 
     def test_another_number_of_classes_or_answers(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
-        broken = json.loads(json.dumps(reply))
-        broken["answers"]["one_batch"]["scores"][0] = [1.0]
-        broken["answers"]["examples"] = {"scores": [], "labels": []}
-        messages = [f.message for f in check_reply(broken, expected, TOLERANCE, Limits())]
+        reply["answers"]["rest"]["one_batch"]["scores"][0] = [1.0]
+        reply["answers"]["rest"]["examples"] = {"scores": [], "labels": []}
+        messages = [failure.message for failure in check_reply(reply, expected, TOLERANCE)]
         assert "1 scores where the trainer gave 2" in messages[0]
         assert "0 answers to 5 texts" in messages[1]
 
     def test_a_missing_signature_is_named(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
-        broken = {**reply, "signatures": ["serving_default"]}
-        [failure] = check_reply(broken, expected, TOLERANCE, Limits())
+        reply["signatures"] = ["serving_default"]
+        [failure] = check_reply(reply, expected, TOLERANCE)
         assert "no signature 'serving_examples'" in failure.message
 
     def test_a_way_that_failed_is_refused(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
-        broken = {**reply, "errors": {"examples": "InvalidArgumentError: no text"}}
-        [failure] = check_reply(broken, expected, TOLERANCE, Limits())
-        assert failure.message == "serving_examples fails: InvalidArgumentError: no text"
+        reply["errors"]["rest"] = {"examples": "INVALID_ARGUMENT: no text"}
+        [failure] = check_reply(reply, expected, TOLERANCE)
+        assert failure.message == "serving_examples over REST fails: INVALID_ARGUMENT: no text"
 
     def test_examples_answered_otherwise_than_their_texts(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
-        broken = json.loads(json.dumps(reply))
-        broken["answers"]["test_examples"]["scores"][2] = [0.5, 0.5]
-        [failure] = check_reply(broken, expected, TOLERANCE, Limits())
+        reply["answers"]["grpc"]["test_examples"]["scores"][2] = [0.5, 0.5]
+        [failure] = check_reply(reply, expected, TOLERANCE)
         assert "1 of 5 test examples otherwise" in failure.message
+
+    def test_bfloat16_may_round_and_may_not_rename(
+        self, reply: dict[str, Any], expected: list[dict[str, Any]]
+    ) -> None:
+        rounded = copy.deepcopy(reply["answers"]["grpc"]["one_batch"])
+        rounded["scores"] = [[s + 9e-4, t - 9e-4] for s, t in rounded["scores"]]
+        reply["answers"]["grpc"]["bfloat16"] = rounded
+        assert check_reply(reply, expected, TOLERANCE) == []
+        rounded["scores"] = [[s + 2e-3, t - 2e-3] for s, t in rounded["scores"]]
+        [failure] = check_reply(reply, expected, TOLERANCE)
+        assert "in the median" in failure.message
+        rounded["scores"] = [record["scores"] for record in expected]
+        rounded["labels"] = ["negative"] * len(expected)
+        renamed = [f for f in check_reply(reply, expected, TOLERANCE) if "answers" in f.message]
+        assert {failure.text for failure in renamed} == {"good film", "good good food"}
 
     @pytest.mark.parametrize(
         ("limits", "words"),
         [
-            (Limits(max_load_seconds=1e-9), "loading took"),
-            (Limits(max_memory_mb=1e-9), "memory peaked"),
-            (Limits(max_latency_ms=1e-9), "99th percentile"),
+            (Limits(max_load_seconds=1e-9), "loading took 2.0 s"),
+            (Limits(max_memory_mb=1e-9), "memory peaked at 300.0 MiB"),
+            (Limits(max_latency_ms=1e-9), "99th percentile of latency is 9.0 ms"),
+            (Limits(max_size_mb=1e-9), "the export's size is 90.0 MiB"),
         ],
     )
-    def test_limits(
-        self,
-        reply: dict[str, Any],
-        expected: list[dict[str, Any]],
-        limits: Limits,
-        words: str,
-    ) -> None:
-        [failure] = check_reply(reply, expected, TOLERANCE, limits)
-        assert failure.message.startswith(words) or words in failure.message
-        generous = Limits(1e6, 1e6, 1e6)
-        assert check_reply(reply, expected, TOLERANCE, generous) == []
+    def test_limits(self, limits: Limits, words: str) -> None:
+        measured = {
+            "load_seconds": 2.0, "peak_memory_mb": 300.0, "p99_ms": 9.0, "model_size_mb": 90.0
+        }  # fmt: skip
+        [failure] = check_limits(measured, limits)
+        assert words in failure.message
+        assert check_limits(measured, Limits(1e6, 1e6, 1e6, 1e6)) == []
+        [failure] = check_limits({}, limits)
+        assert "not known" in failure.message
 
 
 class TestExpectedAnswers:
@@ -201,72 +276,144 @@ class TestExpectedAnswers:
         assert message in report["failures"][0]["message"]
 
 
-class TestProcess:
-    """What becomes of the process, tried on small scripts in the worker's place."""
+class TestEmbeddedServer:
+    """What becomes of the process, tried on small scripts in the server's place."""
 
-    def command(self, tmp_path: Path, code: str) -> list[str]:
-        script = tmp_path / "script.py"
+    def replace(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+        script = tmp_path / "stand_in.py"
         script.write_text("import json, os, signal, subprocess, sys, time\n" + code)
-        return [sys.executable, str(script)]
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setattr(model_servers, "_EMBEDDED", "stand_in")
 
-    def test_request_and_reply_go_through(self, tmp_path: Path) -> None:
-        code = (
-            "request = json.load(open(sys.argv[1])); json.dump([request], open(sys.argv[2], 'w'))"
-        )
-        reply = run_worker({"a": 1}, 60, self.command(tmp_path, code))
-        assert reply == [{"a": 1, "timeout_seconds": 60}]
+    def start(self, tmp_path: Path, seconds: float = 60) -> model_servers.RunningServer:
+        deadline = time.monotonic() + seconds
+        with model_servers.embedded_server(str(tmp_path), deadline) as server:
+            return server
 
-    def test_a_crash_is_told_with_its_last_words(self, tmp_path: Path) -> None:
-        code = "print('op type not registered', file=sys.stderr); sys.exit(3)"
-        with pytest.raises(ModelError, match="ended with status 3: op type not registered"):
-            run_worker({}, 60, self.command(tmp_path, code))
+    def test_a_crash_is_told_with_its_last_words(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.replace(tmp_path, monkeypatch, "sys.exit('no such port')")
+        with pytest.raises(ModelError, match="ended with status 1: no such port"):
+            self.start(tmp_path)
 
-    def test_a_signal_is_named(self, tmp_path: Path) -> None:
+    def test_a_signal_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.replace(tmp_path, monkeypatch, "os.kill(os.getpid(), signal.SIGSEGV)")
         with pytest.raises(ModelError, match="killed by SIGSEGV"):
-            run_worker({}, 60, self.command(tmp_path, "os.kill(os.getpid(), signal.SIGSEGV)"))
+            self.start(tmp_path)
 
-    def test_ending_well_without_a_reply_is_a_failure(self, tmp_path: Path) -> None:
-        with pytest.raises(ModelError, match="it said nothing"):
-            run_worker({}, 60, self.command(tmp_path, "pass"))
-
-    def test_time_out_kills_the_whole_group(self, tmp_path: Path) -> None:
+    def test_it_serves_the_export_and_leaves_nothing_behind(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         pids = tmp_path / "pids"
         code = f"""
+assert os.path.samefile(os.path.join(sys.argv[1], "1"), {str(tmp_path)!r})
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-open({str(pids)!r} + ".part", "w").write(f"{{os.getpid()}} {{child.pid}}")
-os.rename({str(pids)!r} + ".part", {str(pids)!r})
+open({str(pids)!r}, "w").write(f"{{os.getpid()}} {{child.pid}}")
+json.dump({{"rest": "http://a", "grpc": "grpc://b"}}, open(sys.argv[2] + ".part", "w"))
+os.rename(sys.argv[2] + ".part", sys.argv[2])
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 time.sleep(600)
 """
-        started = time.monotonic()
-        with pytest.raises(ModelError, match="longer than 4 s"):
-            run_worker({}, 4, self.command(tmp_path, code))
-        assert time.monotonic() - started < 60
+        monkeypatch.setattr(model_servers, "_TERMINATION_SECONDS", 0.1)
+        self.replace(tmp_path, monkeypatch, code)
+        server = self.start(tmp_path)
+        assert (server.rest, server.grpc) == ("http://a", "grpc://b")
         for pid in map(int, pids.read_text().split()):
-            assert wait_until_gone(pid), f"process {pid} outlived the time-out"
+            assert wait_until_gone(pid), f"process {pid} is left"
 
-    def test_what_a_worker_leaves_running_is_killed_too(self, tmp_path: Path) -> None:
-        pids = tmp_path / "pids"
-        code = f"""
-child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
-open({str(pids)!r}, "w").write(str(child.pid))
-json.dump({{}}, open(sys.argv[2], "w"))
-"""
-        run_worker({}, 60, self.command(tmp_path, code))
-        assert wait_until_gone(int(pids.read_text()))
+    def test_a_server_that_never_listens_is_stopped(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.replace(tmp_path, monkeypatch, "time.sleep(600)")
+        with pytest.raises(ModelError, match="did not listen in time"):
+            self.start(tmp_path, seconds=0.5)
 
-    def test_the_worker_imports_nothing_of_tfx(self) -> None:
-        imported = set()
-        for node in ast.walk(ast.parse(Path(worker.__file__).read_text("utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                imported.add(str(node.module))
-        assert imported <= sys.stdlib_module_names | {
-            "collections.abc",
-            "numpy",
-            "tensorflow",
-            "tensorflow_text",
-        }
+
+@pytest.mark.slow  # starts TensorFlow in fresh processes
+class TestStockServers:
+    """TFX's own runners and the real clients, against stand-ins for the engine and the cluster."""
+
+    def test_docker(self, export: str) -> None:
+        with docker_engine.engine() as engine:
+            report = validate(export, [], settings(server="docker", docker_host=engine.url))
+            assert report["failures"] == []
+            assert (report["blessed"], report["peak_memory_mb"]) == (True, 512)
+            [options] = engine.created
+            assert options["Image"] == "tensorflow/serving:2.19.1"
+            assert engine.containers == {}, "the container is left"
+
+    def test_docker_with_a_model_that_answers_otherwise(self, tmp_path: Path) -> None:
+        other = exports.write_export(tmp_path / "other", sharpness=-2.0)
+        sound = exports.write_export(tmp_path / "sound")
+        answers_file(other).write_text(answers_file(sound).read_text())
+        with docker_engine.engine() as engine:
+            report = validate(other, [], settings(server="docker", docker_host=engine.url))
+        assert report["blessed"] is False
+        assert {failure["check"] for failure in report["failures"]} == {"answer"}
+
+    def test_kubernetes(self, export: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        copy = tmp_path / model_servers.MODEL_NAME / "1"
+        shutil.copytree(export, copy)
+        with kubernetes_api.api() as api:
+            inside_a_pod(monkeypatch, api.url)
+            report = validate(str(copy), [], settings(server="kubernetes"))
+            assert report["failures"] == []
+            assert report["blessed"] is True
+            [pod] = api.created
+            assert pod["spec"]["serviceAccountName"] == "pipeline-runner"
+            assert pod["spec"]["containers"][0]["image"] == "tensorflow/serving:2.19.1"
+            assert set(api.pods) == {kubernetes_api.PIPELINE_POD}, "the pod is left"
+
+
+def inside_a_pod(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    """Make TFX believe that it runs in a pod of Kubeflow Pipelines whose API is at ``url``."""
+    monkeypatch.setenv(kube_utils.KFP_POD_NAME, kubernetes_api.PIPELINE_POD)
+    monkeypatch.setenv(kube_utils.KFP_NAMESPACE, kubernetes_api.NAMESPACE)
+    monkeypatch.setattr(kube_utils._factory, "_config_loaded", True)
+    monkeypatch.setattr(kube_utils._factory, "_inside_cluster", True)
+    configuration = kubernetes.client.Configuration(host=url)
+    monkeypatch.setattr(kubernetes.client.Configuration, "_default", configuration)
+
+
+def test_no_docker_engine_is_the_users_to_mend(export: str) -> None:
+    nowhere = settings(server="docker", docker_host="tcp://127.0.0.1:1")
+    with pytest.raises(UserError, match=r"server = docker: .* --set infra_validator\.server="):
+        validate(export, [], nowhere)
+
+
+def test_an_image_that_cannot_be_pulled_is_the_users_to_mend(export: str) -> None:
+    with docker_engine.engine() as engine:
+        unknown = settings(server="docker", docker_host=engine.url, image="nobody/serving:1")
+        with pytest.raises(UserError, match="can it pull nobody/serving:1"):
+            validate(export, [], unknown)
+
+
+def test_kubernetes_outside_a_cluster_is_the_users_to_mend(
+    export: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    monkeypatch.setattr(kube_utils, "_factory", type(kube_utils._factory)())
+    with pytest.raises(UserError, match="works in a pod of Kubeflow Pipelines"):
+        validate(export, [], settings(server="kubernetes"))
+
+
+@pytest.mark.parametrize(
+    ("image", "parts"),
+    [
+        ("tensorflow/serving:2.19.1", {"image_name": "tensorflow/serving", "tag": "2.19.1"}),
+        ("host:5000/serving:a-b", {"image_name": "host:5000/serving", "tag": "a-b"}),
+        (f"s@sha256:{'0' * 64}", {"image_name": "s", "digest": f"sha256:{'0' * 64}"}),
+    ],
+)
+def test_an_image_has_a_tag_or_a_digest(image: str, parts: dict[str, str]) -> None:
+    assert model_servers.parse_image(image) == parts
+
+
+@pytest.mark.parametrize("image", ["tensorflow/serving", "s:latest", "s@sha256:12", "", "a b:1"])
+def test_an_image_that_may_change_is_refused(image: str) -> None:
+    with pytest.raises(UserError, match="fixed tag or a digest"):
+        model_servers.parse_image(image)
 
 
 def wait_until_gone(pid: int) -> bool:
@@ -321,7 +468,7 @@ class TestExecutor:
         Path(model.uri, "Format-Serving", "saved_model.pb").write_bytes(b"garbage")
         report = json.loads(Path(self.run(tmp_path, model).uri, "report.json").read_text())
         assert report["blessed"] is False
-        assert "ended with status 1" in report["failures"][0]["message"]
+        assert "cannot serve it" in report["failures"][0]["message"]
 
 
 def test_one_line_says_what_was_found() -> None:

@@ -1,0 +1,59 @@
+"""The embedded model server in a process of its own, for the InfraValidator.
+
+    python -m components.infra_validation.embedded_server BASE_PATH ENDPOINTS.json
+
+Serves the versions under BASE_PATH on free loopback ports and, once it listens, writes their
+addresses: ``{"rest": "http://127.0.0.1:...", "grpc": "grpc://127.0.0.1:..."}``. It ends on SIGTERM,
+and when the process that started it is gone.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+
+from serving import model_server
+from serving.settings import ServerSettings
+
+MODEL_NAME = "candidate"
+_POLL_SECONDS = 1.0
+
+
+def main(base_path: str, endpoints_path: str) -> int:
+    """Serve until a signal comes; returns the exit status."""
+
+    def announce(listening: model_server.Endpoints) -> None:
+        endpoints = {
+            "rest": f"http://{listening.host}:{listening.rest_api_port}",
+            "grpc": f"grpc://{listening.host}:{listening.port}",
+        }
+        with open(endpoints_path + ".part", "w", encoding="utf-8") as file:
+            json.dump(endpoints, file)
+        os.replace(endpoints_path + ".part", endpoints_path)
+
+    settings = ServerSettings(
+        port=0,
+        rest_api_port=0,
+        model_name=MODEL_NAME,
+        model_base_path=base_path,
+        # The first failure is the finding; trying again only delays it.
+        max_num_load_retries=0,
+        # What is compared with the trainer's answers is the signature that was asked for.
+        precision="float32",
+        drain_seconds=1,
+    )
+    threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+    return model_server.run(settings, announce)
+
+
+def _end_with(parent: int) -> None:
+    """End this process after its parent, which may be killed without a chance to end it."""
+    while os.getppid() == parent:
+        time.sleep(_POLL_SECONDS)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2]))

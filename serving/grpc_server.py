@@ -6,6 +6,7 @@ PredictionService and ModelService are TensorFlow Serving's; grpc.health.v1 answ
 
 import concurrent.futures
 import logging
+import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -24,6 +25,7 @@ _CODES: dict[Code, grpc.StatusCode] = {
 }
 #: Calls that wait for a thread, for each thread; beyond, gRPC answers RESOURCE_EXHAUSTED.
 _WAITING_PER_THREAD = 16
+_NO_DEADLINE_SECONDS = 365 * 24 * 3600
 _PUSHBACK = "grpc-retry-pushback-ms"
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
@@ -95,8 +97,11 @@ class ModelServicer(protos.model_service_pb2_grpc.ModelServiceServicer):
 
 
 def _deadline(context: Any) -> float | None:
+    """Of the RPC; gRPC gives a call without one centuries, more than a thread can wait."""
     remaining = context.time_remaining()
-    return None if remaining is None else time.monotonic() + remaining
+    if remaining is None or remaining > _NO_DEADLINE_SECONDS:
+        return None
+    return time.monotonic() + remaining
 
 
 def _cancel_with(context: Any, future: "concurrent.futures.Future[Any]") -> None:
@@ -125,6 +130,13 @@ def _answer(context: Any, run: Callable[[], Any], counted: str | None = None) ->
     if code is Code.UNAVAILABLE and retry is not None:
         context.set_trailing_metadata(((_PUSHBACK, str(round(retry * 1000))),))
     return context.abort(_CODES[code], message)
+
+
+def _check_free(host: str, port: int) -> None:
+    """Raise ``OSError`` where a port is taken: gRPC itself would write lines to stderr."""
+    if port:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
 
 
 class GrpcServer:
@@ -165,6 +177,7 @@ class GrpcServer:
             ModelServicer(service), self._server
         )
         self._health.add_to(self._server)
+        _check_free(host, port)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
             self.port = self._server.add_insecure_port(address)

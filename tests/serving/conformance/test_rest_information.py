@@ -5,6 +5,8 @@ import json
 import httpx
 import pytest
 
+from tests.serving.conformance.server_process import Server
+
 M = "/v1/models/default"
 STATUS = b"""{
  "model_version_status": [
@@ -141,3 +143,9 @@ def test_metrics_page_histogram(http: httpx.Client) -> None:
     counts = [float(line.rsplit(" ", 1)[1]) for line in buckets]
     assert counts == sorted(counts)
     assert ':tensorflow:serving:runtime_latency_count{model_name="default",API="Predict"' in page
+
+
+def test_health_and_readiness(server: Server, http: httpx.Client) -> None:
+    if server.stock:
+        pytest.skip("the stock server has no such pages")
+    assert (http.get("/healthz").status_code, http.get("/readyz").status_code) == (200, 200)

@@ -1,0 +1,295 @@
+"""Request logic on the fake models: what half_plus_two in a real server cannot show."""
+
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serving import json_service, model_info, multi_inference, protos, tensors
+from serving.errors import Code, ServingError
+from serving.service import InferenceService, ModelSpec
+from tests.serving import fake_models
+from tests.serving.fake_models import FLOAT, STRING, FakeModels, FakeServable
+
+REGRESS = "tensorflow/serving/regress"
+
+
+def _service(*servables: FakeServable, **options: Any) -> InferenceService:
+    return InferenceService(FakeModels(*servables), **options)
+
+
+def _texts(*texts: bytes, name: str = "reviews") -> Any:
+    request = protos.predict_pb2.PredictRequest()
+    request.model_spec.name = name
+    request.inputs["text"].CopyFrom(tensors.make_proto(np.array(texts, object), STRING))
+    return request
+
+
+def _refusal(call: Any) -> ServingError:
+    with pytest.raises(ServingError) as caught:
+        call()
+    return caught.value
+
+
+def test_predict_answers_every_output() -> None:
+    servable = fake_models.classifier()
+    response = _service(servable).predict(_texts(b"abc", b"a")).wait()
+    assert set(response.outputs) == {"scores", "label", "score"}
+    assert list(response.outputs["scores"].float_val) == [0.25, 0.75, 0.5, 0.5]
+    assert [dim.size for dim in response.outputs["scores"].tensor_shape.dim] == [2, 2]
+    assert list(response.outputs["label"].string_val) == [b"positive", b"positive"]
+    assert servable.pins == 0
+
+
+def test_output_filter_reaches_the_servable() -> None:
+    servable = fake_models.classifier()
+    request = _texts(b"abc")
+    request.output_filter.append("label")
+    assert list(_service(servable).predict(request).wait().outputs) == ["label"]
+    assert servable.requests[0].outputs == ("label",)
+
+
+def test_a_run_carries_its_examples_and_deadline() -> None:
+    servable = fake_models.classifier()
+    deadline = time.monotonic() + 60
+    _service(servable).predict(_texts(b"a", b"b", b"c"), deadline).wait()
+    assert servable.requests[0].examples == 3
+    assert servable.requests[0].deadline == deadline
+
+
+def test_too_many_examples_are_refused() -> None:
+    servable = fake_models.classifier()
+    service = _service(servable, max_request_examples=2)
+    error = _refusal(lambda: service.predict(_texts(b"a", b"b", b"c")))
+    assert error.code is Code.INVALID_ARGUMENT
+    assert "3 examples; at most 2" in error.message
+    assert (servable.pins, servable.requests) == (0, [])
+
+
+def test_a_tensor_that_repeats_its_last_value_too_often_is_refused() -> None:
+    request = _texts(b"a")
+    request.inputs["text"].tensor_shape.dim[0].size = 2**50
+    error = _refusal(lambda: _service(fake_models.classifier()).predict(request))
+    assert (error.code, error.message) == (Code.INVALID_ARGUMENT, "tensor parsing error: text")
+
+
+@pytest.mark.parametrize("failure", [Code.UNAVAILABLE, Code.INVALID_ARGUMENT, Code.INTERNAL])
+def test_failures_of_the_servable_come_through(failure: Code) -> None:
+    servable = fake_models.classifier()
+    servable.failure = ServingError(failure, "reason", 3)
+    error = _refusal(_service(servable).predict(_texts(b"a")).wait)
+    assert (error.code, error.message, error.retry_after_seconds) == (failure, "reason", 3)
+    assert servable.pins == 0
+
+
+def test_a_deadline_ends_the_wait_and_cancels_the_run() -> None:
+    servable = fake_models.classifier()
+    servable.hold()
+    call = _service(servable).predict(_texts(b"a"), time.monotonic() - 1)
+    error = _refusal(call.wait)
+    assert error.code is Code.DEADLINE_EXCEEDED
+    assert call.future.cancelled()
+    assert servable.pins == 0
+
+
+def test_a_cancelled_run() -> None:
+    servable = fake_models.classifier()
+    servable.hold()
+    call = _service(servable).predict(_texts(b"a"))
+    assert servable.pins == 1, "the version is pinned while the run is under way"
+    call.future.cancel()
+    assert _refusal(call.wait).code is Code.CANCELLED
+    assert servable.pins == 0
+
+
+def test_the_newest_version_answers_unless_another_is_named() -> None:
+    old, new = fake_models.classifier(1), fake_models.classifier(2)
+    service = _service(old, new)
+    assert service.predict(_texts(b"a")).wait().model_spec.version.value == 2
+    request = _texts(b"a")
+    request.model_spec.version.value = 1
+    assert service.predict(request).wait().model_spec.version.value == 1
+
+
+def test_a_reloaded_version_has_its_own_signatures() -> None:
+    models = FakeModels(fake_models.classifier())
+    service = InferenceService(models)
+    service.predict(_texts(b"a")).wait()
+    models.servables[0] = fake_models.half_plus_two(1, "reviews")
+    error = _refusal(lambda: service.predict(_texts(b"a")))
+    assert "Inputs contains invalid name" in error.message or "Signature input" in error.message
+
+
+def _defaulted() -> FakeServable:
+    proto = fake_models.signature({"x": FLOAT, "scale": FLOAT}, {"y": FLOAT})
+    proto.defaults["scale"].CopyFrom(tensors.make_proto(np.array(10, np.float32), FLOAT))
+
+    def run(request: Any) -> dict[str, np.ndarray]:
+        return {"y": request.inputs["x"] * request.inputs["scale"]}
+
+    return FakeServable("m", 1, {"serving_default": (proto, run)})
+
+
+def test_default_inputs_of_a_signature() -> None:
+    request = protos.predict_pb2.PredictRequest()
+    request.model_spec.name = "m"
+    request.inputs["x"].CopyFrom(tensors.make_proto(np.array([1, 2], np.float32), FLOAT))
+    service = _service(_defaulted())
+    assert list(service.predict(request).wait().outputs["y"].float_val) == [10.0, 20.0]
+    request.inputs["scale"].CopyFrom(tensors.make_proto(np.array(2, np.float32), FLOAT))
+    assert list(service.predict(request).wait().outputs["y"].float_val) == [2.0, 4.0]
+    request.inputs.clear()
+    request.inputs["nope"].dtype = FLOAT
+    assert "Signature input alias: x(feed name: x:0) not found in request" in (
+        _refusal(lambda: service.predict(request)).message
+    )
+
+
+def _constant(proto: Any, **outputs: np.ndarray) -> FakeServable:
+    return FakeServable("m", 1, {"serving_default": (proto, lambda request: outputs)})
+
+
+def _classes(classes: Any, scores: Any) -> FakeServable:
+    outputs = {"classes": STRING, "scores": FLOAT}
+    arrays = {"classes": classes, "scores": scores}
+    given = {name: array for name, array in arrays.items() if array is not None}
+    proto = fake_models.signature({"inputs": STRING}, {name: outputs[name] for name in given})
+    return FakeServable("m", 1, {"serving_default": (proto, lambda request: given)})
+
+
+def _classify(servable: FakeServable, examples: int = 1) -> Any:
+    request = protos.classification_pb2.ClassificationRequest()
+    request.model_spec.name = "m"
+    for _ in range(examples):
+        request.input.example_list.examples.add()
+    response = _service(servable).classify(request).wait()
+    return [
+        [(each.label, each.score) for each in row.classes]
+        for row in response.result.classifications
+    ]
+
+
+LABELS = np.array([[b"no", b"yes"]], object)
+SCORES = np.array([[0.25, 0.75]], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("classes", "scores", "rows"),
+    [
+        (LABELS, SCORES, [[("no", 0.25), ("yes", 0.75)]]),
+        (None, SCORES, [[("", 0.25), ("", 0.75)]]),
+        (LABELS, None, [[("no", 0.0), ("yes", 0.0)]]),
+    ],
+)
+def test_classify(classes: Any, scores: Any, rows: Any) -> None:
+    assert _classify(_classes(classes, scores)) == rows
+
+
+@pytest.mark.parametrize(
+    ("classes", "scores", "message"),
+    [
+        (LABELS[0], None, "Expected Tensor shape: [batch_size num_classes] but got [2]"),
+        (None, SCORES[0], "Expected Tensor shape: [batch_size num_classes] but got [2]"),
+        (LABELS, SCORES[:, :1], "should match in dim_size(1). Got 2 vs. 1"),
+        (np.repeat(LABELS, 2, 0), None, "Expected classes output batch size of 1. Got: 2"),
+        (None, np.repeat(SCORES, 2, 0), "Expected scores output batch size of 1. Got: 2"),
+    ],
+)
+def test_classify_outputs_that_do_not_fit(classes: Any, scores: Any, message: str) -> None:
+    error = _refusal(lambda: _classify(_classes(classes, scores)))
+    assert error.code is Code.INVALID_ARGUMENT
+    assert message in error.message
+
+
+def test_classify_scores_of_another_type() -> None:
+    proto = fake_models.signature({"inputs": STRING}, {"scores": STRING})
+    servable = FakeServable(
+        "m", 1, {"serving_default": (proto, lambda request: {"scores": LABELS})}
+    )
+    error = _refusal(lambda: _classify(servable))
+    assert error.message == "Expected scores Tensor of DT_FLOAT. Got: DT_STRING"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            np.zeros((1, 2), np.float32),
+            "to be either [batch_size] or [batch_size, 1] but got [1,2]",
+        ),
+        (np.zeros(2, np.float32), "Input batch size did not match output batch size: 1 vs. 2"),
+    ],
+)
+def test_regress_outputs_that_do_not_fit(values: np.ndarray, message: str) -> None:
+    proto = fake_models.signature({"inputs": STRING}, {"outputs": FLOAT})
+    servable = FakeServable(
+        "m", 1, {"serving_default": (proto, lambda request: {"outputs": values})}
+    )
+    body = b'{"examples": [{"x": 1.0}]}'
+    call = json_service.submit(_service(servable), "regress", ModelSpec("m"), body, None)
+    assert message in _refusal(call.wait).message
+
+
+def _tasks(*keys: str) -> Any:
+    request = protos.inference_pb2.MultiInferenceRequest()
+    for key in keys:
+        task = request.tasks.add(method_name=REGRESS)
+        task.model_spec.name, task.model_spec.signature_name = "default", key
+    example = request.input.example_list.examples.add()
+    example.features.feature["x"].float_list.value.append(2.0)
+    return request
+
+
+def test_multi_inference_runs_on_one_pinned_version() -> None:
+    servable = fake_models.half_plus_two()
+    servable.hold()
+    service = _service(servable)
+    calls = multi_inference.submit(service, _tasks("regress_x_to_y", "regress_x_to_y2"))
+    assert servable.pins == 1
+    servable.let_go()
+    first, second = multi_inference.wait(calls).results
+    assert first.regression_result.regressions[0].value == 3.0
+    assert second.regression_result.regressions[0].value == 4.0
+    assert servable.pins == 0
+
+
+def test_multi_inference_leaves_nothing_behind_when_a_task_is_wrong() -> None:
+    servable = fake_models.half_plus_two()
+    service = _service(servable)
+    _refusal(lambda: multi_inference.submit(service, _tasks("regress_x_to_y", "nope")))
+    _refusal(lambda: multi_inference.submit(service, protos.inference_pb2.MultiInferenceRequest()))
+    assert (servable.pins, servable.requests) == (0, [])
+
+
+def test_multi_inference_fails_as_a_whole() -> None:
+    servable = fake_models.half_plus_two()
+    servable.failure = ServingError(Code.UNAVAILABLE, "full")
+    calls = multi_inference.submit(_service(servable), _tasks("regress_x_to_y"))
+    assert _refusal(lambda: multi_inference.wait(calls)).code is Code.UNAVAILABLE
+    assert servable.pins == 0
+
+
+def test_reload_hands_the_config_on_and_counts_metrics() -> None:
+    models = FakeModels(fake_models.half_plus_two())
+    request = protos.model_management_pb2.ReloadConfigRequest()
+    request.config.model_config_list.config.add(name="m", base_path="/models/m")
+    request.metric_names.extend(["/tensorflow/serving/request_count", "/unknown"])
+    response = model_info.reload_config(models, request)
+    assert [each.model_config_list.config[0].name for each in models.reloaded] == ["m"]
+    assert response.status.error_code == 0
+    assert [(each.name, each.int64_value_increase) for each in response.metric] == [
+        ("/tensorflow/serving/request_count", 0),
+        ("/unknown", 0),
+    ]
+
+
+def test_json_predict_of_a_signature_without_inputs() -> None:
+    proto = fake_models.signature({}, {"y": FLOAT})
+    servable = FakeServable("m", 1, {"serving_default": (proto, lambda request: {})})
+    body = b'{"instances": [1]}'
+    error = _refusal(
+        lambda: json_service.submit(_service(servable), "predict", ModelSpec("m"), body, None)
+    )
+    assert error.message == "Failed to get input map for signature: DEFAULT"
+    assert servable.pins == 0

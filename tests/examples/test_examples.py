@@ -91,8 +91,10 @@ def test_grpc_client(server: BertServer) -> None:
     assert "NOT_FOUND: Servable not found" in run("grpc_client.py", address, "nope", code=1)
 
 
-def test_descriptors_hold_the_whole_protocol(tmp_path: Path) -> None:
-    from google.protobuf import descriptor_pb2, descriptor_pool
+def test_grpcurls_request_is_answered(server: BertServer, tmp_path: Path) -> None:
+    """What grpcurl does, without grpcurl: the script's JSON, read by the written descriptors."""
+    import grpc
+    from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
     run("write_descriptors.py", str(tmp_path / "descriptors"))
     files = descriptor_pb2.FileDescriptorSet.FromString((tmp_path / "descriptors").read_bytes())
@@ -100,7 +102,21 @@ def test_descriptors_hold_the_whole_protocol(tmp_path: Path) -> None:
     for file in files.file:
         pool.Add(file)
     service = pool.FindServiceByName("tensorflow.serving.PredictionService")
-    assert "Predict" in [method.name for method in service.methods]
+    assert len(service.methods) == 5
+    method = service.FindMethodByName("Predict")
+    request_class = message_factory.GetMessageClass(method.input_type)
+    response_class = message_factory.GetMessageClass(method.output_type)
+    script = (EXAMPLES / "grpcurl.sh").read_text("utf-8")
+    document = script.partition("<<JSON\n")[2].partition("\nJSON\n")[0]
+    request = json_format.Parse(document.replace("$model", "films"), request_class())
+    with grpc.insecure_channel(server.grpc.removeprefix("grpc://")) as channel:
+        call = channel.unary_unary(
+            "/tensorflow.serving.PredictionService/Predict",
+            request_serializer=request_class.SerializeToString,
+            response_deserializer=response_class.FromString,
+        )
+        response = call(request, timeout=30)
+    assert list(response.outputs["label"].string_val) == [b"positive", b"negative"]
 
 
 def test_grpcurl(server: BertServer) -> None:

@@ -7,7 +7,7 @@ more, calls under way are answered, then ``run`` returns 0. A second signal ends
 import asyncio
 import contextlib
 import dataclasses
-import logging
+import gc
 import os
 import signal
 import socket
@@ -27,7 +27,6 @@ from serving.rest import RestApplication
 from serving.service import InferenceService
 from serving.settings import ServerSettings
 
-_log = logging.getLogger(__name__)
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _EXIT_MISUSE = 2
 _BACKLOG = 1024
@@ -132,6 +131,8 @@ class ModelServer:
         http_server = _HttpServer(self._rest, self._settings.drain_seconds)
         serving = asyncio.create_task(http_server.serve([self._socket]))
         self._grpc.start()
+        gc.collect()
+        gc.freeze()  # what is imported stays: the collector need not look at it again
         if on_listening:
             on_listening(self.endpoints)
         if on_ready:

@@ -154,7 +154,7 @@ async def _outputs(call: Call[bytes], receive: Receive) -> Outputs:
     watch.add_done_callback(lambda _: give_up(ClientDisconnectedError()))
     assert call.deadline is not None
     remaining = call.deadline - time.monotonic()
-    timer = loop.call_later(remaining, give_up, deadline_exceeded())
+    timer = loop.call_later(remaining, lambda: give_up(deadline_exceeded()))
     try:
         await done
     except BaseException:

@@ -23,6 +23,8 @@ SPLITS: Final = (TRAIN_SPLIT, EVAL_SPLIT, TEST_SPLIT)
 #: Signatures of the exported model and the names of their tensors.
 SERVING_DEFAULT: Final = "serving_default"
 SERVING_EXAMPLES: Final = "serving_examples"
+#: Ends the name of a signature's form that multiplies matrices in bfloat16, where there is one.
+BFLOAT16_SUFFIX: Final = "_bfloat16"
 EXAMPLES_INPUT: Final = "examples"
 SCORES: Final = "scores"
 PREDICTED_LABEL: Final = "label"
@@ -33,3 +35,6 @@ EXTRA_ASSETS: Final = "assets.extra"
 LABELS_FILE: Final = "labels.txt"
 MODEL_CARD_FILE: Final = "model_card.json"
 EXPECTED_ANSWERS_FILE: Final = "expected_answers.jsonl"
+#: The name that TensorFlow Serving looks for.
+WARMUP_FILE: Final = "tf_serving_warmup_requests"
+BATCHING_PARAMETERS_FILE: Final = "batching_parameters.txt"

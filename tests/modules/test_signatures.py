@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules import features, model, signatures
+from modules import features, model, signatures, transformer_weights
 from modules.encoders import load_encoder
 from modules.hparams import HParams, TextSettings
+from serving import batching_parameters
 from tests.modules.tiny_runs import LABELS, texts
+from tests.tiny_bert import HIDDEN, VOCABULARY
 
 #: Loads an export as TF 2 programs do and as TensorFlow Serving does, and answers texts with both.
 LOADERS = """
-import json, sys
+import json, re, sys
 import numpy as np, tensorflow as tf, tensorflow_text
 folder, texts = sys.argv[1], json.loads(sys.argv[2])
 examples = [
@@ -33,19 +35,33 @@ def plain(answers):
     score = np.asarray(answers["score"], float).tolist()
     return {"scores": scores, "label": labels, "score": score}
 loaded = tf.saved_model.load(folder).signatures
-result = {
-    "text": plain(loaded["serving_default"](text=tf.constant(texts))),
-    "examples": plain(loaded["serving_examples"](examples=tf.constant(examples))),
-    "empty": list(loaded["serving_default"](text=tf.constant([], tf.string))["scores"].shape),
-}
-with tf.Graph().as_default(), tf.compat.v1.Session() as session:
-    graph = tf.compat.v1.saved_model.load(session, ["serve"], folder)
-    signature = graph.signature_def["serving_default"]
-    outputs = {name: tensor.name for name, tensor in signature.outputs.items()}
-    result["session"] = plain(session.run(outputs, {signature.inputs["text"].name: texts}))
+result = {"names": sorted(loaded), "empty": {}, "ops": {}}
+for name, signature in loaded.items():
+    feed = examples if "examples" in name else texts
+    (argument,) = signature.structured_input_signature[1]
+    result[name] = plain(signature(**{argument: tf.constant(feed)}))
+    nothing = {argument: tf.constant([], tf.string)}
+    result["empty"][name] = list(signature(**nothing)["scores"].shape)
+v1 = tf.compat.v1
+with tf.Graph().as_default(), v1.Session() as session:
+    graph = v1.saved_model.load(session, ["serve"], folder)
+    trace = v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE)
+    for name in loaded:
+        signature = graph.signature_def[name]
+        outputs = {name: tensor.name for name, tensor in signature.outputs.items()}
+        (argument,) = signature.inputs.values()
+        metadata = v1.RunMetadata()
+        feed = {argument.name: examples if "examples" in name else texts}
+        result["session " + name] = plain(session.run(outputs, feed, trace, metadata))
+        stats = [node for device in metadata.step_stats.dev_stats for node in device.node_stats]
+        ops = [re.search(r"= (\\w+)\\(", node.timeline_label) for node in stats]
+        result["ops"][name] = sorted({op.group(1) for op in ops if op})
 result["foreign"] = [name for name in sys.modules if name.split(".")[0] in ("modules", "keras_hub")]
 print(json.dumps(result))
 """
+#: Signatures of a served model, in each precision.
+NAMES = ("serving_default", "serving_examples")
+BFLOAT16_NAMES = tuple(f"{name}_bfloat16" for name in NAMES)
 
 QUESTIONS = ["a great film", "awful", "", "book " * 200 + "great", "naïve <br/> café ☕", "great"]
 
@@ -63,17 +79,21 @@ def read_answers(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines.splitlines()]
 
 
-def assert_answers_as_expected(folder: Path) -> None:
+def assert_answers_as_expected(folder: Path, names: tuple[str, ...] = NAMES) -> dict[str, Any]:
     expected = read_answers(folder)
     answers = load_elsewhere(folder, [answer["text"] for answer in expected])
-    for way in ("text", "examples", "session"):
-        np.testing.assert_allclose(
-            answers[way]["scores"], [e["scores"] for e in expected], atol=1e-5, err_msg=way
-        )
-        assert answers[way]["label"] == [e["label"] for e in expected]
+    scores = [answer["scores"] for answer in expected]
+    assert answers["names"] == sorted(names)
+    for way in [f"{loader}{name}" for name in names for loader in ("", "session ")]:
         np.testing.assert_allclose(answers[way]["score"], np.max(answers[way]["scores"], axis=1))
-    assert answers["empty"] == [0, len(expected[0]["scores"])]
+        if way.endswith("_bfloat16"):
+            np.testing.assert_allclose(answers[way]["scores"], scores, atol=2e-2, err_msg=way)
+            continue
+        np.testing.assert_allclose(answers[way]["scores"], scores, atol=1e-5, err_msg=way)
+        assert answers[way]["label"] == [e["label"] for e in expected]
+    assert set(map(tuple, answers["empty"].values())) == {(0, len(expected[0]["scores"]))}
     assert answers["foreign"] == []
+    return answers
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +114,28 @@ def exported(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_answers_as_the_trainer_does_without_this_project(exported: Path) -> None:
-    assert_answers_as_expected(exported)
+    answers = assert_answers_as_expected(exported, NAMES + BFLOAT16_NAMES)
+    for name, ops in answers["ops"].items():
+        if not any(op.startswith("_Mkl") for op in ops):
+            pytest.skip("TensorFlow uses no oneDNN on this processor")
+        assert {"_MklNativeFusedMatMul", "_MklLayerNorm", "_MklFusedBatchMatMulV2"} <= set(ops), (
+            name
+        )
+        # Parts of what must have been fused: the activation, the norm, a bias or a residual.
+        assert not {"Tanh", "Erf", "FusedBatchNormV3", "BiasAdd", "_FusedMatMul"} & set(ops), name
+
+
+def test_an_encoder_of_another_layout_is_served_by_keras(
+    tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transformer_weights, "from_backbone", lambda backbone, dropout: None)
+    encoder = load_encoder(tiny_bert)
+    classifier = model.build_classifier(encoder, 2, HParams())
+    settings = TextSettings(tiny_bert, max_length=24)
+    signatures.export(
+        classifier, encoder, settings, None, LABELS, str(tmp_path / "m"), {}, QUESTIONS
+    )
+    assert_answers_as_expected(tmp_path / "m")
 
 
 def test_what_rides_along(exported: Path) -> None:
@@ -107,16 +148,27 @@ def test_what_rides_along(exported: Path) -> None:
 def test_warm_up_requests_are_answerable(exported: Path) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
-    path = str(exported / features.EXTRA_ASSETS / signatures.WARMUP_FILE)
-    serve = tf.saved_model.load(str(exported)).signatures[features.SERVING_DEFAULT]
-    sizes = []
+    path = str(exported / features.EXTRA_ASSETS / features.WARMUP_FILE)
+    loaded = tf.saved_model.load(str(exported)).signatures
+    sizes: dict[str, list[int]] = {name: [] for name in loaded}
+    lengths = set()
     for record in tf.data.TFRecordDataset(path):
-        log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
-        request = log.predict_log.request
-        assert request.model_spec.signature_name == features.SERVING_DEFAULT
-        batch = tf.make_ndarray(request.inputs[features.TEXT])
-        sizes.append(len(serve(text=tf.constant(batch))["score"]))
-    assert sizes == [1, 8]
+        request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request
+        name = request.model_spec.signature_name
+        ((argument, tensor),) = request.inputs.items()
+        batch = tf.make_ndarray(tensor)
+        sizes[name].append(len(loaded[name](**{argument: tf.constant(batch)})["score"]))
+        lengths |= {len(text.split()) for text in batch}
+    assert sizes == {name: [1, 1, 8] for name in NAMES + BFLOAT16_NAMES}
+    assert {1, 24} <= lengths
+
+
+def test_batching_parameters_are_those_of_tensorflow_serving(exported: Path) -> None:
+    path = exported / features.EXTRA_ASSETS / features.BATCHING_PARAMETERS_FILE
+    message = batching_parameters.read(str(path)).message
+    assert message.max_execution_batch_size.value == 32
+    assert message.max_batch_size.value >= 1000  # texts in a request
+    assert message.batch_timeout_micros.value == 0
 
 
 def test_batch_and_length_do_not_change_an_answer(exported: Path) -> None:
@@ -128,12 +180,23 @@ def test_batch_and_length_do_not_change_an_answer(exported: Path) -> None:
 
 
 def test_the_export_holds_the_weights_and_little_else(exported: Path) -> None:
-    stored = sorted(
-        tuple(shape)
-        for name, shape in tf.train.list_variables(str(exported / "variables" / "variables"))
-        if shape
-    )
-    assert len(stored) == 3 + 1 + 2 * 12 + 2
+    stored = [
+        (dtype, tuple(shape))
+        for name, (dtype, shape) in _stored_variables(exported).items()
+        if shape and not name.startswith("_CHECKPOINTABLE")
+    ]
+    layers = 2
+    assert sum(dtype == tf.float32 for dtype, _ in stored) == 2 + 2 + layers * 12 + 2
+    assert sum(dtype == tf.bfloat16 for dtype, _ in stored) == layers * 8
+    tables = [shape for dtype, shape in stored if shape[0] == len(VOCABULARY)]
+    assert tables == [(len(VOCABULARY), HIDDEN)]
+
+
+def _stored_variables(folder: Path) -> dict[str, Any]:
+    reader = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+    dtypes = reader.get_variable_to_dtype_map()
+    shapes = reader.get_variable_to_shape_map()
+    return {name: (dtypes[name], shapes[name]) for name in shapes}
 
 
 @pytest.mark.slow
@@ -146,10 +209,12 @@ def test_an_export_of_minilm_is_little_larger_than_its_weights(tmp_path: Path) -
         classifier, encoder, settings, None, LABELS, str(tmp_path / "m"), {}, questions
     )
     weights = sum(weight.value.numpy().nbytes for weight in classifier.weights)
+    layers = (w for w in classifier.weights if "layer_" in w.path and "norm" not in w.path)
+    weights += sum(weight.value.numpy().nbytes // 2 for weight in layers)  # in bfloat16
     folders = os.walk(tmp_path / "m")
     size = sum(os.path.getsize(os.path.join(at, f)) for at, _, files in folders for f in files)
     assert size < 1.05 * weights
-    assert_answers_as_expected(tmp_path / "m")
+    assert_answers_as_expected(tmp_path / "m", NAMES + BFLOAT16_NAMES)
 
 
 @pytest.mark.slow
@@ -169,7 +234,7 @@ def test_run_fn_exports_transforms_own_graph(tiny_bert: str, tmp_path: Path, spe
     transformed.write(tmp_path / "in", tiny_bert, spec)
     run_fn(transformed.fn_args(tmp_path / "in", tmp_path, tiny_bert))
     assert len(read_answers(tmp_path / "model")) == 5
-    assert_answers_as_expected(tmp_path / "model")
+    assert_answers_as_expected(tmp_path / "model", NAMES + BFLOAT16_NAMES)
     card = json.loads((tmp_path / "model/assets.extra/model_card.json").read_text())
     assert (card["train_examples"], card["eval_examples"]) == (60, 24)
     assert (card["code_digest"], card["precision"]) == ("0123", "float32")

@@ -1,0 +1,236 @@
+"""The classifier as TensorFlow Serving runs it fastest: plain ops on packed tokens.
+
+The Keras model computes on ``[batch, length]`` with padding. Here the tokens of all texts lie end
+to end in one matrix ``[tokens, hidden]``: embeddings, dense layers and layer norms see no padding.
+Attention alone needs rectangles of texts. One gather of head-wide slices takes the projections
+there, laid out ``[texts, heads, length, width]``, and one scatter takes the context back. Texts
+are sorted by length and cut in two rectangles where that leaves the least to compute.
+
+The ops are chosen for what Grappler's remapper and oneDNN fuse in stock TensorFlow (2.16 to 2.21)
+without XLA: MatMul + BiasAdd (+ Gelu, or + residual in float32), BatchMatMul + Mul + Add, Softmax,
+and a layer norm written as a batch norm of rows. Without oneDNN every op still runs.
+
+The bfloat16 form multiplies matrices in bfloat16 from weights stored so. Residuals, layer norms and
+the head are float32; the softmax reads and gives bfloat16 and sums in float32.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from modules import transformer
+from modules.model import HEAD
+
+#: Added to the attention logits of padding.
+_PADDING_LOGIT = -3e4
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rectangle:
+    """Texts that attend together, padded to the longest of them.
+
+    Attributes:
+        slices: int32[3, texts, heads, length], rows of the projections seen as
+            ``[tokens * 3 * heads, width]``: query, key, value. Padding points at row 0.
+        targets: int32[texts, heads, length], rows of the context seen as
+            ``[tokens * heads, width]``. Padding points one past the last.
+        bias: float[texts, 1, 1, length] added to the attention logits.
+    """
+
+    slices: tf.Tensor
+    targets: tf.Tensor
+    bias: tf.Tensor
+
+
+class ServingGraph(tf.Module):
+    """Packed inference of one classifier in one precision.
+
+    Float32 shares the Keras model's variables; bfloat16 adds copies of the dense layers' kernels
+    and biases. No Keras object is tracked, so the export loads without Keras.
+    """
+
+    def __init__(self, model: keras.Model, precision: tf.DType = tf.float32) -> None:
+        """Take the weights of ``model``, for which ``supports`` holds.
+
+        Args:
+            model: from ``modules.model.build_classifier``.
+            precision: of the matrix products, ``tf.float32`` or ``tf.bfloat16``.
+        """
+        super().__init__()
+        encoder, head = model.get_layer("encoder"), model.get_layer(HEAD)
+        embeddings = encoder.get_layer("embeddings")
+        self._shape: transformer.Shape = embeddings.shape
+        self._precision = precision
+        self._tokens = _variable(embeddings.tokens)
+        self._positions = _variable(embeddings.positions)
+        self._embeddings_norm = _variables(embeddings.norm)
+        layers = [encoder.get_layer(f"layer_{index}") for index in range(self._shape.layers)]
+        self._layers = [self._layer_weights(layer) for layer in layers]
+        self._head = _variables((head.kernel, head.bias))
+
+        # A session inlines functions before it optimises them, and ties each constant of the body
+        # to the arguments; the fusions then refuse it. Kept apart, the function is optimised whole.
+        self._logits = tf.function(
+            self._packed_logits,
+            input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)],
+            experimental_attributes={"_noinline": True},
+        )
+
+    def __call__(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
+        """Classify texts.
+
+        Args:
+            token_ids: ragged int32[batch, (length)]; batch and lengths may be 0.
+
+        Returns:
+            Logits float32[batch, classes].
+        """
+        logits = self._logits(token_ids.values, tf.cast(token_ids.row_lengths(), tf.int32))
+        return tf.ensure_shape(logits, [None, self._head[1].shape[0]])
+
+    def _packed_logits(self, ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Logits of texts of ``lengths`` int32[batch], whose tokens ``ids`` int32[tokens] are."""
+        rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
+        starts = tf.cumsum(lengths, exclusive=True)
+        positions = tf.range(tf.size(rows)) - tf.gather(starts, rows)
+        # A batch without tokens computes on one that belongs to no text: no kernel meets size 0.
+        missing = tf.cast(tf.equal(tf.shape(rows), 0), tf.int32)
+        ids = tf.concat([ids, tf.zeros(missing, tf.int32)], 0)
+        rows = tf.concat([rows, tf.fill(missing, -1)], 0)
+        positions = tf.concat([positions, tf.zeros(missing, tf.int32)], 0)
+
+        rectangles = self._rectangles(starts, lengths, tf.size(ids))
+        vectors = tf.gather(self._tokens, ids) + tf.gather(self._positions, positions)
+        vectors = tf.ensure_shape(vectors, [None, self._shape.hidden])
+        vectors = self._norm(vectors, self._embeddings_norm)
+        for weights in self._layers:
+            vectors = self._layer(vectors, rectangles, weights)
+        total = tf.math.unsorted_segment_sum(vectors, rows, tf.size(lengths))
+        mean = total / tf.cast(tf.maximum(lengths, 1), tf.float32)[:, tf.newaxis]
+        return tf.nn.bias_add(tf.matmul(mean, _read(self._head[0])), _read(self._head[1]))
+
+    def _layer_weights(self, layer: transformer.TransformerLayer) -> dict[str, Any]:
+        dense = ("query_key_value", "attention_output", "intermediate", "feedforward_output")
+        norms = ("attention_norm", "feedforward_norm")
+        weights = {name: self._dense_weights(getattr(layer, name)) for name in dense}
+        return weights | {name: _variables(getattr(layer, name)) for name in norms}
+
+    def _dense_weights(self, weights: Sequence[Any]) -> list[tf.Variable]:
+        if self._precision == tf.float32:
+            return _variables(weights)
+        return [
+            tf.Variable(tf.cast(weight, self._precision), trainable=False)
+            for weight in _variables(weights)
+        ]
+
+    def _layer(
+        self, vectors: tf.Tensor, rectangles: Sequence[_Rectangle], weights: dict[str, Any]
+    ) -> tf.Tensor:
+        """One transformer layer, float32[tokens, hidden] to the same."""
+        attended = self._attend(self._dense(vectors, weights["query_key_value"]), rectangles)
+        attended = self._dense(attended, weights["attention_output"])
+        vectors = self._norm(vectors + _float32(attended), weights["attention_norm"])
+        inner = self._dense(vectors, weights["intermediate"])
+        inner = tf.nn.gelu(inner, approximate=not self._shape.exact_gelu)
+        outer = self._dense(inner, weights["feedforward_output"])
+        return self._norm(vectors + _float32(outer), weights["feedforward_norm"])
+
+    def _dense(self, x: tf.Tensor, weights: Sequence[tf.Variable]) -> tf.Tensor:
+        kernel, bias = _read(weights[0]), _read(weights[1])
+        return tf.nn.bias_add(tf.matmul(tf.cast(x, self._precision), kernel), bias)
+
+    def _norm(self, x: tf.Tensor, weights: Sequence[tf.Variable]) -> tf.Tensor:
+        """Layer norm of rows, as the batch norm of as many channels: oneDNN fuses this form."""
+        rows, width = tf.shape(x)[0], self._shape.hidden
+        nothing = tf.constant([], tf.float32)
+        normalised = tf.raw_ops.FusedBatchNormV3(
+            x=tf.reshape(x, [1, rows, width, 1]),
+            scale=tf.ones([rows]),
+            offset=tf.zeros([rows]),
+            mean=nothing,
+            variance=nothing,
+            epsilon=self._shape.epsilon,
+            data_format="NCHW",
+            is_training=True,
+        ).y
+        return tf.reshape(normalised, [rows, width]) * _read(weights[0]) + _read(weights[1])
+
+    def _attend(self, projected: tf.Tensor, rectangles: Sequence[_Rectangle]) -> tf.Tensor:
+        """Self-attention within each text: [tokens, 3 * hidden] to [tokens, hidden]."""
+        width = self._shape.hidden // self._shape.heads
+        rows = tf.reshape(projected, [-1, width])
+        context = []
+        for rectangle in rectangles:
+            query, key, value = tf.unstack(tf.gather(rows, rectangle.slices), 3)
+            logits = tf.matmul(query, key, transpose_b=True)
+            logits = logits * tf.constant(width**-0.5, logits.dtype) + rectangle.bias
+            context.append(tf.matmul(tf.nn.softmax(logits), value))
+        targets = [rectangle.targets for rectangle in rectangles]
+        merged = tf.raw_ops.ParallelDynamicStitch(indices=targets, data=context)
+        tokens = tf.shape(projected)[0]
+        # Everything past the tokens is the context of padding.
+        return tf.reshape(merged[: tokens * self._shape.heads], [tokens, self._shape.hidden])
+
+    def _rectangles(
+        self, starts: tf.Tensor, lengths: tf.Tensor, tokens: tf.Tensor
+    ) -> list[_Rectangle]:
+        """Cut the texts, sorted by length, in two with the least cells to compute."""
+        # Two texts without tokens follow the rest, so that neither part is ever without texts.
+        lengths, starts = tf.pad(lengths, [[0, 2]]), tf.pad(starts, [[0, 2]])
+        count = tf.size(lengths)
+        lengths, order = tf.math.top_k(lengths, count)
+        starts = tf.gather(starts, order)
+        areas = tf.square(_float32(lengths))
+        sizes = _float32(tf.range(1, count))
+        cells = sizes * areas[0] + (_float32(count) - sizes) * areas[1:]
+        cut = tf.argmin(cells, output_type=tf.int32) + 1
+        end = tf.maximum(count - 2, cut + 1)
+        return [
+            self._rectangle(starts[first:last], lengths[first:last], tokens)
+            for first, last in ((0, cut), (cut, end))
+        ]
+
+    def _rectangle(self, starts: tf.Tensor, lengths: tf.Tensor, tokens: tf.Tensor) -> _Rectangle:
+        """The rectangle of texts that are sorted, longest first."""
+        heads = self._shape.heads
+        steps = tf.range(tf.maximum(lengths[0], 1))
+        real = steps < lengths[:, tf.newaxis]
+        cells = starts[:, tf.newaxis] + steps
+        sources = tf.where(real, cells, 0)[tf.newaxis, :, tf.newaxis, :]
+        part = tf.range(3)[:, tf.newaxis, tf.newaxis, tf.newaxis]
+        head = tf.range(heads)[:, tf.newaxis]
+        targets = cells[:, tf.newaxis, :] * heads + head
+        bias = tf.where(real, 0.0, _PADDING_LOGIT)[:, tf.newaxis, tf.newaxis, :]
+        return _Rectangle(
+            slices=(sources * 3 + part) * heads + head,
+            targets=tf.where(real[:, tf.newaxis, :], targets, tokens * heads),
+            bias=tf.cast(bias, self._precision),
+        )
+
+
+def supports(model: keras.Model) -> bool:
+    """Whether ``model``'s encoder is a ``modules.transformer`` one, which this graph computes."""
+    return any(
+        isinstance(layer, transformer.Embeddings)
+        for layer in getattr(model.get_layer("encoder"), "layers", ())
+    )
+
+
+def _read(variable: tf.Variable) -> tf.Tensor:
+    """The value, its shape told to the optimisers: they see none through a function's argument."""
+    return tf.ensure_shape(variable, variable.shape)
+
+
+def _variable(weight: Any) -> tf.Variable:
+    return weight.value
+
+
+def _variables(weights: Sequence[Any]) -> list[tf.Variable]:
+    return [_variable(weight) for weight in weights]
+
+
+def _float32(x: tf.Tensor) -> tf.Tensor:
+    return tf.cast(x, tf.float32)

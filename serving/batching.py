@@ -41,7 +41,7 @@ class BatchLimits:
     """
 
     max_batch_size: int = 64
-    max_batch_tokens: int = 4096
+    max_batch_tokens: int = 1024
     max_queued_examples: int = 4096
     max_tokens_of_text: int | None = None
     timeout_seconds: float = 0.0

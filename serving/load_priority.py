@@ -2,7 +2,7 @@
 
 Two means, for a process may always step back but only a privileged one may step up again:
 
-* privileged (CAP_SYS_NICE): every thread is niced to 19 while loading, and back;
+* privileged (CAP_SYS_NICE): every thread is niced while loading, and back;
 * otherwise: every thread stays on one core while loading, so that the others serve undisturbed.
 """
 
@@ -11,7 +11,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
-_NICEST = 19
+#: A tenth of what a thread that serves gets, where they compete. At 19, the most, it would be a
+#: seventieth, and under full load a version might never be ready.
+_NICENESS = 10
 
 
 @contextlib.contextmanager
@@ -29,7 +31,7 @@ def _lower_nice() -> Callable[[], None] | None:
     if not os.path.isdir("/proc/self/task") or not _may_raise_priority():
         return None
     before = os.getpriority(os.PRIO_PROCESS, 0)
-    _each_thread(lambda thread: os.setpriority(os.PRIO_PROCESS, thread, _NICEST))
+    _each_thread(lambda thread: os.setpriority(os.PRIO_PROCESS, thread, _NICENESS))
     return lambda: _each_thread(lambda thread: os.setpriority(os.PRIO_PROCESS, thread, before))
 
 
@@ -53,7 +55,7 @@ def _may_raise_priority() -> bool:
     def attempt() -> None:
         nonlocal raised
         before = os.getpriority(os.PRIO_PROCESS, 0)
-        if before >= _NICEST:
+        if before >= _NICENESS:
             return
         os.setpriority(os.PRIO_PROCESS, 0, before + 1)
         with contextlib.suppress(PermissionError):

@@ -1,7 +1,6 @@
 """One loaded version of a model: a queue, and a worker process that works it off."""
 
 import concurrent.futures
-import contextlib
 import functools
 import json
 import logging
@@ -176,10 +175,13 @@ def _fail(batch: Sequence[Piece], error: ServingError) -> None:
 
 
 def max_tokens_of_text(directory: str) -> int | None:
-    """``max_length`` of the model card in the export; None when it has none."""
+    """``max_length`` in the model card of an export of this project; None where there is none."""
     path = os.path.join(directory, "assets.extra", "model_card.json")
-    with contextlib.suppress(OSError, ValueError, AttributeError), open(path, "rb") as file:
-        length = json.load(file).get("max_length")
-        if isinstance(length, int) and length > 0:
-            return length
-    return None
+    try:
+        with open(path, "rb") as file:
+            card = json.load(file)
+    except (OSError, ValueError):
+        return None
+    text = card.get("text") if isinstance(card, dict) else None
+    length = text.get("max_length") if isinstance(text, dict) else None
+    return length if isinstance(length, int) and length > 0 else None

@@ -129,8 +129,9 @@ class Worker:
     def __init__(self, pid: int, control: socket.socket, runs: Sequence[socket.socket]) -> None:
         self.pid = pid
         self._control = control
-        self._control_lock = threading.Lock()
         self._runs = list(runs)
+        self._control_lock = threading.Lock()
+        self._run_locks = [threading.Lock() for _ in runs]
 
     @property
     def slots(self) -> int:
@@ -159,14 +160,15 @@ class Worker:
     def run(
         self, slot: int, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        """Run a signature in a slot; one call a slot at a time.
+        """Run a signature in a slot; one call a slot goes on at a time.
 
         Raises:
             WorkerDiedError: it did.
             ServingError: what the graph says.
         """
         header = {"signature": signature, "outputs": list(outputs)}
-        return _ask(self._runs[slot], header, inputs, "while it ran the request")[1]
+        with self._run_locks[slot]:
+            return _ask(self._runs[slot], header, inputs, "while it ran the request")[1]
 
     def resident_bytes(self) -> int:
         """Its memory in RAM, shared pages included."""
@@ -175,12 +177,18 @@ class Worker:
 
     def kill(self) -> None:
         """End it at once, and whatever waits for it. Any number of times, from any thread."""
-        for connection in (self._control, *self._runs):
-            # Not close: another thread may be reading, and the number may be given anew.
+        connections = (self._control, *self._runs)
+        for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
+        # Whoever waited holds the lock until it has noticed: a closed number may be given anew.
+        for connection, lock in zip(
+            connections, (self._control_lock, *self._run_locks), strict=True
+        ):
+            with lock:
+                connection.close()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,7 +77,7 @@ def write_twin_model(directory: Path, *, twin_adds: float) -> Path:
 
 
 def write_waiting_model(directory: Path, *, load: Path | None = None) -> Path:
-    """``serving_default``: x float[batch] -> y = x. ``wait``: opens the pipe at the path it is given.
+    """``serving_default``: x float[batch] -> y = x. ``wait``: opens the pipe at a path.
 
     Opening a named pipe to read waits until somebody opens it to write: a run, or with ``load`` the
     load itself, ends when the test says so.

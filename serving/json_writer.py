@@ -136,6 +136,17 @@ def _row(texts: Iterator[str], shape: Sequence[int]) -> str:
     return f"[{', '.join(_row(texts, shape[1:]) for _ in range(shape[0]))}]"
 
 
+def _rows(texts: list[str], shape: Sequence[int], count: int) -> list[str]:
+    """So many values of this shape, each on one line."""
+    if not shape:
+        return texts
+    if len(shape) == 1:
+        size = shape[0]
+        return [f"[{', '.join(texts[row * size : (row + 1) * size])}]" for row in range(count)]
+    flat = iter(texts)
+    return [_row(flat, shape) for _ in range(count)]
+
+
 def _column(texts: Iterator[str], shape: Sequence[int], level: int) -> str:
     """The next value of this shape, each item on its own line, ``level`` indents deep."""
     if not shape:
@@ -163,9 +174,7 @@ def predictions(outputs: Outputs) -> bytes:
     for name, (array, data_type) in sorted(outputs.items()):
         shape = array.shape[1:]
         level = 2 + named + len(shape)
-        texts = iter(_texts(name, array, data_type, level))
-        rows = texts if not shape else (_row(texts, shape) for _ in range(size))
-        columns.append((_key(name), rows))
+        columns.append((_key(name), _rows(_texts(name, array, data_type, level), shape, size)))
     if not size:
         return b'{\n    "predictions": []\n}'
     if not named:

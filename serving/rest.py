@@ -25,6 +25,8 @@ _JSON, _TEXT = b"application/json", b"text/plain"
 _ENTRYPOINT = "REST"
 #: Larger bodies are parsed in a thread: the loop must go on answering.
 _INLINE_BYTES = 128 * 1024
+#: So long a call runs before the server looks whether its client is still there.
+_UNWATCHED_SECONDS = 0.02
 _HTTP_TOO_LARGE, _HTTP_TIMEOUT, _HTTP_NOT_FOUND = 413, 408, 404
 _DEFAULT_RETRY_SECONDS = 1
 
@@ -88,9 +90,9 @@ class RestApplication:
             model_name, operation = route.spec.name, route.operation
             if operation in json_service.VERBS:
                 deadline = started + self._timeout_seconds
-                async with asyncio.timeout(self._timeout_seconds):
-                    headers = scope["headers"]
-                    body = await rest_body.read(receive, headers, self._max_body_bytes)
+                body = await rest_body.read(
+                    receive, scope["headers"], self._max_body_bytes, self._timeout_seconds
+                )
                 content = await self._infer(route, body, receive, deadline)
             elif operation == "metadata":
                 content = model_info.metadata_json(self._service, route.spec)
@@ -145,25 +147,44 @@ async def _outputs(call: Call[bytes], receive: Receive) -> Outputs:
         if not done.done():
             done.set_result(None)
 
-    def give_up(error: BaseException) -> None:
-        if not done.done():
-            done.set_exception(error)
-
     call.future.add_done_callback(lambda _: loop.call_soon_threadsafe(wake))
-    watch = loop.create_task(_until_disconnected(receive))
-    watch.add_done_callback(lambda _: give_up(ClientDisconnectedError()))
-    assert call.deadline is not None
-    remaining = call.deadline - time.monotonic()
-    timer = loop.call_later(remaining, lambda: give_up(deadline_exceeded()))
+    watching = loop.call_later(_UNWATCHED_SECONDS, _watch, loop, call, receive, done)
     try:
         await done
     except BaseException:
         call.future.cancel()
         raise
     finally:
+        watching.cancel()
+    return _result(call.future)
+
+
+def _watch(
+    loop: asyncio.AbstractEventLoop,
+    call: Call[bytes],
+    receive: Receive,
+    done: "asyncio.Future[None]",
+) -> None:
+    """End the wait when the client leaves or the deadline passes.
+
+    Most calls are over before this begins: a task for each would cost more than the call's parsing.
+    """
+
+    def give_up(error: BaseException) -> None:
+        if not done.done():
+            done.set_exception(error)
+
+    assert call.deadline is not None
+    remaining = max(call.deadline - time.monotonic(), 0)
+    timer = loop.call_later(remaining, lambda: give_up(deadline_exceeded()))
+    watch = loop.create_task(_until_disconnected(receive))
+    watch.add_done_callback(lambda _: give_up(ClientDisconnectedError()))
+
+    def stop(_: object) -> None:
         timer.cancel()
         watch.cancel()
-    return _result(call.future)
+
+    done.add_done_callback(stop)
 
 
 def _result(future: "concurrent.futures.Future[Outputs]") -> Outputs:

@@ -18,7 +18,9 @@ class ClientDisconnectedError(Exception):
     """The client left before its request was complete."""
 
 
-async def read(receive: Receive, headers: list[tuple[bytes, bytes]], max_bytes: int) -> bytes:
+async def read(
+    receive: Receive, headers: list[tuple[bytes, bytes]], max_bytes: int, timeout_seconds: float
+) -> bytes:
     """The body, unpacked.
 
     What cannot be unpacked counts as empty, as TensorFlow Serving has it.
@@ -27,9 +29,11 @@ async def read(receive: Receive, headers: list[tuple[bytes, bytes]], max_bytes: 
         receive: of ASGI.
         headers: of the request, names in lower case.
         max_bytes: most that the body may have, packed and unpacked.
+        timeout_seconds: longest that it may take to arrive.
 
     Raises:
         BodyTooLargeError: it has more; the rest is not read.
+        TimeoutError: it took longer.
         ClientDisconnectedError: the client left.
     """
     length, encoding = b"", b""
@@ -40,7 +44,7 @@ async def read(receive: Receive, headers: list[tuple[bytes, bytes]], max_bytes: 
             encoding = value
     if length.isdigit() and (len(length) > 18 or int(length) > max_bytes):
         raise BodyTooLargeError
-    body = await _received(receive, max_bytes)
+    body = await _received(receive, max_bytes, timeout_seconds)
     if b"gzip" in encoding:
         if len(body) > _SMALL_BYTES:
             return await asyncio.to_thread(unpacked, body, max_bytes)
@@ -52,27 +56,19 @@ async def read(receive: Receive, headers: list[tuple[bytes, bytes]], max_bytes: 
 _SMALL_BYTES = 16 * 1024
 
 
-async def _received(receive: Receive, max_bytes: int) -> bytes:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnectedError
-    if not message.get("more_body"):
-        body: bytes = message.get("body", b"")
-        if len(body) > max_bytes:
-            raise BodyTooLargeError
-        return body
-    parts, size = [message["body"]], len(message["body"])
-    while message.get("more_body"):
-        if size > max_bytes:
-            raise BodyTooLargeError
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientDisconnectedError
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-    if size > max_bytes:
-        raise BodyTooLargeError
-    return b"".join(parts)
+async def _received(receive: Receive, max_bytes: int, timeout_seconds: float) -> bytes:
+    async with asyncio.timeout(timeout_seconds):
+        parts, size, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientDisconnectedError
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > max_bytes:
+                raise BodyTooLargeError
+            more = message.get("more_body", False)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def unpacked(body: bytes, max_bytes: int) -> bytes:

@@ -20,6 +20,7 @@ from components.evaluation.settings import EvaluatorSettings
 from modules.errors import UserError
 from modules.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
 from pipeline import config_sections as sections
+from pipeline import platform_sections as platforms
 from pipeline.config_keys import is_secret, keys, legal
 from pipeline.config_sources import Source, sources
 
@@ -50,6 +51,10 @@ class Config(BaseSettings):
     infra_validator: sections.InfraValidator = sections.InfraValidator()
     pusher: sections.Pusher = sections.Pusher()
     beam: sections.Beam = sections.Beam()
+    image: platforms.Image = platforms.Image()
+    resources: platforms.Resources = platforms.Resources()
+    kubeflow: platforms.Kubeflow = platforms.Kubeflow()
+    vertex: platforms.Vertex = platforms.Vertex()
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 

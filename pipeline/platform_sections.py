@@ -1,0 +1,175 @@
+"""The sections of the config that say how nodes run on kubeflow and vertex."""
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from pipeline.config_sections import Section
+
+
+class Image(Section):
+    """The container image that the nodes run in on kubeflow and vertex."""
+
+    name: str = Field(
+        "",
+        description="REGISTRY/NAME:TAG with a fixed tag, best the commit; or NAME@sha256:DIGEST.",
+    )
+    nodes: dict[str, str] = Field(
+        default={},
+        description='Other images for single nodes: {Trainer = "REGISTRY/NAME:TAG-gpu"}.',
+        json_schema_extra={"legal": "a table of node names and images"},
+    )
+    directory: str = Field(
+        "/opt/bert",
+        pattern=r"^/[^:]+$",
+        description="Where the repository lies in the image; relative paths mean files there.",
+        json_schema_extra={"legal": "an absolute path"},
+    )
+
+
+class NodeResources(Section):
+    """What one node asks for."""
+
+    cpu: float | None = Field(None, gt=0)
+    memory_gb: float | None = Field(None, gt=0)
+    accelerator: str | None = None
+    accelerator_count: int | None = Field(None, ge=0)
+
+
+class Resources(Section):
+    """What each node asks for on kubeflow and vertex."""
+
+    cpu: float = Field(2.0, gt=0, description="CPUs of a node that trains nothing.")
+    memory_gb: float = Field(8.0, gt=0, description="Its memory, GB.")
+    training_cpu: float = Field(8.0, gt=0, description="CPUs of Tuner and Trainer.")
+    training_memory_gb: float = Field(30.0, gt=0, description="Their memory, GB.")
+    accelerator: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._/-]*$",
+        description="Of Tuner and Trainer: NVIDIA_TESLA_T4 on vertex, nvidia.com/gpu on kubeflow; "
+        "empty is none.",
+        json_schema_extra={"legal": "a name without spaces"},
+    )
+    accelerator_count: int = Field(1, ge=1, description="How many of them a node gets.")
+    nodes: dict[str, NodeResources] = Field(
+        default={},
+        description="Other values for single nodes: {Evaluator = {memory_gb = 16}}.",
+        json_schema_extra={
+            "legal": "a table of node names and {cpu, memory_gb, accelerator, accelerator_count}"
+        },
+    )
+
+
+class Secret(Section):
+    """A key of a Kubernetes secret as an environment variable."""
+
+    secret: str = Field(min_length=1)
+    key: str = Field(min_length=1)
+    variable: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+class Toleration(Section):
+    """A Kubernetes toleration."""
+
+    key: str = ""
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+
+class Kubeflow(Section):
+    """Kubeflow Pipelines 2. The token, if one is needed, is in KUBEFLOW_TOKEN."""
+
+    host: str = Field(
+        "",
+        pattern=r"^$|^https?://[^\s]+$",
+        description="URL of the Kubeflow Pipelines API, e.g. http://127.0.0.1:8888.",
+        json_schema_extra={"legal": "a URL that begins with https:// or http://"},
+    )
+    namespace: str = Field("", description="Of the user, in a multi-user installation.")
+    experiment: str = Field("", description="Experiment of the runs; empty is pipeline.name.")
+    service_account: str = Field("", description="Kubernetes service account of the pods.")
+    ca_file: str = Field("", description="PEM file of the authority that signed the host's TLS.")
+    volumes: dict[str, str] = Field(
+        default={},
+        description='Volume claims to mount in every node: {models = "/mnt/models"}.',
+        json_schema_extra={"legal": "a table of claim names and absolute paths"},
+    )
+    secrets: tuple[Secret, ...] = Field(
+        (),
+        description="Keys of Kubernetes secrets as environment variables of every node.",
+        json_schema_extra={"legal": "a list of {secret, key, variable}"},
+    )
+    node_selector: dict[str, str] = Field(
+        default={},
+        description="Labels of the machines that every node runs on.",
+        json_schema_extra={"legal": "a table of labels and values"},
+    )
+    training_node_selector: dict[str, str] = Field(
+        default={},
+        description="Further labels of the machines of Tuner and Trainer.",
+        json_schema_extra={"legal": "a table of labels and values"},
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        (),
+        description="Taints that every node tolerates.",
+        json_schema_extra={"legal": "a list of {key, operator, value, effect}"},
+    )
+    image_pull_secrets: tuple[str, ...] = Field(
+        (), description="Secrets that open the image's registry."
+    )
+
+    @field_validator("volumes")
+    @classmethod
+    def _check_volumes(cls, value: dict[str, str]) -> dict[str, str]:
+        if any(not path.startswith("/") for path in value.values()):
+            raise ValueError(
+                'legal is a table of claim names and absolute paths, {models = "/mnt"}'
+            )
+        return value
+
+
+class Vertex(Section):
+    """Vertex AI Pipelines. Credentials are Google's application default ones."""
+
+    project: str = Field("", description="Google Cloud project.")
+    region: str = Field(
+        "us-central1",
+        pattern=r"^[a-z]+-[a-z]+[0-9]+$",
+        description="Where the runs are.",
+        json_schema_extra={"legal": "a region such as us-central1"},
+    )
+    service_account: str = Field(
+        "",
+        pattern=r"^$|^[^@\s]+@[^@\s]+$",
+        description="Service account that the nodes run as; empty is the project's default.",
+        json_schema_extra={"legal": "an account such as NAME@PROJECT.iam.gserviceaccount.com"},
+    )
+    network: str = Field(
+        "",
+        pattern=r"^$|^projects/[^/]+/global/networks/[^/]+$",
+        description="VPC network that the nodes are peered with; empty is none.",
+        json_schema_extra={"legal": "projects/NUMBER/global/networks/NAME"},
+    )
+    labels: dict[str, str] = Field(
+        default={},
+        description="Labels of the runs, for cost reports and filters.",
+        json_schema_extra={"legal": "a table of lower-case names and values, 63 characters each"},
+    )
+    api_endpoint: str = Field(
+        "", description="Another host of the API, such as a private one; empty is the region's."
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, value: dict[str, str]) -> dict[str, str]:
+        for key, label in value.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) or not re.fullmatch(
+                r"[a-z0-9_-]{0,63}", label
+            ):
+                raise ValueError(
+                    "legal are lower-case letters, digits, - and _, 63 at most; "
+                    f"received {key}={label}"
+                )
+        return value

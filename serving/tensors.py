@@ -1,7 +1,6 @@
 """``TensorProto`` to and from NumPy, without TensorFlow.
 
-Strings are object arrays of ``bytes``. NumPy has no bfloat16: such tensors are ``uint16`` arrays
-of the raw bits, and the signature's DataType tells them apart. What is read, repeated and refused
+Strings are object arrays of ``bytes``, bfloat16 is ml_dtypes'. What is read, repeated and refused
 follows ``tensorflow::Tensor::FromProto`` (core/framework/tensor.cc).
 """
 
@@ -10,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from serving import protos
@@ -20,6 +20,7 @@ _TYPES = protos.types_pb2
 MAX_DIMENSIONS = 254
 #: A few bytes of a TensorProto can ask for a tensor of any size (its last value is repeated).
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
+_MAX_NUMPY_BYTES = 2**63
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ def _table() -> dict[int, TensorType]:
         ("DT_QINT8", "qint8", np.int8, "int_val"),
         ("DT_QUINT8", "quint8", np.uint8, "int_val"),
         ("DT_QINT32", "qint32", np.int32, "int_val"),
-        ("DT_BFLOAT16", "bfloat16", np.uint16, "half_val"),
+        ("DT_BFLOAT16", "bfloat16", ml_dtypes.bfloat16, "half_val"),
         ("DT_QINT16", "qint16", np.int16, "int_val"),
         ("DT_QUINT16", "quint16", np.uint16, "int_val"),
         ("DT_UINT16", "uint16", np.uint16, "int_val"),
@@ -103,8 +104,12 @@ def to_array(proto: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray:
         raise TensorError(f"no values of type {type_name(proto.dtype)}")
     shape = _shape(proto.tensor_shape)
     count = math.prod(shape)
-    if count * known.dtype.itemsize > max_bytes:
-        raise TensorError(f"a tensor of {count} values is larger than {max_bytes} bytes")
+    without_zeros = math.prod(filter(None, shape))  # NumPy refuses [2**62, 2**62, 0] too
+    if (
+        count * known.dtype.itemsize > max_bytes
+        or without_zeros * known.dtype.itemsize >= _MAX_NUMPY_BYTES
+    ):
+        raise TensorError(f"a tensor of shape {shape} is larger than {max_bytes} bytes")
     if not count:
         return np.empty(shape, known.dtype)
     if proto.tensor_content:
@@ -132,8 +137,7 @@ def _from_content(
         return array.reshape(shape)
     if len(content) != count * known.dtype.itemsize:
         raise TensorError(f"tensor_content has {len(content)} bytes for {count} {known.name}")
-    little_endian = known.dtype.newbyteorder("<")
-    return np.frombuffer(content, little_endian).astype(known.dtype, copy=False).reshape(shape)
+    return np.frombuffer(content, known.dtype).reshape(shape)
 
 
 def _split_strings(content: bytes, count: int) -> list[bytes]:

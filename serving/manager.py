@@ -1,32 +1,25 @@
-"""Keeps the configured models served: watches, loads, warms, flips, drains, unloads.
+"""Answers what is served, and keeps that so: reads configuration, watches files, moves labels."""
 
-Availability comes first: a new version is loaded and warm before the old one goes, one that fails
-never takes traffic, and a base path that is missing or empty unloads nothing.
-"""
-
-import concurrent.futures
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from modules.errors import UserError
-from serving import managed_version, model_config, version_source
+from serving import model_config, version_source
 from serving.errors import Code, ServingError
 from serving.labels import Labels
-from serving.managed_version import Handle, ManagedVersion
+from serving.managed_version import Handle
 from serving.model_config import ModelConfig
 from serving.observer import Observer
-from serving.servable import ServableHandle, State, VersionStatus
+from serving.servable import ServableHandle, VersionStatus
 from serving.settings import ServerSettings
+from serving.version_lifecycle import Load, VersionLifecycle
 from serving.version_loader import VersionLoader
 
 logger = logging.getLogger(__name__)
-
-#: Makes a version's servable (model, number, folder), or raises ``ServingError``.
-Load = Callable[[str, int, str], Any]
 
 
 class ModelManager:
@@ -46,19 +39,19 @@ class ModelManager:
     ) -> None:
         self._settings = settings
         self._loader = VersionLoader(settings, observer or Observer()) if load is None else None
-        self._load = load or self._loader.load  # type: ignore[union-attr]
         self._changed = threading.Condition(threading.RLock())
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._lifecycle = VersionLifecycle(
+            settings,
+            load or self._loader.load,  # type: ignore[union-attr]
+            self._changed,
+            self._wake.set,
+        )
         self._models: dict[str, ModelConfig] = {}
-        self._versions: dict[str, dict[int, ManagedVersion]] = {}
-        self._aspired: dict[str, Mapping[int, str]] = {}
         self._labels = Labels(settings.allow_version_labels_for_unavailable_models)
         self._reloading = threading.Lock()
         self._config_file_stamp: object = None
-        self._stopping = threading.Event()
-        self._wake = threading.Event()
-        self._pool = concurrent.futures.ThreadPoolExecutor(
-            settings.num_load_threads, thread_name_prefix="load"
-        )
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def start(self) -> None:
@@ -84,20 +77,10 @@ class ModelManager:
         """
         self._stopping.set()
         self._wake.set()
-        with self._changed:
-            versions = [each for model in self._versions.values() for each in model.values()]
-            self._changed.wait_for(
-                lambda: not any(version.pins for version in versions), drain_seconds
-            )
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        if self._loader is not None:
-            self._loader.stop()
-        self._pool.shutdown(wait=True)
+        stop_loading = self._loader.stop if self._loader is not None else lambda: None
+        self._lifecycle.stop(drain_seconds, stop_loading)
         if self._watcher.is_alive():
             self._watcher.join()
-        for version in versions:
-            if version.servable is not None:
-                version.servable.close()
 
     def wait_until_ready(self, timeout_seconds: float) -> bool:
         """Whether ``ready`` came true in time."""
@@ -113,7 +96,7 @@ class ModelManager:
                 raise ServingError(Code.UNAVAILABLE, "The server is stopping")
             if label is not None:
                 version = self._labels.resolve(name, label)
-            found = self._available(name, version)
+            found = self._lifecycle.available(name, version)
             if found is None:
                 what = f"Latest({name})" if version is None else f"Specific({name}, {version})"
                 raise ServingError(Code.NOT_FOUND, f"Servable not found for request: {what}")
@@ -123,7 +106,7 @@ class ModelManager:
     def statuses(self, name: str, version: int | None = None) -> Sequence[VersionStatus]:
         """Every version ever seen. See ``Models``."""
         with self._changed:
-            versions = self._versions.get(name, {})
+            versions = self._lifecycle.versions(name)
             if version is not None:
                 if version not in versions:
                     raise ServingError(
@@ -159,42 +142,43 @@ class ModelManager:
     def ready(self) -> bool:
         """Every configured model has an available version whose worker is up. See ``Models``."""
         with self._changed:
-            newest = [self._available(name, None) for name in self._models]
+            newest = [self._lifecycle.available(name, None) for name in self._models]
             return not self._stopping.is_set() and all(
                 version is not None and version.servable.healthy for version in newest
             )
 
-    def _available(self, name: str, number: int | None) -> ManagedVersion | None:
-        """The version, or the newest, if it is served."""
-        versions = self._versions.get(name, {})
-        if number is None:
-            served = (each for each in versions.values() if each.state == State.AVAILABLE)
-            return max(served, key=lambda each: each.number, default=None)
-        version = versions.get(number)
-        return version if version and version.state == State.AVAILABLE else None
-
     def _is_available(self, name: str, number: int) -> bool:
-        return self._available(name, number) is not None
+        return self._lifecycle.available(name, number) is not None
 
     def _apply(self, models: Mapping[str, ModelConfig]) -> None:
         """Serve these models from now on."""
         with self._changed:
             for name in self._models.keys() - models.keys():
-                self._aspired[name] = {}
+                self._lifecycle.aspire(name, {})
             self._models = dict(models)
             self._labels.replace({name: model.labels for name, model in models.items()})
         self._poll_base_paths(models)
         self._reconcile()
 
+    def _reconcile(self) -> float:
+        """Begin what is due; returns when something is due next, on the monotonic clock."""
+        with self._changed:
+            # Labels first: none may lead to a version that is being unloaded.
+            self._labels.settle(self._is_available)
+            return self._lifecycle.reconcile()
+
     def _wait_for_models(self, names: Collection[str]) -> None:
+        lifecycle = self._lifecycle
+
         def settled() -> bool:
             return self._stopping.is_set() or all(
-                self._available(name, None) is not None or self._hopeless(name) for name in names
+                lifecycle.available(name, None) is not None or lifecycle.hopeless(name)
+                for name in names
             )
 
         with self._changed:
             self._changed.wait_for(settled)
-            failed = [name for name in sorted(names) if self._available(name, None) is None]
+            failed = [name for name in sorted(names) if not lifecycle.available(name, None)]
             if failed:
                 reasons = ", ".join(self._reason(name) for name in failed)
                 raise ServingError(
@@ -202,12 +186,8 @@ class ModelManager:
                     f"{len(failed)} model(s) did not become available: {{{reasons}}}",
                 )
 
-    def _hopeless(self, name: str) -> bool:
-        versions = self._versions.get(name, {})
-        return all(version.failed for version in versions.values())
-
     def _reason(self, name: str) -> str:
-        versions = self._versions.get(name)
+        versions = self._lifecycle.versions(name)
         if not versions:
             return f"{{name: {name}}} due to error: no version under its base path"
         newest = versions[max(versions)]
@@ -268,105 +248,4 @@ class ModelManager:
             aspired = {number: found[number] for number in wanted}
             with self._changed:
                 if name in self._models:
-                    self._aspired[name] = aspired
-
-    def _reconcile(self) -> float:
-        """Begin what is due; returns when something is due next, on the monotonic clock."""
-        with self._changed:
-            if self._stopping.is_set():
-                return float("inf")
-            for name, aspired in self._aspired.items():
-                self._begin(name, aspired)
-                for version in managed_version.versions_to_unload(
-                    self._versions[name].values(), aspired
-                ):
-                    self._begin_unload(version)
-            self._labels.settle(self._is_available)
-            return self._submit_due()
-
-    def _begin(self, name: str, aspired: Mapping[int, str]) -> None:
-        versions = self._versions.setdefault(name, {})
-        for version in versions.values():
-            if version.number not in aspired and version.due is not None:
-                version.due = None  # not wanted any more, before it was tried
-                version.enter(State.END)
-        failed = {
-            number: version_source.fingerprint(path)
-            for number, path in aspired.items()
-            if number in versions and versions[number].failed
-        }
-        for number in managed_version.versions_to_start(versions, aspired, failed):
-            versions[number] = ManagedVersion(name, number, aspired[number])
-
-    def _submit_due(self) -> float:
-        now = time.monotonic()
-        next_due = float("inf")
-        waiting = [
-            v for model in self._versions.values() for v in model.values() if v.due is not None
-        ]
-        for version in sorted(waiting, key=lambda version: -version.number):
-            assert version.due is not None
-            if version.due > now:
-                next_due = min(next_due, version.due)
-                continue
-            version.due = None
-            self._pool.submit(self._load_version, version)
-        self._changed.notify_all()
-        return next_due
-
-    def _load_version(self, version: ManagedVersion) -> None:
-        """In the load pool: try once."""
-        with self._changed:
-            if version.number not in self._aspired[version.name]:
-                version.enter(State.END)  # not wanted any more, before its turn came
-                return
-            version.enter(State.LOADING)
-            self._changed.notify_all()
-        version.fingerprint = version_source.fingerprint(version.path)
-        logger.info("loading %s/%d", version.name, version.number)
-        try:
-            servable = self._load(version.name, version.number, version.path)
-        except ServingError as error:
-            self._load_failed(version, error)
-        except Exception as error:
-            logger.exception("loading %s/%d failed", version.name, version.number)
-            message = f"{type(error).__name__}: {error}"
-            self._load_failed(version, ServingError(Code.INTERNAL, message))
-        else:
-            with self._changed:
-                version.servable = servable
-                version.enter(State.AVAILABLE)
-                self._changed.notify_all()
-            logger.info("%s/%d is available", version.name, version.number)
-        self._wake.set()
-
-    def _load_failed(self, version: ManagedVersion, error: ServingError) -> None:
-        logger.error("%s/%d does not load: %s", version.name, version.number, error.message)
-        with self._changed:
-            version.failures += 1
-            if version.failures > self._settings.max_num_load_retries:
-                version.enter(State.END, error.code, error.message)
-            else:
-                version.enter(State.LOADING, error.code, error.message)
-                wait = max(self._settings.load_retry_interval_micros, 0) / 1e6
-                version.due = time.monotonic() + wait
-            self._changed.notify_all()
-
-    def _begin_unload(self, version: ManagedVersion) -> None:
-        version.enter(State.UNLOADING)
-        name = f"unload {version.name}/{version.number}"
-        threading.Thread(target=self._unload, args=(version,), name=name, daemon=True).start()
-
-    def _unload(self, version: ManagedVersion) -> None:
-        """Thread of its own: wait for the calls that run, then end the worker."""
-        with self._changed:
-            self._changed.wait_for(
-                lambda: version.pins == 0 or self._stopping.is_set(), self._settings.drain_seconds
-            )
-        version.servable.close()
-        with self._changed:
-            version.servable = None
-            version.enter(State.END)
-            self._changed.notify_all()
-        logger.info("%s/%d is unloaded", version.name, version.number)
-        self._wake.set()
+                    self._lifecycle.aspire(name, aspired)

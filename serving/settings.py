@@ -38,8 +38,8 @@ class ServerSettings:
         precision: "auto" measures ``<key>`` against ``<key>_bfloat16`` where a model has both;
             "float32" and "bfloat16" choose.
         max_batch_size: examples in a merged batch.
-        max_batch_tokens: estimated tokens in a merged batch; more gain no throughput (from 512 on it
-            is flat for all-MiniLM-L6-v2 on 2 cores), and make short texts wait for long ones.
+        max_batch_tokens: estimated tokens in a merged batch; more gain no throughput (it is flat
+            from 512 on for all-MiniLM-L6-v2 on 2 cores), and make short texts wait for long ones.
         max_queued_examples: waiting for one model version; beyond, calls are UNAVAILABLE.
         max_request_examples: in one call; beyond, it is INVALID_ARGUMENT.
         max_request_bytes: of a request's body, unpacked.

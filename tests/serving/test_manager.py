@@ -85,7 +85,7 @@ class Server:
         self.wait(lambda: self.states(model).get(version) == state)
 
     def states(self, model="bert") -> dict[int, State]:
-        versions = self.manager._versions.get(model, {})
+        versions = self.manager._lifecycle.versions(model)
         return {number: version.state for number, version in versions.items()}
 
     def describe(self) -> str:
@@ -364,6 +364,31 @@ def test_labels_lead_to_versions(server) -> None:
         assert servable.version == 1
     with pytest.raises(ServingError, match="Unrecognized servable version label: nope"):
         manager.acquire("bert", label="nope")
+
+
+def test_a_label_has_moved_when_reload_returns(server) -> None:
+    server.push(1, 2)
+    manager = server.start()
+    label = 'version_labels { key: "stable" value: %d }'
+    manager.reload(server.config(BERT + ALL))
+    for version in (1, 2):
+        server.wait_for(version, State.AVAILABLE)
+    for version in (1, 2):
+        manager.reload(server.config(BERT + ALL + label % version))
+        assert manager.label_version("bert", "stable") == version
+
+
+def test_a_label_never_leads_to_a_version_that_goes(server, tmp_path) -> None:
+    server.push(1)
+    text = BERT + 'version_labels { key: "stable" value: %d }'
+    file = config_file(server, tmp_path, text % 1)
+    manager = server.start(model_config_file=file, model_config_file_poll_wait_seconds=0.01)
+    manager.wait_until_ready(PATIENCE)
+    server.push(2)
+    config_file(server, tmp_path, text % 2)
+    while 1 not in server.states() or server.states()[1] != State.END:
+        with manager.acquire("bert", label="stable") as servable:
+            assert servable.version in (1, 2)
 
 
 def test_a_label_may_not_lead_to_a_version_that_is_not_served(server) -> None:

@@ -128,7 +128,7 @@ class ModelServer:
         stop = asyncio.Event()
         for number in _SIGNALS:
             loop.add_signal_handler(number, self._on_signal, stop)
-        http_server = _HttpServer(self._rest, self._settings.drain_seconds)
+        http_server = HttpServer(self._rest, self._settings.drain_seconds)
         serving = asyncio.create_task(http_server.serve([self._socket]))
         self._grpc.start()
         gc.collect()
@@ -147,7 +147,7 @@ class ModelServer:
             os._exit(1)
         stop.set()
 
-    async def _drain(self, http_server: "_HttpServer") -> None:
+    async def _drain(self, http_server: "HttpServer") -> None:
         self._stopped.set()
         self._rest.draining = True
         self._grpc.drain()
@@ -161,7 +161,7 @@ class ModelServer:
                 return
 
 
-class _HttpServer(uvicorn.Server):
+class HttpServer(uvicorn.Server):
     """uvicorn without its own signal handlers and logging set-up."""
 
     def __init__(self, application: Any, drain_seconds: float) -> None:

@@ -1,0 +1,82 @@
+"""Limits on what comes before a body, in a real uvicorn in this process."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from serving import http_protocol, model_server
+from serving.monitoring_config import Monitoring
+from serving.rest import RestApplication
+from serving.service import InferenceService
+from tests.serving import fake_models
+from tests.serving.fake_models import FakeModels
+
+SECONDS = 30
+READY = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.fixture
+def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
+    monkeypatch.setattr(http_protocol, "HEAD_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(http_protocol, "MAX_HEAD_BYTES", 1000)
+    listening = socket.create_server(("127.0.0.1", 0))
+    application = RestApplication(
+        InferenceService(FakeModels(fake_models.classifier())), Monitoring()
+    )
+    server = model_server.HttpServer(application, 1)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
+    thread.start()
+    yield listening.getsockname()
+    server.should_exit = True
+    thread.join(SECONDS)
+
+
+def _received(connection: socket.socket) -> bytes:
+    """Everything until the server closes."""
+    parts = []
+    while part := connection.recv(65536):
+        parts.append(part)
+    return b"".join(parts)
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /hea", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX:"])
+def test_who_never_ends_the_headers_is_disconnected(address: tuple[str, int], sent: bytes) -> None:
+    with socket.create_connection(address, SECONDS) as connection:
+        connection.sendall(sent)
+        assert _received(connection) == b""
+
+
+def test_a_later_request_has_its_own_time(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, SECONDS) as connection:
+        for _ in range(2):
+            connection.sendall(READY)
+            answer = b""
+            while not answer.endswith(b"ok\n"):
+                answer += connection.recv(65536)
+        connection.sendall(b"GET /healthz")
+        assert _received(connection) == b""
+
+
+@pytest.mark.parametrize("start", [b"GET /", b"GET /healthz HTTP/1.1\r\nX: ", b"X" * 10])
+def test_too_long_a_head_is_refused(address: tuple[str, int], start: bytes) -> None:
+    with socket.create_connection(address, SECONDS) as connection:
+        connection.sendall(start + b"a" * 2000)
+        status = int(_received(connection).split()[1])
+    assert status in (400, 431)
+
+
+def test_many_small_headers_are_refused(address: tuple[str, int]) -> None:
+    with socket.create_connection(address, SECONDS) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\n" + b"X: a\r\n" * 400)
+        assert _received(connection).startswith(b"HTTP/1.1 431")
+
+
+def test_a_long_body_is_no_long_head(address: tuple[str, int]) -> None:
+    body = b'{"instances": ["' + b"x" * 5000 + b'"]}'
+    head = b"POST /v1/models/reviews:predict HTTP/1.1\r\nConnection: close\r\n"
+    with socket.create_connection(address, SECONDS) as connection:
+        connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        assert _received(connection).startswith(b"HTTP/1.1 200")

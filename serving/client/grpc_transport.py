@@ -166,11 +166,19 @@ class GrpcTransport:
         if code is Code.DEADLINE_EXCEEDED and deadline.remaining() == 0:
             return deadline.error(self._server)
         if code is Code.UNAVAILABLE and any(broken in words.lower() for broken in _BROKEN):
-            reason = words.rpartition(": ")[2].rstrip(")]").rpartition(" (")
-            return ConnectionFailedError(
-                f"nobody answers at {self._server}: {reason[0] or reason[2]}"
-            )
+            return ConnectionFailedError(f"nobody answers at {self._server}: {_reason(words)}")
         return RequestRefusedError(code, words, _pause(error.trailing_metadata()))
+
+
+def _reason(words: str) -> str:
+    """The operating system's or TLS's words, out of gRPC's list of everything it tried."""
+    if "CERTIFICATE_VERIFY_FAILED" in words:
+        return "its certificate is not trusted; ca_file names the authority to trust"
+    if "handshake failed" in words.lower():
+        return "the TLS handshake failed"
+    last = words.rpartition(": ")[2].rstrip(")]")
+    before, _, errno = last.rpartition(" (")
+    return before if errno.isdecimal() and before else last
 
 
 def _pause(metadata: Any) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 
+from modules.errors import UserError
 from serving.client import rest_json
 from serving.client.address import Address
 from serving.client.errors import (
@@ -50,7 +51,7 @@ class RestTransport:
         self._model = f"{address}/v1/models/{urllib.parse.quote(target.model, safe='')}"
         self._http = httpx.AsyncClient(
             headers={**headers, "accept": "application/json"},
-            verify=ssl.create_default_context(cafile=ca_file) if ca_file else address.is_secure,
+            verify=_trusted(ca_file),
             trust_env=not address.is_loopback,
             limits=httpx.Limits(max_connections=connections),
             timeout=None,  # the caller of a transport keeps the deadline, of the whole call
@@ -134,15 +135,24 @@ class RestTransport:
         )
 
 
+def _trusted(ca_file: str | None) -> ssl.SSLContext | bool:
+    if ca_file is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=ca_file)
+    except OSError as error:  # SSLError too: a file that holds no certificate
+        reason = error.strerror or error
+        raise UserError(f"ca_file {ca_file} cannot be read: {reason}") from error
+
+
 def _cause(error: BaseException) -> str:
     """The operating system's words, where it has any."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
-            # asyncio puts its own words in strerror; those of getaddrinfo are the system's.
-            return (
-                cause.strerror if isinstance(cause, socket.gaierror) else os.strerror(cause.errno)
-            )
+            # asyncio puts its own words in strerror; those of name look-ups and TLS are their own.
+            known = isinstance(cause, socket.gaierror | ssl.SSLError)
+            return str(cause.strerror) if known else os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
     return str(error) or type(error).__name__
 

@@ -6,16 +6,23 @@ A ``Fault`` takes the place of the next answers. What was asked is kept in ``Stu
 import base64
 import contextlib
 import dataclasses
+import datetime
 import http.server
+import ipaddress
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
+from pathlib import Path
 from typing import Any
 
 import grpc
 import numpy as np
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from serving import protos, tensors
 from serving.errors import Code
@@ -112,8 +119,45 @@ def _signature_json() -> dict[str, Any]:
     } | {"method_name": "tensorflow/serving/predict"}
 
 
+@dataclasses.dataclass(frozen=True)
+class Certificate:
+    """PEM files of a self-signed certificate for 127.0.0.1."""
+
+    certificate: Path
+    key: Path
+
+
+def write_certificate(folder: Path) -> Certificate:
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "stub")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    files = Certificate(folder / "certificate.pem", folder / "key.pem")
+    files.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    files.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return files
+
+
 @contextlib.contextmanager
-def rest_stub() -> Iterator[Stub]:
+def rest_stub(tls: Certificate | None = None) -> Iterator[Stub]:
     stub = Stub()
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -178,9 +222,13 @@ def rest_stub() -> Iterator[Stub]:
         block_on_close = False
 
     server = Server(("127.0.0.1", 0), Handler)
+    if tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(tls.certificate, tls.key)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
     thread.start()
-    stub.url = f"http://127.0.0.1:{server.server_port}"
+    stub.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
     try:
         yield stub
     finally:
@@ -195,7 +243,7 @@ def _text(value: Any) -> str:
 
 
 @contextlib.contextmanager
-def grpc_stub() -> Iterator[Stub]:
+def grpc_stub(tls: Certificate | None = None) -> Iterator[Stub]:
     stub = Stub()
 
     def serve(call: Call, context: Any, make: Callable[[], Any]) -> Any:
@@ -265,9 +313,13 @@ def grpc_stub() -> Iterator[Stub]:
     server = grpc.server(futures.ThreadPoolExecutor(16))
     protos.prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(Prediction(), server)
     protos.model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    if tls:
+        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+        port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair]))
+    else:
+        port = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    stub.url = f"grpc://127.0.0.1:{port}"
+    stub.url = f"{'grpcs' if tls else 'grpc'}://127.0.0.1:{port}"
     try:
         yield stub
     finally:

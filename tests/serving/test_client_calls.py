@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from serving.client import (
 )
 from serving.errors import Code, ServingError
 from serving.servable import State, VersionStatus
-from tests.serving.client_stubs import LABELS, STUBS, Fault, Stub
+from tests.serving.client_stubs import LABELS, STUBS, Fault, Stub, write_certificate
 
 
 @pytest.fixture(params=STUBS)
@@ -276,6 +277,53 @@ def test_closed_client_refuses(connect: Connect) -> None:
     client.close()
     with pytest.raises(UserError, match="closed"):
         client.predict(["x"])
+
+
+@pytest.mark.parametrize("transport", STUBS)
+def test_tls_trusts_the_given_authority_alone(transport: str, tmp_path: Path) -> None:
+    tls = write_certificate(tmp_path)
+    with STUBS[transport](tls) as stub:
+        with Client(stub.url, ca_file=str(tls.certificate)) as client:
+            assert client.predict(["good"])[0].label == "good"
+        with Client(stub.url, retries=0) as client, pytest.raises(ConnectionFailedError) as caught:
+            client.predict(["good"])
+        assert stub.url in caught.value.message
+        assert "certificate" in caught.value.message.lower()
+        assert len(stub.calls) == 1
+
+
+@pytest.mark.parametrize("scheme", ["https", "grpcs"])
+def test_authority_that_cannot_be_read(scheme: str) -> None:
+    client = Client(f"{scheme}://127.0.0.1:1", ca_file="missing.pem")
+    with client, pytest.raises(UserError, match=r"ca_file missing\.pem cannot be read"):
+        client.predict(["x"])
+
+
+@pytest.mark.parametrize("scheme", ["http", "grpc"])
+def test_server_that_comes_up_is_found_by_a_retry(scheme: str) -> None:
+    transport = "rest" if scheme == "http" else "grpc"
+    with STUBS[transport]() as stub, socket.socket() as gate:
+        gate.bind(("127.0.0.1", 0))  # refuses, until it listens
+        target = ("127.0.0.1", int(stub.url.rpartition(":")[2]))
+
+        def pipe(source: socket.socket, sink: socket.socket) -> None:
+            with contextlib.suppress(OSError):
+                while data := source.recv(65_536):
+                    sink.sendall(data)
+
+        def open_the_gate() -> None:
+            gate.listen()
+            with contextlib.suppress(OSError):
+                inner, outer = gate.accept()[0], socket.create_connection(target)
+                threading.Thread(target=pipe, args=[inner, outer], daemon=True).start()
+                pipe(outer, inner)
+
+        timer = threading.Timer(0.3, open_the_gate)
+        timer.daemon = True
+        timer.start()
+        url = f"{scheme}://127.0.0.1:{gate.getsockname()[1]}"
+        with Client(url, retries=50, timeout=30) as client:
+            assert client.predict(["good"])[0].label == "good"
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])

@@ -15,7 +15,6 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jsonschema
 import pytest
 import yaml
 
@@ -77,6 +76,8 @@ def test_kubernetes_schema_finds_a_misspelt_field() -> None:
 
 def test_compose_file_is_of_the_compose_schema(compose: Any) -> None:
     pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
+    import jsonschema
+
     schemas = resources.files("check_jsonschema") / "builtin_schemas" / "vendor"
     schema = json.loads((schemas / "compose-spec.json").read_text("utf-8"))
     validator = jsonschema.validators.validator_for(schema)(schema)
@@ -88,6 +89,7 @@ def test_compose_file_is_of_the_compose_schema(compose: Any) -> None:
 def test_inference_service_is_of_kserves_schema() -> None:
     if CRD_VARIABLE not in os.environ:
         pytest.skip(f"{CRD_VARIABLE} names no CustomResourceDefinition of KServe")
+    jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
     [version] = load(Path(os.environ[CRD_VARIABLE]))["spec"]["versions"]
     schema = closed(version["schema"]["openAPIV3Schema"])
     service = load(DEPLOY / "kserve" / "inferenceservice.yaml")

@@ -22,13 +22,11 @@ MAX_VALUES = 4_000_000
 MAX_TOLERANT_VALUES = 1_500_000
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
-_STRING = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\.)*"', re.DOTALL)
-_STRING_START = re.compile(rb'"(?:[^"\\\x00-\x1f]|\\[^\x00])*', re.DOTALL)
+_CONTROL = re.compile(rb"[\x00-\x1f]")
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _SPECIAL = re.compile(rb"(-?)(?:(NaN)|Infinity|Inf(?!i))")
-_BAD_HEX = re.compile(rb"\\u(?![0-9a-fA-F]{4})")
-_BAD_ESCAPE = re.compile(rb'\\[^"\\/bfnrtu]')
-_ESCAPE = re.compile(rb'\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])', re.DOTALL)
+_ESCAPE = re.compile(rb'\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])')
+_BACKSLASH = 0x5C
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _LITERALS = {b"t": (b"true", True), b"f": (b"false", False), b"n": (b"null", None)}
 
@@ -171,22 +169,33 @@ class _Parser:
         return -number if match[1] else number
 
     def _string(self) -> str:
-        match = _STRING.match(self._body, self._position)
-        if match is None:
-            started = _STRING_START.match(self._body, self._position)
-            end = started.end() if started else self._position
-            unfinished = self._body[end : end + 1] in (b"", b"\0", b"\\")
-            raise (
-                self._error("Missing a closing quotation mark in string.")
-                if unfinished
-                else self._error("Invalid encoding in string.", end)
-            )
-        self._position = match.end()
-        token = match[0]
+        start, end = self._position, self._closing_quote()
+        if control := _CONTROL.search(self._body, start, end if end > 0 else len(self._body)):
+            if control[0] != b"\0":
+                raise self._error("Invalid encoding in string.", control.start())
+            end = -1
+        if end < 0:
+            raise self._error("Missing a closing quotation mark in string.")
+        self._position = end + 1
+        token = self._body[start : end + 1]
         try:
             return orjson.loads(token)
         except orjson.JSONDecodeError:
-            return _unescaped(token, match.start())
+            return _unescaped(token, start)
+
+    def _closing_quote(self) -> int:
+        """Where the string that starts here ends; -1 when it does not.
+
+        A pattern would keep a record of every escape in it.
+        """
+        body, end = self._body, self._position
+        while (end := body.find(b'"', end + 1)) > 0:
+            before = end
+            while body[before - 1] == _BACKSLASH:
+                before -= 1
+            if (end - before) % 2 == 0:
+                return end
+        return -1
 
     def _peek(self) -> bytes:
         """The next byte that is no white space; b"" at the end."""
@@ -210,11 +219,13 @@ def _unescaped(token: bytes, start: int) -> str:
 
 
 def _wrong_escape(token: bytes, start: int) -> ServingError:
-    unknown = _ESCAPE.sub(lambda match: b"_" * len(match[0]), token)
-    if wrong := _BAD_HEX.search(unknown):
-        return _error(
-            f"Incorrect hex digit after \\u escape in string. at offset: {start + wrong.start()}"
-        )
-    if wrong := _BAD_ESCAPE.search(unknown):
-        return _error(f"Invalid escape character in string. at offset: {start + wrong.start()}")
-    return _error(f"The surrogate pair in string is invalid. at offset: {start}")
+    position = token.find(b"\\")
+    while escape := _ESCAPE.match(token, position):
+        position = token.find(b"\\", escape.end())
+        if position < 0:
+            return _error(f"The surrogate pair in string is invalid. at offset: {start}")
+    if token[position + 1 : position + 2] == b"u":
+        reason = "Incorrect hex digit after \\u escape in string."
+    else:
+        reason = "Invalid escape character in string."
+    return _error(f"{reason} at offset: {start + position}")

@@ -1,5 +1,6 @@
 import json
 import math
+import tracemalloc
 
 import orjson
 import pytest
@@ -104,3 +105,40 @@ def test_tolerant_parsing_is_bounded() -> None:
 
 def test_the_first_of_two_equal_keys_counts_without_orjson() -> None:
     assert json_reader.parse(b'{"a": 1, "a": NaN}') == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'"\\n\\q"', "Invalid escape character in string. at offset: 3"),
+        (
+            b'["a\\\\", "\\u00e9\\u12x4"]',
+            "Incorrect hex digit after \\u escape in string. at offset: 15",
+        ),
+        (b'"\\ud83d\\ude00 \\ude00"', "The surrogate pair in string is invalid. at offset: 0"),
+        (b'"\xff\\q"', "Invalid escape character in string. at offset: 2"),
+    ],
+)
+def test_wrong_escapes(body: bytes, message: str) -> None:
+    assert _refusal(body) == f"JSON Parse error: {message}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a":"' + b"x" * 16_000_000 + b'\xff"}',
+        b'{"a":"' + b"\\n" * 8_000_000 + b'\xff"}',
+        b'{"a":"' + b"\\u0041" * 2_000_000 + b'\\ud800"}',
+        b'{"a":"' + b"\\\\" * 8_000_000,
+    ],
+)
+def test_reading_a_long_string_takes_a_few_times_its_memory(body: bytes) -> None:
+    json_reader.parse(b"[NaN]")  # whatever is made once
+    tracemalloc.start()
+    try:
+        _refusal(body)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 20 * len(body)  # orjson sets 12 aside

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from serving import http_protocol, model_server
 from serving.monitoring_config import Monitoring
@@ -80,3 +82,31 @@ def test_a_long_body_is_no_long_head(address: tuple[str, int]) -> None:
     with socket.create_connection(address, SECONDS) as connection:
         connection.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         assert _received(connection).startswith(b"HTTP/1.1 200")
+
+
+PIECES = [
+    *(b"GET ", b"POST ", b"/healthz", b"/v1/models/reviews:predict", b"/%zz\xff", b" HTTP/1.1"),
+    *(b"\r\n", b"\r\n\r\n", b"Host: a", b"Content-Length: ", b"5", b"-1", b"18446744073709551616"),
+    *(b"Transfer-Encoding: chunked", b"Content-Encoding: gzip", b"Expect: 100-continue"),
+    *(b"Connection: upgrade", b"Upgrade: websocket", b"{", b'{"instances": ["a"]}', b"\x00", b"?"),
+]
+
+
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
+)
+@given(pieces=st.lists(st.sampled_from(PIECES) | st.binary(max_size=20), max_size=12))
+def test_any_bytes_end_in_an_answer_or_a_close(
+    address: tuple[str, int], pieces: list[bytes]
+) -> None:
+    with socket.create_connection(address, SECONDS) as connection:
+        connection.sendall(b"".join(pieces))
+        connection.shutdown(socket.SHUT_WR)
+        try:
+            received = _received(connection)
+        except ConnectionResetError:
+            received = b""
+    assert b"HTTP/1.1 500" not in received
+    with socket.create_connection(address, SECONDS) as connection:
+        connection.sendall(READY)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")

@@ -9,11 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import grpc
+import httpx
 import psutil
 import pytest
 
 from modules.errors import UserError
-from serving import model_server
+from serving import model_server, protos
 from serving.settings import ServerSettings
 from tests.serving import half_plus_two
 from tests.serving.conformance.server_process import REPOSITORY, Server, embedded_server
@@ -123,3 +125,22 @@ def test_a_wrong_monitoring_file_is_refused(model: Path, tmp_path: Path) -> None
     )
     with pytest.raises(UserError, match="monitoring_config_file"):
         model_server.ModelServer(settings)
+
+
+@pytest.mark.slow
+def test_reload_over_grpc_serves_another_model(server: Server, tmp_path: Path) -> None:
+    half_plus_two.write(tmp_path / "second" / "7", increment=3)
+    request = protos.model_management_pb2.ReloadConfigRequest()
+    config = request.config.model_config_list.config.add(
+        name="second", base_path=str(tmp_path / "second"), model_platform="tensorflow"
+    )
+    with grpc.insecure_channel(server.grpc_target, [("grpc.enable_http_proxy", 0)]) as channel:
+        stub = protos.model_service_pb2_grpc.ModelServiceStub(channel)
+        response = stub.HandleReloadConfigRequest(request, timeout=SECONDS)
+        assert response.status.error_code == 0
+        config.version_labels["stable"] = 7
+        stub.HandleReloadConfigRequest(request, timeout=SECONDS)
+    with httpx.Client(base_url=server.url, trust_env=False) as client:
+        answer = client.post("/v1/models/second/labels/stable:predict", content=BODY)
+        assert answer.json() == {"predictions": [3.5]}
+        assert client.post("/v1/models/default:predict", content=BODY).status_code == 404

@@ -24,6 +24,8 @@ from serving.worker_task import WorkerTask
 #: Two concurrent ops a batch were within the noise of one, and no better for one client.
 DEFAULT_BATCH_THREADS = 1
 DEFAULT_INTER_OP_THREADS = 1
+#: However many batch threads a file asks for: each is a socket to the worker.
+_MOST_BATCH_THREADS = 64
 
 
 class VersionLoader:
@@ -44,7 +46,7 @@ class VersionLoader:
         self._parameters = batching_parameters.read(path) if path else None
         self._zygote = Zygote()
         threads = self._parameters.num_batch_threads if self._parameters else None
-        self._runs = threads or DEFAULT_BATCH_THREADS
+        self._runs = min(threads or DEFAULT_BATCH_THREADS, _MOST_BATCH_THREADS)
         self._lock = threading.Lock()
         self._loading: set[Worker] = set()
         self._stopped = False

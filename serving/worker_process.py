@@ -64,8 +64,10 @@ class Zygote:
 
     def stop(self) -> None:
         """End the process; workers that it forked go on."""
+        self._stopped = True
+        if (process := self._process) is not None:
+            process.kill()  # or the lock would be held until it has imported TensorFlow
         with self._lock:
-            self._stopped = True
             self._end()
 
     @property

@@ -21,7 +21,7 @@ import types
 import warnings
 
 _PR_SET_PDEATHSIG = 1
-_MOST_DESCRIPTORS = 64
+_MOST_DESCRIPTORS = 128
 
 
 def main(control_descriptor: int, front_pid: int) -> None:

@@ -313,6 +313,25 @@ def test_workers_outlive_the_zygote_and_another_zygote_follows(tmp_path) -> None
         zygote.stop()
 
 
+def test_a_zygote_that_starts_can_be_stopped() -> None:
+    zygote = Zygote()
+    errors = []
+
+    def start() -> None:
+        try:
+            zygote.start_worker(1)
+        except ServingError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    while zygote.pid is None:
+        pass
+    zygote.stop()
+    thread.join(PATIENCE)
+    assert errors[0].code == Code.UNAVAILABLE
+
+
 FRONT = """
 import sys, time
 from serving.worker_process import Zygote

@@ -15,6 +15,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
+from components.deployed_model import ABSENT
 from components.evaluation.settings import EvaluatorSettings
 from components.evaluation.slices import listed
 from modules import features
@@ -66,7 +67,11 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
         settings = EvaluatorSettings.from_json(exec_properties[SETTINGS])
         _check_columns(settings, input_dict.get(SCHEMA) or [])
         candidate = artifact_utils.get_single_instance(input_dict[MODEL])
-        baselines = input_dict.get(BASELINE_MODEL) or []
+        baselines = [
+            model
+            for model in input_dict.get(BASELINE_MODEL) or []
+            if model.get_int_custom_property(ABSENT) != 1
+        ]
         baseline = artifact_utils.get_single_instance(baselines) if baselines else None
         evaluation = artifact_utils.get_single_instance(output_dict[EVALUATION])
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING])

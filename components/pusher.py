@@ -15,6 +15,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
+from components.object_store_mounts import is_object_store
 from components.publishing import local, remote
 from components.publishing.manifest import Outcome
 from modules.errors import UserError
@@ -69,7 +70,7 @@ class PusherExecutor(base_executor.BaseExecutor):
             outcome = Outcome(pushed=False, reason="; ".join(refusals))
         else:
             base = exec_properties[BASE_DIRECTORY]
-            destination = remote if "://" in base else local
+            destination = remote if is_object_store(base) else local
             export = path_utils.serving_model_path(model.uri)
             keep = int(exec_properties[KEEP_VERSIONS])
             outcome = destination.push(export, model.uri, base, keep)

@@ -1,7 +1,7 @@
 """The graph, wired once: which component feeds which. Runners only say where it runs."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from tfx.dsl.components.base.base_node import BaseNode
 
@@ -43,11 +43,15 @@ class Components:
         return (node for node in nodes if node is not None)
 
 
-def build_components(config: Config) -> Components:
+def build_components(
+    config: Config, make_resolver: Callable[..., BaseNode] = make_model_resolver
+) -> Components:
     """Make and connect every component of one pipeline.
 
     Args:
         config: the resolved configuration.
+        make_resolver: makes the node that finds the baseline, from ``model``, the candidate. The
+            default asks ML Metadata; where a pipeline cannot, a runner gives another.
 
     Returns:
         The nodes, connected; nothing has run.
@@ -88,7 +92,7 @@ def build_components(config: Config) -> Components:
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
     )
     model = trainer.outputs["model"]
-    model_resolver = make_model_resolver(model=model)
+    model_resolver = make_resolver(model=model)
     evaluator = make_evaluator(
         examples=examples,
         model=model,

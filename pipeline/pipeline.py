@@ -1,5 +1,7 @@
 """The TFX pipeline of one config. The same for every runner."""
 
+from typing import Any
+
 from tfx.orchestration import pipeline as tfx_pipeline
 
 from pipeline.config import Config
@@ -7,16 +9,17 @@ from pipeline.graph import build_components
 from pipeline.metadata_store import connection_config
 
 
-def create_pipeline(config: Config) -> tfx_pipeline.Pipeline:
+def create_pipeline(config: Config, **nodes: Any) -> tfx_pipeline.Pipeline:
     """Make the TFX pipeline that ``config`` describes.
 
     Args:
         config: the resolved configuration.
+        **nodes: what a platform does in another way; see ``build_components``.
     """
     return tfx_pipeline.Pipeline(
         pipeline_name=config.pipeline.name,
         pipeline_root=config.pipeline_root(),
-        components=list(build_components(config)),
+        components=list(build_components(config, **nodes)),
         enable_cache=config.pipeline.cache,
         metadata_connection_config=connection_config(config.metadata_url()),
         beam_pipeline_args=config.beam_arguments(),

@@ -15,7 +15,10 @@ from typing import Annotated
 import typer
 
 from modules.errors import UserError
-from runners.commands import config, data, doctor, predict, run, runs, schema, serve
+from runners.commands import (
+    compile as compile_command,
+)
+from runners.commands import config, data, doctor, predict, run, runs, schema, serve, submit
 from runners.terminal import print_error
 
 app = typer.Typer(
@@ -27,6 +30,10 @@ app = typer.Typer(
     help="BERT as a service: from labelled text to a pushed classifier.",
 )
 app.command(short_help="Run the pipeline.")(run.run)
+app.command("compile", short_help="Write the pipeline as a file for another platform.")(
+    compile_command.compile_pipeline
+)
+app.command(short_help="Start the pipeline on another platform.")(submit.submit)
 app.command(short_help="Serve the pushed model over REST and gRPC.")(serve.serve)
 app.command(short_help="Classify texts with a pushed model, here or on a server.")(predict.predict)
 app.command(short_help="List the runs.")(runs.runs)

@@ -1,4 +1,4 @@
-"""Pushes to an object store (``gs://`` and whatever else TFX's fileio reaches).
+"""Pushes to an object store: a URI that TFX's fileio reaches, or a mount such as ``/gcs/BUCKET``.
 
 The guarantee is weaker than that of a local folder. An object store has no rename of folders, so a
 version's files appear one by one; ``saved_model.pb`` comes last, and TensorFlow Serving does not
@@ -27,6 +27,21 @@ from components.publishing.manifest import (
 LAST_FILE = "saved_model.pb"
 
 
+def newest_push(base_directory: str, other_than: str = "") -> Manifest | None:
+    """The manifest of the newest complete version; None while nothing has been pushed.
+
+    Args:
+        base_directory: folder or URI of the versions; need not exist.
+        other_than: URI of a ``Model`` artifact whose versions do not count.
+    """
+    base = base_directory.rstrip("/")
+    if not fileio.exists(base):
+        return None
+    standing = _standing(base, _complete(base, versions(base)))
+    pushes = [push for push in standing.values() if push.fingerprint and push.source != other_than]
+    return max(pushes, key=lambda push: push.version, default=None)
+
+
 def push(export: str, source: str, base_directory: str, keep_versions: int = 0) -> Outcome:
     """Copy an export to a new version folder, unless it already stands there.
 
@@ -39,7 +54,7 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
     base = base_directory.rstrip("/")
     fileio.makedirs(base)
     used = versions(base)
-    complete = [v for v in used if fileio.exists(posixpath.join(base, str(v), LAST_FILE))]
+    complete = _complete(base, used)
     for version in sorted(set(used) - set(complete)):
         fileio.rmtree(posixpath.join(base, str(version)))
     files = {name: _read(posixpath.join(export, name)) for name in _names(export)}
@@ -70,6 +85,10 @@ def versions(base: str) -> list[int]:
     """Versions that are there, complete or not, rising."""
     names = (_text(name).rstrip("/") for name in fileio.listdir(base))
     return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _complete(base: str, used: list[int]) -> list[int]:
+    return [v for v in used if fileio.exists(posixpath.join(base, str(v), LAST_FILE))]
 
 
 def _standing(base: str, complete: list[int]) -> dict[int, Manifest]:

@@ -1,0 +1,94 @@
+"""Resolver for platforms whose metadata a pipeline cannot query: reads what is deployed.
+
+On Kubeflow and Vertex a TFX resolver cannot run a strategy of ours. The node of the same id is
+there this component: it finds the newest version in the push directory whose manifest names
+another model than the candidate, and copies it into its own output, for those platforms refuse
+an artifact that lies elsewhere. It must never be cached: what is deployed changes by itself.
+"""
+
+import posixpath
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import io_utils, path_utils
+
+from components.code_digest import code_digest
+from components.publishing.remote import newest_push
+
+CANDIDATE = "candidate"
+MODEL = "model"
+PUSHED_VERSION = "pushed_version"
+BASE_DIRECTORY = "base_directory"
+CODE_DIGEST = "code_digest"
+
+#: Custom property of the output: 1 when nothing is deployed. Such platforms have no empty output.
+ABSENT = "absent"
+
+
+class DeployedModelExecutor(base_executor.BaseExecutor):
+    """Copies the deployed model, or says that there is none."""
+
+    def Do(  # noqa: N802 - TFX's name
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Find the baseline.
+
+        Args:
+            input_dict: ``candidate``, the new model, which is passed over: when everything else
+                is cached it *is* the last pushed model.
+            output_dict: ``model``, the baseline.
+            exec_properties: ``base_directory``, the folder or URI of the versions.
+        """
+        candidate = artifact_utils.get_single_instance(input_dict[CANDIDATE])
+        baseline = artifact_utils.get_single_instance(output_dict[MODEL])
+        base = exec_properties[BASE_DIRECTORY]
+        push = newest_push(base, other_than=candidate.uri)
+        baseline.set_int_custom_property(ABSENT, int(push is None))
+        if push is None:
+            return
+        export = path_utils.serving_model_path(baseline.uri)
+        fileio.makedirs(export)
+        io_utils.copy_dir(posixpath.join(base, str(push.version)), export)
+        baseline.set_string_custom_property(PUSHED_VERSION, str(push.version))
+
+
+class DeployedModelSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters."""
+
+    PARAMETERS = {
+        BASE_DIRECTORY: component_spec.ExecutionParameter(type=str),
+        CODE_DIGEST: component_spec.ExecutionParameter(type=str),
+    }
+    INPUTS = {CANDIDATE: component_spec.ChannelParameter(type=standard_artifacts.Model)}
+    OUTPUTS = {MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model)}
+
+
+class DeployedModelResolver(base_component.BaseComponent):
+    """The Resolver node of platforms without a metadata store of ours."""
+
+    SPEC_CLASS = DeployedModelSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DeployedModelExecutor)
+
+
+def make_deployed_model_resolver(
+    *, model: types.BaseChannel, base_directory: str
+) -> DeployedModelResolver:
+    """Make the node; its id is ``Resolver``.
+
+    Args:
+        model: the candidate ``Model``.
+        base_directory: where the Pusher puts versions.
+    """
+    spec = DeployedModelSpec(
+        candidate=model,
+        base_directory=base_directory,
+        code_digest=code_digest("components.deployed_model"),
+        model=types.Channel(type=standard_artifacts.Model),
+    )
+    return DeployedModelResolver(spec).with_id("Resolver")

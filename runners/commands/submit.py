@@ -1,0 +1,36 @@
+"""``bert submit``: start the pipeline on another platform, and follow it there."""
+
+from typing import Annotated
+
+import typer
+
+from runners.commands.compile import RunnerOption
+from runners.commands.options import ConfigOption, SetOption, load_config
+
+
+def submit(
+    runner: RunnerOption,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")] = False,
+) -> None:
+    """Compile the pipeline and start it on a platform.
+
+    With --watch, exit code 1 says that the run failed there. Ctrl-C ends the watching, not the run.
+    """
+    settings = load_config(config, assignments)
+    from runners.remote_runners import platform
+    from runners.remote_runners import watch as watch_run
+    from runners.terminal import print_error, stdout
+
+    chosen, console = platform(runner), stdout()
+    chosen.check(settings)
+    connection = chosen.connect(settings)
+    run = connection.submit(chosen.compile_pipeline(settings))
+    console.print(f"submitted {run.name}\n  {run.url}", soft_wrap=True)
+    if not watch:
+        return
+    end = watch_run(run, lambda task, state: console.print(f"{task or 'run'}: {state}"))
+    if not end.succeeded:
+        print_error(f"the run ended as {end.state}" + (f": {end.error}" if end.error else ""))
+        raise typer.Exit(1)

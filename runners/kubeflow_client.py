@@ -1,0 +1,151 @@
+"""Submits to Kubeflow Pipelines through its own client, kfp."""
+
+import contextlib
+import io
+import os
+import socket
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from modules.errors import UserError
+from pipeline.config import Config
+from runners.remote_runners import RunState, SubmittedRun
+
+TOKEN_VARIABLE = "KUBEFLOW_TOKEN"
+
+_CONNECT_SECONDS = 10
+_END_STATES = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"})
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class KubeflowConnection:
+    """A checked connection.
+
+    Args:
+        config: with ``kubeflow.host``.
+
+    Raises:
+        UserError: no host, nothing answers there, a token over plain HTTP, or it is refused.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._host = config.kubeflow.host
+        if not self._host:
+            raise UserError(
+                "kubeflow.host is empty; name the API's URL, or forward its port: "
+                "kubectl port-forward -n kubeflow svc/ml-pipeline 8888 and "
+                "--set kubeflow.host=http://127.0.0.1:8888"
+            )
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        parts = urlsplit(self._host)
+        if token and parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+            raise UserError(
+                f"kubeflow.host: {TOKEN_VARIABLE} is sent over https only; received {self._host}"
+            )
+        self._reach(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        with self._explained(), _quiet():
+            import kfp
+
+            self._client = kfp.Client(
+                host=self._host,
+                existing_token=token or None,
+                namespace=config.kubeflow.namespace or "kubeflow",
+                ssl_ca_cert=config.kubeflow.ca_file or None,
+            )
+            self._client._experiment_api.experiment_service_list_experiments(
+                page_size=1, namespace=config.kubeflow.namespace or None, _request_timeout=30
+            )
+
+    def submit(self, package: str) -> SubmittedRun:
+        """Start a run.
+
+        Args:
+            package: the compiled YAML.
+        """
+        config = self._config
+        with tempfile.TemporaryDirectory() as folder, self._explained(), _quiet():
+            file = Path(folder) / f"{config.pipeline.name}.yaml"
+            file.write_text(package, "utf-8")
+            run = self._client.create_run_from_pipeline_package(
+                str(file),
+                experiment_name=config.kubeflow.experiment or config.pipeline.name,
+                namespace=config.kubeflow.namespace or None,
+                pipeline_root=config.pipeline_root(),
+                service_account=config.kubeflow.service_account or None,
+            )
+        return KubeflowRun(self, run.run_id, f"{self._host}/#/runs/details/{run.run_id}")
+
+    def get_run(self, run_id: str) -> Any:
+        """The API's record of a run."""
+        with self._explained():
+            return self._client.get_run(run_id)
+
+    def _reach(self, host: str, port: int) -> None:
+        """Try the port first: the client would wait for minutes."""
+        try:
+            socket.create_connection((host, port), _CONNECT_SECONDS).close()
+        except OSError as error:
+            raise UserError(
+                f"kubeflow.host: nothing answers at {self._host} ({error}); is the port "
+                "forwarded? kubectl port-forward -n kubeflow svc/ml-pipeline 8888"
+            ) from error
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """The client's errors as one line."""
+        import urllib3
+        from kfp_server_api.exceptions import ApiException  # type: ignore[import-untyped]
+
+        try:
+            yield
+        except ApiException as error:
+            if error.status in (401, 403):
+                raise UserError(
+                    f"kubeflow.host: {self._host} refuses the credentials ({error.status} "
+                    f"{error.reason}); set {TOKEN_VARIABLE} to a token of an account that may "
+                    "create runs in kubeflow.namespace"
+                ) from error
+            words = f"{error.body or error.reason}"[:500]
+            raise UserError(
+                f"kubeflow.host: {self._host} answers {error.status}: {words}"
+            ) from error
+        except urllib3.exceptions.HTTPError as error:
+            raise UserError(f"kubeflow.host: {self._host} cannot be reached: {error}") from error
+
+
+class KubeflowRun:
+    """A run that was submitted."""
+
+    def __init__(self, connection: KubeflowConnection, name: str, url: str) -> None:
+        self.name = name
+        self.url = url
+        self._connection = connection
+
+    def state(self) -> RunState:
+        """Ask how it stands."""
+        run = self._connection.get_run(self.name)
+        details = (run.run_details.task_details if run.run_details else None) or []
+        tasks = {task.display_name: task.state for task in details if task.state}
+        error = run.error.message if run.error else ""
+        failed = [name for name, state in tasks.items() if state == "FAILED"]
+        state = run.state or "PENDING"
+        return RunState(
+            state=state,
+            finished=state in _END_STATES,
+            succeeded=state == "SUCCEEDED",
+            tasks=tasks,
+            error=error or (f"{', '.join(failed)} failed" if failed else ""),
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The client prints links for notebooks and warns of versions."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

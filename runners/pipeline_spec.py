@@ -1,0 +1,161 @@
+"""A pipeline as PipelineSpec 2.1, which Kubeflow Pipelines and Vertex AI both run.
+
+TFX's KubeflowV2DagRunner compiles it; the functions here change what it cannot say, on the plain
+dictionary that it returns. Kubeflow's and Vertex's own modules choose among them.
+"""
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pipeline.config import Config
+
+JSON = dict[str, Any]
+
+#: What a container runs; "python" is the image's environment.
+COMMAND = ["python", "-m", "runners.container_entrypoint"]
+EXAMPLE_GEN_DRIVER = "components.ingestion.driver.Driver"
+EXAMPLE_GEN = "ExampleGen"
+RESOLVER = "Resolver"
+TRAINING_NODES = frozenset({"Tuner", "Trainer"})
+
+
+def compile_job(config: Config) -> JSON:
+    """Compile to a PipelineJob: ``pipelineSpec``, ``runtimeConfig``, ``displayName``, ``labels``.
+
+    Args:
+        config: the resolved configuration, checked by the platform's module.
+    """
+    from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner, pipeline_builder
+
+    from components.deployed_model import make_deployed_model_resolver
+    from pipeline.pipeline import create_pipeline
+
+    resolver = functools.partial(
+        make_deployed_model_resolver, base_directory=config.push_directory()
+    )
+    pipeline = create_pipeline(config, make_resolver=resolver)
+    images = {**config.image.nodes, pipeline_builder.DEFAULT_IMAGE_PATH_KEY: config.image.name}
+    runner = kubeflow_v2_dag_runner.KubeflowV2DagRunner(
+        kubeflow_v2_dag_runner.KubeflowV2DagRunnerConfig(
+            default_image=images, default_commands=COMMAND, use_pipeline_spec_2_1=True
+        )
+    )
+    job: JSON = runner.run(pipeline, write_out=False)
+    set_parameter_defaults(job["pipelineSpec"], pipeline.components)
+    set_resources(job["pipelineSpec"], config)
+    # Found again at each run: what is deployed changes by itself.
+    tasks(job["pipelineSpec"])[RESOLVER].pop("cachingOptions", None)
+    change_parameters(job["pipelineSpec"], _into_image(config.image.directory))
+    return job
+
+
+def tasks(spec: JSON) -> dict[str, JSON]:
+    """The tasks by name."""
+    found: dict[str, JSON] = spec["root"]["dag"]["tasks"]
+    return found
+
+
+def container(spec: JSON, node: str) -> JSON:
+    """The container of a node."""
+    label = spec["components"][node]["executorLabel"]
+    found: JSON = spec["deploymentSpec"]["executors"][label]["container"]
+    return found
+
+
+def inputs_spec(spec: JSON, node: str) -> str:
+    """The specification of a node's inputs as the JSON that its container is given."""
+    arguments = container(spec, node)["args"]
+    found: str = arguments[arguments.index("--json_serialized_inputs_spec_args") + 1]
+    return found
+
+
+def set_parameter_defaults(spec: JSON, nodes: Iterable[Any]) -> None:
+    """Give the spec the defaults of TFX's RuntimeParameters, which its compiler drops.
+
+    Args:
+        spec: the PipelineSpec, changed in place.
+        nodes: of the pipeline.
+    """
+    from tfx.orchestration.data_types import RuntimeParameter
+
+    declared = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    for node in nodes:
+        for value in node.exec_properties.values():
+            if isinstance(value, RuntimeParameter) and value.default is not None:
+                declared[value.name] |= {"defaultValue": value.default, "isOptional": True}
+
+
+def set_resources(spec: JSON, config: Config) -> None:
+    """Write what each node asks for; TFX's compiler leaves some nodes out.
+
+    Args:
+        spec: the PipelineSpec, changed in place.
+        config: with the section ``resources``.
+    """
+    for node in tasks(spec):
+        container(spec, node)["resources"] = resources(config, node)
+
+
+def resources(config: Config, node: str) -> JSON:
+    """The ResourceSpec of a node."""
+    section = config.resources
+    training = node in TRAINING_NODES
+    values = {
+        "cpu": section.training_cpu if training else section.cpu,
+        "memory_gb": section.training_memory_gb if training else section.memory_gb,
+        "accelerator": section.accelerator if training else "",
+        "accelerator_count": section.accelerator_count,
+    }
+    if node in section.nodes:
+        values |= section.nodes[node].model_dump(exclude_none=True)
+    found: JSON = {"cpuLimit": values["cpu"], "memoryLimit": values["memory_gb"]}
+    if values["accelerator"] and values["accelerator_count"]:
+        found["accelerator"] = {
+            "type": values["accelerator"],
+            "count": str(values["accelerator_count"]),
+        }
+    return found
+
+
+def change_parameters(spec: JSON, change: Callable[[str], str]) -> None:
+    """Apply ``change`` to every constant text among the tasks' parameters, in place."""
+    for parameter in _constants(spec):
+        if isinstance(parameter["constant"], str):
+            parameter["constant"] = change(parameter["constant"])
+
+
+def replace_prefixes(prefixes: Mapping[str, str]) -> Callable[[str], str]:
+    """A change that replaces beginnings of paths and URIs, inside JSON too."""
+    patterns = [
+        (re.compile(rf"(?<![\w/.:-]){re.escape(old)}"), new.replace("\\", r"\\"))
+        for old, new in prefixes.items()
+    ]
+
+    def change(text: str) -> str:
+        for pattern, new in patterns:
+            text = pattern.sub(new, text)
+        return text
+
+    return change
+
+
+def _into_image(directory: str) -> Callable[[str], str]:
+    """Files under the current directory are those of the repository in the image."""
+    here = str(Path.cwd())
+    return replace_prefixes({} if here == "/" else {f"{here}/": f"{directory.rstrip('/')}/"})
+
+
+def _constants(spec: JSON) -> Iterator[JSON]:
+    for task in tasks(spec).values():
+        for parameter in task.get("inputs", {}).get("parameters", {}).values():
+            if "constant" in parameter.get("runtimeValue", {}):
+                yield parameter["runtimeValue"]
+
+
+def to_json(job: JSON) -> str:
+    """A compiled job as text, the same for the same pipeline."""
+    return json.dumps(job, indent=2, sort_keys=True) + "\n"

@@ -1,0 +1,78 @@
+"""Vertex AI Pipelines: compile for it, submit to it."""
+
+import re
+from typing import TYPE_CHECKING
+
+from modules.errors import UserError
+from pipeline.config import Config
+from runners import pipeline_spec, remote_checks
+from runners.pipeline_spec import JSON
+
+if TYPE_CHECKING:
+    from runners.vertex_client import VertexConnection
+
+#: Endings of the compiled file.
+SUFFIXES = (".json",)
+
+
+def check(config: Config) -> None:
+    """Refuse what cannot run there, before anything slow is done.
+
+    Raises:
+        UserError: names the key, what is legal and what to type.
+    """
+    remote_checks.check_images(config)
+    remote_checks.check_resources(config)
+    remote_checks.check_name(config)
+    remote_checks.check_uri(config, "pipeline.root", ("gs://",))
+    remote_checks.check_uri(config, "pusher.base_directory", ("gs://",))
+    remote_checks.check_data(config, ("gs://",), ())
+    accelerator = config.resources.accelerator
+    if accelerator and not re.fullmatch(r"[A-Z][A-Z0-9_]+", accelerator):
+        raise UserError(
+            "resources.accelerator: legal on vertex is an accelerator type such as "
+            f"NVIDIA_TESLA_T4; received {accelerator!r}"
+        )
+
+
+def connect(config: Config) -> "VertexConnection":
+    """Check host and credentials."""
+    from runners.vertex_client import VertexConnection
+
+    return VertexConnection(config)
+
+
+def compile_pipeline(config: Config) -> str:
+    """The PipelineJob as JSON, which the console and the clients take."""
+    job = pipeline_spec.compile_job(config)
+    spec = job["pipelineSpec"]
+    job["labels"] = {**job.get("labels", {}), **config.vertex.labels}
+    _run_driver_before_cache(spec)
+    _read_through_mounts(spec)
+    return pipeline_spec.to_json(job)
+
+
+def _run_driver_before_cache(spec: JSON) -> None:
+    """Run ExampleGen's driver before the cache look-up: the data counts, not its path."""
+    hook = {
+        "command": pipeline_spec.COMMAND,
+        "args": [
+            "--driver_class_path",
+            pipeline_spec.EXAMPLE_GEN_DRIVER,
+            "--json_serialized_invocation_args",
+            "{{$}}",
+            "--json_serialized_inputs_spec_args",
+            pipeline_spec.inputs_spec(spec, pipeline_spec.EXAMPLE_GEN),
+        ],
+    }
+    container = pipeline_spec.container(spec, pipeline_spec.EXAMPLE_GEN)
+    container["lifecycle"] = {"preCacheCheck": hook}
+
+
+def _read_through_mounts(spec: JSON) -> None:
+    """Let the nodes reach buckets through the mount that Vertex gives every container."""
+    for node in pipeline_spec.tasks(spec):
+        container = pipeline_spec.container(spec, node)
+        for command in (container, container.get("lifecycle", {}).get("preCacheCheck")):
+            if command:
+                command["args"] = ["--mount_parameters", *command["args"]]

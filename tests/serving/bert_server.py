@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-TIMEOUT_SECONDS = 180
+START_TIMEOUT_SECONDS = 300
 
 
 @dataclasses.dataclass
@@ -81,7 +81,7 @@ def bert_serve(*arguments: str, folder: Path) -> Iterator[BertServer]:
     errors: list[str] = []
     reader = threading.Thread(target=lambda: errors.extend(process.stderr or []), daemon=True)
     reader.start()
-    watchdog = threading.Timer(TIMEOUT_SECONDS, process.kill)
+    watchdog = threading.Timer(START_TIMEOUT_SECONDS, process.kill)
     watchdog.start()
     try:
         lines: list[str] = []
@@ -89,6 +89,7 @@ def bert_serve(*arguments: str, folder: Path) -> Iterator[BertServer]:
             lines.append(line.rstrip("\n"))
             if line.startswith("  try") and "/v1/" not in line:
                 break
+        watchdog.cancel()
         assert lines, f"the server ended, exit code {process.wait()}:\n{''.join(errors)}"
         yield BertServer(process, lines, errors)
     finally:

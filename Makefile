@@ -1,6 +1,6 @@
 # make help lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev run test test-fast test-slow check format requirements clean
+.PHONY: help env env-dev env-airflow run test test-fast test-slow check format requirements clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -21,6 +21,9 @@ env: ## make the environment in .venv
 
 env-dev: ## the same with the tools for tests and linters
 	@scripts/make_env.sh dev $(GROUPS_GPU)
+
+env-airflow: ## make .venv-airflow, an environment with Apache Airflow (Python 3.11 or 3.12)
+	@VENV=$(VENV)-airflow scripts/make_env.sh airflow
 
 run: env ## run the whole pipeline on the bundled sample
 	@$(BIN)/bert run --set 'data.slice_columns=["domain"]'
@@ -51,8 +54,11 @@ requirements: ## pin the dependencies of pyproject.toml again
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt
 	$(COMPILE) --group gpu -c requirements.txt --strip-extras -o requirements-gpu.txt
+	@# What stands in the output file is kept where it fits: the same versions as in requirements.txt.
+	cp requirements.txt requirements-airflow.txt
+	$(COMPILE) --group airflow -o requirements-airflow.txt
 
 clean: ## remove the environment, runs and caches
-	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info \
+	rm -rf .venv .venv-airflow .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info \
 		pipeline_root serving_models
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

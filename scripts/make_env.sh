@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # Makes or refreshes .venv. Does nothing when it is already as the requirement files say.
 #
-# usage: scripts/make_env.sh [dev] [gpu]
+# usage: scripts/make_env.sh [dev] [gpu] | airflow
 #   dev  adds the tools for tests and linters (requirements-dev.txt)
 #   gpu  adds TensorFlow's CUDA libraries (requirements-gpu.txt)
+#   airflow  an environment of its own, for another VENV (requirements-airflow.txt; Python 3.11 or 3.12)
 # Groups add up: an environment that once got "dev" keeps it.
 #
 # environment:
@@ -48,7 +49,9 @@ glibc_is_old() {
 
 choose_python() {
     local versions=(3.11 3.12 3.13) version found
-    if glibc_is_old; then
+    if [ "$groups" = airflow ]; then
+        versions=(3.11 3.12)
+    elif glibc_is_old; then
         versions=(3.11)
         echo "make env: this system's glibc is older than 2.39, so only Python 3.11 works here" >&2
     fi
@@ -80,6 +83,8 @@ fi
 groups=$(printf '%s\n' "$@" $(cat "$VENV/.groups" 2>/dev/null || true) | sort -u | xargs)
 files=(requirements.txt)
 for group in $groups; do files+=("requirements-$group.txt"); done
+# Airflow needs other versions of some packages, so it stands alone.
+[ "$groups" != airflow ] || files=(requirements-airflow.txt)
 
 state=$(cat pyproject.toml "${files[@]}" scripts/make_env.sh | sha256sum | cut -d' ' -f1)
 state="$state $groups"
@@ -98,7 +103,7 @@ fi
 if [ -n "$wanted" ]; then
     version=$("$wanted" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     if [ "$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" != "$version" ]; then
-        if [ "$version" != 3.11 ] && glibc_is_old; then
+        if [ "$version" != 3.11 ] && [ "$groups" != airflow ] && glibc_is_old; then
             stop "Python $version needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04); here use PYTHON=python3.11"
         fi
         "$UV" venv --quiet --clear --python "$wanted" "$VENV"
@@ -106,12 +111,17 @@ if [ -n "$wanted" ]; then
         exit 0
     fi
 fi
-check_compiler
+[ "$groups" = airflow ] || check_compiler
 
 echo "make env: installing ${files[*]} into $VENV ($("$VENV/bin/python" --version))"
 rm -f "$VENV/.state"
 "$UV" pip sync --quiet --python "$VENV/bin/python" --require-hashes "${files[@]}"
-"$UV" pip install --quiet --python "$VENV/bin/python" --no-deps --no-build-isolation --editable .
+[ "$groups" = airflow ] ||
+    "$UV" pip install --quiet --python "$VENV/bin/python" --no-deps --no-build-isolation --editable .
 echo "$groups" >"$VENV/.groups"
 echo "$state" >"$VENV/.state"
+[ "$groups" != airflow ] || {
+    echo "make env: ready; next: $VENV/bin/airflow version"
+    exit 0
+}
 echo "make env: ready; next: make run"

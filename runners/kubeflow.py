@@ -34,7 +34,7 @@ def check(config: Config) -> None:
     remote_checks.check_data(config, ("gs://",), mounts)
     base = config.pusher.base_directory
     if not remote_checks.is_within(base, mounts):
-        first = mounts[0] if mounts else "/mnt/models"
+        first = mounts[0] if mounts else "/models"
         raise UserError(
             "pusher.base_directory: legal on kubeflow is a folder of a volume in kubeflow.volumes, "
             f"which model servers mount too; received {base!r}; try --set "

@@ -48,6 +48,7 @@ class KubeflowConnection:
                 f"kubeflow.host: {TOKEN_VARIABLE} is sent over https only; received {self._host}"
             )
         self._reach(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
+        self._check_health(token)
         with self._explained(), _quiet():
             import kfp
 
@@ -56,9 +57,6 @@ class KubeflowConnection:
                 existing_token=token or None,
                 namespace=config.kubeflow.namespace or "kubeflow",
                 ssl_ca_cert=config.kubeflow.ca_file or None,
-            )
-            self._client._experiment_api.experiment_service_list_experiments(
-                page_size=1, namespace=config.kubeflow.namespace or None, _request_timeout=30
             )
 
     def submit(self, package: str) -> SubmittedRun:
@@ -94,6 +92,20 @@ class KubeflowConnection:
                 f"kubeflow.host: nothing answers at {self._host} ({error}); is the port "
                 "forwarded? kubectl port-forward -n kubeflow svc/ml-pipeline 8888"
             ) from error
+
+    def _check_health(self, token: str) -> None:
+        """Ask once whether all is well; kfp.Client asks five times and hides the answer."""
+        with self._explained(), _quiet():
+            import kfp_server_api  # type: ignore[import-untyped]
+
+            configuration = kfp_server_api.Configuration(host=self._host.rstrip("/"))
+            if self._config.kubeflow.ca_file:
+                configuration.ssl_ca_cert = self._config.kubeflow.ca_file
+            if token:
+                configuration.api_key["authorization"] = token
+                configuration.api_key_prefix["authorization"] = "Bearer"
+            api = kfp_server_api.HealthzServiceApi(kfp_server_api.ApiClient(configuration))
+            api.healthz_service_get_healthz(_request_timeout=30)
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:

@@ -29,8 +29,8 @@ HEAVY = {
 
 #: A platform's client library -> the modules that may import it.
 PLATFORMS = {
-    "kfp": {"runners.kubeflow", "runners.vertex"},
-    "google.cloud.aiplatform": {"runners.vertex"},
+    "kfp": {"runners.kubeflow_client", "runners.container_entrypoint"},
+    "google.cloud.aiplatform_v1": {"runners.vertex_client"},
     "airflow": {"runners.airflow"},
 }
 

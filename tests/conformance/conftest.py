@@ -1,0 +1,107 @@
+"""One small pipeline, run by ``bert run`` and by both backends."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conformance.backends import Backend, KubeflowBackend, TaskRun, VertexBackend
+from tests.conformance.task_processes import Tasks
+from tests.e2e.conftest import SAMPLE, Workplace, take_rows
+from tests.tiny_bert import write_tiny_bert
+
+IMAGE = "registry.example.com/bert:0123abc"
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A folder with 200 rows and the tiny encoder; it stands for the image's own folder."""
+    folder = tmp_path_factory.mktemp("conformance")
+    write_tiny_bert(folder / "encoder")
+    take_rows(SAMPLE, folder / "reviews.csv", 200)
+    settings = {
+        "data.path": "reviews.csv",
+        "data.slice_columns": '["domain"]',
+        "pusher.base_directory": "models",
+        "trainer.encoder": "encoder",
+        "trainer.max_length": "32",
+        "trainer.epochs": "1",
+        "evaluator.floors": '[{metric = "accuracy", min = 0.0}]',
+    }
+    return Workplace(folder, settings)
+
+
+@dataclasses.dataclass
+class Platform:
+    """A platform, what was compiled for it, and its runs."""
+
+    name: str
+    backend: Backend
+    place: Workplace
+    text: str = ""
+    first: dict[str, TaskRun] = dataclasses.field(default_factory=dict)
+
+    def compile(self, **settings: str) -> str:
+        """``bert compile`` in the workplace."""
+        file = self.place.folder / f"{self.name}{settings or ''}{self.ending}"
+        done = self.place.bert(
+            "compile",
+            f"--runner={self.name}",
+            f"--output={file}",
+            image__name=IMAGE,
+            image__directory=str(self.place.folder),
+            **{**self.settings, **settings},
+        )
+        assert done.returncode == 0, done.stdout
+        return file.read_text()
+
+    @property
+    def ending(self) -> str:
+        return ".yaml" if self.name == "kubeflow" else ".json"
+
+    @property
+    def models(self) -> Path:
+        """Where the Pusher's versions are."""
+        if self.name == "kubeflow":
+            return self.place.folder / "volume" / "models"
+        return self.backend.path("gs://bucket/models")
+
+    @property
+    def settings(self) -> dict[str, str]:
+        if self.name == "vertex":
+            return {
+                "pipeline__root": "gs://bucket/bert",
+                "pusher__base_directory": "gs://bucket/models",
+            }
+        volume = self.place.folder / "volume"
+        return {
+            "pipeline__root": "minio://mlpipeline/bert",
+            "pusher__base_directory": f"{volume}/models",
+            "kubeflow__volumes": f'{{claim = "{volume}"}}',
+        }
+
+
+@pytest.fixture(scope="session", params=["vertex", "kubeflow"])
+def platform(request: pytest.FixtureRequest, place: Workplace) -> Iterator[Platform]:
+    """A platform on which the pipeline has run once.
+
+    ExampleGen runs as a process of its own; the others are forks (see ``task_zygote``).
+    """
+    tasks = Tasks(place.folder, fresh={"ExampleGen"})
+    folder = place.folder / f"on-{request.param}"
+    make = VertexBackend if request.param == "vertex" else KubeflowBackend
+    platform = Platform(request.param, make(folder, tasks), place)
+    try:
+        platform.text = platform.compile()
+        platform.first = platform.backend.run(platform.text)
+        yield platform
+    finally:
+        tasks.close()
+
+
+@pytest.fixture(scope="session")
+def local(place: Workplace) -> Workplace:
+    """The same pipeline, run by ``bert run``."""
+    place.run()
+    return place

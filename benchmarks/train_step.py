@@ -94,7 +94,7 @@ def _write_tokens(arguments: argparse.Namespace, path: Path) -> None:
     graph = tf.function(lambda batch: tokenize(batch, settings, encoder))
     batches = [graph(tf.constant(texts[i : i + 256])).to_list() for i in range(0, needed, 256)]
     token_ids = [ids for batch in batches for ids in batch]
-    config = json.loads((_checkpoint_folder(arguments.encoder) / "config.json").read_text())
+    config = json.loads((checkpoint_folder(arguments.encoder) / "config.json").read_text())
     path.write_text(json.dumps({"token_ids": token_ids, "labels": labels, "config": config}))
 
 
@@ -131,7 +131,7 @@ def _start_theirs(arguments: argparse.Namespace, tokens: Path) -> subprocess.Pop
             str(ROOT / "benchmarks" / "train_step_hugging_face.py"),
             json.dumps(
                 {
-                    "folder": str(_checkpoint_folder(arguments.encoder)),
+                    "folder": str(checkpoint_folder(arguments.encoder)),
                     "tokens": str(tokens),
                     "batch_size": arguments.batch_size,
                     "bfloat16": arguments.precision == "mixed_bfloat16",
@@ -144,7 +144,7 @@ def _start_theirs(arguments: argparse.Namespace, tokens: Path) -> subprocess.Pop
     )
 
 
-def _checkpoint_folder(encoder: str) -> Path:
+def checkpoint_folder(encoder: str) -> Path:
     """The encoder's Hugging Face folder, which the other side reads too."""
     if encoder != "minilm":
         return Path(encoder.removeprefix("hf://")).resolve()

@@ -1,6 +1,6 @@
 # make help lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev env-airflow run test test-fast test-slow check format requirements clean
+.PHONY: help env env-dev env-airflow run test test-fast test-slow check format requirements image clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -57,6 +57,9 @@ requirements: ## pin the dependencies of pyproject.toml again
 	@# What stands in the output file is kept where it fits: the same versions as in requirements.txt.
 	cp requirements.txt requirements-airflow.txt
 	$(COMPILE) --group airflow -o requirements-airflow.txt
+
+image: ## build the container image of the last commit: IMAGE=REGISTRY/bert [TARGET=gpu]
+	@scripts/build_image.sh "$(IMAGE)" $(TARGET)
 
 clean: ## remove the environment, runs and caches
 	rm -rf .venv .venv-airflow .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info \

@@ -2,8 +2,9 @@
 # Proves the second stack (TFX 1.21, Python 3.13) on a machine whose own glibc is too old for it.
 #
 # Makes a small Debian 13 folder tree with debootstrap, copies the committed repository into it,
-# and there runs `make env-dev`, the imports of the whole stack, the fast tests, and a pipeline on the
-# bundled sample with one epoch. Needs root (chroot) and debootstrap.
+# and there runs the steps of the Dockerfile (scripts/image_steps.sh), the imports of the whole
+# stack, the fast tests, and, as the image's account, a pipeline on the bundled sample with one
+# epoch. Needs root (chroot) and debootstrap.
 #
 # usage: scripts/debian13_lane.sh [env|imports|tests|run]...    default: all four, in this order
 #
@@ -14,7 +15,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ROOT=${BERT_DEBIAN13_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/bert-debian13}
-PACKAGES=ca-certificates,python3,python3-dev,python3-pip,python3-venv,g++,make,git
+PACKAGES=$(scripts/image_steps.sh packages build | tr ' ' ,)
+# Where the image has the repository, and the account that nodes run as there.
+HOME_IN_IMAGE=$(sed -n 's/^WORKDIR //p' Dockerfile | sort -u)
+ACCOUNT=$(sed -n 's/^USER \([0-9]*\):.*/\1/p' Dockerfile | sort -u)
 # Variables that say how to reach package registries.
 PASSED_ON='^(PIP_(INDEX|EXTRA_INDEX|TRUSTED|CERT|DEFAULT_TIMEOUT|PROXY)|UV_(INDEX|DEFAULT_INDEX|EXTRA_INDEX|NATIVE_TLS|HTTP)|SSL_CERT_|[Hh][Tt][Tt][Pp][Ss]?_[Pp]|[Nn][Oo]_[Pp])'
 STEPS=("$@")
@@ -66,12 +70,14 @@ copy_settings() {
 
 # A clone of what is committed; the environment made by an earlier run is kept.
 copy_repository() {
-    rm -rf "$ROOT/src.new"
-    git clone --quiet --no-hardlinks . "$ROOT/src.new"
-    [ ! -d "$ROOT/src/.venv" ] || mv "$ROOT/src/.venv" "$ROOT/src.new/.venv"
-    [ ! -d "$ROOT/src/.cache" ] || mv "$ROOT/src/.cache" "$ROOT/src.new/.cache"
-    rm -rf "$ROOT/src"
-    mv "$ROOT/src.new" "$ROOT/src"
+    local place=$ROOT$HOME_IN_IMAGE kept
+    rm -rf "$place.new"
+    git clone --quiet --no-hardlinks . "$place.new"
+    for kept in .venv .cache; do
+        [ ! -d "$place/$kept" ] || mv "$place/$kept" "$place.new/$kept"
+    done
+    rm -rf "$place"
+    mv "$place.new" "$place"
 }
 
 # Runs a command in the tree. Mounts live in a namespace of their own and go when it ends.
@@ -84,11 +90,11 @@ inside() {
         mount --rbind /dev "$ROOT/dev"
         exec chroot "$ROOT" "$@"
     ' inside /usr/bin/env -i HOME=/root PATH=/usr/local/bin:/usr/bin:/bin LANG=C.UTF-8 \
-        TF_CPP_MIN_LOG_LEVEL=3 "${variables[@]}" bash -euc "cd /src; $1"
+        TF_CPP_MIN_LOG_LEVEL=3 "${variables[@]}" bash -euc "cd $HOME_IN_IMAGE; $1"
 }
 
 step_env() {
-    inside 'make env-dev'
+    inside 'scripts/image_steps.sh environment dev; scripts/image_steps.sh user'
 }
 
 step_imports() {
@@ -110,13 +116,17 @@ step_tests() {
 # One epoch shows that it trains; without a floor the model is pushed whatever it reaches. The same
 # command again must find everything cached.
 step_run() {
-    inside 'rm -rf /tmp/lane
-        export BERT__PIPELINE__ROOT=/tmp/lane/root BERT__PUSHER__BASE_DIRECTORY=/tmp/lane/serving
-        export BERT__TRAINER__EPOCHS=1
-        export BERT__EVALUATOR__FLOORS="[{metric = \"accuracy\", min = 0}]"
-        .venv/bin/bert run
-        .venv/bin/bert run
-        .venv/bin/bert predict "Two hours I will not get back." "A warm room, and a good bed."'
+    inside "rm -rf /tmp/lane; install -d -o $ACCOUNT /tmp/lane
+        exec setpriv --reuid=$ACCOUNT --regid=$ACCOUNT --clear-groups --no-new-privs \
+            env HOME=/tmp/lane PATH=$HOME_IN_IMAGE/.venv/bin:\$PATH bash -eu" <<'EOF'
+touch /gcs/writable /s3/writable /minio/writable
+export BERT__PIPELINE__ROOT=/tmp/lane/root BERT__PUSHER__BASE_DIRECTORY=/tmp/lane/serving
+export BERT__TRAINER__EPOCHS=1
+export BERT__EVALUATOR__FLOORS='[{metric = "accuracy", min = 0}]'
+bert run
+bert run
+bert predict "Two hours I will not get back." "A warm room, and a good bed."
+EOF
 }
 
 [ "$(id -u)" = 0 ] || stop "needs root, for chroot"

@@ -4,9 +4,13 @@ TFX's KubeflowV2DagRunner compiles it; the functions here change what it cannot 
 dictionary that it returns. Kubeflow's and Vertex's own modules choose among them.
 """
 
+import contextlib
 import functools
 import json
+import logging
+import os
 import re
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +33,18 @@ def compile_job(config: Config) -> JSON:
     Args:
         config: the resolved configuration, checked by the platform's module.
     """
+    with _quiet():
+        job, pipeline = _compile(config)
+    set_parameter_defaults(job["pipelineSpec"], pipeline.components)
+    set_resources(job["pipelineSpec"], config)
+    # Found again at each run: what is deployed changes by itself.
+    tasks(job["pipelineSpec"])[RESOLVER].pop("cachingOptions", None)
+    change_parameters(job["pipelineSpec"], _into_image(config.image.directory))
+    return job
+
+
+def _compile(config: Config) -> tuple[JSON, Any]:
+    """TFX's own compilation: the job and the pipeline it was made from."""
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner, pipeline_builder
 
     from components.deployed_model import make_deployed_model_resolver
@@ -44,13 +60,20 @@ def compile_job(config: Config) -> JSON:
             default_image=images, default_commands=COMMAND, use_pipeline_spec_2_1=True
         )
     )
-    job: JSON = runner.run(pipeline, write_out=False)
-    set_parameter_defaults(job["pipelineSpec"], pipeline.components)
-    set_resources(job["pipelineSpec"], config)
-    # Found again at each run: what is deployed changes by itself.
-    tasks(job["pipelineSpec"])[RESOLVER].pop("cachingOptions", None)
-    change_parameters(job["pipelineSpec"], _into_image(config.image.directory))
-    return job
+    return runner.run(pipeline, write_out=False), pipeline
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what TensorFlow and TFX log while they are imported off the screen."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def tasks(spec: JSON) -> dict[str, JSON]:

@@ -1,5 +1,6 @@
 """What must hold before a pipeline is compiled for another machine. Imports nothing slow."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -87,7 +88,8 @@ def check_data(config: Config, schemes: tuple[str, ...], mounts: tuple[str, ...]
     for path in config.data.paths:
         if path.startswith(schemes) or is_within(path, mounts):
             continue
-        if "://" not in path and (Path.cwd() / Path(path).expanduser()).is_relative_to(Path.cwd()):
+        whole = os.path.abspath(os.path.expanduser(path))
+        if "://" not in path and is_within(whole, (str(Path.cwd()),)):
             continue  # in the repository, hence in the image
         places = [f"{scheme}BUCKET/FILE" for scheme in schemes] + [f"{m}/FILE" for m in mounts]
         raise UserError(

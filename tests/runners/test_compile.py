@@ -1,0 +1,120 @@
+"""``bert compile`` and ``bert submit``: what they refuse, at once and in one line."""
+
+from pathlib import Path
+
+import pytest
+
+from runners.cli import main
+
+IMAGE = "image.name=registry.example.com/bert:0123abc"
+VERTEX = [IMAGE, "pipeline.root=gs://bucket/bert", "pusher.base_directory=gs://bucket/models"]
+KUBEFLOW = [
+    IMAGE,
+    "pipeline.root=s3://bucket/bert",
+    'kubeflow.volumes={claim = "/models"}',
+    "pusher.base_directory=/models/bert",
+]
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *words: str, settings: list[str]) -> str:
+    """The one line on standard error of a command that ends with exit code 2."""
+    with pytest.raises(SystemExit) as end:
+        main([*words, *(f"--set={setting}" for setting in settings)])
+    assert end.value.code == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    [line] = captured.err.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("command", ["compile", "submit"])
+@pytest.mark.parametrize(
+    ("name", "guess"), [("kubflow", "--runner kubeflow"), ("vertx", "--runner vertex")]
+)
+def test_unknown_runner_names_the_nearest(
+    capsys: pytest.CaptureFixture[str], command: str, name: str, guess: str
+) -> None:
+    assert f"did you mean {guess}?" in refusal(capsys, command, f"--runner={name}", settings=[])
+
+
+def test_local_is_another_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "bert run" in refusal(capsys, "compile", "--runner=local", settings=[])
+
+
+@pytest.mark.parametrize("runner", ["kubeflow", "vertex"])
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ("", "image.name is empty"),
+        ("registry.example.com/bert", "a fixed tag or a digest"),
+        ("registry.example.com/bert:latest", "a fixed tag or a digest"),
+        ("localhost:5000/bert", "a fixed tag or a digest"),
+        ("not an image", "a fixed tag or a digest"),
+    ],
+)
+def test_image_must_be_fixed(
+    capsys: pytest.CaptureFixture[str], runner: str, image: str, words: str
+) -> None:
+    line = refusal(capsys, "compile", f"--runner={runner}", settings=[f"image.name={image}"])
+    assert words in line
+    assert "--set image.name=" in line
+
+
+def test_image_of_a_node_must_be_fixed_too(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [*VERTEX, 'image.nodes={Trainer = "registry.example.com/bert:latest"}']
+    line = refusal(capsys, "compile", "--runner=vertex", settings=settings)
+    assert "image.nodes.Trainer" in line
+
+
+def test_image_of_an_unknown_node_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [*VERTEX, 'image.nodes={Trainr = "registry.example.com/bert:1"}']
+    line = refusal(capsys, "compile", "--runner=vertex", settings=settings)
+    assert "did you mean Trainer?" in line
+
+
+@pytest.mark.parametrize(
+    ("runner", "settings", "key"),
+    [
+        ("vertex", [*VERTEX, "pipeline.root=pipeline_root"], "pipeline.root"),
+        ("vertex", [*VERTEX, "pipeline.root=s3://bucket/bert"], "pipeline.root"),
+        ("vertex", [*VERTEX, "pipeline.root=gs://"], "pipeline.root"),
+        ("vertex", [*VERTEX, "pusher.base_directory=models"], "pusher.base_directory"),
+        ("vertex", [*VERTEX, "data.path=/data/reviews.csv"], "data.path"),
+        ("vertex", [*VERTEX, "pipeline.name=My_Bert"], "pipeline.name"),
+        ("vertex", [*VERTEX, "resources.accelerator=nvidia.com/gpu"], "resources.accelerator"),
+        ("vertex", [*VERTEX, "resources.nodes={Traner = {cpu = 1}}"], "resources.nodes"),
+        ("kubeflow", [*KUBEFLOW, "pipeline.root=/data/root"], "pipeline.root"),
+        ("kubeflow", [*KUBEFLOW, "pusher.base_directory=s3://bucket/m"], "pusher.base_directory"),
+        ("kubeflow", [*KUBEFLOW, "data.path=../reviews.csv"], "data.path"),
+        ("kubeflow", [*KUBEFLOW, "resources.accelerator=NVIDIA_L4"], "resources.accelerator"),
+    ],
+)
+@pytest.mark.parametrize("command", ["compile", "submit"])
+def test_what_the_nodes_cannot_reach_or_run_is_refused(
+    capsys: pytest.CaptureFixture[str], command: str, runner: str, settings: list[str], key: str
+) -> None:
+    assert refusal(capsys, command, f"--runner={runner}", settings=settings).startswith(
+        f"error: {key}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("runner", "settings", "name"),
+    [("kubeflow", KUBEFLOW, "pipeline.json"), ("vertex", VERTEX, "pipeline.yaml")],
+)
+def test_file_must_end_as_the_platform_reads_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, runner: str, settings: list[str], name: str
+) -> None:
+    file = tmp_path / name
+    line = refusal(capsys, "compile", f"--runner={runner}", f"--output={file}", settings=settings)
+    assert "--output" in line
+    assert not file.exists()
+
+
+def test_host_and_project_are_needed_to_submit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "kubeflow.host is empty" in refusal(
+        capsys, "submit", "--runner=kubeflow", settings=KUBEFLOW
+    )
+    assert "vertex.project is empty" in refusal(
+        capsys, "submit", "--runner=vertex", settings=VERTEX
+    )

@@ -55,6 +55,7 @@ class Config(BaseSettings):
     resources: platforms.Resources = platforms.Resources()
     kubeflow: platforms.Kubeflow = platforms.Kubeflow()
     vertex: platforms.Vertex = platforms.Vertex()
+    airflow: platforms.Airflow = platforms.Airflow()
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 

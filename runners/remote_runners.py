@@ -20,7 +20,11 @@ from pipeline.config import Config
 from pipeline.config_keys import nearest
 
 #: Name after ``--runner`` -> module.
-MODULES = {"kubeflow": "runners.kubeflow", "vertex": "runners.vertex"}
+MODULES = {
+    "airflow": "runners.airflow",
+    "kubeflow": "runners.kubeflow",
+    "vertex": "runners.vertex",
+}
 
 #: Seconds between looks at a run.
 POLL_SECONDS = 10.0

@@ -8,7 +8,7 @@ import typer
 from runners.commands.options import ConfigOption, SetOption, load_config
 
 RunnerOption = Annotated[
-    str, typer.Option("--runner", "-r", metavar="NAME", help="kubeflow or vertex.")
+    str, typer.Option("--runner", "-r", metavar="NAME", help="airflow, kubeflow or vertex.")
 ]
 
 
@@ -16,7 +16,7 @@ def compile_pipeline(
     runner: RunnerOption,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="PIPELINE-RUNNER.yaml if absent."),
+        typer.Option("--output", "-o", metavar="FILE", help="PIPELINE-RUNNER.SUFFIX if absent."),
     ] = None,
     config: ConfigOption = None,
     assignments: SetOption = None,

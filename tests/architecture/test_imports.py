@@ -31,7 +31,7 @@ HEAVY = {
 PLATFORMS = {
     "kfp": {"runners.kubeflow_client", "runners.container_entrypoint"},
     "google.cloud.aiplatform_v1": {"runners.vertex_client"},
-    "airflow": {"runners.airflow"},
+    "airflow": {"runners.airflow_dag"},
 }
 
 

@@ -1,0 +1,108 @@
+"""Apache Airflow 2: compile for it, submit to it.
+
+TFX's own AirflowDagRunner builds every component when Airflow reads the DAG file, every 30 s by
+default: 15 s of CPU each time, in an environment that TFX and Airflow cannot share. So the DAG
+file holds the compiled pipeline's nodes and edges as data, see ``runners.airflow_dag``.
+"""
+
+import pprint
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modules.errors import UserError
+from pipeline.config import Config
+from pipeline.config_keys import is_secret, keys, nearest
+from pipeline.toml_text import toml_value
+
+if TYPE_CHECKING:
+    from runners.airflow_client import AirflowConnection
+
+#: Endings of the compiled file.
+SUFFIXES = (".py",)
+_TEMPLATE = Path(__file__).with_name("airflow_dag.py")
+_PLACEHOLDER = "PLAN: dict[str, Any] = {}\n"
+#: Keys that a run cannot set, for the DAG file itself is made from them.
+_FIXED = ("airflow.", "infra_validator.enabled", "metadata.", "pipeline.name", "tuner.enabled")
+
+
+def check(config: Config) -> None:
+    """Refuse what cannot run there, before anything slow is done.
+
+    Raises:
+        UserError: names the key, what is legal and what to type.
+    """
+    known = [key for key in keys(Config) if not key.startswith(_FIXED)]
+    for key in config.airflow.parameters:
+        if key not in known:
+            guess = nearest(key, dict.fromkeys(known))
+            hint = f"; did you mean {guess}?" if guess else ""
+            raise UserError(
+                "airflow.parameters: legal are config keys that leave the graph as it is; "
+                f"received {key!r}{hint}"
+            )
+    python = config.airflow.python
+    if python and not shutil.which(python) and "/" not in python:
+        raise UserError(
+            f"airflow.python: legal is an interpreter's path; received {python!r}, which is not "
+            f"on the PATH; try --set airflow.python={sys.executable}"
+        )
+
+
+def connect(config: Config) -> "AirflowConnection":
+    """Check host and credentials."""
+    from runners.airflow_client import AirflowConnection
+
+    return AirflowConnection(config)
+
+
+def compile_pipeline(config: Config) -> str:
+    """The DAG file: Python source that holds no secret and imports Airflow alone."""
+    source = _TEMPLATE.read_text("utf-8")
+    assert _PLACEHOLDER in source
+    plan = pprint.pformat(make_plan(config), width=100, sort_dicts=False)
+    return source.replace(_PLACEHOLDER, f"PLAN: dict[str, Any] = {plan}\n")
+
+
+def make_plan(config: Config) -> dict[str, Any]:
+    """What the DAG file holds, as plain values."""
+    settings = config.airflow
+    return {
+        "dag_id": config.pipeline.name,
+        "schedule": settings.schedule or None,
+        **settings.model_dump(
+            mode="json", exclude={"url", "schedule", "parameters", "python", "directory"}
+        ),
+        "python": settings.python or sys.executable,
+        "directory": settings.directory or str(Path.cwd()),
+        "parameters": list(settings.parameters),
+        "assignments": assignments(config),
+        "nodes": edges(config),
+    }
+
+
+def edges(config: Config) -> dict[str, list[str]]:
+    """Each node's upstream nodes, in run order, as the local runner compiles them."""
+    from runners.compilation import compile_pipeline
+
+    nodes = [node.pipeline_node for node in compile_pipeline(config, run_id="compiled").nodes]
+    return {node.node_info.id: sorted(node.upstream_nodes) for node in nodes}
+
+
+def assignments(config: Config) -> list[str]:
+    """The config's values that are not defaults, as ``--set`` takes them, without secrets."""
+    defaults = Config.model_construct()
+    found = []
+    for key, field in keys(Config).items():
+        value, default = _value(config, key), _value(defaults, key)
+        if value != default and not is_secret(field) and not key.startswith("airflow."):
+            found.append(f"{key}={toml_value(value)}")
+    return found
+
+
+def _value(config: Config, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value

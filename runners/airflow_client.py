@@ -1,0 +1,138 @@
+"""Starts runs through Airflow 2's stable REST API."""
+
+import datetime
+import os
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from modules.errors import UserError
+from pipeline.config import Config
+from runners.remote_runners import RunState, SubmittedRun
+
+USERNAME_VARIABLE = "AIRFLOW_USERNAME"
+PASSWORD_VARIABLE = "AIRFLOW_PASSWORD"
+
+_SECONDS = 30.0
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+class AirflowConnection:
+    """A checked connection to the web server.
+
+    Args:
+        config: with ``airflow.url``.
+
+    Raises:
+        UserError: no URL, no credentials, nothing answers, or the DAG cannot run.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._url = config.airflow.url.rstrip("/")
+        self._dag_id = config.pipeline.name
+        if not self._url:
+            raise UserError(
+                "airflow.url is empty; name Airflow's web server: "
+                "--set airflow.url=http://127.0.0.1:8080"
+            )
+        user, password = os.environ.get(USERNAME_VARIABLE), os.environ.get(PASSWORD_VARIABLE)
+        if not user or not password:
+            raise UserError(f"set {USERNAME_VARIABLE} and {PASSWORD_VARIABLE} for {self._url}")
+        parts = urlsplit(self._url)
+        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+            raise UserError(
+                f"airflow.url: passwords are sent over https only; received {self._url}"
+            )
+        self._client = httpx.Client(
+            base_url=f"{self._url}/api/v1", auth=(user, password), timeout=_SECONDS
+        )
+        self._dag = self._deployed_dag()
+
+    def submit(self, package: str) -> SubmittedRun:
+        """Start a run of the DAG that Airflow has, when it is the one that was compiled.
+
+        Args:
+            package: the DAG file's text.
+
+        Raises:
+            UserError: Airflow's copy of the file is another one.
+        """
+        source = self.request(
+            "GET", f"/dagSources/{self._dag['file_token']}", headers={"Accept": "application/json"}
+        )["content"]
+        if source.strip() != package.strip():
+            raise UserError(
+                f"airflow.url: the DAG {self._dag_id} there, {self._dag['fileloc']}, was compiled "
+                f"from other settings or code; {self._compile_hint()}"
+            )
+        run_id = f"bert__{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S-%f}"
+        self.request("POST", f"/dags/{self._dag_id}/dagRuns", json={"dag_run_id": run_id})
+        return AirflowRun(self, self._dag_id, run_id, self._url)
+
+    def request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        """One call of the API.
+
+        Raises:
+            UserError: it cannot be reached, or refuses.
+        """
+        try:
+            answer = self._client.request(method, path, **arguments)
+        except httpx.HTTPError as error:
+            raise UserError(f"airflow.url: {self._url} cannot be reached: {error}") from error
+        if answer.status_code in (401, 403):
+            raise UserError(
+                f"airflow.url: {self._url} refuses the credentials ({answer.status_code}); check "
+                f"{USERNAME_VARIABLE} and {PASSWORD_VARIABLE}, and that [api] auth_backends has "
+                "airflow.api.auth.backend.basic_auth"
+            )
+        if answer.status_code == 404:
+            raise UserError(f"airflow.url: {self._url} has no {path}; {self._compile_hint()}")
+        if answer.is_error:
+            words = answer.text[:500].replace("\n", " ")
+            raise UserError(f"airflow.url: {self._url} answers {answer.status_code}: {words}")
+        return dict(answer.json())
+
+    def _deployed_dag(self) -> dict[str, Any]:
+        dag = self.request("GET", f"/dags/{self._dag_id}")
+        if dag.get("has_import_errors"):
+            raise UserError(
+                f"airflow.url: Airflow cannot import {dag['fileloc']}; see: "
+                "airflow dags list-import-errors"
+            )
+        if dag["is_paused"]:
+            raise UserError(
+                f"airflow.url: the DAG {self._dag_id} is paused, so a run would wait; first: "
+                f"airflow dags unpause {self._dag_id}"
+            )
+        return dag
+
+    def _compile_hint(self) -> str:
+        return (
+            "write the DAG file into Airflow's DAG folder and wait until Airflow has read it: "
+            f"bert compile --runner airflow -o DAGS_FOLDER/{self._dag_id}.py"
+        )
+
+
+class AirflowRun:
+    """A run that was submitted."""
+
+    def __init__(self, connection: AirflowConnection, dag_id: str, run_id: str, url: str) -> None:
+        self.name = run_id
+        self.url = f"{url}/dags/{dag_id}/grid?dag_run_id={quote(run_id)}"
+        self._connection = connection
+        self._path = f"/dags/{dag_id}/dagRuns/{run_id}"
+
+    def state(self) -> RunState:
+        """Ask how it stands."""
+        state = str(self._connection.request("GET", self._path)["state"])
+        found = self._connection.request("GET", f"{self._path}/taskInstances")["task_instances"]
+        tasks = {task["task_id"]: task["state"] for task in found if task["state"]}
+        failed = sorted(name for name, word in tasks.items() if word == "failed")
+        return RunState(
+            state=state,
+            finished=state in ("success", "failed"),
+            succeeded=state == "success",
+            tasks=tasks,
+            error=f"{', '.join(failed)} failed" if failed else "",
+        )

@@ -1,0 +1,89 @@
+"""Runs one node of a pipeline and ends: what a task of another orchestrator starts.
+
+Started as ``python -m runners.node ORDER``, ORDER a JSON object: ``node``, ``run_id``,
+``assignments`` (config values as ``--set`` takes them) and ``parameters`` (key -> value, stronger).
+Secrets come from the environment. Exit codes: 0 done, 1 failed, 2 a person must put it right; the
+last line of output says what is wrong.
+"""
+
+import json
+import logging
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from modules.errors import UserError
+from runners import deferred_imports
+from runners.local_worker import NodeRunner, describe_error
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the node that the order names; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+    try:
+        state = run_node(read_order(arguments))
+    except Exception as error:
+        described = describe_error(error)
+        if not described["user_error"]:
+            traceback.print_exc()
+        print(described["error"], file=sys.stderr, flush=True)
+        return 2 if described["user_error"] else 1
+    print(state, flush=True)
+    return 0
+
+
+def read_order(arguments: Sequence[str]) -> dict[str, Any]:
+    """The order in the arguments.
+
+    Raises:
+        UserError: it is not of the form that the module's docstring gives.
+    """
+    try:
+        [text] = arguments
+        order = json.loads(text)
+        if {"node", "run_id", "assignments", "parameters"} == set(order):
+            return dict(order)
+    except (ValueError, TypeError):
+        pass
+    raise UserError(
+        "runners.node: legal is one JSON object with node, run_id, assignments and parameters; "
+        "compile the DAG file again: bert compile --runner airflow"
+    )
+
+
+def run_node(order: dict[str, Any]) -> str:
+    """Run one node through TFX's launcher.
+
+    Args:
+        order: as ``read_order`` gives it.
+
+    Returns:
+        "ran", "cached" or "skipped".
+
+    Raises:
+        UserError: a bad value, or no such node in the pipeline.
+        Exception: whatever the node raised.
+    """
+    deferred_imports.install()
+    from pipeline.config import load
+    from pipeline.toml_text import toml_value
+    from runners.compilation import compile_pipeline
+
+    changes = [f"{key}={toml_value(value)}" for key, value in order["parameters"].items()]
+    config = load(None, [*order["assignments"], *changes])
+    # An orchestrator's run ids hold colons and plus signs; ours name folders.
+    run_id = re.sub(r"[^A-Za-z0-9_.-]", "-", order["run_id"])
+    pipeline = compile_pipeline(config, run_id)
+    for node in (node.pipeline_node for node in pipeline.nodes):
+        if node.node_info.id == order["node"]:
+            return NodeRunner(config, pipeline).run(node)
+    raise UserError(
+        f"the pipeline has no node {order['node']!r}; compile the DAG file again: "
+        "bert compile --runner airflow"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,118 @@
+"""The DAG file that `bert compile --runner airflow` writes, without Airflow."""
+
+import ast
+import sys
+
+import pytest
+
+from modules.errors import UserError
+from pipeline.config import Config, load
+from runners import airflow, node
+from runners.airflow_client import AirflowConnection
+
+EDGES = {"ExampleGen": [], "StatisticsGen": ["ExampleGen"]}
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Config:
+    """A config, and a compiler that needs no TFX."""
+    monkeypatch.setattr(airflow, "edges", lambda config: EDGES)
+    return load(
+        None,
+        [
+            'data.path=["a.csv", "b.csv"]',
+            'evaluator.floors=[{metric = "macro_f1", min = 0.5, slice = "domain=*"}]',
+            'data.slice_columns=["domain"]',
+            'airflow.schedule="@daily"',
+            "airflow.retries=3",
+            "trainer.learning_rate=1e-5",
+            "trainer.xla=true",
+            "metadata.url=mysql://user:hidden@database:3306/mlmd",
+        ],
+        {},
+    )
+
+
+def _plan(source: str) -> dict:
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.AnnAssign) and statement.target.id == "PLAN":
+            return ast.literal_eval(statement.value)
+    raise AssertionError("no PLAN")
+
+
+def test_the_file_holds_the_graph_and_the_settings(compiled: Config) -> None:
+    plan = _plan(airflow.compile_pipeline(compiled))
+    assert plan["nodes"] == EDGES
+    assert (plan["dag_id"], plan["schedule"], plan["retries"]) == ("bert", "@daily", 3)
+    assert plan["python"] == sys.executable
+
+
+def test_no_schedule_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(airflow, "edges", lambda config: EDGES)
+    assert _plan(airflow.compile_pipeline(load(None, (), {})))["schedule"] is None
+
+
+def test_the_file_holds_no_password(compiled: Config) -> None:
+    assert "hidden" not in airflow.compile_pipeline(compiled)
+
+
+def test_the_nodes_get_the_same_config(compiled: Config) -> None:
+    again = load(None, airflow.assignments(compiled), {})
+    differing = {
+        name
+        for name in type(compiled).model_fields
+        if getattr(again, name) != getattr(compiled, name)
+    }
+    assert differing == {"airflow", "metadata"}
+
+
+def test_the_file_is_the_same_for_the_same_config(compiled: Config) -> None:
+    assert airflow.compile_pipeline(compiled) == airflow.compile_pipeline(compiled)
+
+
+@pytest.mark.parametrize("key", ["data.pth", "pipeline.name", "tuner.enabled", "metadata.url"])
+def test_a_parameter_that_a_run_cannot_set_is_refused(key: str) -> None:
+    with pytest.raises(UserError, match=rf"airflow\.parameters: .*'{key}'"):
+        airflow.check(load(None, [f'airflow.parameters=["{key}"]'], {}))
+
+
+def test_the_default_parameters_are_legal() -> None:
+    airflow.check(load(None, (), {}))
+
+
+@pytest.mark.parametrize(
+    ("url", "user", "message"),
+    [
+        ("", "admin", "airflow.url is empty"),
+        ("http://127.0.0.1:1", "", "set AIRFLOW_USERNAME and AIRFLOW_PASSWORD"),
+        ("http://airflow.example:8080", "admin", "https only"),
+        ("http://127.0.0.1:1", "admin", "cannot be reached"),
+    ],
+)
+def test_bad_connections_are_one_line(
+    url: str, user: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW_USERNAME", user)
+    monkeypatch.setenv("AIRFLOW_PASSWORD", "secret")
+    with pytest.raises(UserError, match=message) as caught:
+        AirflowConnection(load(None, [f'airflow.url="{url}"'], {}))
+    assert "\n" not in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [[], ["{"], ["[]"], ['{"node": "Trainer"}'], ["{}", "{}"]])
+def test_a_node_refuses_another_order(arguments: list[str]) -> None:
+    with pytest.raises(UserError, match="legal is one JSON object"):
+        node.read_order(arguments)
+
+
+def test_a_bad_parameter_ends_the_node_with_exit_code_2(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(node.deferred_imports, "install", lambda: None)
+    order = (
+        '{"node": "Trainer", "run_id": "r", "assignments": [], '
+        '"parameters": {"trainer.epochs": "many"}}'
+    )
+    assert node.main([order]) == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith("trainer.epochs: legal is")

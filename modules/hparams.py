@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 
 Truncation = Literal["head", "tail", "head+tail"]
 ClassWeights = Literal["none", "balanced"]
+EarlyStoppingMetric = Literal["val_accuracy", "val_loss"]
 Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 
@@ -94,8 +95,10 @@ class TrainingSettings(_JsonRecord):
         precision: Keras dtype policy; "auto" is bfloat16 where the hardware is fast at it.
         xla: compile the training step with XLA.
         seed: seeds Python, NumPy, TensorFlow, shuffling and initialisers.
-        early_stopping_patience: epochs without a better eval loss before training stops;
-            0 never stops early.
+        early_stopping_patience: epochs without a better eval metric before training stops; the
+            best epoch's weights are kept. 0 never stops early and keeps the last.
+        early_stopping_metric: "val_accuracy" or "val_loss". A fine-tuned encoder's loss rises while
+            its accuracy still does: it grows sure of itself.
         checkpoint_directory: where resumable checkpoints live; "" keeps none.
         checkpoint_every_steps: steps between checkpoints; 0 saves at epoch ends alone.
         tensorboard: write TensorBoard logs to the ModelRun artifact.
@@ -107,6 +110,7 @@ class TrainingSettings(_JsonRecord):
     xla: bool = False
     seed: int = 42
     early_stopping_patience: int = 2
+    early_stopping_metric: EarlyStoppingMetric = "val_accuracy"
     checkpoint_directory: str = ""
     checkpoint_every_steps: int = 0
     tensorboard: bool = True

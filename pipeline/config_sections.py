@@ -17,6 +17,7 @@ from pydantic import (
 
 from modules.hparams import (
     ClassWeights,
+    EarlyStoppingMetric,
     HParams,
     Precision,
     TextSettings,
@@ -194,7 +195,11 @@ class Trainer(Section):
     early_stopping_patience: int = Field(
         TrainingSettings.early_stopping_patience,
         ge=0,
-        description="Epochs without a better eval loss before training stops; 0 never stops early.",
+        description="Epochs without a better eval metric before training stops; 0 never stops.",
+    )
+    early_stopping_metric: EarlyStoppingMetric = Field(
+        TrainingSettings.early_stopping_metric,
+        description="What tells the best epoch, whose weights are kept.",
     )
     seed: int = Field(
         TrainingSettings.seed, ge=0, le=2**31 - 1, description="Same seed, same CPU: same weights."

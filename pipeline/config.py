@@ -25,7 +25,6 @@ from pipeline.config_keys import is_secret, keys, legal
 from pipeline.config_sources import Source, sources
 
 DEFAULT_ORIGIN = "default"
-_IN_PROCESS_RUNNER = "apache_beam.runners.portability.fn_api_runner.FnApiRunner"
 
 _Record = type[HParams | TextSettings | TrainingSettings | TunerSettings]
 
@@ -158,9 +157,10 @@ class Config(BaseSettings):
         another one. It also names an image, which that runner ignores: without one TFX packs
         itself into an archive for each step's workers, 4 s every time, which nobody unpacks.
         """
-        if self.beam.runner != "direct":
-            return [f"--runner={self.beam.runner}", *self.beam.args]
-        return [f"--runner={_IN_PROCESS_RUNNER}", "--sdk_container_image=none", *self.beam.args]
+        image = "none" if self.beam.runner == "direct" else self.image.name
+        given = any(argument.startswith("--sdk_container_image=") for argument in self.beam.args)
+        own = [f"--sdk_container_image={image}"] if image and not given else []
+        return [f"--runner={sections.BEAM_RUNNERS[self.beam.runner][0]}", *own, *self.beam.args]
 
     def text_settings(self) -> TextSettings:
         """How text becomes token ids."""

@@ -278,3 +278,34 @@ def test_import_warns_of_nothing() -> None:
     command = [sys.executable, "-W", "error", "-c", "import pipeline.config"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["beam.runner=flink"], "needs --flink_master or --job_endpoint"),
+        (["beam.runner=spark"], "needs --spark_master_url or --job_endpoint"),
+        (
+            ["beam.runner=dataflow", 'beam.args=["--project=p"]'],
+            "needs --project, --region|--region",
+        ),
+        (["beam.runner=samza"], "beam.runner: legal is"),
+        (['beam.args=["streaming"]'], "legal are options as --name=value"),
+        (['beam.args=["--runner=x"]'], "the runner is set with beam.runner"),
+    ],
+)
+def test_a_beam_runner_without_what_it_needs_is_refused(
+    assignments: list[str], message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        load(None, assignments, {})
+
+
+def test_beams_workers_run_the_image() -> None:
+    settings = ["beam.runner=FlinkRunner", 'beam.args=["--flink_master=flink:8081"]']
+    config = load(None, [*settings, "image.name=registry/bert:1"], {})
+    assert config.beam_arguments() == [
+        "--runner=FlinkRunner",
+        "--sdk_container_image=registry/bert:1",
+        "--flink_master=flink:8081",
+    ]

@@ -12,6 +12,7 @@ cd "$(dirname "$0")/.."
 RUNTIME=(ca-certificates python3)
 # pyfarmhash is built from source.
 BUILD=("${RUNTIME[@]}" g++ git make python3-dev python3-pip python3-venv)
+export PATH=$PATH:/usr/sbin:/sbin
 # A number: Kubernetes checks "runAsNonRoot" by it.
 ID=10001
 # Object stores are mounted here, or filled by Kubeflow's launcher, which is the same account.

@@ -1,10 +1,13 @@
 """``bert compile`` and ``bert submit``: what they refuse, at once and in one line."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from pipeline.config import load
 from runners.cli import main
+from runners.remote_runners import platform
 
 IMAGE = "image.name=registry.example.com/bert:0123abc"
 VERTEX = [IMAGE, "pipeline.root=gs://bucket/bert", "pusher.base_directory=gs://bucket/models"]
@@ -118,3 +121,14 @@ def test_host_and_project_are_needed_to_submit(capsys: pytest.CaptureFixture[str
     assert "vertex.project is empty" in refusal(
         capsys, "submit", "--runner=vertex", settings=VERTEX
     )
+
+
+@pytest.mark.parametrize("runner", ["kubeflow", "vertex"])
+def test_documented_config_is_legal(tmp_path: Path, runner: str) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "runners.md"
+    pattern = rf"`{runner}\.toml`:\n\n```toml\n(.*?)```"
+    [text] = re.findall(pattern, page.read_text("utf-8"), re.DOTALL)
+    text = re.sub(r"\b(REGION|PROJECT|REPOSITORY)\b", "example", text)
+    file = tmp_path / f"{runner}.toml"
+    file.write_text(text)
+    platform(runner).check(load(file, environ={}))

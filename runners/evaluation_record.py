@@ -120,7 +120,11 @@ def read_evaluation(run: Run) -> EvaluationRecord | None:
     artifact = run.artifact("Evaluator", "ModelEvaluation")
     if artifact is None:
         return None
-    folder = Path(artifact.uri)
+    return read_evaluation_folder(Path(artifact.uri))
+
+
+def read_evaluation_folder(folder: Path) -> EvaluationRecord:
+    """What lies in the folder of a ``ModelEvaluation``."""
     return EvaluationRecord(_read(folder / _DECISION_FILE), _read(folder / _METRICS_FILE))
 
 

@@ -29,6 +29,7 @@ from components.infra_validation.model_servers import (
     open_server,
     parse_image,
 )
+from components.infra_validation.serving_ops import foreign_ops
 from modules import features
 from modules.errors import ModelError, UserError
 
@@ -59,7 +60,7 @@ class InfraValidatorSettings:
 
     Attributes:
         server: "process", "docker" or "kubernetes"; see ``infra_validation.model_servers``.
-        image: of TensorFlow Serving, for the last two.
+        image: of TensorFlow Serving: what the last two run, and whose ops an export may use.
         docker_host: URL of the Docker engine; empty is its default socket.
         service_account: of the pod in Kubernetes; empty is the pipeline's own.
         texts: how many of the trainer's texts are replayed; 0 replays all.
@@ -155,16 +156,25 @@ def validate(
         if settings.texts:
             expected = expected[: settings.texts]
         report |= {"texts": len(expected), "model_size_mb": _size_mb(export)}
+        failures = _check_ops(export, settings)
         reply = _serve_and_replay(export, expected, examples, settings)
         report |= {key: round(reply[key], 3) for key in MEASUREMENTS if key in reply}
         report["latency_ms"] = reply["latency_ms"]
-        failures = check_reply(reply, expected, settings.tolerance)
+        failures += check_reply(reply, expected, settings.tolerance)
         failures += check_limits(report, settings.limits)
     except ModelError as error:
-        failures = [Failure("model", str(error))]
+        failures.append(Failure("model", str(error)))
     report["failures"] = [failure.to_dict() for failure in failures]
     report["blessed"] = not failures
     return report
+
+
+def _check_ops(export: str, settings: InfraValidatorSettings) -> list[Failure]:
+    """Ops that production's server lacks; where that server is the one that is asked, it tells."""
+    if settings.server != PROCESS:
+        return []
+    ops = foreign_ops(export, settings.image)
+    return [Failure("op", f"{settings.image} cannot run the op {op}") for op in ops]
 
 
 def _serve_and_replay(
@@ -277,7 +287,8 @@ def make_infra_validator(
         model: the candidate ``Model``.
         examples: raw ``Examples``; a few of the test split go through ``serving_examples`` whole.
         server: what serves it: "process", "docker" or "kubernetes".
-        image: of TensorFlow Serving, for the last two; with a fixed tag or a digest.
+        image: of TensorFlow Serving: what the last two run, and whose ops an export may use; with
+            a fixed tag or a digest.
         docker_host: URL of the Docker engine; empty is its default socket.
         service_account: of the pod in Kubernetes; empty is the pipeline's own.
         texts: how many of the trainer's texts are replayed; 0 replays all.

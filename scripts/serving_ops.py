@@ -1,4 +1,4 @@
-"""Adds a TensorFlow version to modules/serving_ops.csv: the ops its stock model server can run.
+"""Adds a TensorFlow version to serving_ops.csv: the ops its stock model server can run.
 
 Run it in an environment that holds that version of TensorFlow and tensorflow-text and nothing else
 that registers ops::
@@ -25,7 +25,8 @@ from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 from tensorflow.python.framework import kernels
 
-LIST = Path(__file__).resolve().parent.parent / "modules" / "serving_ops.csv"
+_ROOT = Path(__file__).resolve().parent.parent
+LIST = _ROOT / "components" / "infra_validation" / "serving_ops.csv"
 #: Kernels of the Python wheel (tensorflow/python/lib/core), absent from the server.
 PYTHON_ONLY = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
 #: Rewritten into other ops before any kernel is looked up.

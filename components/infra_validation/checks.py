@@ -47,7 +47,7 @@ class Failure:
     """One thing that is wrong.
 
     Attributes:
-        check: "model", "signature", "answer", "limit".
+        check: "model", "op", "signature", "answer", "limit".
         message: one sentence.
         text: the text that was answered otherwise, or None.
         expected: what the trainer answered, or None.

@@ -92,6 +92,28 @@ def class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return np.where(counts > 0, weights, 0.0).astype(np.float32)
 
 
+def share(batch: Batch, index: int, count: int) -> Batch:
+    """One worker's part of a batch: every ``count``-th row from ``index`` on.
+
+    All parts have the same number of rows; where the batch does not divide evenly, a part ends in
+    a row of weight 0.
+
+    Args:
+        batch: as ``BatchPlan.batch`` makes it.
+        index: the worker's number, from 0.
+        count: workers.
+    """
+    inputs, labels, weights = batch
+    rows = np.arange(index, -(-len(labels) // count) * count, count)
+    fill = rows >= len(labels)
+    rows = np.where(fill, 0, rows)
+    return (
+        {name: values[rows] for name, values in inputs.items()},
+        labels[rows],
+        np.where(fill, np.float32(0), weights[rows]),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
     """How texts become batches.

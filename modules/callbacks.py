@@ -81,12 +81,19 @@ class Checkpoint(keras.callbacks.Callback):
         stopping: the run's early stopping.
         batches: steps an epoch.
         every_steps: steps between checkpoints; 0 saves at epoch ends alone.
+        saves: False for the workers of a run that are not its chief: they restore alone.
     """
 
     def __init__(
-        self, store: CheckpointStore, stopping: EarlyStopping, batches: int, every_steps: int
+        self,
+        store: CheckpointStore,
+        stopping: EarlyStopping,
+        batches: int,
+        every_steps: int,
+        saves: bool = True,
     ) -> None:
         super().__init__()
+        self._saves = saves
         self._batches = batches
         self._store = store
         self._stopping = stopping
@@ -124,6 +131,8 @@ class Checkpoint(keras.callbacks.Callback):
         self._save()
 
     def _save(self) -> None:
+        if not self._saves:
+            return
         state = {
             "epoch": self._epoch,
             "batch": self._batch,

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 from modules import features
-from modules.batches import Batch, BatchPlan, TokenizedTexts
+from modules.batches import Batch, BatchPlan, TokenizedTexts, share
 
 
 def read_examples(
@@ -56,13 +56,17 @@ def read_examples(
     return data.take(data.order_by_content(), texts)
 
 
-def epoch_dataset(plan: BatchPlan, epoch: int = 0, first_batch: int = 0) -> Any:
+def epoch_dataset(
+    plan: BatchPlan, epoch: int = 0, first_batch: int = 0, worker: tuple[int, int] = (0, 1)
+) -> Any:
     """One epoch's batches in the form that ``keras.Model.fit`` takes on the backend in use.
 
     Args:
         plan: how texts become batches.
         epoch: counted from 0; each has its own order.
         first_batch: batches to leave out, for a run that goes on in mid-epoch.
+        worker: this worker's number and how many there are; each takes its share of every batch.
+            TensorFlow alone has several.
 
     Returns:
         A tf.data.Dataset on TensorFlow, a PyDataset elsewhere, of ``({"token_ids",
@@ -79,7 +83,8 @@ def epoch_dataset(plan: BatchPlan, epoch: int = 0, first_batch: int = 0) -> Any:
         tf.TensorSpec([None], tf.float32),
     )
     dataset = tf.data.Dataset.from_generator(
-        lambda: plan.epoch(epoch, first_batch), output_signature=signature
+        lambda: (share(batch, *worker) for batch in plan.epoch(epoch, first_batch)),
+        output_signature=signature,
     )
     known_length = tf.data.experimental.assert_cardinality(len(plan) - first_batch)
     return dataset.apply(known_length).prefetch(2)

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from modules import encoders, features, model, signatures, training_loop
+from modules import encoders, features, model, multi_worker, signatures, training_loop
 from modules.batches import TokenizedTexts
 from modules.checkpoints import fingerprint
 from modules.errors import UserError
@@ -29,6 +29,7 @@ def run_fn(fn_args: Any) -> None:
     Raises:
         UserError: data or settings that cannot train a classifier.
     """
+    workers = multi_worker.join()  # first of all: TensorFlow must not have run anything yet
     config = fn_args.custom_config
     text_settings = TextSettings.from_json(config["text"])
     settings = TrainingSettings.from_json(config["training"])
@@ -37,9 +38,13 @@ def run_fn(fn_args: Any) -> None:
     run = make_run(
         fn_args, transform_output, text_settings, hparams, settings, texts=settings.expected_answers
     )
+    run = dataclasses.replace(run, workers=workers)
     outcome = training_loop.train(run)
-    export_run(run, outcome, text_settings, transform_output, fn_args.serving_model_dir)
-    training_loop.remove_checkpoint(run)
+    if run.writes:
+        export_run(run, outcome, text_settings, transform_output, fn_args.serving_model_dir)
+        training_loop.remove_checkpoint(run)
+    if workers:
+        workers.wait_for_all()  # one that leaves early is taken for one that died
 
 
 def with_tuned(hparams: HParams, tuned: Mapping[str, Any] | None) -> HParams:
@@ -85,6 +90,7 @@ def make_run(
         hparams=hparams,
         settings=settings,
         log_directory=_log_directory(fn_args, settings),
+        monitor=settings.early_stopping_metric,
     )
     if not settings.checkpoint_directory:
         return run

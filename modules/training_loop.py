@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from modules import batches, model, optimizers
+from modules import batches, model, multi_worker, optimizers
 from modules.batches import BatchPlan, TokenizedTexts
 from modules.callbacks import Checkpoint, EarlyStopping, ReportProgress
 from modules.checkpoints import CheckpointStore
-from modules.errors import DataError
+from modules.errors import DataError, UserError
 from modules.hparams import HParams, TrainingSettings
 from modules.input_pipeline import epoch_dataset
+from modules.multi_worker import Workers
 from modules.precision import resolve_precision
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Run:
         log_directory: TensorBoard logs, or "" for none.
         monitor: eval metric that early stopping watches, "val_loss" or "val_accuracy".
         progress: fields of each progress event.
+        workers: the processes that train together; None for one alone.
     """
 
     encoder: "Encoder"
@@ -51,6 +53,12 @@ class Run:
     progress: Mapping[str, object] = dataclasses.field(
         default_factory=lambda: {"component": "Trainer"}
     )
+    workers: Workers | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process writes checkpoints, logs, progress and the export."""
+        return self.workers is None or self.workers.is_chief
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,10 +120,15 @@ def train(run: Run) -> Outcome:
         UserError: the data cannot train a classifier, or the training diverges.
     """
     check_data(run.train, run.evaluation, run.labels)
+    if run.workers and run.settings.xla:
+        raise UserError("trainer.xla: XLA compiles no step of several workers; set it to false")
     keras.utils.set_random_seed(run.settings.seed)
     steps = run.hparams.epochs * -(-len(run.train) // run.hparams.batch_size)
-    with dtype_policy(resolve_precision(run.settings.precision)), _distribution():
+    devices = contextlib.nullcontext() if run.workers else _distribution()
+    with dtype_policy(resolve_precision(run.settings.precision)), devices:
         classifier = model.build_classifier(run.encoder, len(run.labels), run.hparams)
+        if run.workers:
+            classifier = multi_worker.parallel_model(classifier, run.workers)
         compile_classifier(classifier, run.hparams, run.settings, total_steps=steps)
     metrics = _fit(classifier, run, steps) if run.hparams.epochs else {}
     return Outcome(classifier, metrics)
@@ -138,8 +151,9 @@ def compile_classifier(
 
 def _fit(classifier: keras.Model, run: Run, steps: int) -> dict[str, float]:
     plan = train_plan(run)
+    worker = (run.workers.index, run.workers.count) if run.workers else (0, 1)
     evaluation = epoch_dataset(
-        BatchPlan(run.evaluation, run.hparams.batch_size, run.encoder.pad_token_id)
+        BatchPlan(run.evaluation, run.hparams.batch_size, run.encoder.pad_token_id), worker=worker
     )
     stopping = EarlyStopping(run.settings.early_stopping_patience, run.monitor)
     stopping.set_model(classifier)
@@ -149,17 +163,20 @@ def _fit(classifier: keras.Model, run: Run, steps: int) -> dict[str, float]:
         checkpoint = _checkpoint(classifier, run, stopping, len(plan))
         first_epoch, first_batch = checkpoint.restore()
         callbacks.append(checkpoint)
-    if run.log_directory:
+    if run.workers:
+        _start_together(classifier, run, first_epoch * len(plan) + first_batch)
+    if run.log_directory and run.writes:
         callbacks.append(keras.callbacks.TensorBoard(run.log_directory, write_graph=False))
-    done = first_epoch * len(plan) + first_batch
-    callbacks.append(ReportProgress(steps, run.hparams.epochs, run.progress, done))
+    if run.writes:
+        done = first_epoch * len(plan) + first_batch
+        callbacks.append(ReportProgress(steps, run.hparams.epochs, run.progress, done))
     for epoch in range(first_epoch, run.hparams.epochs):
         if stopping.finished:
             break
         # One call an epoch: Keras takes the length of the first epoch that it sees for that of
         # all, and the first one of a resumed run is short.
         classifier.fit(
-            epoch_dataset(plan, epoch, first_batch if epoch == first_epoch else 0),
+            epoch_dataset(plan, epoch, first_batch if epoch == first_epoch else 0, worker),
             validation_data=evaluation,
             initial_epoch=epoch,
             epochs=epoch + 1,
@@ -179,10 +196,21 @@ def _checkpoint(
         stopping,
         batches_per_epoch,
         run.settings.checkpoint_every_steps,
+        saves=run.writes,
     )
     checkpoint.set_model(classifier)
     classifier.optimizer.build(classifier.trainable_variables)
     return checkpoint
+
+
+def _start_together(classifier: keras.Model, run: Run, first_step: int) -> None:
+    """Hold the workers until each has read the checkpoint, and give all the same weights."""
+    assert run.workers is not None
+    run.workers.check_same(
+        "data or checkpoint", len(run.train), len(run.evaluation), first_step, run.hparams.epochs
+    )
+    classifier.optimizer.build(classifier.trainable_variables)
+    run.workers.copy_from_chief([*classifier.variables, *classifier.optimizer.variables])
 
 
 def train_plan(run: Run) -> BatchPlan:

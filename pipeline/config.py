@@ -49,7 +49,7 @@ class Config(BaseSettings):
     evaluator: sections.Evaluator = sections.Evaluator()
     infra_validator: sections.InfraValidator = sections.InfraValidator()
     pusher: sections.Pusher = sections.Pusher()
-    beam: sections.Beam = sections.Beam()
+    beam: platforms.Beam = platforms.Beam()
     image: platforms.Image = platforms.Image()
     resources: platforms.Resources = platforms.Resources()
     kubeflow: platforms.Kubeflow = platforms.Kubeflow()
@@ -160,7 +160,7 @@ class Config(BaseSettings):
         image = "none" if self.beam.runner == "direct" else self.image.name
         given = any(argument.startswith("--sdk_container_image=") for argument in self.beam.args)
         own = [f"--sdk_container_image={image}"] if image and not given else []
-        return [f"--runner={sections.BEAM_RUNNERS[self.beam.runner][0]}", *own, *self.beam.args]
+        return [f"--runner={platforms.BEAM_RUNNERS[self.beam.runner][0]}", *own, *self.beam.args]
 
     def text_settings(self) -> TextSettings:
         """How text becomes token ids."""

@@ -1,9 +1,9 @@
-"""The sections of the config that say how nodes run on kubeflow and vertex."""
+"""The sections of the config that say where and how nodes and their data processing run."""
 
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.config_sections import Section
 
@@ -215,3 +215,56 @@ class Airflow(Section):
     directory: str = Field(
         "", description="Where the nodes run; empty is where `bert compile` ran."
     )
+
+
+#: Beam's names of the runners, and of each runner the options of which it needs one.
+BEAM_RUNNERS = {
+    "direct": ("apache_beam.runners.portability.fn_api_runner.FnApiRunner", ()),
+    "flink": ("FlinkRunner", ("--flink_master", "--job_endpoint")),
+    "spark": ("SparkRunner", ("--spark_master_url", "--job_endpoint")),
+    "dataflow": ("DataflowRunner", ("--project",)),
+}
+_DATAFLOW_OPTIONS = ("--project", "--region")
+
+
+class Beam(Section):
+    """Where data processing runs."""
+
+    runner: Literal["direct", "flink", "spark", "dataflow"] = Field(
+        "direct", description='"direct" is the machine that the node runs on.'
+    )
+    args: tuple[str, ...] = Field(
+        (),
+        description="Further Beam pipeline options, --name=value. Workers of flink, spark and "
+        "dataflow run image.name unless --sdk_container_image says otherwise.",
+    )
+
+    @field_validator("runner", mode="before")
+    @classmethod
+    def _accept_beams_name(cls, value: object) -> object:
+        """Take Beam's own names too, such as DataflowRunner."""
+        return value.removesuffix("Runner").lower() if isinstance(value, str) else value
+
+    @field_validator("args")
+    @classmethod
+    def _check_args(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for argument in value:
+            if not argument.startswith("--"):
+                raise ValueError(f"legal are options as --name=value, received {argument!r}")
+            if argument.split("=")[0] == "--runner":
+                raise ValueError("the runner is set with beam.runner, received it in beam.args")
+        return value
+
+    @model_validator(mode="after")
+    def _check_runner(self) -> "Beam":
+        given = {argument.split("=")[0] for argument in self.args}
+        any_of = BEAM_RUNNERS[self.runner][1]
+        if any_of and not given & set(any_of):
+            raise ValueError(
+                f"beam.runner {self.runner} needs {' or '.join(any_of)} in beam.args: --set "
+                f"'beam.args=[\"{any_of[0]}=...\"]'"
+            )
+        missing = [name for name in _DATAFLOW_OPTIONS if name not in given]
+        if self.runner == "dataflow" and missing:
+            raise ValueError(f"beam.runner dataflow needs {', '.join(missing)} in beam.args too")
+        return self

@@ -84,11 +84,10 @@ class Notebook:
         for node in self.components:
             if node.id in wanted:
                 started = time.monotonic()
-                print(f"{node.id:<17}", end="", flush=True)
                 with _quiet():
                     self._context.run(node, enable_cache=self.config.pipeline.cache)
                 self._done.add(node.id)
-                print(f"{time.monotonic() - started:7.1f} s", flush=True)
+                print(f"{node.id:<17}{time.monotonic() - started:7.1f} s", flush=True)
 
     def show_statistics(self) -> None:
         """Features of each split, and how the labels are spread."""

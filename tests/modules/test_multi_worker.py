@@ -171,3 +171,26 @@ def test_workers_with_other_data_are_refused(tiny_bert: str, tmp_path: Path) -> 
     for code, output in results:
         assert code != 0
         assert "the workers of TF_CONFIG differ in data or checkpoint" in output
+
+
+@pytest.mark.slow
+def test_the_chief_alone_writes_and_its_export_answers(tiny_bert: str, tmp_path: Path) -> None:
+    """The Trainer's whole entry point in both processes."""
+    import tensorflow as tf
+
+    from runners.prediction import Predictor
+    from tests.modules import transformed
+
+    transformed.write(tmp_path / "in", tiny_bert, tf.io.FixedLenFeature([], tf.string))
+    orders = [
+        {"transformed": str(tmp_path / "in"), "output": str(tmp_path / name), "encoder": tiny_bert}
+        for name in ("chief", "worker")
+    ]
+    for code, output in _train([json.dumps(order) for order in orders]):
+        assert code == 0, output[-3000:]
+    assert not (tmp_path / "worker").exists()
+    [answer] = Predictor(tmp_path / "chief" / "model").predict(["a film so great"])
+    assert answer.label in ("negative", "positive")
+    card = json.loads((tmp_path / "chief/model/assets.extra/model_card.json").read_text())
+    assert card["metrics"]["val_accuracy"] > 0.5
+    assert os.listdir(tmp_path / "chief" / "checkpoints") == []

@@ -2,7 +2,8 @@
 
 ``encoder``: the tiny BERT's folder; ``checkpoints``: folder; ``result``: where the chief writes the
 loss curve as JSON; ``dies_in_epoch``: in this epoch the process kills itself, or null;
-``texts``: training texts, where they shall be other ones.
+``texts``: training texts, where they shall be other ones. With ``transformed``, the folder that
+``tests.modules.transformed`` wrote, it does instead all that the Trainer does, into ``output``.
 """
 
 import dataclasses
@@ -22,13 +23,30 @@ DIES_AFTER_BATCH = 3
 
 
 def main() -> None:
-    """Train as the Trainer does, without TFX around it."""
+    """Do what the order says, without TFX around it."""
     order = json.loads(sys.argv[1])
     sys.path.insert(0, str(ROOT))
     tests = types.ModuleType("tests")  # another package of that name may be installed
     tests.__path__ = [str(ROOT / "tests")]
     sys.modules["tests"] = tests
 
+    if "transformed" in order:
+        run_trainer(order)
+    else:
+        record_training(order)
+
+
+def run_trainer(order: dict) -> None:
+    """The Trainer's entry point."""
+    from modules import training
+    from tests.modules import transformed
+
+    folders = Path(order["transformed"]), Path(order["output"])
+    training.run_fn(transformed.fn_args(*folders, order["encoder"]))
+
+
+def record_training(order: dict) -> None:
+    """Training alone, with its loss curve."""
     from modules import callbacks, multi_worker, training_loop
 
     workers = multi_worker.join()

@@ -32,6 +32,8 @@ def check(config: Config) -> None:
     remote_checks.check_uri(config, "pipeline.root", ROOTS)
     mounts = tuple(config.kubeflow.volumes.values())
     remote_checks.check_data(config, ("gs://",), mounts)
+    remote_checks.check_files(config, mounts)
+    remote_checks.check_infra_validator(config)
     base = config.pusher.base_directory
     if not remote_checks.is_within(base, mounts):
         first = mounts[0] if mounts else "/models"

@@ -98,6 +98,42 @@ def check_data(config: Config, schemes: tuple[str, ...], mounts: tuple[str, ...]
         )
 
 
+def check_files(config: Config, mounts: tuple[str, ...]) -> None:
+    """Refuse a schema and an encoder that lie on this machine alone.
+
+    Args:
+        config: the resolved configuration.
+        mounts: folders that every node has.
+    """
+    here = str(Path.cwd())
+    schema = config.schema.path
+    if schema and ("://" in schema or not is_within(os.path.abspath(schema), (here,))):
+        raise UserError(
+            "schema.path: legal here is a file of the repository, hence of the image; received "
+            f"{schema!r}; copy it here, commit it and --set schema.path=schema.pbtxt"
+        )
+    encoder = config.trainer.encoder
+    folder = os.path.expanduser(encoder.removeprefix("hf://"))
+    # Behind hf:// the path is not mapped into the image.
+    reached = mounts if encoder.startswith("hf://") else (*mounts, here)
+    if folder.startswith("/") and not is_within(folder, reached):
+        raise UserError(
+            "trainer.encoder: legal here are minilm, keras://PRESET, tfhub://HANDLE and a folder "
+            f"of the repository or of a volume; received {encoder!r}, which the nodes cannot read"
+        )
+
+
+def check_infra_validator(config: Config) -> None:
+    """Refuse model servers that cannot be started from a node there."""
+    section = config.infra_validator
+    if section.enabled and section.server != "process":
+        raise UserError(
+            "infra_validator.server: legal here is process, for a node can start neither "
+            f"containers nor pods that see its files; received {section.server!r}; "
+            "try --set infra_validator.server=process"
+        )
+
+
 def is_within(path: str, folders: tuple[str, ...]) -> bool:
     """Whether an absolute path is one of the folders or lies in one."""
     return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)

@@ -27,6 +27,8 @@ def check(config: Config) -> None:
     remote_checks.check_uri(config, "pipeline.root", ("gs://",))
     remote_checks.check_uri(config, "pusher.base_directory", ("gs://",))
     remote_checks.check_data(config, ("gs://",), ())
+    remote_checks.check_files(config, ())
+    remote_checks.check_infra_validator(config)
     accelerator = config.resources.accelerator
     if accelerator and not re.fullmatch(r"[A-Z][A-Z0-9_]+", accelerator):
         raise UserError(

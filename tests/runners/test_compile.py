@@ -86,6 +86,12 @@ def test_image_of_an_unknown_node_names_the_nearest(capsys: pytest.CaptureFixtur
         ("vertex", [*VERTEX, "pipeline.name=My_Bert"], "pipeline.name"),
         ("vertex", [*VERTEX, "resources.accelerator=nvidia.com/gpu"], "resources.accelerator"),
         ("vertex", [*VERTEX, "resources.nodes={Traner = {cpu = 1}}"], "resources.nodes"),
+        ("vertex", [*VERTEX, "schema.path=/data/schema.pbtxt"], "schema.path"),
+        ("vertex", [*VERTEX, "schema.path=gs://bucket/schema.pbtxt"], "schema.path"),
+        ("vertex", [*VERTEX, "trainer.encoder=/data/encoder"], "trainer.encoder"),
+        ("vertex", [*VERTEX, "infra_validator.server=docker"], "infra_validator.server"),
+        ("kubeflow", [*KUBEFLOW, "infra_validator.server=kubernetes"], "infra_validator.server"),
+        ("kubeflow", [*KUBEFLOW, "trainer.encoder=hf:///data/encoder"], "trainer.encoder"),
         ("kubeflow", [*KUBEFLOW, "pipeline.root=/data/root"], "pipeline.root"),
         ("kubeflow", [*KUBEFLOW, "pusher.base_directory=s3://bucket/m"], "pusher.base_directory"),
         ("kubeflow", [*KUBEFLOW, "data.path=../reviews.csv"], "data.path"),
@@ -99,6 +105,22 @@ def test_what_the_nodes_cannot_reach_or_run_is_refused(
     assert refusal(capsys, command, f"--runner={runner}", settings=settings).startswith(
         f"error: {key}"
     )
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "trainer.encoder=/models/encoder",
+        "trainer.encoder=hf:///models/encoder",
+        "trainer.encoder=encoders/mine",
+        "trainer.encoder=keras://bert_tiny_en_uncased",
+        "schema.path=schemas/schema.pbtxt",
+        "data.path=/models/data/reviews.csv",
+        "data.path=gs://bucket/reviews.csv",
+    ],
+)
+def test_what_the_nodes_reach_is_legal(setting: str) -> None:
+    platform("kubeflow").check(load(assignments=[*KUBEFLOW, setting], environ={}))
 
 
 @pytest.mark.parametrize(

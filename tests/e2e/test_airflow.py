@@ -3,7 +3,6 @@
 import contextlib
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import time
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
+import psutil
 import pytest
 
 from tests.e2e.conftest import REPOSITORY, Workplace
@@ -39,7 +39,8 @@ class Airflow:
             "AIRFLOW__API__AUTH_BACKENDS": "airflow.api.auth.backend.basic_auth",
             "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "2",
             "AIRFLOW__WEBSERVER__SECRET_KEY": secrets.token_hex(16),
-            # Its metadata is its own, and so are its packages.
+            # Its packages are its own; the executor looks for `airflow` on the path.
+            "PATH": f"{AIRFLOW.parent}:{os.environ['PATH']}",
             "PYTHONPATH": "",
         }
 
@@ -64,9 +65,7 @@ class Airflow:
             try:
                 yield process
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                _end(process)
 
 
 @pytest.fixture(scope="module")
@@ -117,8 +116,21 @@ def test_a_node_that_a_person_must_mend_fails_the_run_at_once(
     assert len(tiny.versions()) == 1
 
 
+def test_a_node_that_takes_too_long_is_ended(airflow: Airflow, tiny: Workplace) -> None:
+    file = airflow.dags / "hasty.py"
+    settings = {"pipeline__name": "hasty", "airflow__timeout_seconds": 1, "airflow__retries": 0}
+    done = tiny.bert("compile", "--runner=airflow", f"--output={file}", **settings)
+    assert done.returncode == 0, done.stdout
+    output = airflow("dags", "test", "hasty", "2026-01-03", check=False)
+    file.unlink()
+    assert "AirflowTaskTimeout" in output
+    assert "Marking task as FAILED" in output
+    left = [process for process in psutil.process_iter() if _is_node_of(process, tiny)]
+    assert psutil.wait_procs(left, timeout=30)[1] == []
+
+
 def test_submit_starts_a_run_and_watches_it_to_its_end(airflow: Airflow, tiny: Workplace) -> None:
-    """With a scheduler and a web server; all nodes are cached by the test run before."""
+    """With a scheduler and a web server; nodes are cached where the test run before ran."""
     password = secrets.token_hex(8)
     account = ["--username=bert", f"--password={password}", "--role=Admin"]
     names = ["--firstname=B", "--lastname=T", "--email=bert@example.com"]
@@ -143,6 +155,23 @@ def test_submit_starts_a_run_and_watches_it_to_its_end(airflow: Airflow, tiny: W
     finally:
         del os.environ["AIRFLOW_USERNAME"], os.environ["AIRFLOW_PASSWORD"]
     assert len(tiny.versions()) == 1, "the second run found everything cached"
+
+
+def _end(service: subprocess.Popen[bytes]) -> None:
+    """End a service and all that it started, some of it in process groups of their own."""
+    family = [*psutil.Process(service.pid).children(recursive=True), psutil.Process(service.pid)]
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+    service.wait()
+
+
+def _is_node_of(process: psutil.Process, workplace: Workplace) -> bool:
+    try:
+        in_folder = process.cwd() == str(workplace.folder)
+        return in_folder and "runners.node" in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
 
 
 def _wait_for_dag(url: str, password: str) -> None:

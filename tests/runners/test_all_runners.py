@@ -36,8 +36,8 @@ SETTINGS = (
 ROOTS = {
     "kubeflow": (
         "pipeline.root=gs://bucket/root",
-        "pusher.base_directory=/mnt/models",
-        'kubeflow.volumes={models = "/mnt/models"}',
+        "pusher.base_directory=/models",
+        'kubeflow.volumes={models = "/models"}',
     ),
     "vertex": ("pipeline.root=gs://bucket/root", "pusher.base_directory=gs://bucket/models"),
 }

@@ -62,6 +62,53 @@ def test_a_twin_that_answers_otherwise_is_not_run(monkeypatch, twin) -> None:
     assert choose(run) == "serving_default"
 
 
+@pytest.mark.parametrize(
+    ("scores", "twin_scores", "chosen"),
+    [
+        ([[0.491, 0.509]], [[0.501, 0.499]], "serving_default_bfloat16"),
+        ([[0.4, 0.6]], [[0.41, 0.59]], "serving_default"),
+        ([[0.3, 0.345, 0.355]], [[0.3, 0.351, 0.349]], "serving_default_bfloat16"),
+    ],
+    ids=["near tie", "clear answer", "near tie of the best two"],
+)
+def test_a_label_may_change_in_a_near_tie_alone(monkeypatch, scores, twin_scores, chosen) -> None:
+    clock = Clock(monkeypatch, {"serving_default": 2.0, "serving_default_bfloat16": 1.0})
+
+    def run(key, inputs, outputs):
+        clock.run(key, inputs, outputs)
+        is_twin = key.endswith("bfloat16")
+        label = np.array([b"b" if is_twin else b"a"], object)
+        return {"scores": np.array(twin_scores if is_twin else scores, "f"), "label": label}
+
+    assert choose(run) == chosen
+
+
+def test_a_near_tie_does_not_excuse_other_rows(monkeypatch) -> None:
+    clock = Clock(monkeypatch, {"serving_default": 2.0, "serving_default_bfloat16": 1.0})
+
+    def run(key, inputs, outputs):
+        clock.run(key, inputs, outputs)
+        label = np.array([b"a", b"b" if key.endswith("bfloat16") else b"a"], object)
+        return {"scores": np.array([[0.5, 0.5], [0.9, 0.1]], np.float32), "label": label}
+
+    assert choose(run) == "serving_default"
+
+
+def test_the_time_is_taken_of_one_signature(monkeypatch) -> None:
+    keys = ["one", "one_bfloat16", "two", "two_bfloat16"]
+    ran = []
+
+    def run(key, inputs, outputs):
+        ran.append(key)
+        return {"scores": np.zeros((1, 1), np.float32)}
+
+    monkeypatch.setattr(precision, "_faster", lambda key, *_: key == "one")
+    requests = [WarmupRequest(key, REQUEST.inputs) for key in ("one", "two")]
+    chosen = precision.choose("auto", keys, requests, run)
+    assert chosen == {"one": "one_bfloat16", "two": "two_bfloat16"}
+    assert ran == keys  # all are compared
+
+
 def test_without_requests_nothing_is_measured() -> None:
     def run(key, inputs, outputs):
         raise AssertionError("ran")

@@ -16,6 +16,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
 from components.code_digest import code_digest
+from components.publishing.manifest import ABSENT
 from components.publishing.remote import newest_push
 
 CANDIDATE = "candidate"
@@ -23,9 +24,6 @@ MODEL = "model"
 PUSHED_VERSION = "pushed_version"
 BASE_DIRECTORY = "base_directory"
 CODE_DIGEST = "code_digest"
-
-#: Custom property of the output: 1 when nothing is deployed. Such platforms have no empty output.
-ABSENT = "absent"
 
 
 class DeployedModelExecutor(base_executor.BaseExecutor):

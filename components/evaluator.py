@@ -15,9 +15,9 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from components.deployed_model import ABSENT
 from components.evaluation.settings import EvaluatorSettings
 from components.evaluation.slices import listed
+from components.publishing.manifest import ABSENT
 from modules import features
 from modules.errors import DataError, UserError
 

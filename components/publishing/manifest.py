@@ -15,6 +15,9 @@ from modules import features
 #: Beside the other extra assets; model servers do not look at it.
 MANIFEST_FILE = f"{features.EXTRA_ASSETS}/push.json"
 
+#: Custom property of a baseline: 1 for none, on platforms that have no empty output.
+ABSENT = "absent"
+
 
 @dataclasses.dataclass(frozen=True)
 class Manifest:

@@ -7,8 +7,9 @@ from tfx.types import standard_artifacts
 from tfx.types.artifact import Artifact
 from tfx.utils import path_utils
 
-from components.deployed_model import ABSENT, DeployedModelExecutor
+from components.deployed_model import DeployedModelExecutor
 from components.publishing import local, remote
+from components.publishing.manifest import ABSENT
 
 
 def export(folder: Path, content: str) -> str:

@@ -113,6 +113,7 @@ def exported(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_it_answers_as_the_trainer_does_without_this_project(exported: Path) -> None:
     answers = assert_answers_as_expected(exported, NAMES + BFLOAT16_NAMES)
     for name, ops in answers["ops"].items():

@@ -35,6 +35,7 @@ def same(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_it_learns_two_words_and_the_same_seed_gives_the_same_weights(tiny_bert: str) -> None:
     first = training_loop.train(make_run(tiny_bert, epochs=4))
     assert first.metrics["val_accuracy"] > 0.9
@@ -57,6 +58,7 @@ class KilledError(Exception):
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 8, 13])
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
     tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int

@@ -29,6 +29,7 @@ def search(tiny_bert: str, directory: Path, **settings: Any) -> Any:
     return tuner
 
 
+@pytest.mark.slow
 def test_a_grid_tries_every_combination_and_finds_the_one_that_learns(
     tiny_bert: str, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_each_trial_trains_with_its_own_values(
     assert runs[2].progress == {"component": "Tuner", "trial": 3}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["random", "grid", "hyperband", "bayesian"])
 def test_a_killed_search_goes_on_without_repeating_a_trial(
     tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: Any
@@ -105,6 +107,7 @@ def test_a_killed_search_goes_on_without_repeating_a_trial(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_search_with_no_finished_trial_fails(
     tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from pipeline.config import Config, load
 from pipeline.config_keys import keys
 from runners.config_show import render
 
-SECRET = ["metadata.url=mysql://user:secret@host/db", "trainer.epochs=7"]
+SECRET = ["metadata.url=mysql://user:hunter2@host/db", "trainer.epochs=7"]
 
 
 @pytest.mark.parametrize("style", ["table", "toml", "json"])
@@ -17,7 +17,7 @@ def test_every_style_masks_the_password(
 ) -> None:
     render(load(None, SECRET, {}), style=style, origins=origins)
     out = capsys.readouterr().out
-    assert "secret" not in out
+    assert "hunter2" not in out
     assert "mysql://user:***@host/db" in out
 
 

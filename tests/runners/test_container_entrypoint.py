@@ -84,6 +84,7 @@ def test_metadata_of_a_driver_joins_the_outputs() -> None:
     assert order["outputs"]["artifacts"]["pushed_model"]["artifacts"][0]["metadata"] == {"span": 3}
 
 
+@pytest.mark.slow
 def test_what_the_user_can_mend_is_one_line(tmp_path: Path) -> None:
     """ExampleGen's task with data that is not there, as a process of its own."""
     parameters = {

@@ -50,6 +50,7 @@ def text_worker(start, tmp_path):
     return start(small_models.write_text_model(tmp_path / "1"))
 
 
+@pytest.mark.slow
 def test_half_plus_two(start, tmp_path) -> None:
     worker = start(half_plus_two.write(tmp_path / "1"))
     x = np.array([[1, 2], [3, 4]], np.float32)

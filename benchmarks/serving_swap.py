@@ -1,0 +1,117 @@
+"""Swaps versions under load: a new one every few seconds, with clients that never stop.
+
+The versions are one export under rising numbers. Over gRPC, whose answers name their version.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serving_servers import MODEL_NAME, BertServer, LoadProcess
+
+CLIENTS = 8
+SECONDS_BETWEEN = 5.0
+#: Before the first swap: what later times are compared with.
+WARM_SECONDS = 10.0
+#: Versions that stay in the folder.
+KEPT = 2
+
+#: (sent, answered, version), in seconds of the monotonic clock.
+Answer = tuple[float, float, int]
+
+
+def measure(model: Path, base: Path, texts: list[str], minutes: float) -> dict[str, Any]:
+    """Swap for so many minutes.
+
+    Args:
+        model: folder of a version.
+        base: empty folder to serve from.
+        texts: one a request.
+        minutes: how long versions are pushed.
+
+    Returns:
+        See ``summarise``; and ``memory_mb`` after each swap.
+    """
+    push(model, base, 1)
+    swaps = max(1, int(minutes * 60 / SECONDS_BETWEEN))
+    memory, pushed = [], {}
+    with LoadProcess() as load, BertServer(base) as server:
+        order = {"protocol": "grpc", "port": server.grpc_port, "path": MODEL_NAME, "texts": texts}
+        load.ask(order | {"clients": CLIENTS, "seconds": 2.0})  # warms the load itself
+        load.send(
+            order | {"clients": CLIENTS, "seconds": WARM_SECONDS + (swaps + 2) * SECONDS_BETWEEN}
+        )
+        next_push = time.monotonic() + WARM_SECONDS
+        for version in range(2, swaps + 2):
+            time.sleep(max(0.0, next_push - time.monotonic()))
+            next_push += SECONDS_BETWEEN
+            if version > 2 and (used := server.memory()) is not None:
+                memory.append(used / 2**20)
+            pushed[version] = time.monotonic()
+            push(model, base, version)
+        result = load.receive()
+    summary = summarise([tuple(answer) for answer in result["answers"]], pushed)
+    failures = result["failures"]
+    return summary | {
+        "failed": len(failures),
+        "failure": failures[0] if failures else "",
+        "memory_mb": [round(used, 1) for used in memory],
+    }
+
+
+def push(model: Path, base: Path, version: int) -> None:
+    """Put a version there as a pusher does, and take away the oldest."""
+    part = base / f"{version}.part"
+    shutil.copytree(model, part, copy_function=os.link)
+    os.rename(part, base / str(version))
+    shutil.rmtree(base / str(version - KEPT), ignore_errors=True)
+
+
+def summarise(answers: Sequence[Answer], pushed: dict[int, float]) -> dict[str, Any]:
+    """What clients saw.
+
+    Args:
+        answers: all of them.
+        pushed: when each version was.
+
+    Returns:
+        Milliseconds: ``warm`` before the first swap, ``loading`` of requests sent between a push
+        and the first answer by that version, ``first`` the first answer of each version and
+        ``first_round`` the slowest of its first answers, one a client; and ``flips``, versions
+        that answered, with the seconds from push to answer.
+    """
+    start = min(pushed.values())
+    by_version: dict[int, list[Answer]] = {}
+    for answer in sorted(answers, key=lambda answer: answer[1]):
+        by_version.setdefault(answer[2], []).append(answer)
+    firsts = {version: by_version[version][:CLIENTS] for version in pushed if version in by_version}
+    spans = [(pushed[version], own[0][1]) for version, own in firsts.items()]
+    return {
+        "answers": len(answers),
+        "flips": len(firsts),
+        "seconds_to_flip": _spread([end - begin for begin, end in spans]),
+        "warm": _spread([_ms(each) for each in answers if each[1] < start]),
+        "loading": _spread(
+            [_ms(each) for each in answers if any(begin <= each[0] < end for begin, end in spans)]
+        ),
+        "first": _spread([_ms(own[0]) for own in firsts.values()]),
+        "first_round": _spread([max(map(_ms, own)) for own in firsts.values()]),
+    }
+
+
+def _ms(answer: Answer) -> float:
+    return (answer[1] - answer[0]) * 1000
+
+
+def _spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, 99th percentile and maximum; empty where there is nothing."""
+    ranked = sorted(values)
+    if not ranked:
+        return {}
+    at = [ranked[min(len(ranked) - 1, int(len(ranked) * share))] for share in (0.5, 0.99)]
+    return {
+        name: round(x, 2) for name, x in zip(("p50", "p99", "max"), [*at, ranked[-1]], strict=True)
+    }

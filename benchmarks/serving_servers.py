@@ -100,13 +100,13 @@ class BertServer(_Process):
         """CPU time so far; of workers that ended, nothing."""
         return CpuSeconds(_cpu(self._front), sum(map(_cpu, self.workers())))
 
-    def memory(self) -> int | None:
-        """Bytes of the front and its worker, less what that shares; None while there are two."""
-        with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            workers = self.workers()
-            if len(workers) == 1:
-                return int(self._front.memory_info().rss + workers[0].memory_full_info().uss)
-        return None
+    def memory(self) -> int:
+        """Bytes in RAM of the processes that outlive versions: the front, and what forks workers.
+
+        A worker ends with its version, and gives back all it had.
+        """
+        lasting = [self._front, *self._front.children()]
+        return sum(int(process.memory_info().rss) for process in lasting)
 
 
 class FlaskServer(_Process):

@@ -33,11 +33,12 @@ def measure(model: Path, base: Path, texts: list[str], minutes: float) -> dict[s
         minutes: how long versions are pushed.
 
     Returns:
-        See ``summarise``; and ``memory_mb`` after each swap.
+        See ``summarise``; and ``memory_mb`` of front and zygote at each push.
     """
     push(model, base, 1)
     swaps = max(1, int(minutes * 60 / SECONDS_BETWEEN))
-    memory, pushed = [], {}
+    memory: list[float] = []
+    pushed: dict[int, float] = {}
     with LoadProcess() as load, BertServer(base) as server:
         order = {"protocol": "grpc", "port": server.grpc_port, "path": MODEL_NAME, "texts": texts}
         load.ask(order | {"clients": CLIENTS, "seconds": 2.0})  # warms the load itself
@@ -48,8 +49,7 @@ def measure(model: Path, base: Path, texts: list[str], minutes: float) -> dict[s
         for version in range(2, swaps + 2):
             time.sleep(max(0.0, next_push - time.monotonic()))
             next_push += SECONDS_BETWEEN
-            if version > 2 and (used := server.memory()) is not None:
-                memory.append(used / 2**20)
+            memory.append(round(server.memory() / 2**20, 1))
             pushed[version] = time.monotonic()
             push(model, base, version)
         result = load.receive()
@@ -58,7 +58,7 @@ def measure(model: Path, base: Path, texts: list[str], minutes: float) -> dict[s
     return summary | {
         "failed": len(failures),
         "failure": failures[0] if failures else "",
-        "memory_mb": [round(used, 1) for used in memory],
+        "memory_mb": memory,
     }
 
 

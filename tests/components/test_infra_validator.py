@@ -468,6 +468,13 @@ class TestExecutor:
         Path(model.uri, "Format-Serving", "saved_model.pb").write_bytes(b"garbage")
         report = json.loads(Path(self.run(tmp_path, model).uri, "report.json").read_text())
         assert report["blessed"] is False
+        assert "cannot be read as a SavedModel" in report["failures"][0]["message"]
+
+    def test_a_model_without_its_variables_is_refused(self, tmp_path: Path) -> None:
+        model = exports.make_model(tmp_path / "model")
+        Path(model.uri, "Format-Serving", "variables", "variables.index").unlink()
+        report = json.loads(Path(self.run(tmp_path, model).uri, "report.json").read_text())
+        assert report["blessed"] is False
         assert "cannot serve it" in report["failures"][0]["message"]
 
 

@@ -47,7 +47,7 @@ format: env-dev ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-COMPILE = UV_CUSTOM_COMPILE_COMMAND="make requirements" uv pip compile --quiet --universal \
+COMPILE = PATH="$(CURDIR)/.cache/uv-bootstrap/bin:$$PATH" UV_CUSTOM_COMPILE_COMMAND="make requirements" uv pip compile --quiet --universal \
 	--python-version 3.11 --generate-hashes --no-emit-index-url
 
 requirements: ## pin the dependencies of pyproject.toml again

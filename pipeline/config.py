@@ -20,6 +20,7 @@ from components.evaluation.settings import EvaluatorSettings
 from modules.errors import UserError
 from modules.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
 from pipeline import config_sections as sections
+from pipeline import freshness_sections as freshness
 from pipeline import platform_sections as platforms
 from pipeline.config_keys import is_secret, keys, legal
 from pipeline.config_sources import Source, sources
@@ -55,6 +56,11 @@ class Config(BaseSettings):
     kubeflow: platforms.Kubeflow = platforms.Kubeflow()
     vertex: platforms.Vertex = platforms.Vertex()
     airflow: platforms.Airflow = platforms.Airflow()
+    gateway: freshness.Gateway = freshness.Gateway()
+    feedback: freshness.Feedback = freshness.Feedback()
+    drift: freshness.Drift = freshness.Drift()
+    triggers: freshness.Triggers = freshness.Triggers()
+    rollout: freshness.Rollout = freshness.Rollout()
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -128,6 +134,14 @@ class Config(BaseSettings):
     def push_directory(self) -> str:
         """``pusher.base_directory`` as an absolute path; a remote URI as it is."""
         return _absolute(self.pusher.base_directory)
+
+    def database_url(self) -> str:
+        """``feedback.database_url``, or the SQLite file under the pipeline's root."""
+        return self.feedback.database_url or f"sqlite:///{self.pipeline_root()}/service.sqlite"
+
+    def spans_directory(self) -> str:
+        """Folder of the exported feedback spans, absolute."""
+        return _absolute(self.feedback.spans or f"{self.pipeline.root}/feedback")
 
     def example_gen_arguments(self) -> dict[str, Any]:
         """What ``components.example_gen`` needs: the ``[data]`` section, paths absolute."""

@@ -1,0 +1,1 @@
+"""What the gateway, the watcher and rollouts remember, in SQLite or PostgreSQL."""

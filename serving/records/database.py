@@ -1,0 +1,121 @@
+"""Opens the database of ``serving.records.tables``."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from modules.errors import UserError
+from serving.records.tables import Base
+
+#: How long a writer of SQLite waits for another one.
+_BUSY_SECONDS = 15
+
+
+class Database:
+    """One database, shared by threads.
+
+    Args:
+        url: ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
+
+    Raises:
+        UserError: the URL is none of these, or the database cannot be opened.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = _make_engine(url)
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        try:
+            _create_tables(self.engine)
+        except SQLAlchemyError as error:
+            shown = self.engine.url.render_as_string(hide_password=True)
+            cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
+            raise UserError(
+                f"the database {shown} cannot be opened: {cause}; start it, or set "
+                "feedback.database_url to sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
+            ) from error
+
+    @contextmanager
+    def begin(self) -> Iterator[Session]:
+        """A transaction: committed, and on disk, when the block ends; else rolled back.
+
+        Raises:
+            SQLAlchemyError: the database failed or is away; nothing was written.
+        """
+        with self._sessions.begin() as session:
+            yield session
+
+    @contextmanager
+    def read(self) -> Iterator[Session]:
+        """A transaction that only reads, and so waits for no writer.
+
+        Raises:
+            SQLAlchemyError: the database failed or is away.
+        """
+        reader = self.engine.execution_options(read_only=True)
+        with self._sessions(bind=reader) as session:
+            yield session
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def _make_engine(url: str) -> Engine:
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise UserError(
+            "feedback.database_url must be sqlite:///PATH or "
+            "postgresql://USER:PASSWORD@HOST/DATABASE"
+        ) from error
+    if parsed.drivername == "postgresql":
+        parsed = parsed.set(drivername="postgresql+psycopg")
+    if parsed.get_backend_name() == "postgresql":
+        return create_engine(
+            parsed, pool_pre_ping=True, pool_size=8, connect_args={"connect_timeout": 5}
+        )
+    if folder := os.path.dirname(parsed.database or ""):
+        try:
+            os.makedirs(folder, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"the folder {folder} of feedback.database_url cannot be made: {error.strerror}; "
+                "set feedback.database_url=sqlite:///PATH to one that can"
+            ) from error
+    engine = create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
+    event.listen(engine, "connect", _set_pragmas)
+    event.listen(engine, "begin", _take_lock)
+    return engine
+
+
+def _set_pragmas(connection: object, _: object) -> None:
+    """Readers beside one writer, and a commit that is on disk when it returns."""
+    # SQLAlchemy's advice for SQLite: leave BEGIN to ``_take_lock``, not to the driver.
+    connection.isolation_level = None  # type: ignore[attr-defined]
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _take_lock(connection: Connection) -> None:
+    """Take SQLite's write lock first: a reader that turns writer would fail instead of waiting."""
+    read_only = connection.get_execution_options().get("read_only", False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+
+def _create_tables(engine: Engine) -> None:
+    """Two processes may open a new database at once; the loser of the race looks again."""
+    for attempt in (1, 2, 3):
+        try:
+            Base.metadata.create_all(engine)
+            return
+        except SQLAlchemyError as error:
+            if attempt == 3 or isinstance(error, OperationalError) and attempt == 2:
+                raise
+            time.sleep(0.2)

@@ -34,6 +34,7 @@ class Encoder:
         make_tokenizer: see ``tokenizer``.
         make_backbone: see ``backbone``.
         make_fingerprint: see ``fingerprint``.
+        unknown_token_id: id of what the vocabulary lacks; None where nothing is unknown.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Encoder:
     make_tokenizer: Callable[[], Tokenizer] = dataclasses.field(repr=False)
     make_backbone: Callable[[float | None], "keras.Model"] = dataclasses.field(repr=False)
     make_fingerprint: Callable[[], str] = dataclasses.field(repr=False)
+    unknown_token_id: int | None = None
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -119,7 +121,7 @@ def wordpiece_encoder(
         special_tokens or {}
     )
     ids = {token: index for index, token in enumerate(vocabulary)}
-    start, end, pad, _ = find_tokens(name, ids, list(roles.values()))
+    start, end, pad, unknown = find_tokens(name, ids, list(roles.values()))
 
     def make_tokenizer() -> Tokenizer:
         # Here, not above: a machine that only trains needs no tensorflow_text.
@@ -133,7 +135,15 @@ def wordpiece_encoder(
         )
 
     return Encoder(
-        name, start, end, pad, max_positions, make_tokenizer, make_backbone, make_fingerprint
+        name,
+        start,
+        end,
+        pad,
+        max_positions,
+        make_tokenizer,
+        make_backbone,
+        make_fingerprint,
+        unknown_token_id=unknown,
     )
 
 

@@ -23,12 +23,16 @@ SPLITS: Final = (TRAIN_SPLIT, EVAL_SPLIT, TEST_SPLIT)
 #: Signatures of the exported model and the names of their tensors.
 SERVING_DEFAULT: Final = "serving_default"
 SERVING_EXAMPLES: Final = "serving_examples"
+SERVING_MONITORING: Final = "serving_monitoring"
 #: Ends the name of a signature's form that multiplies matrices in bfloat16, where there is one.
 BFLOAT16_SUFFIX: Final = "_bfloat16"
 EXAMPLES_INPUT: Final = "examples"
 SCORES: Final = "scores"
 PREDICTED_LABEL: Final = "label"
 SCORE: Final = "score"
+EMBEDDING: Final = "embedding"
+TOKENS: Final = "tokens"
+UNKNOWN_TOKENS: Final = "unknown_tokens"
 
 #: Files beside the exported model, under ``assets.extra/``.
 EXTRA_ASSETS: Final = "assets.extra"

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Name of the classification head, the only trained layer when the encoder is frozen.
 HEAD = "logits"
+#: Name of the layer that gives the vector of a text, which the head classifies.
+TEXT_VECTOR = "mean_over_tokens"
 
 
 def build_classifier(encoder: "Encoder", num_classes: int, hparams: HParams) -> keras.Model:
@@ -44,7 +46,7 @@ def add_head(body: keras.Model, num_classes: int, hparams: HParams) -> keras.Mod
     }
     body.trainable = not hparams.freeze_encoder
     vectors = body(inputs)
-    text_vector = MeanOverTokens(name="mean_over_tokens")(vectors, inputs["padding_mask"])
+    text_vector = MeanOverTokens(name=TEXT_VECTOR)(vectors, inputs["padding_mask"])
     text_vector = keras.layers.Dropout(hparams.dropout, name="head_dropout")(text_vector)
     logits = keras.layers.Dense(
         num_classes,

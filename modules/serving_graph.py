@@ -73,10 +73,13 @@ class ServingGraph(tf.Module):
 
         # A session inlines functions before it optimises them, and ties each constant of the body
         # to the arguments; the fusions then refuse it. Kept apart, the function is optimised whole.
+        packed = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)]
+        apart = {"_noinline": True}
         self._logits = tf.function(
-            self._packed_logits,
-            input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)],
-            experimental_attributes={"_noinline": True},
+            self._packed_logits, input_signature=packed, experimental_attributes=apart
+        )
+        self._vectors = tf.function(
+            self._packed_vectors, input_signature=packed, experimental_attributes=apart
         )
 
     def __call__(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
@@ -91,8 +94,25 @@ class ServingGraph(tf.Module):
         logits = self._logits(token_ids.values, tf.cast(token_ids.row_lengths(), tf.int32))
         return tf.ensure_shape(logits, [None, self._head[1].shape[0]])
 
+    def text_vectors(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
+        """What the head sees of texts.
+
+        Args:
+            token_ids: ragged int32[batch, (length)]; batch and lengths may be 0.
+
+        Returns:
+            Means of the token vectors, float32[batch, hidden].
+        """
+        lengths = tf.cast(token_ids.row_lengths(), tf.int32)
+        return tf.ensure_shape(self._vectors(token_ids.values, lengths), [None, self._shape.hidden])
+
     def _packed_logits(self, ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Logits of texts of ``lengths`` int32[batch], whose tokens ``ids`` int32[tokens] are."""
+        mean = self._packed_vectors(ids, lengths)
+        return tf.nn.bias_add(tf.matmul(mean, _read(self._head[0])), _read(self._head[1]))
+
+    def _packed_vectors(self, ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
+        """Means over the tokens of the same texts: float32[batch, hidden]."""
         rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
         starts = tf.cumsum(lengths, exclusive=True)
         positions = tf.range(tf.size(rows)) - tf.gather(starts, rows)
@@ -109,8 +129,7 @@ class ServingGraph(tf.Module):
         for weights in self._layers:
             vectors = self._layer(vectors, rectangles, weights)
         total = tf.math.unsorted_segment_sum(vectors, rows, tf.size(lengths))
-        mean = total / tf.cast(tf.maximum(lengths, 1), tf.float32)[:, tf.newaxis]
-        return tf.nn.bias_add(tf.matmul(mean, _read(self._head[0])), _read(self._head[1]))
+        return total / tf.cast(tf.maximum(lengths, 1), tf.float32)[:, tf.newaxis]
 
     def _layer_weights(self, layer: transformer.TransformerLayer) -> dict[str, Any]:
         dense = ("query_key_value", "attention_output", "intermediate", "feedforward_output")

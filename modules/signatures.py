@@ -7,7 +7,13 @@ Signatures, batch and length both free:
 * ``serving_default_bfloat16``, ``serving_examples_bfloat16``: the same with matrix products in
   bfloat16, about twice as fast where the processor has AVX512_BF16 or AMX and slower elsewhere
 
-All give ``scores: float32[batch, classes]``, ``label: string[batch]``, ``score: float32[batch]``.
+These give ``scores: float32[batch, classes]``, ``label: string[batch]``, ``score: float32[batch]``.
+
+* ``serving_monitoring``: ``text: string[batch]`` to what drift is told by, ``embedding:
+  float32[batch, width]`` (the text's vector, as the head sees it), ``tokens: int32[batch]`` (of the
+  text that the model reads, without start and end) and ``unknown_tokens: int32[batch]`` of these.
+  No warm-up request calls it, so it costs a version nothing to load.
+
 The encoder runs as ``modules.serving_graph``. One of another layout (a keras-hub preset of another
 family, TF Hub) runs as the Keras model, its texts padded to the longest of their batch, in float32
 alone. ``assets.extra/`` is ``modules.serving_assets``' matter.
@@ -23,6 +29,7 @@ import tensorflow as tf
 from modules import features, preprocessing, serving_assets, serving_graph
 from modules.batches import BatchPlan, TokenizedTexts
 from modules.hparams import TextSettings
+from modules.model import TEXT_VECTOR
 
 if TYPE_CHECKING:
     import tensorflow_transform as tft
@@ -31,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Ragged int32[batch, (length)] token ids to logits float32[batch, classes].
 _Forward = Callable[[tf.RaggedTensor], tf.Tensor]
+#: Special tokens around every text.
+_START_AND_END = 2
 
 
 def export(
@@ -60,7 +69,8 @@ def export(
     """
     server = _ServedClassifier(model, encoder, text_settings, tft_output, labels)
     functions = server.signatures()
-    tf.saved_model.save(server, directory, signatures=functions)
+    monitoring = {features.SERVING_MONITORING: server.monitoring_signature()}
+    tf.saved_model.save(server, directory, signatures=functions | monitoring)
     if answer_tokens is None:
         answer_tokens = _tokenize(answer_texts, text_settings, encoder)
     scores = _scores(model, answer_tokens, encoder.pad_token_id)
@@ -91,7 +101,8 @@ class _ServedClassifier(tf.Module):
     ) -> None:
         super().__init__()
         self._labels = tf.constant(list(labels))
-        self._forwards = _forwards(model, encoder.pad_token_id)
+        self._unknown_token_id = encoder.unknown_token_id
+        self._forwards, self._text_vectors = _forwards(model, encoder.pad_token_id)
         self._model_variables = [variable.value for variable in model.weights]
         if tft_output is None:
             tokenizer = encoder.tokenizer()
@@ -120,12 +131,34 @@ class _ServedClassifier(tf.Module):
         }
 
     def signatures(self) -> dict[str, Any]:
-        """Concrete functions by signature name."""
+        """Functions that classify, by signature name."""
         return {
             name + suffix: function
             for suffix, forward in self._forwards.items()
             for name, function in self._signatures_of(forward).items()
         }
+
+    def monitoring_signature(self) -> Any:
+        """The function that describes texts instead of classifying them."""
+
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, features.TEXT)])
+        def describe(text: tf.Tensor) -> dict[str, tf.Tensor]:
+            token_ids = self._token_ids(text)
+            lengths = tf.cast(token_ids.row_lengths(), tf.int32)
+            return {
+                features.EMBEDDING: self._text_vectors(token_ids),
+                features.TOKENS: tf.maximum(lengths - _START_AND_END, 0),
+                features.UNKNOWN_TOKENS: self._count_unknown(token_ids),
+            }
+
+        return describe
+
+    def _count_unknown(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
+        """int32[batch] of ragged int32[batch, (length)]."""
+        if self._unknown_token_id is None:
+            return tf.zeros([token_ids.nrows()], tf.int32)
+        unknown = tf.cast(tf.equal(token_ids.values, self._unknown_token_id), tf.int32)
+        return tf.math.unsorted_segment_sum(unknown, token_ids.value_rowids(), token_ids.nrows())
 
     def _signatures_of(self, forward: _Forward) -> dict[str, Any]:
         spec = {features.TEXT: tf.io.FixedLenFeature([], tf.string)}
@@ -141,21 +174,32 @@ class _ServedClassifier(tf.Module):
         return {features.SERVING_DEFAULT: serve_text, features.SERVING_EXAMPLES: serve_examples}
 
 
-def _forwards(model: keras.Model, pad_token_id: int) -> dict[str, _Forward]:
-    """Inference in each precision that ``model`` can be served in, by the signatures' suffix."""
+def _forwards(model: keras.Model, pad_token_id: int) -> tuple[dict[str, _Forward], _Forward]:
+    """Inference in each precision that ``model`` can be served in, by the signatures' suffix.
+
+    The second gives the vectors of texts, float32[batch, width], in place of their logits.
+    """
     if serving_graph.supports(model):
-        return {
-            "": serving_graph.ServingGraph(model),
+        graph = serving_graph.ServingGraph(model)
+        forwards: dict[str, _Forward] = {
+            "": graph,
             features.BFLOAT16_SUFFIX: serving_graph.ServingGraph(model, tf.bfloat16),
         }
+        return forwards, graph.text_vectors
+    body = keras.Model(model.input, model.get_layer(TEXT_VECTOR).output)
+    return {"": _keras_forward(model, pad_token_id)}, _keras_forward(body, pad_token_id)
 
-    def keras_forward(tokens: tf.RaggedTensor) -> tf.Tensor:
+
+def _keras_forward(model: keras.Model, pad_token_id: int) -> _Forward:
+    """A Keras model of token ids and mask as a function of ragged tokens."""
+
+    def forward(tokens: tf.RaggedTensor) -> tf.Tensor:
         token_ids = tokens.to_tensor(pad_token_id)
         mask = tf.sequence_mask(tokens.row_lengths(), tf.shape(token_ids)[1], dtype=tf.int32)
-        logits = model({"token_ids": token_ids, "padding_mask": mask}, training=False)
-        return tf.cast(logits, tf.float32)
+        outputs = model({"token_ids": token_ids, "padding_mask": mask}, training=False)
+        return tf.cast(outputs, tf.float32)
 
-    return {"": keras_forward}
+    return forward
 
 
 def _raw_text_spec(tft_output: "tft.TFTransformOutput") -> Any:

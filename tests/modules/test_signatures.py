@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules import features, model, signatures, transformer_weights
+from modules import features, model, preprocessing, signatures, transformer_weights
 from modules.encoders import load_encoder
 from modules.hparams import HParams, TextSettings
 from serving import batching_parameters
@@ -36,7 +36,8 @@ def plain(answers):
     return {"scores": scores, "label": labels, "score": score}
 loaded = tf.saved_model.load(folder).signatures
 result = {"names": sorted(loaded), "empty": {}, "ops": {}}
-for name, signature in loaded.items():
+classifying = {name: loaded[name] for name in loaded if name != "serving_monitoring"}
+for name, signature in classifying.items():
     feed = examples if "examples" in name else texts
     (argument,) = signature.structured_input_signature[1]
     result[name] = plain(signature(**{argument: tf.constant(feed)}))
@@ -46,7 +47,11 @@ v1 = tf.compat.v1
 with tf.Graph().as_default(), v1.Session() as session:
     graph = v1.saved_model.load(session, ["serve"], folder)
     trace = v1.RunOptions(trace_level=v1.RunOptions.FULL_TRACE)
-    for name in loaded:
+    monitoring = graph.signature_def["serving_monitoring"]
+    outputs = {name: tensor.name for name, tensor in monitoring.outputs.items()}
+    described = session.run(outputs, {monitoring.inputs["text"].name: texts})
+    result["monitoring"] = {name: array.tolist() for name, array in described.items()}
+    for name in classifying:
         signature = graph.signature_def[name]
         outputs = {name: tensor.name for name, tensor in signature.outputs.items()}
         (argument,) = signature.inputs.values()
@@ -83,7 +88,7 @@ def assert_answers_as_expected(folder: Path, names: tuple[str, ...] = NAMES) -> 
     expected = read_answers(folder)
     answers = load_elsewhere(folder, [answer["text"] for answer in expected])
     scores = [answer["scores"] for answer in expected]
-    assert answers["names"] == sorted(names)
+    assert answers["names"] == sorted([*names, features.SERVING_MONITORING])
     for way in [f"{loader}{name}" for name in names for loader in ("", "session ")]:
         np.testing.assert_allclose(answers[way]["score"], np.max(answers[way]["scores"], axis=1))
         if way.endswith("_bfloat16"):
@@ -136,7 +141,43 @@ def test_an_encoder_of_another_layout_is_served_by_keras(
     signatures.export(
         classifier, encoder, settings, None, LABELS, str(tmp_path / "m"), {}, QUESTIONS
     )
-    assert_answers_as_expected(tmp_path / "m")
+    answers = assert_answers_as_expected(tmp_path / "m")
+    assert_describes(answers["monitoring"], classifier, settings)
+
+
+def assert_describes(
+    answers: dict[str, list[Any]], classifier: Any, settings: TextSettings
+) -> None:
+    """The head on the embeddings gives the answers; tokens are counted as the encoder counts."""
+    encoder = load_encoder(settings.encoder)
+    token_ids = preprocessing.tokenize(tf.constant(QUESTIONS), settings, encoder).to_list()
+    padded = tf.ragged.constant(token_ids).to_tensor(encoder.pad_token_id)
+    mask = tf.sequence_mask([len(ids) for ids in token_ids], dtype=tf.int32)
+    expected = classifier({"token_ids": padded, "padding_mask": mask}, training=False)
+    head = classifier.get_layer(model.HEAD)
+    embeddings = np.array(answers["embedding"])
+    np.testing.assert_allclose(head(embeddings), expected, atol=1e-5)
+    assert embeddings.shape == (len(QUESTIONS), HIDDEN)
+    assert answers["tokens"] == [len(ids) - 2 for ids in token_ids]
+    unknown = [ids.count(encoder.unknown_token_id) for ids in token_ids]
+    assert answers["unknown_tokens"] == unknown
+    assert any(unknown)
+
+
+def test_monitoring_of_the_packed_graph(tiny_bert: str, tmp_path: Path) -> None:
+    encoder = load_encoder(tiny_bert)
+    classifier = model.build_classifier(encoder, 2, HParams())
+    settings = TextSettings(tiny_bert, max_length=24)
+    folder = str(tmp_path / "m")
+    signatures.export(classifier, encoder, settings, None, LABELS, folder, {}, QUESTIONS)
+    describe = tf.saved_model.load(folder).signatures[features.SERVING_MONITORING]
+    answers = {
+        name: value.numpy().tolist()
+        for name, value in describe(text=tf.constant(QUESTIONS)).items()
+    }
+    assert_describes(answers, classifier, settings)
+    nothing = describe(text=tf.constant([], tf.string))
+    assert [nothing[name].shape[0] for name in sorted(nothing)] == [0, 0, 0]
 
 
 def test_what_rides_along(exported: Path) -> None:
@@ -151,7 +192,7 @@ def test_warm_up_requests_are_answerable(exported: Path) -> None:
 
     path = str(exported / features.EXTRA_ASSETS / features.WARMUP_FILE)
     loaded = tf.saved_model.load(str(exported)).signatures
-    sizes: dict[str, list[int]] = {name: [] for name in loaded}
+    sizes: dict[str, list[int]] = {name: [] for name in NAMES + BFLOAT16_NAMES}
     lengths = set()
     for record in tf.data.TFRecordDataset(path):
         request = prediction_log_pb2.PredictionLog.FromString(record.numpy()).predict_log.request

@@ -1,0 +1,192 @@
+"""Where the rollout of a model stands, and its row in the database."""
+
+import dataclasses
+from typing import Any, Literal
+
+from sqlalchemy import desc, select, update
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from serving.records.database import Database
+from serving.records.tables import Rollout, RolloutEvent
+
+#: ``RolloutState.stage``. "loading": the server loads the candidate, which gets no traffic yet;
+#: "shadow": it sees what the stable version answers; "canary": it answers a share; "full": nothing
+#: is on trial.
+Stage = Literal["loading", "shadow", "canary", "full"]
+LOADING: Stage = "loading"
+SHADOW: Stage = "shadow"
+CANARY: Stage = "canary"
+FULL: Stage = "full"
+
+#: ``RolloutEvent.action``.
+Action = Literal["adopt", "start", "advance", "promote", "rollback"]
+
+
+class ConflictError(Exception):
+    """Somebody else changed the rollout since it was read; nothing was written."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RolloutState:
+    """Where a rollout stands.
+
+    Attributes:
+        model: the model's name at the server.
+        revision: grows by one with each change.
+        stable: the version that answers.
+        previous: the stable version before, kept loaded for a rollback.
+        candidate: the version on trial; None while nothing is.
+        stage: of the candidate; "full" without one.
+        stage_started: when the stage began, seconds since 1970.
+        rejected: versions that were rolled back, rising; they are never tried again by themselves.
+    """
+
+    model: str
+    revision: int
+    stable: int | None
+    previous: int | None = None
+    candidate: int | None = None
+    stage: Stage = FULL
+    stage_started: float = 0.0
+    rejected: tuple[int, ...] = ()
+
+    @property
+    def served(self) -> tuple[int, ...]:
+        """The versions that the model server has to hold, rising."""
+        roles = (self.stable, self.previous, self.candidate)
+        return tuple(sorted({version for version in roles if version is not None}))
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """A step from one state to the next, not written yet.
+
+    Attributes:
+        state: the new state; its revision is one more than that of the old one.
+        action: what happens.
+        version: the version it is about.
+        reason: one sentence.
+        details: the figures behind it, as JSON types.
+    """
+
+    state: RolloutState
+    action: Action
+    version: int
+    reason: str
+    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+class RolloutStore:
+    """Rollouts and their events in the database. Thread-safe, as the database is.
+
+    Args:
+        database: where they are.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def read(self, model: str) -> RolloutState | None:
+        """The state of a model's rollout; None before the first version was adopted.
+
+        Raises:
+            SQLAlchemyError: the database failed or is away.
+        """
+        with self._database.read() as session:
+            row = session.get(Rollout, model)
+            return None if row is None else _state(row)
+
+    def change(self, change: Change, *, now: float, by: str) -> RolloutEvent:
+        """Write a change and its event in one transaction.
+
+        Args:
+            change: made from the state that was read.
+            now: seconds since 1970.
+            by: "watch", or who typed the command.
+
+        Raises:
+            ConflictError: the rollout was changed since; read it again.
+            SQLAlchemyError: the database failed or is away; nothing was written.
+        """
+        event = RolloutEvent(
+            model=change.state.model,
+            created=now,
+            action=change.action,
+            version=change.version,
+            reason=change.reason,
+            by=by,
+            details=change.details,
+        )
+        try:
+            with self._database.begin() as session:
+                _write(session, change)
+                session.add(event)
+        except IntegrityError as error:  # two wrote the first row at once
+            raise ConflictError(f"the rollout of {change.state.model} has begun") from error
+        return event
+
+    def events(self, model: str, limit: int = 20) -> list[RolloutEvent]:
+        """The last events of a model, the newest first."""
+        query = (
+            select(RolloutEvent)
+            .where(RolloutEvent.model == model)
+            .order_by(desc(RolloutEvent.id))
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return list(session.scalars(query))
+
+    def trial_started(self, state: RolloutState) -> float:
+        """When the trial of the candidate began, over all its stages."""
+        query = (
+            select(RolloutEvent.created)
+            .where(
+                RolloutEvent.model == state.model,
+                RolloutEvent.action == "start",
+                RolloutEvent.version == state.candidate,
+            )
+            .order_by(desc(RolloutEvent.id))
+            .limit(1)
+        )
+        with self._database.read() as session:
+            started = session.scalar(query)
+        return state.stage_started if started is None else started
+
+    def rejections(self, model: str) -> dict[int, str]:
+        """Why each rejected version was rolled back."""
+        with self._database.read() as session:
+            row = session.get(Rollout, model)
+            return {} if row is None else {int(key): why for key, why in row.rejected.items()}
+
+
+def _write(session: Session, change: Change) -> None:
+    state = change.state
+    row = session.get(Rollout, state.model)
+    known = {} if row is None else row.rejected
+    values = dataclasses.asdict(state)
+    values["rejected"] = {
+        str(version): known.get(str(version), change.reason) for version in state.rejected
+    }
+    if state.revision == 1:
+        session.add(Rollout(**values))
+        return
+    guarded = update(Rollout).where(
+        Rollout.model == state.model, Rollout.revision == state.revision - 1
+    )
+    result = session.execute(guarded.values(**values).execution_options(synchronize_session=False))
+    if result.rowcount != 1:  # type: ignore[attr-defined]
+        raise ConflictError(f"revision {state.revision} of the rollout of {state.model} is taken")
+
+
+def _state(row: Rollout) -> RolloutState:
+    return RolloutState(
+        model=row.model,
+        revision=row.revision,
+        stable=row.stable,
+        previous=row.previous,
+        candidate=row.candidate,
+        stage=row.stage,  # type: ignore[arg-type]
+        stage_started=row.stage_started,
+        rejected=tuple(sorted(map(int, row.rejected))),
+    )

@@ -116,6 +116,6 @@ def _create_tables(engine: Engine) -> None:
             Base.metadata.create_all(engine)
             return
         except SQLAlchemyError as error:
-            if attempt == 3 or isinstance(error, OperationalError) and attempt == 2:
+            if attempt == 3 or (isinstance(error, OperationalError) and attempt == 2):
                 raise
             time.sleep(0.2)

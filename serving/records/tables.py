@@ -14,7 +14,18 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, Float, ForeignKey, Index, LargeBinary, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 #: Key of callers without an API key.
@@ -30,7 +41,13 @@ OK = "ok"
 class Base(DeclarativeBase):
     """Of all tables."""
 
-    type_annotation_map = {float: Float(53), dict[str, Any]: JSON, list[str]: JSON}
+    type_annotation_map = {
+        # Versions have 64 bits; SQLite numbers rows by itself only where the type is INTEGER.
+        int: BigInteger().with_variant(Integer, "sqlite"),
+        float: Float(53),
+        dict[str, Any]: JSON(none_as_null=True),
+        list[str]: JSON(none_as_null=True),
+    }
 
 
 class ApiKey(Base):

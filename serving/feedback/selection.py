@@ -1,0 +1,238 @@
+"""Which votes become examples. The choice is pure: the same votes give the same examples.
+
+1. A review outweighs all votes. Without one, the voters of a text must agree, and be
+   ``min_votes``. A voter's last vote on a text counts. Callers without a key are one voter, and
+   all their votes must agree, for they may be different people.
+2. A text of the test split, a label outside the vocabulary, and a text that an earlier span holds
+   are left out.
+3. No API key alone brings in more than its share of the span: an example *comes from* a key when
+   that key is its only voter and nobody reviewed it.
+"""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from serving.records.tables import ANONYMOUS, Feedback, Review, SpanText
+
+#: Why a text is not exported, in the order in which it is asked.
+ALREADY_EXPORTED = "already_exported"
+HELD_OUT = "held_out"
+DISCARDED = "discarded"
+CONFLICT = "conflict"
+NEW_CLASS = "new_class"
+TOO_FEW_VOTES = "too_few_votes"
+OVER_SHARE = "over_share"
+OVER_MAX = "over_max_examples"
+REASONS = (
+    ALREADY_EXPORTED,
+    HELD_OUT,
+    DISCARDED,
+    CONFLICT,
+    NEW_CLASS,
+    TOO_FEW_VOTES,
+    OVER_SHARE,
+    OVER_MAX,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSettings:
+    """The ``[feedback]`` section's rules of export; see there."""
+
+    min_votes: int = 1
+    max_share_per_key: float = 0.5
+    max_examples: int = 100_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """A text with all that was said of it.
+
+    Attributes:
+        text_identity: 64 hex digits.
+        text: as the first voter saw it.
+        votes: voter and label, each once, the oldest first.
+        first_vote: ``Feedback.id`` of the first; gives the order in which texts came.
+        label: the label to train on; None while there is none.
+        reviewed: whether a person had the last word.
+        reason: why it is left out; "" when it can be used.
+    """
+
+    text_identity: str
+    text: str
+    votes: tuple[tuple[str, str], ...]
+    first_vote: int
+    label: str | None = None
+    reviewed: bool = False
+    reason: str = ""
+
+    @property
+    def source(self) -> str | None:
+        """The API key that this example comes from; None when no single key is behind it."""
+        voters = {voter for voter, _ in self.votes}
+        return None if self.reviewed or len(voters) != 1 else next(iter(voters - {ANONYMOUS}), None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """The outcome.
+
+    Attributes:
+        examples: what is exported, by text identity.
+        left_out: what is not, by text identity; ``reason`` says why.
+        votes: how many votes were looked at.
+    """
+
+    examples: tuple[Candidate, ...]
+    left_out: tuple[Candidate, ...]
+    votes: int
+
+    def of(self, reason: str) -> tuple[Candidate, ...]:
+        """The texts left out for that reason."""
+        return tuple(candidate for candidate in self.left_out if candidate.reason == reason)
+
+    def counts(self) -> dict[str, int]:
+        """Texts by each reason, and ``votes``, ``texts``, ``exported``, ``reviewed``."""
+        reasons = Counter(candidate.reason for candidate in self.left_out)
+        return {
+            "votes": self.votes,
+            "texts": len(self.examples) + len(self.left_out),
+            "exported": len(self.examples),
+            "reviewed": sum(example.reviewed for example in self.examples),
+            **{reason: reasons[reason] for reason in REASONS},
+        }
+
+
+def read_selection(
+    session: Session, settings: ExportSettings, held_out: Collection[str], labels: Collection[str]
+) -> Selection:
+    """Choose among all votes in the database.
+
+    Args:
+        session: where they are.
+        settings: the rules.
+        held_out: text identities of the test split.
+        labels: the vocabulary; empty when unknown: then each vote's own note counts.
+    """
+    votes = session.scalars(select(Feedback).order_by(Feedback.id)).all()
+    reviews = {review.text_identity: review for review in session.scalars(select(Review))}
+    exported = frozenset(session.scalars(select(SpanText.text_identity)))
+    return select_examples(votes, reviews, exported, settings, held_out, labels)
+
+
+def select_examples(
+    votes: Sequence[Feedback],
+    reviews: Mapping[str, Review],
+    exported: Collection[str],
+    settings: ExportSettings,
+    held_out: Collection[str] = (),
+    labels: Collection[str] = (),
+) -> Selection:
+    """Choose among votes; see the module's text for the rules."""
+    by_text: dict[str, list[Feedback]] = {}
+    for vote in votes:
+        by_text.setdefault(vote.text_identity, []).append(vote)
+    barred = {identity: HELD_OUT for identity in by_text if identity in held_out}
+    barred |= {identity: ALREADY_EXPORTED for identity in by_text if identity in exported}
+    judged = [
+        _judge(group, reviews.get(identity), settings, labels, barred.get(identity, ""))
+        for identity, group in by_text.items()
+    ]
+    usable = [candidate for candidate in judged if not candidate.reason]
+    chosen, rest = _choose(usable, settings)
+    left_out = [candidate for candidate in judged if candidate.reason] + rest
+    return Selection(_sorted(chosen), _sorted(left_out), len(votes))
+
+
+def _sorted(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    return tuple(sorted(candidates, key=lambda candidate: candidate.text_identity))
+
+
+def _judge(
+    group: Sequence[Feedback],
+    review: Review | None,
+    settings: ExportSettings,
+    labels: Collection[str],
+    barred: str,
+) -> Candidate:
+    """One text's label, or why it has none; ``barred`` is a reason that no vote can lift."""
+    counted = _last_votes(group)
+    votes = tuple(dict.fromkeys((vote.key_id, vote.label) for vote in counted))
+    label: str | None = None
+    reason = ""
+    if review is not None:
+        label = review.label
+        reason = DISCARDED if label is None else ""
+    elif len({label for _, label in votes}) > 1:
+        reason = CONFLICT
+    else:
+        label = votes[0][1]
+        if not (label in labels if labels else all(vote.known for vote in counted)):
+            reason = NEW_CLASS
+        elif len({voter for voter, _ in votes}) < settings.min_votes:
+            reason = TOO_FEW_VOTES
+    first = group[0]
+    return Candidate(
+        text_identity=first.text_identity,
+        text=first.text,
+        votes=votes,
+        first_vote=first.id,
+        label=label,
+        reviewed=review is not None,
+        reason=barred or reason,
+    )
+
+
+def _last_votes(group: Sequence[Feedback]) -> list[Feedback]:
+    """Each key's last vote on a text; all votes of callers without a key."""
+    last: dict[str, Feedback] = {}
+    for vote in sorted(group, key=lambda vote: (vote.updated, vote.id)):
+        last[vote.key_id] = vote
+    return [vote for vote in group if vote.key_id == ANONYMOUS or last[vote.key_id] is vote]
+
+
+def _choose(
+    usable: Sequence[Candidate], settings: ExportSettings
+) -> tuple[list[Candidate], list[Candidate]]:
+    """Keep the caps: reviewed texts first, then in the order in which texts came."""
+    per_key = Counter(candidate.source for candidate in usable)
+    free = per_key.pop(None, 0)
+    size = _largest_size(free, list(per_key.values()), settings)
+    limit = _limit(size, settings)
+    taken: Counter[str | None] = Counter()
+    chosen: list[Candidate] = []
+    rest: list[Candidate] = []
+    for candidate in sorted(usable, key=lambda each: (not each.reviewed, each.first_vote)):
+        source = candidate.source
+        if source is not None and taken[source] >= limit:
+            rest.append(dataclasses.replace(candidate, reason=OVER_SHARE))
+        elif len(chosen) >= size:
+            rest.append(dataclasses.replace(candidate, reason=OVER_MAX))
+        else:
+            taken[source] += 1
+            chosen.append(candidate)
+    return chosen, rest
+
+
+def _limit(size: int, settings: ExportSettings) -> int:
+    return math.floor(settings.max_share_per_key * size)
+
+
+def _largest_size(free: int, per_key: Sequence[int], settings: ExportSettings) -> int:
+    """The largest span in which no key has more than its share *of that span*.
+
+    Shrinking a key's part shrinks the span, and with it what the others may have. The size that
+    is feasible grows with the size assumed, so going down from the top stops at the largest.
+    """
+    size = min(settings.max_examples, free + sum(per_key))
+    while True:
+        limit = _limit(size, settings)
+        feasible = min(size, free + sum(min(count, limit) for count in per_key))
+        if feasible == size:
+            return size
+        size = feasible

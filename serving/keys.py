@@ -1,0 +1,154 @@
+"""API keys of the gateway: ``bert_<id>_<random>``, of which only a digest is kept."""
+
+import hashlib
+import hmac
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection
+from typing import Final
+
+from sqlalchemy import select
+
+from modules.errors import UserError
+from serving.records.database import Database
+from serving.records.tables import ApiKey
+
+PREDICT: Final = "predict"
+FEEDBACK: Final = "feedback"
+ADMIN: Final = "admin"
+SCOPES: Final = (PREDICT, FEEDBACK, ADMIN)
+
+#: How long a disabled key may still work in another process.
+CACHE_SECONDS: Final = 2.0
+
+_PREFIX = "bert"
+_MAX_SECRET_CHARACTERS = 200
+_MAX_NAME_CHARACTERS = 200
+_MAX_CACHED = 10_000
+_ID_BYTES = 6
+_RANDOM_BYTES = 24
+_NO_DIGEST = bytes(32)
+
+
+def allows(key: ApiKey, scope: str) -> bool:
+    """Whether the key may do what needs that scope; "admin" may do all."""
+    return scope in key.scopes or ADMIN in key.scopes
+
+
+class ApiKeys:
+    """Makes, checks and disables keys; threads may share it.
+
+    Args:
+        database: where they are kept.
+        clock: monotonic seconds, for the cache.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._cache: dict[bytes, tuple[float, ApiKey | None]] = {}
+        self._any = False
+
+    def create(self, name: str, scopes: Collection[str]) -> tuple[ApiKey, str]:
+        """Make a key.
+
+        Args:
+            name: whose it is, for people.
+            scopes: of ``SCOPES``, at least one.
+
+        Returns:
+            The key, and its secret, which is not kept and cannot be shown again.
+
+        Raises:
+            UserError: an unknown scope, none at all, or a bad name.
+        """
+        name = name.strip()
+        if not 0 < len(name) <= _MAX_NAME_CHARACTERS or not name.isprintable():
+            raise UserError(
+                f"a key's name has 1 to {_MAX_NAME_CHARACTERS} printable characters; "
+                "give another --name"
+            )
+        unknown = sorted(set(scopes) - set(SCOPES))
+        if unknown or not scopes:
+            received = f"not {', '.join(map(repr, unknown))}" if unknown else "at least one"
+            raise UserError(f"legal scopes are {', '.join(SCOPES)}, {received}; give --scope SCOPE")
+        key_id = secrets.token_hex(_ID_BYTES)
+        secret = f"{_PREFIX}_{key_id}_{secrets.token_urlsafe(_RANDOM_BYTES)}"
+        key = ApiKey(
+            id=key_id,
+            name=name,
+            digest=_digest(secret),
+            scopes=[scope for scope in SCOPES if scope in scopes],
+            created=time.time(),
+        )
+        with self._database.begin() as session:
+            session.add(key)
+        return key, secret
+
+    def authenticate(self, secret: str) -> ApiKey | None:
+        """The key of a secret; None when there is none, or it was disabled.
+
+        Answers are kept for ``CACHE_SECONDS``.
+
+        Raises:
+            SQLAlchemyError: the database failed.
+        """
+        if len(secret) > _MAX_SECRET_CHARACTERS or not secret.isascii():
+            return None
+        digest = _digest(secret)
+        now = self._clock()
+        with self._lock:
+            cached = self._cache.get(digest)
+        if cached is not None and cached[0] > now:
+            return cached[1]
+        key = self._look_up(secret, digest)
+        with self._lock:
+            if len(self._cache) >= _MAX_CACHED:
+                self._cache.clear()
+            self._cache[digest] = (now + CACHE_SECONDS, key)
+        return key
+
+    def _look_up(self, secret: str, digest: bytes) -> ApiKey | None:
+        prefix, _, rest = secret.partition("_")
+        key_id = rest.partition("_")[0]
+        key = None
+        if prefix == _PREFIX and len(key_id) == 2 * _ID_BYTES and key_id.isalnum():
+            with self._database.read() as session:
+                key = session.get(ApiKey, key_id)
+        # Compared in constant time, and also when there is no such id.
+        same = hmac.compare_digest(bytes(key.digest) if key else _NO_DIGEST, digest)
+        return key if key is not None and same and key.disabled is None else None
+
+    def disable(self, key_id: str) -> ApiKey:
+        """Take a key back; disabling it again changes nothing.
+
+        Raises:
+            UserError: there is no such key.
+        """
+        with self._database.begin() as session:
+            key = session.get(ApiKey, key_id)
+            if key is None:
+                raise UserError(f"there is no key {key_id!r}; `bert keys list` shows their ids")
+            if key.disabled is None:
+                key.disabled = time.time()
+        with self._lock:
+            self._cache.clear()
+        return key
+
+    def list(self) -> list[ApiKey]:
+        """All keys, the oldest first, disabled ones too."""
+        with self._database.read() as session:
+            return [*session.scalars(select(ApiKey).order_by(ApiKey.created, ApiKey.id))]
+
+    def exist(self) -> bool:
+        """Whether a key was ever made; a disabled one counts."""
+        if not self._any:
+            with self._database.read() as session:
+                self._any = session.scalars(select(ApiKey.id).limit(1)).first() is not None
+        return self._any
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8")).digest()

@@ -18,7 +18,19 @@ from modules.errors import UserError
 from runners.commands import (
     compile as compile_command,
 )
-from runners.commands import config, data, doctor, predict, run, runs, schema, serve, submit
+from runners.commands import (
+    config,
+    data,
+    doctor,
+    feedback,
+    keys,
+    predict,
+    run,
+    runs,
+    schema,
+    serve,
+    submit,
+)
 from runners.terminal import print_error
 
 app = typer.Typer(
@@ -42,6 +54,8 @@ app.command(short_help="Check that this machine can run the pipeline.")(doctor.d
 app.add_typer(config.app, name="config")
 app.add_typer(schema.app, name="schema")
 app.add_typer(data.app, name="data")
+app.add_typer(feedback.app, name="feedback")
+app.add_typer(keys.app, name="keys")
 
 
 @app.callback()

@@ -26,6 +26,10 @@ _STATES = {
 _RESULT_PROPERTY = "__execution_result__"
 
 
+class NothingRanError(UserError):
+    """The pipeline has no run yet."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Artifact:
     """One output of a component.
@@ -113,7 +117,7 @@ def read_runs(config: Config, *, with_outputs: Iterable[str] = ()) -> list[Run]:
         with_outputs: ids of components whose outputs are read as well.
 
     Raises:
-        UserError: nothing has run yet.
+        NothingRanError: nothing has run yet.
     """
     reader = _Reader(config)
     return reader.runs(set(with_outputs))
@@ -148,7 +152,7 @@ class _Reader:
     def __init__(self, config: Config) -> None:
         url = urlsplit(config.metadata_url())
         if url.scheme == "sqlite" and not Path(unquote(url.path[1:])).is_file():
-            raise UserError(_nothing_yet(config))
+            raise NothingRanError(_nothing_yet(config))
         from ml_metadata import MetadataStore
 
         from pipeline.metadata_store import connection_config
@@ -156,7 +160,7 @@ class _Reader:
         self._store = MetadataStore(connection_config(config.metadata_url()))
         pipeline = self._store.get_context_by_type_and_name("pipeline", config.pipeline.name)
         if pipeline is None:
-            raise UserError(_nothing_yet(config))
+            raise NothingRanError(_nothing_yet(config))
         self._own = {run.id for run in self._store.get_executions_by_context(pipeline.id)}
         self._nodes = {
             execution.id: context.name.removeprefix(f"{config.pipeline.name}.")
@@ -165,7 +169,7 @@ class _Reader:
         }
         self._executions = self._executions_by_run()
         if not self._executions:
-            raise UserError(_nothing_yet(config))
+            raise NothingRanError(_nothing_yet(config))
 
     def _executions_by_run(self) -> dict[str, list[Any]]:
         found = {}

@@ -6,7 +6,8 @@
 2. A text of the test split, a label outside the vocabulary, and a text that an earlier span holds
    are left out.
 3. No API key alone brings in more than its share of the span: an example *comes from* a key when
-   that key is its only voter and nobody reviewed it.
+   that key is its only voter and nobody reviewed it. Where a single key exists that may vote,
+   there is nobody to be outvoted by, and no cap.
 """
 
 import dataclasses
@@ -17,7 +18,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from serving.records.tables import ANONYMOUS, Feedback, Review, SpanText
+from serving.keys import ADMIN, FEEDBACK
+from serving.records.tables import ANONYMOUS, ApiKey, Feedback, Review, SpanText
 
 #: Why a text is not exported, in the order in which it is asked.
 ALREADY_EXPORTED = "already_exported"
@@ -122,7 +124,16 @@ def read_selection(
     votes = session.scalars(select(Feedback).order_by(Feedback.id)).all()
     reviews = {review.text_identity: review for review in session.scalars(select(Review))}
     exported = frozenset(session.scalars(select(SpanText.text_identity)))
+    if len(_voters(session, votes)) <= 1:
+        settings = dataclasses.replace(settings, max_share_per_key=1.0)
     return select_examples(votes, reviews, exported, settings, held_out, labels)
+
+
+def _voters(session: Session, votes: Iterable[Feedback]) -> set[str]:
+    """Keys that may vote, and those that did."""
+    enabled = session.scalars(select(ApiKey).where(ApiKey.disabled.is_(None)))
+    may_vote = {key.id for key in enabled if {FEEDBACK, ADMIN} & set(key.scopes)}
+    return (may_vote | {vote.key_id for vote in votes}) - {ANONYMOUS}
 
 
 def select_examples(

@@ -1,0 +1,105 @@
+"""``bert feedback``: votes become training data."""
+
+from typing import Annotated
+
+import typer
+
+from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+
+app = typer.Typer(no_args_is_help=True, help="Review feedback, and export it as training data.")
+
+_LISTED = ("conflict", "new_class")
+
+
+@app.command()
+def export(
+    config: ConfigOption = None, assignments: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """Write labels that are agreed or reviewed, and new, as the next span.
+
+    The next run reads it beside data.path. Nothing usable: no span.
+    """
+    settings = load_config(config, assignments)
+    from contextlib import closing
+
+    from runners.feedback_export import export as export_feedback
+    from runners.feedback_report import print_export
+    from runners.held_out_texts import held_out_identities
+    from serving.records.database import Database
+
+    with closing(Database(settings.database_url())) as database:
+        report = export_feedback(settings, database)
+    nothing_held_out = not held_out_identities(settings)
+    print_export(report, nothing_held_out=nothing_held_out, as_json=as_json)
+
+
+@app.command()
+def review(
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="ID", help="A listed id or how it begins, or a prediction's id; else list all."
+        ),
+    ] = None,
+    label: Annotated[str | None, typer.Option("--label", help="The true label.")] = None,
+    discard: Annotated[
+        bool, typer.Option("--discard", help="Keep the text out of the training data.")
+    ] = False,
+    new_class: Annotated[
+        bool, typer.Option("--new-class", help="The label is new to the model, on purpose.")
+    ] = False,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List texts whose voters disagree or name a new class, or have the last word on one."""
+    from modules.errors import UserError
+
+    if text is None and (label is not None or discard):
+        raise UserError("--label and --discard need an ID; `bert feedback review` lists them")
+    if text is not None and (label is None) == (not discard):
+        raise UserError("give either --label LABEL or --discard with an ID")
+    if discard and new_class:
+        raise UserError("--new-class goes with --label, not with --discard")
+    settings = load_config(config, assignments)
+    from contextlib import closing
+
+    from runners import feedback_report
+    from runners.feedback_export import usable
+    from runners.held_out_texts import label_vocabulary
+    from runners.user_name import user_name
+    from serving.feedback.reviews import add_review
+    from serving.records.database import Database
+
+    with closing(Database(settings.database_url())) as database:
+        if text is None:
+            left_out = usable(settings, database).left_out
+            listed = [candidate for candidate in left_out if candidate.reason in _LISTED]
+            feedback_report.print_questions(listed, as_json=as_json)
+            return
+        reviewed = add_review(
+            database,
+            text,
+            label,
+            reviewer=user_name(),
+            labels=label_vocabulary(settings),
+            new_class=new_class,
+        )
+    feedback_report.print_review(reviewed, as_json=as_json)
+
+
+@app.command("list")
+def list_spans(
+    config: ConfigOption = None, assignments: SetOption = None, as_json: JsonOption = False
+) -> None:
+    """List the spans, and whether their files are as they were written."""
+    settings = load_config(config, assignments)
+    from contextlib import closing
+
+    from runners.feedback_report import print_spans
+    from serving.feedback import span_list
+    from serving.records.database import Database
+
+    with closing(Database(settings.database_url())) as database:
+        spans = span_list.list_spans(database, settings.spans_directory())
+    print_spans(spans, as_json=as_json)

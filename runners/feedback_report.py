@@ -1,0 +1,148 @@
+"""Prints what became of votes, what waits for a person, and the spans."""
+
+import dataclasses
+import datetime
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from runners.terminal import stdout
+from serving.feedback import selection
+from serving.feedback.export import SpanReport
+from serving.feedback.reviews import Reviewed
+from serving.feedback.selection import Candidate
+from serving.feedback.span_list import SpanState
+
+_ID_DIGITS = 12
+_TEXT_CHARACTERS = 80
+
+#: What became of texts, in the order of ``Selection.counts``.
+_MEANINGS = {
+    "votes": "votes",
+    "texts": "different texts",
+    "exported": "exported",
+    "reviewed": "of these, reviewed",
+    selection.ALREADY_EXPORTED: "in an earlier span",
+    selection.HELD_OUT: "in the test split",
+    selection.DISCARDED: "discarded by a review",
+    selection.CONFLICT: "voters disagree",
+    selection.NEW_CLASS: "label unknown to the model",
+    selection.TOO_FEW_VOTES: "too few votes (feedback.min_votes)",
+    selection.OVER_SHARE: "over the share of one key (feedback.max_share_per_key)",
+    selection.OVER_MAX: "over feedback.max_examples",
+}
+
+
+def print_export(report: SpanReport, *, nothing_held_out: bool, as_json: bool) -> None:
+    """Print what an export did."""
+    if as_json:
+        print(json.dumps(_export_json(report), indent=2, ensure_ascii=False))
+        return
+    console = stdout()
+    table = Table("", "count", box=None, pad_edge=False, show_header=False)
+    table.columns[1].justify = "right"
+    for name, meaning in _MEANINGS.items():
+        table.add_row(Text(meaning), str(report.counts[name]))
+    console.print(table)
+    if nothing_held_out:
+        console.print("Nothing has run yet, so no text is held out as a test split.")
+    for number in report.healed:
+        console.print(f"span-{number}, of an export that was interrupted, is recorded now.")
+    aside = len(report.conflicts) + len(report.new_classes)
+    if aside:
+        console.print(f"Set aside for a review: {aside}; `bert feedback review` lists them.")
+    if report.number is None:
+        console.print("Nothing new to export; no span was written.")
+    else:
+        console.print(f"{report.path}: {report.examples} examples", soft_wrap=True)
+
+
+def print_questions(candidates: Sequence[Candidate], *, as_json: bool) -> None:
+    """Print the texts that wait for a person, with all their votes."""
+    if as_json:
+        print(json.dumps([_aside_json(each) for each in candidates], indent=2, ensure_ascii=False))
+        return
+    console = stdout()
+    if not candidates:
+        console.print("Nothing waits for a review.")
+        return
+    table = Table("id", "why", "votes", "text", box=None, pad_edge=False)
+    for each in candidates:
+        votes = ", ".join(f"{label} ({voter})" for voter, label in each.votes)
+        table.add_row(
+            each.text_identity[:_ID_DIGITS],
+            Text(_MEANINGS[each.reason]),
+            Text(votes),
+            Text(_shorten(each.text)),
+        )
+    console.print(table)
+
+
+def print_review(reviewed: Reviewed, *, as_json: bool) -> None:
+    """Print what a review says from now on."""
+    if as_json:
+        print(json.dumps(dataclasses.asdict(reviewed), indent=2, ensure_ascii=False))
+        return
+    verdict = "discarded" if reviewed.label is None else f"is {reviewed.label}"
+    line = f"{reviewed.text_identity[:_ID_DIGITS]} {verdict}: {_shorten(reviewed.text)}"
+    stdout().print(line, soft_wrap=True)
+    if reviewed.span is not None:
+        stdout().print(f"span-{reviewed.span} holds it already and does not change.")
+
+
+def print_spans(spans: Iterable[SpanState], *, as_json: bool) -> None:
+    """Print the spans."""
+    if as_json:
+        print(json.dumps([dataclasses.asdict(span) for span in spans], indent=2))
+        return
+    table = Table("span", "created", box=None, pad_edge=False)
+    table.add_column("examples", justify="right")
+    table.add_column("state")
+    table.add_column("sha256")
+    for span in spans:
+        style = "" if span.state == "sound" else "bold red"
+        table.add_row(
+            f"span-{span.number}",
+            "" if span.created is None else _when(span.created),
+            "" if span.examples is None else str(span.examples),
+            Text(span.state, style),
+            span.digest[:_ID_DIGITS],
+        )
+    if table.row_count:
+        stdout().print(table)
+    else:
+        stdout().print("No span yet; `bert feedback export` writes one.")
+
+
+def _export_json(report: SpanReport) -> dict[str, Any]:
+    return {
+        "span": report.number,
+        "path": None if report.path is None else str(report.path),
+        "sha256": report.digest,
+        "examples": report.examples,
+        "counts": report.counts,
+        "healed": list(report.healed),
+        "conflicts": [_aside_json(each) for each in report.conflicts],
+        "new_classes": [_aside_json(each) for each in report.new_classes],
+    }
+
+
+def _aside_json(candidate: Candidate) -> dict[str, Any]:
+    return {
+        "id": candidate.text_identity,
+        "reason": candidate.reason,
+        "votes": [{"key": voter, "label": label} for voter, label in candidate.votes],
+        "text": candidate.text,
+    }
+
+
+def _shorten(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _TEXT_CHARACTERS else f"{line[: _TEXT_CHARACTERS - 1]}…"
+
+
+def _when(seconds: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"

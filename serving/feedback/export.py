@@ -1,0 +1,191 @@
+"""Writes agreed labels as a span, and remembers which texts went where.
+
+The folder is renamed into place before the transaction that records it ends. A crash between the
+two leaves a folder that the database does not know; the next export records it as it lies, for a
+run may have read it already.
+"""
+
+import dataclasses
+import hashlib
+import os
+import time
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, insert, select, text
+from sqlalchemy.orm import Session
+
+from modules import features
+from modules.errors import UserError
+from modules.text_identity import text_identity
+from serving.feedback import span_files
+from serving.feedback.selection import (
+    CONFLICT,
+    NEW_CLASS,
+    Candidate,
+    ExportSettings,
+    Selection,
+    read_selection,
+)
+from serving.records.database import Database
+from serving.records.tables import Span, SpanText
+
+__all__ = ["ExportSettings", "SpanReport", "export_span"]
+
+#: PostgreSQL's advisory lock of exports: any number that nobody else takes.
+_EXPORT_LOCK = 0x62_65_72_74  # "bert"
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanReport:
+    """What an export did.
+
+    Attributes:
+        number: of the new span; None when nothing was usable and none was written.
+        path: its folder; None without one.
+        digest: SHA-256 of its rows as hex digits; "" without one.
+        examples: how many rows it has.
+        counts: votes and texts by what became of them; see ``Selection.counts``.
+        conflicts: texts whose voters disagree, with the votes.
+        new_classes: texts whose label is not in the vocabulary, with the votes.
+        healed: spans of earlier exports that a crash had left unrecorded, recorded now.
+    """
+
+    number: int | None
+    path: Path | None
+    digest: str
+    examples: int
+    counts: dict[str, int]
+    conflicts: tuple[Candidate, ...]
+    new_classes: tuple[Candidate, ...]
+    healed: tuple[int, ...] = ()
+
+
+def export_span(
+    database: Database,
+    spans_directory: str | os.PathLike[str],
+    held_out: Collection[str],
+    labels: Collection[str],
+    settings: ExportSettings,
+    *,
+    columns: tuple[str, str] = (features.TEXT, features.LABEL),
+) -> SpanReport:
+    """Write the usable votes that no span holds yet as the next span.
+
+    The same votes, reviews and earlier spans give the same bytes. Exports of one database take
+    turns, whatever process they are in.
+
+    Args:
+        database: votes, reviews, and which texts were exported.
+        spans_directory: a local or mounted folder.
+        held_out: text identities of the test split, 64 hex digits each.
+        labels: the vocabulary; empty when unknown.
+        settings: the rules.
+        columns: names of the text and the label column.
+
+    Raises:
+        UserError: the folder cannot be written, or is not local.
+        SQLAlchemyError: the database failed. The span may be there; the next export records it.
+    """
+    if "://" in os.fspath(spans_directory):
+        raise UserError(
+            f"feedback.spans must be a local or mounted folder, not {spans_directory}; "
+            "set feedback.spans=FOLDER"
+        )
+    spans = Path(spans_directory)
+    with database.begin() as session:
+        _take_turn(session)
+        span_files.remove_unfinished(spans)
+        healed = _heal(session, spans)
+        selection = read_selection(session, settings, held_out, labels)
+        if not selection.examples:
+            return _report(selection, healed)
+        number = _next_number(session, spans)
+        data = span_files.encode_rows(
+            ((each.text, each.label or "") for each in selection.examples), columns
+        )
+        digest = hashlib.sha256(data).hexdigest()
+        path = span_files.write_span(spans, number, data, _summary(selection, number, digest))
+        identities = [example.text_identity for example in selection.examples]
+        _record(session, number, digest, identities, selection.counts(), len(identities))
+    report = _report(selection, healed)
+    return dataclasses.replace(
+        report, number=number, path=path, digest=digest, examples=len(identities)
+    )
+
+
+def _take_turn(session: Session) -> None:
+    """One export at a time. SQLite's transactions take turns by themselves."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _EXPORT_LOCK})
+
+
+def _heal(session: Session, spans: Path) -> tuple[int, ...]:
+    """Record folders that the database does not know."""
+    known = set(session.scalars(select(Span.number)))
+    missing = {
+        number: folder
+        for number, folder in span_files.span_folders(spans).items()
+        if number not in known
+    }
+    for number, folder in missing.items():
+        exported = set(session.scalars(select(SpanText.text_identity)))
+        rows = span_files.read_rows(folder)
+        found = dict.fromkeys(text_identity(text).hex() for text, _ in rows)
+        identities = [identity for identity in found if identity not in exported]
+        counts = span_files.read_summary(folder).get("counts", {})
+        _record(session, number, span_files.digest(folder), identities, counts, len(rows))
+    return tuple(missing)
+
+
+def _next_number(session: Session, spans: Path) -> int:
+    """Numbers are never used twice, also when a folder was removed."""
+    recorded = session.scalar(select(func.max(Span.number))) or 0
+    return max([recorded, *span_files.span_folders(spans)]) + 1
+
+
+def _record(
+    session: Session,
+    number: int,
+    digest: str,
+    identities: Sequence[str],
+    counts: dict[str, Any],
+    examples: int,
+) -> None:
+    session.add(
+        Span(number=number, created=time.time(), digest=digest, examples=examples, summary=counts)
+    )
+    session.flush()
+    if identities:
+        rows = [{"text_identity": identity, "span": number} for identity in identities]
+        session.execute(insert(SpanText), rows)
+
+
+def _summary(selection: Selection, number: int, digest: str) -> dict[str, Any]:
+    """What is written beside the rows. No time of day: the same votes give the same bytes."""
+    return {
+        "span": number,
+        "sha256": digest,
+        "counts": selection.counts(),
+        "conflicts": [_aside(candidate) for candidate in selection.of(CONFLICT)],
+        "new_classes": [_aside(candidate) for candidate in selection.of(NEW_CLASS)],
+    }
+
+
+def _aside(candidate: Candidate) -> dict[str, Any]:
+    votes = [{"key": key, "label": label} for key, label in candidate.votes]
+    return {"text_identity": candidate.text_identity, "text": candidate.text, "votes": votes}
+
+
+def _report(selection: Selection, healed: tuple[int, ...]) -> SpanReport:
+    return SpanReport(
+        number=None,
+        path=None,
+        digest="",
+        examples=0,
+        counts=selection.counts(),
+        conflicts=selection.of(CONFLICT),
+        new_classes=selection.of(NEW_CLASS),
+        healed=healed,
+    )

@@ -1,0 +1,141 @@
+"""The folder of one span: written beside, synced, renamed; never changed afterwards.
+
+::
+
+    <spans>/span-3/feedback.csv    text and label, RFC 4180, UTF-8, by text identity
+    <spans>/span-3/summary.json    counts, the file's SHA-256, and what was set aside
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from modules.errors import UserError
+
+DATA_FILE: Final = "feedback.csv"
+SUMMARY_FILE: Final = "summary.json"
+
+_SPAN = re.compile(r"span-([1-9][0-9]*)")
+_UNFINISHED = ".unfinished-span-"
+#: The csv module refuses longer fields by default.
+_FIELD_LIMIT = 2**31 - 1
+
+
+def span_folders(folder: Path) -> dict[int, Path]:
+    """The spans that lie in a folder, by number, ascending."""
+    if not folder.is_dir():
+        return {}
+    found = ((_SPAN.fullmatch(entry.name), entry) for entry in folder.iterdir())
+    return dict(sorted((int(match[1]), entry) for match, entry in found if match))
+
+
+def encode_rows(rows: Iterable[tuple[str, str]], columns: tuple[str, str]) -> bytes:
+    """Text and label as RFC 4180: CRLF after each record, quotes where they are needed."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, lineterminator="\r\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return file.getvalue().encode("utf-8")
+
+
+def read_rows(folder: Path) -> list[tuple[str, str]]:
+    """Text and label of each row of a span.
+
+    Raises:
+        UserError: the file is missing, or is not what ``write_span`` writes.
+    """
+    path = folder / DATA_FILE
+    limit = csv.field_size_limit(_FIELD_LIMIT)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.reader(file))
+        return [(text, label) for text, label in rows[1:]]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(
+            f"{path} is no span that `bert feedback export` wrote: {error}; move its folder away"
+        ) from error
+    finally:
+        csv.field_size_limit(limit)
+
+
+def read_summary(folder: Path) -> dict[str, Any]:
+    """The summary; empty when it is missing or damaged, for only the rows matter to training."""
+    try:
+        found = json.loads((folder / SUMMARY_FILE).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def digest(folder: Path) -> str:
+    """SHA-256 of the span's rows, as hex digits; "" when they are gone."""
+    try:
+        with (folder / DATA_FILE).open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
+def write_span(spans: Path, number: int, rows: bytes, summary: dict[str, Any]) -> Path:
+    """Write ``span-<number>``; it is there whole, and on disk, or not at all.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    target = spans / f"span-{number}"
+    try:
+        spans.mkdir(parents=True, exist_ok=True)
+        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=spans))
+        try:
+            text = json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+            _write(unfinished / DATA_FILE, rows)
+            _write(unfinished / SUMMARY_FILE, text.encode("utf-8"))
+            unfinished.chmod(0o777 & ~_umask())
+            _sync_folder(unfinished)
+            unfinished.rename(target)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
+        _sync_folder(spans)
+    except OSError as error:
+        raise UserError(
+            f"the span {target} cannot be written: {error.strerror}; "
+            "set feedback.spans to a folder that can"
+        ) from error
+    return target
+
+
+def remove_unfinished(spans: Path) -> None:
+    """Remove what an export that was killed left behind. The caller holds the lock of exports."""
+    for entry in spans.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(entry, ignore_errors=True)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    path.chmod(0o444 & ~_umask())  # a span is never changed
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,52 @@
+"""Which spans there are, by the database and by the folder, and whether the two agree."""
+
+import dataclasses
+from pathlib import Path
+from typing import Literal
+
+from sqlalchemy import select
+
+from serving.feedback import span_files
+from serving.records.database import Database
+from serving.records.tables import Span
+
+
+@dataclasses.dataclass(frozen=True)
+class SpanState:
+    """One span.
+
+    Attributes:
+        number: of ``span-<number>``.
+        examples: rows in it; None when the database does not know it.
+        created: seconds since 1970; None likewise.
+        digest: SHA-256 that was recorded, as hex digits; "" likewise.
+        state: "sound"; "changed", when the rows are not those that were recorded; "missing", when
+            the folder is gone; "unrecorded", until the next export, after a crash.
+    """
+
+    number: int
+    examples: int | None
+    created: float | None
+    digest: str
+    state: Literal["sound", "changed", "missing", "unrecorded"]
+
+
+def list_spans(database: Database, spans_directory: str) -> list[SpanState]:
+    """All spans, by number. Reads every data file once, to compare its digest."""
+    folders = span_files.span_folders(Path(spans_directory))
+    with database.read() as session:
+        recorded = {span.number: span for span in session.scalars(select(Span))}
+    return [
+        _state(number, recorded.get(number), folders.get(number))
+        for number in sorted({*recorded, *folders})
+    ]
+
+
+def _state(number: int, span: Span | None, folder: Path | None) -> SpanState:
+    if span is None:
+        return SpanState(number, None, None, "", "unrecorded")
+    digest = span_files.digest(folder) if folder else ""
+    state: Literal["sound", "changed", "missing"] = "sound"
+    if digest != span.digest:
+        state = "changed" if digest else "missing"
+    return SpanState(number, span.examples, span.created, span.digest, state)

@@ -1,0 +1,126 @@
+"""The texts of a pushed version that its training never saw."""
+
+import dataclasses
+import gzip
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+
+from components.publishing.manifest import MANIFEST_FILE, Manifest
+from modules import features
+from modules.errors import UserError
+from pipeline.config import Config
+from runners.history import Run, read_runs
+
+#: Eval chose the epoch and test judged the model; neither trained it.
+SPLITS = (features.EVAL_SPLIT, features.TEST_SPLIT)
+#: Nodes whose outputs are needed.
+_NODES = ("ExampleGen", "Trainer", "Evaluator")
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """Texts with their true labels.
+
+    Attributes:
+        texts: as they came in.
+        labels: of each.
+    """
+
+    texts: list[str]
+    labels: list[str]
+
+
+def read_source(config: Config, version: int) -> str:
+    """URI of the ``Model`` artifact that was pushed as a version.
+
+    Raises:
+        UserError: the version stands nowhere, or no manifest says what it is.
+    """
+    path = Path(config.push_directory(), str(version), MANIFEST_FILE)
+    try:
+        return Manifest.from_json(path.read_text("utf-8")).source
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"what version {version} was made from is told by {path}, which cannot be read: "
+            "pusher.base_directory must be the folder that the model server reads"
+        ) from error
+
+
+def find_run(config: Config, source: str) -> Run:
+    """The newest run whose Trainer's model lies at ``source``.
+
+    Raises:
+        UserError: the metadata knows none.
+    """
+    for run in read_runs(config, with_outputs=_NODES):
+        model = run.artifact("Trainer", "Model")
+        if model is not None and model.uri == source:
+            return run
+    raise UserError(
+        f"no run of pipeline {config.pipeline.name!r} made the model {source}; "
+        "pipeline.name, pipeline.root and metadata.url must be those of the run that pushed it"
+    )
+
+
+def read_held_out(run: Run) -> HeldOut:
+    """The eval and test splits of a run.
+
+    Raises:
+        UserError: the run has no examples, or they cannot be read here.
+    """
+    artifact = run.artifact("ExampleGen", "Examples")
+    if artifact is None:
+        raise UserError(f"run {run.run_id} has no examples; `bert run` makes a run that has")
+    examples = [
+        example for split in SPLITS for example in read_examples(f"{artifact.uri}/Split-{split}")
+    ]
+    if not examples:
+        raise UserError(
+            f"{artifact.uri} holds no eval and no test split that this machine can read; "
+            "pipeline.root must be where the run's data lies"
+        )
+    return HeldOut([text for text, _ in examples], [label for _, label in examples])
+
+
+def read_examples(folder: str) -> Iterator[tuple[str, str]]:
+    """Text and label of each example in a split's gzip TFRecords, in file order.
+
+    Local files are read without TensorFlow, whose import takes seconds.
+
+    Raises:
+        UserError: a file is damaged.
+    """
+    from serving.protos import example_pb2
+
+    for name, record in _records(folder):
+        try:
+            feature = example_pb2.Example.FromString(record).features.feature
+            text, label = (
+                feature[key].bytes_list.value[0].decode("utf-8", "replace")
+                for key in (features.TEXT, features.LABEL)
+            )
+        except (ValueError, IndexError) as error:
+            raise UserError(f"{name} holds a record that is no example with a label") from error
+        yield text, label
+
+
+def _records(folder: str) -> Iterator[tuple[str, bytes]]:
+    """Each record with its file's name."""
+    if "://" in folder:
+        import tensorflow as tf
+
+        names = sorted(tf.io.gfile.glob(f"{folder}/*"))
+        for record in tf.data.TFRecordDataset(names, "GZIP").as_numpy_iterator():
+            yield folder, record
+        return
+    for path in sorted(Path(folder).glob("*.gz")):
+        try:
+            with gzip.open(path) as file:
+                # Length and its checksum, then the record and its checksum; gzip has its own.
+                while header := file.read(12):
+                    (length,) = struct.unpack("<Q", header[:8])
+                    yield str(path), file.read(length)
+                    file.read(4)
+        except (OSError, EOFError, struct.error) as error:
+            raise UserError(f"{path} cannot be read: {error}; run the pipeline again") from error

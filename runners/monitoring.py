@@ -1,0 +1,295 @@
+"""Drift and quality of what the deployed version serves, for ``bert drift`` and ``bert watch``."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modules.errors import UserError
+from pipeline.config import Config
+from runners.evaluation_record import read_evaluation
+from runners.held_out import find_run, read_held_out, read_source
+
+if TYPE_CHECKING:
+    from serving.client import Client
+    from serving.monitoring.check import DriftReport
+    from serving.monitoring.descriptions import Descriptions
+    from serving.monitoring.quality import QualityReport
+    from serving.monitoring.reference import Reference
+    from serving.records.database import Database
+
+#: Held-out texts that the reference is drawn from.
+REFERENCE_TEXTS = 2_000
+#: For one request of 64 texts, on a busy server.
+_TIMEOUT_SECONDS = 120.0
+#: Beside the reference: the last window's descriptions.
+_WINDOW = "window.npz"
+
+
+def drift_report(config: Config, database: "Database", now: float) -> "DriftReport | None":
+    """Test the recent traffic against the held-out data of the deployed version.
+
+    Args:
+        config: names the server, the window and the false-alarm rate.
+        database: of the gateway.
+        now: end of the window, seconds since 1970.
+
+    Returns:
+        The tests; None when there were too few different texts to decide anything.
+
+    Raises:
+        UserError: texts are not kept, no server answers, or the version's run is not known.
+        SQLAlchemyError: the database failed or is away.
+    """
+    from serving.monitoring.check import check
+    from serving.monitoring.window import count_texts, read_texts
+
+    settings = config.drift
+    since = now - settings.window_hours * 3600
+    answered, kept = count_texts(database, since, now)
+    if min(answered, settings.max_texts) < settings.min_texts:
+        return None
+    if kept < settings.min_texts:
+        raise UserError(
+            f"of {answered} recent texts {kept} were kept, and drift needs {settings.min_texts}; "
+            "set gateway.store_texts=true"
+        )
+    texts = read_texts(database, since, now, settings.max_texts)
+    if len(texts) < settings.min_texts:
+        return None
+    with _deployed(config, database) as (client, version):
+        reference = load_reference(config, version, client)
+        window = _describe_cached(config, reference, texts, client)
+    report = check(
+        reference.texts, window, reference.labels, false_alarm_rate=settings.false_alarm_rate
+    )
+    return dataclasses.replace(report, model_version=version, window_start=since, window_end=now)
+
+
+def quality_report(config: Config, database: "Database", now: float) -> "QualityReport":
+    """How often the deployed version's recent answers were right.
+
+    Args:
+        config: names the server, the window and the intervals' confidence.
+        database: of the gateway.
+        now: end of the window, seconds since 1970.
+
+    Returns:
+        What can be told; ``notes`` say why the rest is missing.
+
+    Raises:
+        SQLAlchemyError: the database failed or is away.
+    """
+    from serving.feedback.store import FeedbackStore
+    from serving.monitoring.quality import QualityReport, macro_f1
+    from serving.rollout.intervals import wilson
+
+    settings = config.drift
+    since = now - settings.window_hours * 3600
+    version = deployed_version(config, database)
+    outcomes = [
+        outcome
+        for outcome in FeedbackStore(database).feedback_outcomes(since)
+        if outcome.created < now and outcome.model_version == version
+    ]
+    predicted = [outcome.predicted_label for outcome in outcomes]
+    true = [outcome.label for outcome in outcomes]
+    right = sum(answer == label for answer, label in zip(predicted, true, strict=True))
+    f1 = macro_f1(predicted, true, settings.confidence) if outcomes else (None, None)
+    report = QualityReport(
+        model_version=version,
+        n=len(outcomes),
+        accuracy=right / len(outcomes) if outcomes else None,
+        interval=wilson(right, len(outcomes), settings.confidence) if outcomes else None,
+        macro_f1=f1[0],
+        macro_f1_interval=f1[1],
+        evaluation_accuracy=None,
+        estimated_accuracy=None,
+        estimated_interval=None,
+        estimated_from=0,
+        confidence=settings.confidence,
+        window_start=since,
+        window_end=now,
+        notes=() if outcomes else ("no label of a recent answer came back",),
+    )
+    return _with_estimate(config, database, _with_evaluation(config, report))
+
+
+def deployed_version(config: Config, database: "Database") -> int | None:
+    """The version that answers: the rollout's stable one, else the newest that was pushed."""
+    from serving.rollout.state import RolloutStore
+
+    if config.rollout.enabled:
+        state = RolloutStore(database).read(config.gateway.model_name)
+        if state is not None and state.stable is not None:
+            return state.stable
+    folder = Path(config.push_directory())
+    names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
+    return max((int(name) for name in names if name.isdecimal()), default=None)
+
+
+def load_reference(config: Config, version: int, client: "Client") -> "Reference":
+    """The version's reference, read from its cache or made by asking the server.
+
+    Args:
+        config: names the run and the push directory.
+        version: that ``client`` is about.
+        client: of the model server.
+
+    Raises:
+        UserError: the run that made the version is not known, or the server refuses.
+    """
+    import numpy as np
+
+    from serving.client import read_labels
+    from serving.monitoring.describe import describe
+    from serving.monitoring.reference import Reference
+
+    source = read_source(config, version)
+    folder = _folder(config, version)
+    cached = Reference.load(folder)
+    if cached is not None and (cached.version, cached.source) == (version, source):
+        return cached
+    labels = read_labels(Path(config.push_directory(), str(version)))
+    held_out = read_held_out(find_run(config, source))
+    drawn = draw_texts(held_out.texts, REFERENCE_TEXTS)
+    with _user_errors():
+        texts = describe([held_out.texts[row] for row in drawn], client, labels)
+    index = {label: position for position, label in enumerate(labels)}
+    true = np.array([index.get(held_out.labels[row], -1) for row in drawn], np.int32)
+    reference = Reference(version, tuple(labels), source, texts, true)
+    (folder / _WINDOW).unlink(missing_ok=True)  # of another model under the same number
+    reference.save(folder)
+    return reference
+
+
+def draw_texts(texts: Sequence[str], limit: int) -> list[int]:
+    """Row numbers of different texts, drawn as ``serving.monitoring.window`` draws."""
+    from modules.text_identity import text_identity
+
+    rows: dict[bytes, int] = {}
+    for row, text in enumerate(texts):
+        rows.setdefault(text_identity(text), row)
+    return [rows[identity] for identity in sorted(rows)[:limit]]
+
+
+def _with_evaluation(config: Config, report: "QualityReport") -> "QualityReport":
+    """Add the accuracy on the test split."""
+    if report.model_version is None:
+        return _with_note(report, "no version has been pushed")
+    try:
+        run = find_run(config, read_source(config, report.model_version))
+    except UserError as error:
+        return _with_note(report, f"the evaluation is not known: {error}")
+    evaluation = read_evaluation(run)
+    rows = evaluation.overall() if evaluation else []
+    accuracy = next((row.candidate for row in rows if row.metric == "accuracy"), None)
+    if accuracy is None:
+        return _with_note(report, f"run {run.run_id} has no evaluation")
+    return dataclasses.replace(report, evaluation_accuracy=accuracy)
+
+
+def _with_estimate(
+    config: Config, database: "Database", report: "QualityReport"
+) -> "QualityReport":
+    """Add what the model's confidence says of its accuracy."""
+    from serving.monitoring.estimate import estimate_accuracy
+    from serving.monitoring.window import read_texts
+
+    settings = config.drift
+    texts = read_texts(database, report.window_start, report.window_end, settings.max_texts)
+    if len(texts) < settings.min_texts:
+        note = f"no estimate: {len(texts)} texts, and drift.min_texts is {settings.min_texts}"
+        return _with_note(report, note)
+    try:
+        with _deployed(config, database) as (client, version):
+            reference = load_reference(config, version, client)
+            window = _describe_cached(config, reference, texts, client)
+    except UserError as error:
+        return _with_note(report, f"no estimate: {error}")
+    estimate = estimate_accuracy(
+        reference.texts.scores, reference.correct, window.scores, settings.confidence
+    )
+    return dataclasses.replace(
+        report,
+        estimated_accuracy=estimate.accuracy,
+        estimated_interval=(estimate.low, estimate.high),
+        estimated_from=len(texts),
+    )
+
+
+def _with_note(report: "QualityReport", note: str) -> "QualityReport":
+    return dataclasses.replace(report, notes=(*report.notes, note))
+
+
+@contextlib.contextmanager
+def _deployed(config: Config, database: "Database") -> Iterator[tuple["Client", int]]:
+    """A client of the version that answers, and its number."""
+    from serving.client import Client
+
+    version = deployed_version(config, database)
+    if version is None:
+        raise UserError(
+            f"no version stands in {config.push_directory()}; `bert run` pushes one, and "
+            "pusher.base_directory must be the folder that the model server reads"
+        )
+    with Client(
+        config.gateway.server_url,
+        model=config.gateway.model_name,
+        version=version,
+        timeout=_TIMEOUT_SECONDS,
+    ) as client:
+        yield client, version
+
+
+def _describe_cached(
+    config: Config, reference: "Reference", texts: list[str], client: "Client"
+) -> "Descriptions":
+    """Describe a window; what the last window shared with it is not asked again."""
+    from modules.text_identity import text_identity
+    from serving.monitoring.describe import describe
+    from serving.monitoring.descriptions import concatenate
+    from serving.monitoring.reference import load_descriptions, save_descriptions
+
+    path = _folder(config, reference.version) / _WINDOW
+    wanted = [text_identity(text).hex().encode() for text in texts]
+    known = load_descriptions(path)
+    rows = {name: row for row, name in enumerate(known.identities.tolist())} if known else {}
+    new = [text for text, name in zip(texts, wanted, strict=True) if name not in rows]
+    parts = [known.take([rows[name] for name in wanted if name in rows])] if known else []
+    if new:
+        with _user_errors():
+            parts.append(describe(new, client, reference.labels))
+    together = concatenate(parts)
+    rows = {name: row for row, name in enumerate(together.identities.tolist())}
+    window = together.take([rows[name] for name in wanted])
+    if new:
+        save_descriptions(path, window)
+    return window
+
+
+def _folder(config: Config, version: int) -> Path:
+    root = config.pipeline_root()
+    if "://" in root:
+        raise UserError(
+            f"the reference of version {version} is kept under pipeline.root, which must be a "
+            f"folder of this machine here, not {root}; mount it, or set pipeline.root=FOLDER and "
+            "metadata.url"
+        )
+    return Path(root, "monitoring", str(version))
+
+
+@contextlib.contextmanager
+def _user_errors() -> Iterator[None]:
+    from serving.client import ClientError, ConnectionFailedError
+
+    try:
+        yield
+    except ConnectionFailedError as error:
+        raise UserError(
+            f"{error.message}; drift is told by the model server: `bert serve` starts one, "
+            "gateway.server_url says where it is"
+        ) from error
+    except ClientError as error:
+        raise UserError(f"the model server refuses: {error}") from error

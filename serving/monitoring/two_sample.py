@@ -1,0 +1,208 @@
+"""Two-sample tests: can two sets of texts have come from one source?
+
+Where no textbook distribution fits (words come in bursts, classes may be rare, embeddings have
+hundreds of dimensions) the p-value is that of a permutation test: texts are dealt anew to the two
+sets, and the share of deals that differ at least as much is the p-value, ``(1 + worse) / (1 +
+deals)`` (Phipson and Smyth 2010, "Permutation p-values should never be zero"). It is exact for any
+statistic and any size, as long as texts are independent of each other.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+#: Deals that are computed at a time; bounds the memory.
+_CHUNK = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """How two sets differ.
+
+    Attributes:
+        effect: how much, in the test's own unit; what sampling alone adds is taken off.
+        p: probability of so much or more where there is no difference.
+    """
+
+    effect: float
+    p: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Deals:
+    """Random deals of pooled texts to a reference and a window, the same for one seed.
+
+    Attributes:
+        reference: texts in the reference, the first of the pool.
+        window: texts in the window, the rest of the pool.
+        count: of deals.
+        seed: of the random numbers.
+    """
+
+    reference: int
+    window: int
+    count: int
+    seed: int
+
+    def actual(self) -> Array:
+        """The true deal: float32[1, texts], 1 for the window's texts."""
+        return np.repeat(np.array([[0, 1]], np.float32), [self.reference, self.window], axis=1)
+
+    def random(self) -> Iterator[Array]:
+        """Random deals in parts of float32[deals, texts]."""
+        generator = np.random.default_rng(self.seed)
+        texts = self.reference + self.window
+        for start in range(0, self.count, _CHUNK):
+            size = min(_CHUNK, self.count - start)
+            order = np.argpartition(
+                generator.random((size, texts), np.float32), self.window - 1, axis=1
+            )
+            dealt = np.zeros((size, texts), np.float32)
+            np.put_along_axis(dealt, order[:, : self.window], 1.0, axis=1)
+            yield dealt
+
+    def test(self, statistic: Callable[[Array], Array]) -> Difference:
+        """Permutation test of a statistic that grows with the difference.
+
+        Args:
+            statistic: float32[deals, texts] -> float[deals].
+        """
+        observed = float(statistic(self.actual())[0])
+        dealt = np.concatenate([statistic(part) for part in self.random()])
+        # Rounding must not make a deal that is the same look smaller.
+        worse = int(np.sum(dealt >= observed - 1e-6 * abs(observed)))
+        return Difference(observed - float(dealt.mean()), (1 + worse) / (1 + self.count))
+
+
+def kolmogorov_smirnov(reference: Array, window: Array) -> Difference:
+    """Largest distance between two distribution functions of a number, 0 to 1.
+
+    The effect is that distance itself; the p-value is conservative where values are tied.
+    """
+    from scipy import stats
+
+    result = stats.ks_2samp(reference, window, method="asymp")
+    return Difference(float(result.statistic), float(result.pvalue))
+
+
+def share_distance(reference: Array, window: Array, deals: Deals) -> Difference:
+    """Total variation distance of the classes' shares, 0 to 1, tested by the G statistic's kin.
+
+    The statistic is Pearson's chi-squared, which weighs a class by how rare it is; permutation
+    makes it right for rare classes too. The effect is the distance, less what chance adds to it.
+
+    Args:
+        reference: int[texts], a class for each text.
+        window: int[texts], likewise.
+        deals: of their texts.
+    """
+    pooled = np.concatenate([reference, window])
+    classes, index = np.unique(pooled, return_inverse=True)
+    member = np.eye(len(classes), dtype=np.float32)[index]
+    totals = member.sum(0)
+    expected = totals * deals.window / len(pooled)
+    chi_squared = deals.test(
+        lambda dealt: np.sum((dealt @ member - expected) ** 2 / expected, axis=1)
+    )
+
+    def distance(dealt: Array) -> Array:
+        counts = dealt @ member
+        window_share, reference_share = counts / deals.window, (totals - counts) / deals.reference
+        return 0.5 * np.abs(window_share - reference_share).sum(axis=1)
+
+    return Difference(deals.test(distance).effect, chi_squared.p)
+
+
+def rate_increase(
+    reference: tuple[Array, Array], window: tuple[Array, Array], deals: Deals
+) -> Difference:
+    """By how much a rate is higher in the window; a lower one is no difference.
+
+    Args:
+        reference: int[texts] events and int[texts] trials of each text.
+        window: likewise.
+        deals: of their texts.
+    """
+    events, trials = (
+        np.concatenate([old, new]).astype(np.float32)
+        for old, new in zip(reference, window, strict=True)
+    )
+
+    def increase(dealt: Array) -> Array:
+        rate = (dealt @ events) / np.maximum(dealt @ trials, 1)
+        rest = ((1 - dealt) @ events) / np.maximum((1 - dealt) @ trials, 1)
+        return rate - rest
+
+    observed = float(increase(deals.actual())[0])
+    return Difference(observed, deals.test(increase).p)
+
+
+def jensen_shannon(reference: Array, window: Array, deals: Deals) -> Difference:
+    """Jensen-Shannon divergence of two mean distributions, in bits, 0 to 1 (Lin 1991).
+
+    Args:
+        reference: float32[texts, buckets], a distribution for each text.
+        window: likewise.
+        deals: of their texts.
+    """
+    pooled = np.concatenate([reference, window])
+    total = pooled.sum(0)
+
+    def divergence(dealt: Array) -> Array:
+        part = dealt @ pooled
+        new, old = _distribution(part), _distribution(total - part)
+        return _entropy((new + old) / 2) - (_entropy(new) + _entropy(old)) / 2
+
+    return deals.test(divergence)
+
+
+def maximum_mean_discrepancy(reference: Array, window: Array, deals: Deals) -> Difference:
+    """Squared maximum mean discrepancy of vectors (Gretton et al. 2012), unbiased, 0 to 2.
+
+    "A Kernel Two-Sample Test", JMLR 13: Gaussian kernel, its width the median distance of the
+    pooled vectors, their equation 3 for the estimate.
+
+    Args:
+        reference: float32[texts, width].
+        window: likewise.
+        deals: of their texts.
+    """
+    kernel = _gaussian_kernel(np.concatenate([reference, window]))
+    all_pairs, rows = float(kernel.sum()), kernel.sum(axis=1)
+    n, m = deals.reference, deals.window
+
+    def discrepancy(dealt: Array) -> Array:
+        within_window = np.einsum("dt,dt->d", dealt @ kernel, dealt)
+        between = dealt @ rows - within_window
+        within_reference = all_pairs - within_window - 2 * between
+        return (
+            within_window / (m * (m - 1)) + within_reference / (n * (n - 1)) - 2 * between / (n * m)
+        )
+
+    return deals.test(discrepancy)
+
+
+def _gaussian_kernel(vectors: Array) -> Array:
+    """float32[texts, texts], 0 on the diagonal: a text is not compared with itself."""
+    vectors = np.asarray(vectors, np.float32)
+    vectors = vectors - vectors.mean(0)
+    norms = np.einsum("ij,ij->i", vectors, vectors)
+    squared = np.maximum(norms[:, np.newaxis] + norms - 2 * (vectors @ vectors.T), 0)
+    width = float(np.median(squared))
+    kernel = np.exp(-squared / (width or 1.0))
+    np.fill_diagonal(kernel, 0)
+    return kernel
+
+
+def _distribution(counts: Array) -> Array:
+    counts = np.maximum(counts, 0)  # a difference of sums may fall under 0 by rounding
+    return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
+
+
+def _entropy(shares: Array) -> Array:
+    """Bits of float[deals, buckets]."""
+    return -np.sum(shares * np.log2(np.maximum(shares, 1e-12)), axis=1)

@@ -27,7 +27,7 @@ def find_program(name: str, *patterns: str) -> str | None:
     return next((str(path) for pattern in patterns for path in Path("/").glob(pattern)), None)
 
 
-def _demote(user: str) -> dict[str, object]:
+def as_account(user: str) -> dict[str, object]:
     """Arguments of subprocess that run a program as ``user``: the servers refuse to be root."""
     if os.getuid() != 0:
         return {}
@@ -67,7 +67,7 @@ def postgresql(folder: Path, password: str) -> Iterator[str]:
     secret.write_text(password)
     secret.chmod(0o644)
     data, port = folder / "data", free_port()
-    user = _demote("postgres")
+    user = as_account("postgres")
     subprocess.run(
         [initdb, "-D", data, "-U", "bert", "-A", "scram-sha-256", "--pwfile", secret, "-E", "UTF8"],
         check=True, capture_output=True, cwd=folder, **user,
@@ -93,7 +93,7 @@ def mysql(folder: Path, password: str) -> Iterator[str]:
     assert install
     _own(folder, "mysql")
     data, port, socket_file = folder / "data", free_port(), folder / "s"
-    user = _demote("mysql")
+    user = as_account("mysql")
     subprocess.run(
         [install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"],
         check=True, capture_output=True, cwd=folder, **user,

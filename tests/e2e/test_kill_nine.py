@@ -1,0 +1,285 @@
+"""``kill -9`` of gateway, watcher, model server and database, again and again, under traffic.
+
+Whatever is killed, feedback that was acknowledged is there, once; never are two runs under way; and
+the loop goes on: predictions are answered, and feedback starts runs.
+"""
+
+import collections
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from sqlalchemy import select
+
+from serving.records.database import Database
+from serving.records.tables import Feedback, TriggeredRun
+from tests.e2e.conftest import SAMPLE, Workplace, take_rows
+from tests.e2e.services import Service, runs_under_way, wait_for
+from tests.pipeline.database_servers import (
+    as_account,
+    find_program,
+    free_port,
+    postgresql,
+)
+from tests.tiny_bert import write_tiny_bert
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(
+        find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None,
+        reason="no PostgreSQL server is installed",
+    ),
+]
+
+ROUNDS = int(os.environ.get("BERT_KILL_ROUNDS", "50"))
+SEED = 20_26
+
+
+class DatabaseServer:
+    """PostgreSQL that can be killed and started again on the same data."""
+
+    name = "database"
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._folder = folder
+        self._port = url.rpartition(":")[2].partition("/")[0]
+        program = find_program("postgres", "usr/lib/postgresql/*/bin/postgres")
+        assert program
+        self._program = program
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def kill(self) -> None:
+        """Kill the server and its children at once, as the kernel would for lack of memory."""
+        pid = int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        with_children = subprocess.run(
+            ["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True, check=False
+        )
+        for victim in [pid, *map(int, with_children.stdout.split())]:
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        if self._process:
+            self._process.wait()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [
+                self._program, "-D", self._folder / "data", "-p", self._port,
+                "-k", self._folder, "-h", "127.0.0.1",
+            ],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            cwd=self._folder, **as_account("postgres"),
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        if self._process:
+            self._process.terminate()
+            self._process.wait()
+
+
+class Traffic:
+    """Predictions and votes without pause; remembers which votes were acknowledged."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._ended = threading.Event()
+        self._threads = [threading.Thread(target=self._go, args=[number]) for number in range(3)]
+        self.acknowledged: dict[str, str] = {}
+        self.answers: collections.Counter[tuple[str, int]] = collections.Counter()
+
+    def __enter__(self) -> "Traffic":
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _go(self, number: int) -> None:
+        count = 0
+        while not self._ended.is_set():
+            count += 1
+            text = (
+                f"Room {count} of house {number} was warm, the {count * 7 % 101} stairs were not."
+            )
+            label = ("positive", "negative")[count % 2]
+            body = {"text": text, "label": label}
+            status, answer = self._send("predict", {"text": text})
+            if status == 200 and count % 3:
+                body = {"prediction_id": answer["predictions"][0]["id"], "label": label}
+            self._vote(text, body)
+            time.sleep(0.02)
+
+    def _vote(self, text: str, body: dict[str, str]) -> None:
+        """Vote until it is acknowledged, as a careful client does."""
+        while not self._ended.is_set():
+            status, _ = self._send("feedback", body)
+            if status == 202:
+                self.acknowledged[text] = body["label"]
+                return
+            if status == 404:  # the prediction was not written before a kill
+                body = {"text": text, "label": body["label"]}
+            time.sleep(0.1)
+
+    def _send(self, path: str, body: dict[str, str]) -> tuple[int, dict[str, Any]]:
+        """Status and body of the answer; 0 when there was none."""
+        try:
+            answer = httpx.post(f"{self._url}/v1/{path}", json=body, timeout=20)
+        except httpx.TransportError:
+            return 0, {}
+        self.answers[path, answer.status_code] += 1
+        return answer.status_code, answer.json()
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workplace, DatabaseServer]]:
+    folder = tmp_path_factory.mktemp("kill")
+    write_tiny_bert(folder / "encoder")
+    take_rows(SAMPLE, folder / "reviews.csv", 200)
+    with postgresql(folder / "postgresql", "kill-nine") as url:
+        ports = {name: free_port() for name in ("gateway", "rest", "grpc")}
+        settings = {
+            "data.path": "reviews.csv",
+            "pusher.base_directory": "models",
+            "trainer.encoder": "encoder",
+            "trainer.max_length": "32",
+            "trainer.epochs": "1",
+            "evaluator.floors": '[{metric = "accuracy", min = 0.0}]',
+            "evaluator.margin": "-1",
+            "feedback.database_url": url,
+            "gateway.port": str(ports["gateway"]),
+            "gateway.server_url": f"grpc://127.0.0.1:{ports['grpc']}",
+            "triggers.interval_seconds": "0.5",
+            "triggers.drift": "false",
+            "triggers.new_data": "false",
+            "triggers.feedback_examples": "20",
+            "triggers.cooldown_minutes": "0",
+            "triggers.runs_per_day": "1000",
+            "rollout.enabled": "true",
+            "rollout.stages": '["canary"]',
+            "rollout.min_requests": "20",
+            "rollout.max_disagreement": "1.0",
+            "rollout.max_latency_ratio": "1000.0",
+            "rollout.max_error_rate": "1.0",
+            "rollout.max_accuracy_loss": "1.0",
+        }
+        workplace = Workplace(folder, settings)
+        workplace.run()
+        yield workplace, DatabaseServer(folder / "postgresql", url)
+
+
+def test_nothing_acknowledged_is_lost_and_the_loop_goes_on(
+    pushed: tuple[Workplace, DatabaseServer],
+) -> None:
+    workplace, database = pushed
+    settings = workplace.settings
+    gateway_url = f"http://127.0.0.1:{settings['gateway.port']}"
+    rest_port = free_port()
+    grpc_port = settings["gateway.server_url"].rpartition(":")[2]
+    server = Service(
+        "server",
+        ["serve", f"--port={grpc_port}", f"--rest_api_port={rest_port}"],
+        workplace,
+        f"http://127.0.0.1:{rest_port}/readyz",
+    )
+    gateway = Service("gateway", ["gateway"], workplace, f"{gateway_url}/readyz")
+    watcher = Service("watch", ["watch"], workplace)
+    choose = random.Random(SEED)
+    at_once: list[int] = []
+    ended = threading.Event()
+    observer = threading.Thread(target=_observe, args=[workplace, at_once, ended])
+    try:
+        for service in (server, gateway, watcher):
+            service.start()
+        server.wait_until_ready()
+        gateway.wait_until_ready()
+        observer.start()
+        with Traffic(gateway_url) as traffic:
+            for _ in range(ROUNDS):
+                time.sleep(choose.uniform(0.0, 2.0))
+                victim = choose.choice([server, gateway, watcher, database])
+                victim.kill()
+                time.sleep(choose.uniform(0.0, 0.5))
+                victim.start()
+            server.wait_until_ready()
+            gateway.wait_until_ready()
+            before, answered = len(traffic.acknowledged), traffic.answers["predict", 200]
+            wait_for(lambda: len(traffic.acknowledged) > before + 20, "feedback to be taken again")
+            wait_for(
+                lambda: traffic.answers["predict", 200] > answered + 20, "answers to come again"
+            )
+        _wait_for_a_run_after(workplace, time.time(), watcher)
+        assert watcher.process is not None
+        assert watcher.process.poll() is None, watcher.tail()
+    finally:
+        ended.set()
+        if observer.ident:
+            observer.join()
+        for service in (watcher, gateway, server):
+            if service.process:
+                service.stop()
+        database.stop()
+        for pid in runs_under_way(workplace):
+            os.kill(pid, signal.SIGKILL)
+    refusals = {key for key in traffic.answers if key[1] >= 400}
+    assert {status for _, status in refusals} <= {404, 503, 504}
+    assert ("predict", 404) not in refusals
+    assert max(at_once) == 1
+    database.start()
+    _check_votes(settings["feedback.database_url"], traffic.acknowledged)
+    database.stop()
+
+
+def _check_votes(url: str, acknowledged: dict[str, str]) -> None:
+    """Each acknowledged vote once, with its label."""
+    stored: list[tuple[str, str]] = []
+
+    def read() -> bool:
+        try:
+            database = Database(url)
+        except Exception:
+            return False
+        with database.read() as session:
+            stored.extend(session.execute(select(Feedback.text, Feedback.label)).tuples())
+        database.close()
+        return True
+
+    wait_for(read, "the database", seconds=60)
+    votes = collections.defaultdict(list)
+    for text, label in stored:
+        votes[text].append(label)
+    assert len(acknowledged) > ROUNDS
+    wrong = {text: votes[text] for text, label in acknowledged.items() if votes[text] != [label]}
+    assert not wrong
+
+
+def _wait_for_a_run_after(workplace: Workplace, moment: float, watcher: Service) -> None:
+    """The feedback of the test starts a run, and that run ends well."""
+    database = Database(workplace.settings["feedback.database_url"])
+
+    def has_ended() -> bool:
+        with database.read() as session:
+            states = session.scalars(select(TriggeredRun.state)).all()
+        return "succeeded" in states
+
+    try:
+        wait_for(has_ended, "a triggered run to succeed", watcher.tail, seconds=400)
+    finally:
+        database.close()
+
+
+def _observe(workplace: Workplace, at_once: list[int], ended: threading.Event) -> None:
+    while not ended.wait(0.2):
+        at_once.append(len(runs_under_way(workplace)))

@@ -22,6 +22,7 @@ from runners.commands import (
     config,
     data,
     doctor,
+    drift,
     feedback,
     keys,
     predict,
@@ -51,6 +52,7 @@ app.command(short_help="Classify texts with a pushed model, here or on a server.
 app.command(short_help="List the runs.")(runs.runs)
 app.command(short_help="Show one run: metrics, decision, artifacts.")(runs.show)
 app.command(short_help="Check that this machine can run the pipeline.")(doctor.doctor)
+app.command(short_help="Compare recent traffic with the training data.")(drift.drift)
 app.add_typer(config.app, name="config")
 app.add_typer(schema.app, name="schema")
 app.add_typer(data.app, name="data")

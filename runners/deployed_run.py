@@ -1,4 +1,4 @@
-"""The texts of a pushed version that its training never saw."""
+"""The run that made a deployed version, and the texts that its training never saw."""
 
 import dataclasses
 import gzip

@@ -1,0 +1,119 @@
+"""Prints what the tests of recent traffic say, and how often the answers were right."""
+
+import datetime
+import json
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from pipeline.freshness_sections import Drift
+from runners.terminal import stdout
+from serving.monitoring.check import DriftReport, TestResult
+from serving.monitoring.quality import Interval, QualityReport
+
+
+def print_drift(
+    report: DriftReport | None, quality: QualityReport, settings: Drift, *, as_json: bool
+) -> None:
+    """Print both reports.
+
+    Args:
+        report: None when there was too little traffic.
+        quality: of the same window.
+        settings: say how much traffic is needed.
+        as_json: one object instead of tables.
+    """
+    if as_json:
+        record = {
+            "raised": None if report is None else report.raised,
+            "drift": None if report is None else report.to_dict(),
+            "quality": quality.to_dict(),
+        }
+        print(json.dumps(record, indent=2, ensure_ascii=False))
+        return
+    console = stdout()
+    console.print(f"{_window(quality)}\n", soft_wrap=True)
+    if report is None:
+        console.print(
+            f"Too little traffic to tell: fewer than {settings.min_texts} different texts were "
+            "answered (drift.min_texts, drift.window_hours).",
+            soft_wrap=True,
+        )
+    else:
+        console.print(_tests_table(report))
+        console.print()
+        for line in _verdict(report):
+            console.print(line, soft_wrap=True)
+    console.print()
+    for line in _quality_lines(quality):
+        console.print(line, soft_wrap=True)
+
+
+def _window(quality: QualityReport) -> str:
+    start, end = (
+        datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y-%m-%d %H:%M")
+        for moment in (quality.window_start, quality.window_end)
+    )
+    version = "no version" if quality.model_version is None else f"version {quality.model_version}"
+    return f"{version}, traffic from {start} to {end} UTC"
+
+
+def _tests_table(report: DriftReport) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("test", "held-out data", "recent traffic"):
+        table.add_column(name)
+    for name in ("effect", "raised from", "p", "raised to"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("raised")
+    for test in report.tests:
+        table.add_row(*_cells(test))
+    return table
+
+
+def _cells(test: TestResult) -> list[str | Text]:
+    return [
+        test.name,
+        test.reference,
+        test.window,
+        f"{test.statistic:.4f}",
+        f"{test.threshold:.4f}",
+        f"{test.p:.4f}",
+        f"{test.p_limit:.4f}",
+        Text("yes", "bold red") if test.raised else Text("no"),
+    ]
+
+
+def _verdict(report: DriftReport) -> Iterator[str]:
+    for test in report.tests:
+        yield f"{'! ' if test.raised else '  '}{test.sentence}"
+    verdict = "Drift was raised" if report.raised else "No drift was raised"
+    yield ""
+    yield (
+        f"{verdict}: {report.window_texts} different texts against {report.reference_texts} "
+        f"held-out ones, at a false-alarm rate of {report.false_alarm_rate:.2%} for all tests "
+        "together."
+    )
+
+
+def _quality_lines(quality: QualityReport) -> Iterator[str]:
+    sure = f"{quality.confidence:.0%} interval"
+    if quality.accuracy is not None and quality.macro_f1 is not None:
+        yield (
+            f"accuracy {quality.accuracy:.4f} ({sure} {_between(quality.interval)}), macro F1 "
+            f"{quality.macro_f1:.4f} ({_between(quality.macro_f1_interval)}), on {quality.n} "
+            "answers whose label came back"
+        )
+    if quality.estimated_accuracy is not None:
+        yield (
+            f"accuracy {quality.estimated_accuracy:.4f} ({sure} "
+            f"{_between(quality.estimated_interval)}) is estimated from the confidence in "
+            f"{quality.estimated_from} texts without labels"
+        )
+    if quality.evaluation_accuracy is not None:
+        yield f"accuracy {quality.evaluation_accuracy:.4f} on the test split before the push"
+    yield from quality.notes
+
+
+def _between(interval: Interval | None) -> str:
+    return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"

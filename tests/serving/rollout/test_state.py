@@ -1,20 +1,16 @@
 import dataclasses
 import threading
-from pathlib import Path
 
 import pytest
 
-from serving.records.database import Database
 from serving.rollout.state import CANARY, FULL, Change, ConflictError, RolloutState, RolloutStore
 
 FIRST = RolloutState("default", 1, stable=3, stage=FULL, stage_started=10.0)
 
 
 @pytest.fixture
-def database(tmp_path: Path):
-    database = Database(f"sqlite:///{tmp_path}/service.sqlite")
-    yield database
-    database.close()
+def database(either_database):
+    return either_database
 
 
 @pytest.fixture

@@ -1,0 +1,186 @@
+"""Moves a rollout on: adopts, starts, judges, advances, promotes, rolls back."""
+
+import os
+from collections.abc import Mapping
+
+from serving.records.database import Database
+from serving.records.tables import RolloutEvent
+from serving.rollout import model_config_file, rules, transitions
+from serving.rollout.figures import StageFigures, read_figures
+from serving.rollout.pushed import pushed_versions
+from serving.rollout.rules import RolloutSettings
+from serving.rollout.server_status import ServedVersion, ServerStatus
+from serving.rollout.state import LOADING, Change, ConflictError, RolloutState, RolloutStore
+
+#: Steps that may follow each other at one time: start, loaded, promoted, and some to spare.
+_MOST_CHANGES = 6
+
+
+class RolloutController:
+    """Runs the rollout of one model. Any number of them may, at the same time.
+
+    Args:
+        database: where the state, predictions and feedback are.
+        push_directory: folder of the pushed versions, absolute.
+        model: its name at the model server.
+        settings: the config's section ``[rollout]``.
+        server_status: asks the model server what it holds. With it, a candidate sees no traffic
+            before the server holds it, and one that cannot be loaded is rolled back; without it,
+            a candidate is trusted to load.
+        by: who acts, for the events.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        push_directory: str | os.PathLike[str],
+        model: str,
+        settings: RolloutSettings,
+        server_status: ServerStatus | None = None,
+        by: str = "watch",
+    ) -> None:
+        self._database = database
+        self._store = RolloutStore(database)
+        self._push_directory = os.fspath(push_directory)
+        self._model = model
+        self._settings = settings
+        self._server_status = server_status
+        self._by = by
+
+    def step(self, now: float) -> list[RolloutEvent]:
+        """Do what is due, and bring the model server's file in line.
+
+        Args:
+            now: seconds since 1970.
+
+        Returns:
+            What was done, in order. Empty, too, when another controller was faster.
+
+        Raises:
+            SQLAlchemyError: the database failed or is away.
+            OSError: the file cannot be written.
+            UserError: the push directory is not on a file system.
+        """
+        served = self._server_status() if self._server_status else None
+        events: list[RolloutEvent] = []
+        try:
+            while len(events) < _MOST_CHANGES:
+                change = self._next_change(self._store.read(self._model), served, now)
+                if change is None:
+                    break
+                events.append(self._store.change(change, now=now, by=self._by))
+        except ConflictError:
+            pass  # whoever was faster goes on from there
+        finally:
+            model_config_file.synchronise(self._store, self._model, self._push_directory)
+        return events
+
+    def read_figures(self, state: RolloutState) -> StageFigures:
+        """The figures of the stage so far; all zero without a candidate.
+
+        Raises:
+            SQLAlchemyError: the database failed or is away.
+        """
+        if state.candidate is None or state.stage == LOADING:
+            return StageFigures()
+        return read_figures(self._database, state, self._store.trial_started(state))
+
+    def _next_change(
+        self, state: RolloutState | None, served: Mapping[int, ServedVersion] | None, now: float
+    ) -> Change | None:
+        pushed = pushed_versions(self._push_directory)
+        if state is None or state.stable is None:
+            if not pushed:
+                return None
+            reason = "the newest pushed version is the first that serves"
+            return transitions.adopt(self._model, pushed[-1], now, reason)
+        return (
+            _leave_failed_stable(state, served or {}, pushed, now)
+            or _start_newest(state, pushed, now)
+            or self._judge_candidate(state, served, pushed, now)
+        )
+
+    def _judge_candidate(
+        self,
+        state: RolloutState,
+        served: Mapping[int, ServedVersion] | None,
+        pushed: list[int],
+        now: float,
+    ) -> Change | None:
+        if state.candidate is None:
+            return None
+        at_server = (served or {}).get(state.candidate)
+        if at_server is not None and at_server.error:
+            reason = f"the model server cannot load it: {at_server.error}"
+            return transitions.roll_back(state, now, reason)
+        if state.candidate not in pushed:
+            return transitions.roll_back(state, now, "its folder is gone")
+        if state.stage == LOADING:
+            return self._leave_loading(state, at_server, now)
+        verdict = rules.judge(state, self.read_figures(state), self._settings, now)
+        if verdict.action == "rollback":
+            return transitions.roll_back(state, now, verdict.reason, verdict.details)
+        if verdict.action == "promote":
+            return transitions.promote(state, state.candidate, now, verdict.reason, verdict.details)
+        if verdict.next_stage is not None:
+            return transitions.advance(
+                state, verdict.next_stage, now, verdict.reason, verdict.details
+            )
+        return None
+
+    def _leave_loading(
+        self, state: RolloutState, at_server: ServedVersion | None, now: float
+    ) -> Change | None:
+        """A candidate that the server does not hold yet waits, however long the server is away."""
+        assert state.candidate is not None
+        if self._server_status is None:
+            reason = "no model server was asked whether it loads"
+        elif at_server is None or not at_server.available:
+            return None
+        else:
+            reason = "the model server has loaded it"
+        following = rules.next_stage(LOADING, self._settings.stages)
+        if following is None:
+            return transitions.promote(
+                state, state.candidate, now, f"{reason}; rollout.stages is empty"
+            )
+        return transitions.advance(state, following, now, reason)
+
+
+def _leave_failed_stable(
+    state: RolloutState, served: Mapping[int, ServedVersion], pushed: list[int], now: float
+) -> Change | None:
+    """When the server cannot load the stable version, let another one answer."""
+    assert state.stable is not None
+    at_server = served.get(state.stable)
+    if at_server is None or not at_server.error:
+        return None
+    reason = f"the model server cannot load it: {at_server.error}"
+    if state.previous is not None:
+        before = served.get(state.previous)
+        if before is None or not before.available:
+            return None  # nothing would be won
+        return transitions.roll_back_stable(state, now, reason)
+    others = [
+        version
+        for version in pushed
+        if version not in (state.stable, state.candidate, *state.rejected)
+    ]
+    if not others:
+        return None
+    reason = f"the model server cannot load version {state.stable}: {at_server.error}"
+    return transitions.replace_failed(state, others[-1], now, reason)
+
+
+def _start_newest(state: RolloutState, pushed: list[int], now: float) -> Change | None:
+    """Put the newest pushed version on trial, if it is newer than what serves or is on trial."""
+    assert state.stable is not None
+    newest = max(
+        (version for version in pushed if version not in state.rejected), default=state.stable
+    )
+    if newest <= max(state.stable, state.candidate or 0):
+        return None
+    reason = f"it was pushed, and is newer than version {state.stable}, which serves"
+    if state.candidate is not None:
+        reason += f"; it supersedes version {state.candidate} on trial"
+    return transitions.start(state, newest, now, reason)

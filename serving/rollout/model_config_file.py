@@ -1,0 +1,130 @@
+"""The file that tells the model server which versions to hold: a text ``ModelServerConfig``.
+
+Written by hand instead of with the protocol buffers, whose import would be most of the time that
+``bert rollback`` takes; a test reads it back with them. Stock TensorFlow Serving reads it too.
+"""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from serving.rollout.state import CANARY, RolloutState, RolloutStore
+
+#: Below the push directory. No number, so no server takes the folder for a version.
+_FOLDER, _NAME = ".rollout", "models.txt"
+
+#: Labels in the file. "canary" is there while the candidate answers a share of the traffic.
+STABLE_LABEL, CANARY_LABEL = "stable", "canary"
+
+
+def path(push_directory: str | os.PathLike[str]) -> Path:
+    """Where the file of a push directory lies."""
+    return Path(push_directory) / _FOLDER / _NAME
+
+
+def text(state: RolloutState, push_directory: str | os.PathLike[str]) -> str:
+    """What the file holds for a state.
+
+    Args:
+        state: of the rollout; ``stable`` is set.
+        push_directory: folder of the pushed versions, absolute.
+    """
+    labels = {STABLE_LABEL: state.stable}
+    if state.stage == CANARY:
+        labels[CANARY_LABEL] = state.candidate
+    versions = "".join(f"        versions: {version}\n" for version in state.served)
+    return (
+        f"# Written by the rollout, revision {state.revision}; changes by hand are lost.\n"
+        "model_config_list {\n"
+        "  config {\n"
+        f"    name: {_quoted(state.model)}\n"
+        f"    base_path: {_quoted(os.fspath(push_directory))}\n"
+        '    model_platform: "tensorflow"\n'
+        "    model_version_policy {\n"
+        "      specific {\n"
+        f"{versions}"
+        "      }\n"
+        "    }\n"
+        + "".join(
+            f'    version_labels {{ key: "{label}" value: {version} }}\n'
+            for label, version in labels.items()
+        )
+        + "  }\n"
+        "}\n"
+    )
+
+
+def write(state: RolloutState, push_directory: str | os.PathLike[str]) -> bool:
+    """Bring the file in line with a state.
+
+    Written aside, synced and renamed: a server that polls it reads the old one or the new one.
+
+    Returns:
+        Whether it had to be written.
+
+    Raises:
+        OSError: it cannot be.
+    """
+    file, wanted = path(push_directory), text(state, push_directory)
+    with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
+        if file.read_text("utf-8") == wanted:
+            return False
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, aside = tempfile.mkstemp(dir=file.parent, prefix=f".{_NAME}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(wanted)
+            stream.flush()
+            os.fsync(stream.fileno())
+        # Others than the owner read it too: the server may run as another user.
+        os.chmod(aside, 0o644)
+        os.replace(aside, file)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(aside)
+        raise
+    _sync_folder(file.parent)
+    return True
+
+
+def synchronise(
+    store: RolloutStore, model: str, push_directory: str | os.PathLike[str]
+) -> RolloutState | None:
+    """Bring the file in line with the database, also when somebody changes it meanwhile.
+
+    Returns:
+        The state that the file holds; None when there is none.
+
+    Raises:
+        SQLAlchemyError: the database failed or is away.
+        OSError: the file cannot be written.
+    """
+    state = store.read(model)
+    while state is not None:
+        write(state, push_directory)
+        # Whoever wrote last must have written the newest state, or an old one would stay.
+        latest = store.read(model)
+        if latest == state:
+            break
+        state = latest
+    return state
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename last."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _quoted(words: str) -> str:
+    """A string of the text format, byte by byte where it is not plain."""
+    plain = set(range(0x20, 0x7F)) - {ord('"'), ord("'"), ord("\\")}
+    inner = "".join(
+        chr(byte) if byte in plain else f"\\{byte:03o}"
+        for byte in words.encode("utf-8", "surrogateescape")
+    )
+    return f'"{inner}"'

@@ -1,0 +1,29 @@
+"""The versions that were pushed."""
+
+import os
+
+from modules.errors import UserError
+from serving import version_source
+
+
+def pushed_versions(push_directory: str) -> list[int]:
+    """Numbers of the versions under a push directory, rising.
+
+    A folder without a model in it counts for nothing: somebody may be copying it.
+
+    Raises:
+        UserError: the directory is not on a file system.
+    """
+    if "://" in push_directory:
+        raise UserError(
+            "a rollout needs the pushed versions on a file system, and pusher.base_directory is "
+            f"{push_directory}; set it to a folder, or rollout.enabled=false"
+        )
+    if not os.path.isdir(push_directory):
+        return []
+    found = version_source.find_versions(push_directory)
+    return sorted(
+        number
+        for number, folder in found.items()
+        if os.path.isfile(os.path.join(folder, "saved_model.pb"))
+    )

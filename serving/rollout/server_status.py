@@ -1,0 +1,68 @@
+"""What the model server says of its versions."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class ServedVersion:
+    """One version at the server.
+
+    Attributes:
+        available: it takes traffic.
+        error: why it was given up; "" otherwise.
+    """
+
+    available: bool
+    error: str = ""
+
+
+#: Asks the server: versions by number; None when it does not answer.
+ServerStatus = Callable[[], Mapping[int, ServedVersion] | None]
+
+
+class AskedServer:
+    """A ``ServerStatus`` that asks a server.
+
+    Args:
+        url: ``grpc://HOST:PORT``, ``http://HOST:PORT`` or with TLS.
+        model: the model's name there.
+        timeout_seconds: after which it counts as away.
+    """
+
+    def __init__(self, url: str, model: str, timeout_seconds: float = 2.0) -> None:
+        self._url = url
+        self._model = model
+        self._timeout_seconds = timeout_seconds
+
+    def __call__(self) -> Mapping[int, ServedVersion] | None:
+        """Ask.
+
+        Raises:
+            UserError: the URL is none.
+        """
+        from serving.client import Client, ClientError
+        from serving.errors import Code
+        from serving.servable import State
+
+        with Client(
+            self._url, model=self._model, timeout=self._timeout_seconds, retries=0
+        ) as client:
+            try:
+                versions = client.status()
+            except ClientError as error:
+                return {} if error.code is Code.NOT_FOUND else None
+        return {
+            each.version: ServedVersion(
+                available=each.state is State.AVAILABLE,
+                error=_error(each.message, each.code.name)
+                if each.state is State.END and each.code is not Code.OK
+                else "",
+            )
+            for each in versions
+        }
+
+
+def _error(message: str, code: str) -> str:
+    lines = message.strip().splitlines()
+    return lines[0] if lines else code

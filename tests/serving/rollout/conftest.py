@@ -1,0 +1,42 @@
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from serving.records.database import Database
+from tests.pipeline import database_servers
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Database]:
+    database = Database(f"sqlite:///{tmp_path}/service.sqlite")
+    yield database
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def postgresql_url(tmp_path_factory) -> Iterator[str]:
+    if database_servers.find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None:
+        pytest.skip("PostgreSQL is not installed")
+    with database_servers.postgresql(tmp_path_factory.mktemp("postgresql"), "secret") as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def either_database(request, tmp_path: Path) -> Iterator[Database]:
+    """SQLite and PostgreSQL, empty."""
+    if request.param == "sqlite":
+        yield request.getfixturevalue("database")
+        return
+    database = Database(request.getfixturevalue("postgresql_url"))
+    yield database
+    with database.begin() as session:
+        for table in reversed(database_tables()):
+            session.execute(table.delete())
+    database.close()
+
+
+def database_tables() -> list:
+    from serving.records.tables import Base
+
+    return list(Base.metadata.sorted_tables)

@@ -107,7 +107,7 @@ def runs_under_way(workplace: Workplace) -> list[int]:
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         words = process.info["cmdline"] or []
-        if process.info["cwd"] == str(workplace.folder) and "run" in words[:5]:
-            if "runners.cli" in words:
-                found.append(process.info["pid"])
+        here = process.info["cwd"] == str(workplace.folder)
+        if here and "runners.cli" in words and "run" in words[:5]:
+            found.append(process.info["pid"])
     return found

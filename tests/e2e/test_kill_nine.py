@@ -220,7 +220,7 @@ def test_nothing_acknowledged_is_lost_and_the_loop_goes_on(
             wait_for(
                 lambda: traffic.answers["predict", 200] > answered + 20, "answers to come again"
             )
-        _wait_for_a_run_after(workplace, time.time(), watcher)
+        _wait_for_a_run(workplace, watcher)
         assert watcher.process is not None
         assert watcher.process.poll() is None, watcher.tail()
     finally:
@@ -265,7 +265,7 @@ def _check_votes(url: str, acknowledged: dict[str, str]) -> None:
     assert not wrong
 
 
-def _wait_for_a_run_after(workplace: Workplace, moment: float, watcher: Service) -> None:
+def _wait_for_a_run(workplace: Workplace, watcher: Service) -> None:
     """The feedback of the test starts a run, and that run ends well."""
     database = Database(workplace.settings["feedback.database_url"])
 

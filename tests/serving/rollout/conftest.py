@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from serving.records.database import Database
+from serving.records.tables import Base
 from tests.pipeline import database_servers
 
 
@@ -14,7 +15,7 @@ def database(tmp_path: Path) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def postgresql_url(tmp_path_factory) -> Iterator[str]:
     if database_servers.find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None:
         pytest.skip("PostgreSQL is not installed")
@@ -31,12 +32,6 @@ def either_database(request, tmp_path: Path) -> Iterator[Database]:
     database = Database(request.getfixturevalue("postgresql_url"))
     yield database
     with database.begin() as session:
-        for table in reversed(database_tables()):
+        for table in reversed(Base.metadata.sorted_tables):
             session.execute(table.delete())
     database.close()
-
-
-def database_tables() -> list:
-    from serving.records.tables import Base
-
-    return list(Base.metadata.sorted_tables)

@@ -1,0 +1,75 @@
+import dataclasses
+import os
+
+import pytest
+from google.protobuf import text_format
+
+from serving import model_config, protos
+from serving.rollout import model_config_file
+from serving.rollout.state import CANARY, LOADING, Change, RolloutState, RolloutStore
+from serving.version_policy import Specific
+
+STATE = RolloutState("default", 4, stable=3, previous=1, candidate=5, stage=CANARY)
+
+
+def parse(words: str) -> model_config.ModelConfig:
+    message = text_format.Parse(words, protos.model_server_config_pb2.ModelServerConfig())
+    (model,) = model_config.from_proto(message).values()
+    return model
+
+
+def test_the_protocol_buffers_read_it() -> None:
+    model = parse(model_config_file.text(STATE, "/models/reviews"))
+    assert model.name == "default"
+    assert model.base_path == "/models/reviews"
+    assert model.policy == Specific(frozenset({1, 3, 5}))
+    assert model.labels == {"stable": 3, "canary": 5}
+
+
+def test_a_canary_label_only_for_a_canary() -> None:
+    state = dataclasses.replace(STATE, stage=LOADING)
+    assert parse(model_config_file.text(state, "/models")).labels == {"stable": 3}
+
+
+@pytest.mark.parametrize("words", ['a "quoted" \\ folder', "it's", "Größe/模型", "line\nbreak"])
+def test_any_name_survives(words) -> None:
+    state = dataclasses.replace(STATE, model=words)
+    model = parse(model_config_file.text(state, f"/{words}"))
+    assert (model.name, model.base_path) == (words, f"/{words}")
+
+
+def test_it_is_replaced_as_a_whole_and_only_when_it_differs(tmp_path) -> None:
+    file = model_config_file.path(tmp_path)
+    assert model_config_file.write(STATE, tmp_path)
+    first = os.stat(file)
+    assert first.st_mode & 0o777 == 0o644
+    assert not model_config_file.write(STATE, tmp_path)
+    assert os.stat(file) == first
+    assert model_config_file.write(dataclasses.replace(STATE, revision=5, stable=1), tmp_path)
+    assert os.stat(file).st_ino != first.st_ino
+    assert [entry.name for entry in file.parent.iterdir()] == ["models.txt"]
+
+
+def test_a_file_cut_short_is_mended(tmp_path) -> None:
+    model_config_file.write(STATE, tmp_path)
+    file = model_config_file.path(tmp_path)
+    file.write_bytes(b"model_config_list { \xff")
+    assert model_config_file.write(STATE, tmp_path)
+    assert parse(file.read_text("utf-8")).labels["stable"] == 3
+
+
+def test_a_change_while_it_is_written_is_not_overwritten(tmp_path, database, monkeypatch) -> None:
+    store = RolloutStore(database)
+    first = RolloutState("default", 1, stable=1)
+    store.change(Change(first, "adopt", 1, "first"), now=1.0, by="a")
+    second = dataclasses.replace(first, revision=2, stable=2, previous=1)
+    write = model_config_file.write
+
+    def change_meanwhile(state, directory):
+        if store.read("default") == first:
+            store.change(Change(second, "promote", 2, "faster"), now=2.0, by="b")
+        return write(state, directory)
+
+    monkeypatch.setattr(model_config_file, "write", change_meanwhile)
+    assert model_config_file.synchronise(store, "default", tmp_path) == second
+    assert parse(model_config_file.path(tmp_path).read_text("utf-8")).labels == {"stable": 2}

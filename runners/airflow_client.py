@@ -68,7 +68,11 @@ class AirflowConnection:
             )
         run_id = f"bert__{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S-%f}"
         self.request("POST", f"/dags/{self._dag_id}/dagRuns", json={"dag_run_id": run_id})
-        return AirflowRun(self, self._dag_id, run_id, self._url)
+        return self.find(run_id)
+
+    def find(self, name: str) -> SubmittedRun:
+        """A run of the DAG by its id."""
+        return AirflowRun(self, self._dag_id, name, self._url)
 
     def request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         """One call of the API.

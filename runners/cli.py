@@ -31,6 +31,7 @@ from runners.commands import (
     schema,
     serve,
     submit,
+    watch,
 )
 from runners.terminal import print_error
 
@@ -53,6 +54,8 @@ app.command(short_help="List the runs.")(runs.runs)
 app.command(short_help="Show one run: metrics, decision, artifacts.")(runs.show)
 app.command(short_help="Check that this machine can run the pipeline.")(doctor.doctor)
 app.command(short_help="Compare recent traffic with the training data.")(drift.drift)
+app.command(short_help="Start runs by triggers, and move the rollout on.")(watch.watch)
+app.command(short_help="List why runs were started or not.")(watch.decisions)
 app.add_typer(config.app, name="config")
 app.add_typer(schema.app, name="schema")
 app.add_typer(data.app, name="data")

@@ -76,7 +76,11 @@ class KubeflowConnection:
                 pipeline_root=config.pipeline_root(),
                 service_account=config.kubeflow.service_account or None,
             )
-        return KubeflowRun(self, run.run_id, f"{self._host}/#/runs/details/{run.run_id}")
+        return self.find(run.run_id)
+
+    def find(self, name: str) -> SubmittedRun:
+        """A run by its id."""
+        return KubeflowRun(self, name, f"{self._host}/#/runs/details/{name}")
 
     def get_run(self, run_id: str) -> Any:
         """The API's record of a run."""

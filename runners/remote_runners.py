@@ -65,6 +65,9 @@ class Connection(Protocol):
     def submit(self, package: str) -> SubmittedRun:
         """Start a run of a compiled pipeline."""
 
+    def find(self, name: str) -> SubmittedRun:
+        """A run that was submitted before, by its name; nothing is asked yet."""
+
 
 class Platform(Protocol):
     """A module of ``MODULES``."""
@@ -95,6 +98,22 @@ def platform(name: str) -> Platform:
     module: Any = importlib.import_module(MODULES[name])
     found: Platform = module
     return found
+
+
+def submit(name: str, config: Config) -> SubmittedRun:
+    """Compile the pipeline and start it on a platform.
+
+    Args:
+        name: of the platform.
+        config: of the pipeline.
+
+    Raises:
+        UserError: no such platform, it cannot be reached, or it refuses.
+    """
+    chosen = platform(name)
+    chosen.check(config)
+    connection = chosen.connect(config)
+    return connection.submit(chosen.compile_pipeline(config))
 
 
 def watch(

@@ -74,11 +74,16 @@ class VertexConnection:
                 pipeline_job_id=job_id,
                 timeout=_SECONDS,
             )
+        return self.find(made.name)
+
+    def find(self, name: str) -> SubmittedRun:
+        """A run by its resource name, which ends in the job's id."""
+        section = self._config.vertex
         url = (
             f"https://console.cloud.google.com/vertex-ai/locations/{section.region}/pipelines/runs/"
-            f"{job_id}?project={section.project}"
+            f"{name.rpartition('/')[2]}?project={section.project}"
         )
-        return VertexRun(self, made.name, url)
+        return VertexRun(self, name, url)
 
     def get_job(self, name: str) -> Any:
         """The API's record of a run."""

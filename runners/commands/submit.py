@@ -19,18 +19,15 @@ def submit(
     With --watch, exit code 1 says that the run failed there. Ctrl-C ends the watching, not the run.
     """
     settings = load_config(config, assignments)
-    from runners.remote_runners import platform
-    from runners.remote_runners import watch as watch_run
+    from runners import remote_runners
     from runners.terminal import print_error, stdout
 
-    chosen, console = platform(runner), stdout()
-    chosen.check(settings)
-    connection = chosen.connect(settings)
-    run = connection.submit(chosen.compile_pipeline(settings))
+    console = stdout()
+    run = remote_runners.submit(runner, settings)
     console.print(f"submitted {run.name}\n  {run.url}", soft_wrap=True)
     if not watch:
         return
-    end = watch_run(run, lambda task, state: console.print(f"{task or 'run'}: {state}"))
+    end = remote_runners.watch(run, lambda task, state: console.print(f"{task or 'run'}: {state}"))
     if not end.succeeded:
         print_error(f"the run ended as {end.state}" + (f": {end.error}" if end.error else ""))
         raise typer.Exit(1)

@@ -1,0 +1,55 @@
+"""``bert watch`` and ``bert decisions``: runs that start by themselves, and why."""
+
+from typing import Annotated
+
+import typer
+
+from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+
+
+def watch(
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Look once and end, for cron; prints the decision.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Start runs by the triggers of the config, and move the rollout on, until Ctrl-C.
+
+    Runs that were started go on when this ends, and are found again when it is back.
+    """
+    from runners.triggers import display
+    from runners.triggers.config_source import ConfigSource
+    from runners.triggers.watcher import Watcher
+
+    source = ConfigSource(config, tuple(assignments or []))
+    if once:
+        display.print_tick(Watcher(source), as_json=as_json)
+        return
+    from runners.triggers.loop import stop_signals
+    from runners.triggers.loop import watch as watch_on
+
+    with stop_signals() as wait:
+        number = watch_on(lambda: Watcher(source), display.event_printer(as_json=as_json), wait)
+    raise typer.Exit(display.exit_code(number))
+
+
+def decisions(
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many decisions.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """List why runs were started or not, the newest first.
+
+    A decision that says the same as the one before is not kept again.
+    """
+    settings = load_config(config, assignments)
+    from contextlib import closing
+
+    from runners.triggers.display import print_decisions
+    from serving.records.database import Database
+
+    with closing(Database(settings.database_url())) as database:
+        print_decisions(database, last=last, as_json=as_json)

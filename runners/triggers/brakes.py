@@ -1,0 +1,115 @@
+"""What keeps a run from starting although a trigger asks for one. Pure; times are UTC seconds."""
+
+import dataclasses
+import datetime
+from collections.abc import Callable
+
+from pipeline.freshness_sections import Triggers
+from runners.triggers.history import History
+
+ONE_AT_A_TIME = "one_at_a_time"
+QUIET_HOURS = "quiet_hours"
+COOLDOWN = "cooldown"
+BUDGET = "budget"
+MIN_NEW_EXAMPLES = "min_new_examples"
+
+DAY_SECONDS = 86_400.0
+#: The pause after failed runs doubles with each failure, up to this.
+MAX_PAUSE_SECONDS = DAY_SECONDS
+
+
+@dataclasses.dataclass(frozen=True)
+class Brake:
+    """One reason not to start.
+
+    Attributes:
+        name: of the brake.
+        holds: whether it holds.
+        sentence: why, for people.
+    """
+
+    name: str
+    holds: bool
+    sentence: str
+
+
+def look(settings: Triggers, history: History, now: float) -> tuple[Brake, ...]:
+    """All brakes that hold, or not, whatever has fired."""
+    looks: tuple[Callable[[Triggers, History, float], Brake], ...] = (
+        one_at_a_time,
+        quiet_hours,
+        cooldown,
+        budget,
+    )
+    return tuple(brake(settings, history, now) for brake in looks)
+
+
+def one_at_a_time(settings: Triggers, history: History, now: float) -> Brake:
+    """A run is under way."""
+    running = next((run for run in history.runs if run.running), None)
+    if running:
+        return Brake(ONE_AT_A_TIME, True, f"run {running.id} is under way")
+    return Brake(ONE_AT_A_TIME, bool(history.busy), history.busy or "no run is under way")
+
+
+def quiet_hours(settings: Triggers, history: History, now: float) -> Brake:
+    """It is a time of day in which nothing starts. The end is no longer part of it.
+
+    Hours may go over midnight; equal ends are no hours at all.
+    """
+    if not settings.quiet_hours:
+        return Brake(QUIET_HOURS, False, "there are none")
+    start, end = (_minute(word) for word in settings.quiet_hours.split("-"))
+    moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    minute = moment.hour * 60 + moment.minute
+    quiet = start <= minute < end if start <= end else minute >= start or minute < end
+    return Brake(QUIET_HOURS, quiet, f"quiet hours are {settings.quiet_hours} UTC")
+
+
+def _minute(word: str) -> int:
+    hours, minutes = word.split(":")
+    return int(hours) * 60 + int(minutes)
+
+
+def pause_seconds(settings: Triggers, history: History) -> float:
+    """How long nothing starts after the last run; longer the more runs have failed in a row."""
+    doublings = min(max(0, history.failures() - 1), 20)
+    pause = settings.cooldown_minutes * 60
+    return max(pause, min(pause * 2.0**doublings, MAX_PAUSE_SECONDS))
+
+
+def cooldown(settings: Triggers, history: History, now: float) -> Brake:
+    """The last run has just ended."""
+    last = history.last
+    if last is None:
+        return Brake(COOLDOWN, False, "nothing has run yet")
+    ended = last.started if last.finished is None else last.finished
+    until = ended + pause_seconds(settings, history)
+    return Brake(COOLDOWN, now < until, f"the cool-down ends {clock(until)}")
+
+
+def budget(settings: Triggers, history: History, now: float) -> Brake:
+    """Enough runs were started within the last 24 hours."""
+    spent = sum(run.started > now - DAY_SECONDS for run in history.runs)
+    sentence = f"{spent} of {settings.runs_per_day} runs started within 24 hours"
+    return Brake(BUDGET, spent >= settings.runs_per_day, sentence)
+
+
+def min_new_examples(settings: Triggers, usable: int | None) -> Brake:
+    """There is too little new to learn from.
+
+    Args:
+        settings: with ``min_new_examples``.
+        usable: feedback examples that the next span would hold; None when unknown.
+    """
+    wanted = settings.min_new_examples
+    if usable is None:
+        return Brake(MIN_NEW_EXAMPLES, wanted > 0, "the new feedback cannot be counted")
+    return Brake(
+        MIN_NEW_EXAMPLES, usable < wanted, f"{usable} new feedback examples, {wanted} needed"
+    )
+
+
+def clock(moment: float) -> str:
+    """A time for people: ``2026-03-01 04:05:06 UTC``."""
+    return f"{datetime.datetime.fromtimestamp(moment, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"

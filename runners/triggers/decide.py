@@ -1,0 +1,114 @@
+"""Whether a run starts now. Pure: the same signals, past and time give the same decision."""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pipeline.freshness_sections import Triggers
+from runners.triggers import brakes
+from runners.triggers.brakes import Brake
+from runners.triggers.history import History
+from runners.triggers.signals import NEEDS_EXAMPLES, SCHEDULE, Signal
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """Whether a run starts, and why.
+
+    Attributes:
+        started: whether it does.
+        triggers: those that fired, also when nothing starts.
+        reason: one sentence.
+        details: what each trigger ("signals") and each brake ("brakes") saw.
+        key: the same for decisions that tell a person the same; figures do not enter.
+    """
+
+    started: bool
+    triggers: tuple[str, ...]
+    reason: str
+    details: dict[str, Any]
+    key: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "started": self.started,
+            "triggers": list(self.triggers),
+            "reason": self.reason,
+            "details": self.details,
+        }
+
+
+def decide(
+    signals: Sequence[Signal],
+    settings: Triggers,
+    history: History,
+    now: float,
+    usable: int | None = None,
+) -> Decision:
+    """Weigh triggers against brakes.
+
+    Args:
+        signals: of all triggers that are switched on.
+        settings: the brakes' limits.
+        history: the recent past.
+        now: seconds since 1970.
+        usable: feedback examples that the next span would hold; None when unknown.
+
+    Returns:
+        A start when a trigger fired and no brake holds. ``min_new_examples`` holds back drift and
+        an accuracy drop alone.
+    """
+    found = brakes.look(settings, history, now)
+    fired = [signal for signal in signals if signal.fired]
+    if any(signal.name in NEEDS_EXAMPLES for signal in fired):
+        found = (*found, brakes.min_new_examples(settings, usable))
+    holding = _holding(fired, found)
+    return Decision(
+        started=bool(fired) and not holding,
+        triggers=tuple(signal.name for signal in fired),
+        reason=_reason(signals, fired, holding),
+        details={
+            "signals": {signal.name: signal.to_dict() for signal in signals},
+            "brakes": {
+                brake.name: {"holds": brake.holds, "sentence": brake.sentence} for brake in found
+            },
+        },
+        key=_key(signals, fired, holding),
+    )
+
+
+def _holding(fired: Sequence[Signal], found: Sequence[Brake]) -> list[Brake]:
+    """The brakes that keep what fired from starting a run."""
+    others = any(signal.name not in NEEDS_EXAMPLES for signal in fired)
+    return [
+        brake
+        for brake in found
+        if brake.holds and not (brake.name == brakes.MIN_NEW_EXAMPLES and others)
+    ]
+
+
+def _reason(signals: Sequence[Signal], fired: Sequence[Signal], holding: Sequence[Brake]) -> str:
+    why = "; ".join(f"{signal.name}: {signal.sentence}" for signal in fired)
+    if fired and holding:
+        return f"held back, for {' and '.join(brake.sentence for brake in holding)} ({why})"
+    if fired:
+        return f"started by {why}"
+    blind = [f"{signal.name} {signal.sentence}" for signal in signals if signal.error]
+    if blind:
+        return f"no trigger fired, but {'; '.join(blind)}"
+    return "no trigger fired" if signals else "no trigger is switched on"
+
+
+def _key(signals: Sequence[Signal], fired: Sequence[Signal], holding: Sequence[Brake]) -> str:
+    parts = {
+        "fired": sorted(signal.name for signal in fired),
+        # What holds matters to a person only when something wanted to start.
+        "holding": sorted(brake.name for brake in holding) if fired else [],
+        "blind": sorted(signal.name for signal in signals if signal.error),
+        "on": sorted(signal.name for signal in signals),
+        # The next look reads from the record when the schedule was set.
+        "schedule": next((s.details.get("since") for s in signals if s.name == SCHEDULE), None),
+    }
+    return json.dumps(parts, sort_keys=True)

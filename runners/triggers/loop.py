@@ -1,0 +1,136 @@
+"""Looks again and again until it is told to stop."""
+
+import contextlib
+import os
+import select
+import signal
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from modules.errors import UserError
+from runners.triggers import events
+from runners.triggers.events import Event
+from runners.triggers.watcher import Watcher
+
+#: Pauses after failures in a row double from the first to the last, in seconds.
+FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
+
+#: Waits so many seconds, or until a signal asks to stop; returns its number then.
+Wait = Callable[[float], int | None]
+
+
+def watch(make_watcher: Callable[[], Watcher], tell: Callable[[Event], None], wait: Wait) -> int:
+    """Look until a signal comes.
+
+    No failure ends it but a config that is wrong: a database that is away comes back.
+
+    Args:
+        make_watcher: called until it succeeds.
+        tell: called with each event.
+        wait: see ``Wait``.
+
+    Returns:
+        The signal's number.
+
+    Raises:
+        UserError: the config is wrong.
+    """
+    watcher: Watcher | None = None
+    failures, said = 0, ""
+    try:
+        while True:
+            try:
+                if watcher is None:
+                    watcher = make_watcher()
+                    tell(Event(events.WATCH, time.time(), _greeting(watcher)))
+                for event in watcher.tick(time.time()).events:
+                    tell(event)
+                if failures:
+                    tell(Event(events.WATCH, time.time(), "the watcher works again"))
+                failures, said = 0, ""
+            except Exception as error:
+                if watcher is None and not _may_pass(error):
+                    raise
+                failures += 1
+                sentence = _sentence(error)
+                if sentence != said:
+                    tell(Event(events.ERROR, time.time(), sentence))
+                said = sentence
+            number = wait(_pause(watcher, failures))
+            if number is not None:
+                return number
+    finally:
+        if watcher is not None:
+            watcher.close()
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether the database is away, which ``Database`` tells as a ``UserError``."""
+    cause = error.__cause__ if isinstance(error, UserError) else error
+    return isinstance(cause, SQLAlchemyError)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, SQLAlchemyError):
+        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        return f"the database cannot be used, so nothing starts: {cause}"
+    if isinstance(error, UserError):
+        return " ".join(str(error).split())
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _pause(watcher: Watcher | None, failures: int) -> float:
+    if failures or watcher is None:
+        return min(FIRST_PAUSE * 2.0 ** min(failures - 1, 20), LAST_PAUSE)
+    return watcher.config.triggers.interval_seconds
+
+
+def _greeting(watcher: Watcher) -> str:
+    settings = watcher.config.triggers
+    wanted = {
+        "schedule": settings.schedule,
+        "feedback": settings.feedback_examples,
+        "accuracy": settings.accuracy_drop,
+        "drift": settings.drift,
+        "new_data": settings.new_data,
+    }
+    on = [name for name, value in wanted.items() if value]
+    rollout = ", rollout" if watcher.config.rollout.enabled else ""
+    return (
+        f"watching {watcher.config.pipeline.name} every {settings.interval_seconds:g} s: "
+        f"{', '.join(on) or 'no trigger'}{rollout}; runs start on {settings.runner}"
+    )
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Wait]:
+    """Catch SIGTERM and SIGINT, so that a look under way is finished first.
+
+    A second SIGINT interrupts at once.
+    """
+    # A pipe, for an event's lock could be held by the very code that a handler interrupts.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    received: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(number)
+        os.write(writer, b"!")
+
+    def wait(seconds: float) -> int | None:
+        select.select([reader], [], [], seconds)
+        return received[0] if received else None
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield wait
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(reader)
+        os.close(writer)

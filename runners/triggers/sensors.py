@@ -1,0 +1,191 @@
+"""Looks at the world for the triggers. What cannot be looked at becomes a signal that says so."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline.config import Config
+from runners.triggers import conditions, data_fingerprint, signals
+from runners.triggers.history import History
+from runners.triggers.signals import Signal
+from runners.triggers.store import TriggerStore
+from serving.records.database import Database
+
+#: Drift and quality ask the model server, so they are looked at this seldom, in seconds ...
+MONITORING_SECONDS = 300.0
+#: ... or once so many texts were answered, or so many votes came, since the last look.
+MONITORING_PREDICTIONS = 200
+MONITORING_VOTES = 20
+#: Data files that changed more recently may still be in the making.
+SETTLE_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Measures:
+    """Who measures. Each imports what it needs when it is called.
+
+    Attributes:
+        usable: how many examples the next span would hold.
+        drift: see ``runners.monitoring.drift_report``.
+        quality: see ``runners.monitoring.quality_report``.
+    """
+
+    usable: Callable[[Config, Database], int]
+    drift: Callable[[Config, Database, float], Any]
+    quality: Callable[[Config, Database, float], Any]
+
+
+def _usable(config: Config, database: Database) -> int:
+    from runners.feedback_export import usable
+
+    return len(usable(config, database).examples)
+
+
+def _drift(config: Config, database: Database, now: float) -> Any:
+    from runners.monitoring import drift_report
+
+    return drift_report(config, database, now)
+
+
+def _quality(config: Config, database: Database, now: float) -> Any:
+    from runners.monitoring import quality_report
+
+    return quality_report(config, database, now)
+
+
+MEASURES = Measures(_usable, _drift, _quality)
+
+
+class Sensors:
+    """Makes the signals of all triggers that are switched on.
+
+    Args:
+        config: which those are.
+        database: where traffic and feedback are kept.
+        store: counts in it.
+        measures: who measures.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        store: TriggerStore,
+        measures: Measures = MEASURES,
+    ) -> None:
+        self._config = config
+        self._settings = config.triggers
+        self._database = database
+        self._store = store
+        self._measures = measures
+        self._fingerprint: data_fingerprint.Fingerprint | None = None
+        self._usable: tuple[tuple[Any, ...], int] | None = None
+        self._monitored: tuple[float, tuple[Signal, ...]] | None = None
+
+    def look(self, history: History, now: float) -> tuple[tuple[Signal, ...], int | None]:
+        """Look once.
+
+        Args:
+            history: the recent past.
+            now: seconds since 1970.
+
+        Returns:
+            The signals, and how many new feedback examples there are, None when unknown.
+
+        Raises:
+            SQLAlchemyError: the database is away: nothing could be recorded either.
+        """
+        settings, found = self._settings, []
+        usable, error = self._count_usable(history)
+        if settings.schedule:
+            schedule = partial(conditions.schedule, settings.schedule, history, now)
+            found.append(self._guarded(signals.SCHEDULE, schedule, history))
+        if settings.feedback_examples:
+            found.append(
+                signals.failed(signals.FEEDBACK, error)
+                if usable is None
+                else conditions.feedback(usable, settings.feedback_examples)
+            )
+        found += self._monitoring(history, now)
+        if settings.new_data:
+            new_data = partial(self._new_data, history, now)
+            found.append(self._guarded(signals.NEW_DATA, new_data, history))
+        return (*found, conditions.retry(history)), usable
+
+    def _guarded(self, name: str, look: Callable[[], Signal], history: History) -> Signal:
+        """One trigger that cannot look must stop neither the others nor the watcher."""
+        try:
+            return look()
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            carried = {
+                key: value
+                for key, value in history.signals.get(name, {}).items()
+                if key not in ("fired", "sentence", "error")
+            }
+            return signals.failed(name, _one_line(error), carried)
+
+    def _count_usable(self, history: History) -> tuple[int | None, str]:
+        """How many new examples there are, or why they cannot be counted."""
+        settings = self._settings
+        wanted = settings.feedback_examples or settings.drift or settings.accuracy_drop
+        if not wanted:
+            return None, ""
+        last = history.last
+        state = (*self._store.feedback_state(), last and (last.id, last.state))
+        if not state[0] and not state[2]:
+            return 0, ""  # nobody has voted: the test split, costly to read, does not matter
+        if self._usable is None or self._usable[0] != state:
+            try:
+                self._usable = state, self._measures.usable(self._config, self._database)
+            except SQLAlchemyError:
+                raise
+            except Exception as error:
+                self._usable = None
+                return None, _one_line(error)
+        return self._usable[1], ""
+
+    def _monitoring(self, history: History, now: float) -> tuple[Signal, ...]:
+        """Drift and accuracy, as they were at the last look if that is not long ago."""
+        settings, config, database = self._settings, self._config, self._database
+        looks: dict[str, Callable[[], Signal]] = {}
+        if settings.accuracy_drop:
+            looks[signals.ACCURACY] = lambda: conditions.accuracy(
+                self._measures.quality(config, database, now), settings.accuracy_drop
+            )
+        if settings.drift:
+            looks[signals.DRIFT] = lambda: conditions.drift(
+                self._measures.drift(config, database, now)
+            )
+        if looks and self._is_due(history, now):
+            found = tuple(self._guarded(name, look, history) for name, look in looks.items())
+            self._monitored = now, found
+        return self._monitored[1] if self._monitored else ()
+
+    def _is_due(self, history: History, now: float) -> bool:
+        if self._monitored is None:
+            return True
+        then = self._monitored[0]
+        ended = history.last.finished if history.last else None
+        if ended is not None and ended > then:
+            return True  # another model may serve
+        if not 0 <= now - then < max(self._settings.interval_seconds, MONITORING_SECONDS):
+            return True
+        predictions, votes = self._store.count_since(then)
+        return predictions >= MONITORING_PREDICTIONS or votes >= MONITORING_VOTES
+
+    def _new_data(self, history: History, now: float) -> Signal:
+        known = self._fingerprint
+        stat = known.stat if known else history.carried(signals.NEW_DATA, "stat")
+        digest = known.digest if known else history.carried(signals.NEW_DATA, "digest")
+        self._fingerprint = data_fingerprint.look(self._config, stat, digest)
+        return conditions.new_data(self._fingerprint, history, now, SETTLE_SECONDS)
+
+
+def _one_line(error: Exception) -> str:
+    words = " ".join(str(error).split())
+    return words[:500] or type(error).__name__

@@ -1,0 +1,212 @@
+"""Decisions and triggered runs in the database."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from pipeline.freshness_sections import Triggers
+from runners.triggers.decide import Decision
+from runners.triggers.history import RUNNING, History, RunRecord
+from serving.records import tables
+from serving.records.database import Database
+
+#: Beyond those that count for the budget: failures in a row are counted among them.
+_MORE_RUNS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class Recorded:
+    """A decision that stands in the database.
+
+    Attributes:
+        decision: as it was taken.
+        run_id: of the run that it starts; None without one.
+        new: whether it was written; one that says the same as the last is not.
+    """
+
+    decision: Decision
+    run_id: int | None
+    new: bool
+
+
+class TriggerStore:
+    """Reads and writes decisions and runs.
+
+    Args:
+        database: where they are kept. All watchers of one pipeline share it.
+        settings: how far back the budget looks.
+    """
+
+    def __init__(self, database: Database, settings: Triggers) -> None:
+        self._database = database
+        self._limit = settings.runs_per_day + _MORE_RUNS
+
+    def history(self) -> History:
+        """The recent past.
+
+        Raises:
+            SQLAlchemyError: the database is away.
+        """
+        with self._database.read() as session:
+            return self._history(session)
+
+    def record(
+        self,
+        decide: Callable[[History], Decision],
+        seen: History,
+        now: float,
+        run_details: dict[str, Any],
+        runner: str,
+    ) -> Recorded | None:
+        """Decide and write it down, with the run that it starts, in one transaction.
+
+        Only one watcher at a time is in here, so that no two start a run on the same past.
+
+        Args:
+            decide: takes the decision from the past as it is now.
+            seen: the past from which the signals came.
+            now: seconds since 1970.
+            run_details: of the run, should one start.
+            runner: of the run.
+
+        Returns:
+            None when another watcher has started a run since ``seen``: the signals are old.
+
+        Raises:
+            SQLAlchemyError: the database is away; nothing was written.
+        """
+        with self._database.begin() as session:
+            _one_writer(session)
+            history = self._history(session)
+            if _last_id(history) != _last_id(seen):
+                return None
+            decision = decide(history)
+            if not decision.started and decision.key == history.key:
+                return Recorded(decision, None, new=False)
+            run_id = _add_run(session, decision, now, run_details, runner)
+            session.add(
+                tables.Decision(
+                    created=now,
+                    started=decision.started,
+                    triggers=list(decision.triggers),
+                    reason=decision.reason,
+                    details={**decision.details, "key": decision.key},
+                    run_id=run_id,
+                )
+            )
+        return Recorded(decision, run_id, new=True)
+
+    def update_run(self, run_id: int, **values: Any) -> bool:
+        """Set columns of a run that is still under way; ``details`` are merged.
+
+        Returns:
+            Whether it was: another watcher may have seen its end before.
+
+        Raises:
+            SQLAlchemyError: the database is away; nothing was written.
+        """
+        details = values.pop("details", {})
+        with self._database.begin() as session:
+            row = session.get(tables.TriggeredRun, run_id, with_for_update=True)
+            if row is None or row.state != RUNNING:
+                return False
+            for name, value in values.items():
+                setattr(row, name, value)
+            row.details = {**row.details, **details}
+        return True
+
+    def count_since(self, moment: float) -> tuple[int, int]:
+        """How many predictions and votes have come since a time."""
+        with self._database.read() as session:
+            predictions = select(func.count()).where(tables.Prediction.created > moment)
+            votes = select(func.count()).where(tables.Feedback.updated > moment)
+            return session.execute(predictions).scalar_one(), session.execute(votes).scalar_one()
+
+    def feedback_state(self) -> tuple[Any, ...]:
+        """What is another whenever the usable feedback may have changed.
+
+        Returns:
+            Votes and the last one's time, reviews and the last one's time, the last span.
+        """
+        feedback, review = tables.Feedback, tables.Review
+        with self._database.read() as session:
+            votes = session.execute(select(func.count(feedback.id), func.max(feedback.updated)))
+            reviews = session.execute(
+                select(func.count(review.text_identity), func.max(review.created))
+            )
+            spans = select(func.max(tables.Span.number))
+            return (*votes.one(), *reviews.one(), session.execute(spans).scalar())
+
+    def _history(self, session: Session) -> History:
+        newest = tables.TriggeredRun.id.desc()
+        rows = session.scalars(select(tables.TriggeredRun).order_by(newest).limit(self._limit))
+        last = session.scalars(
+            select(tables.Decision).order_by(tables.Decision.id.desc()).limit(1)
+        ).first()
+        details = last.details if last else {}
+        return History(
+            runs=tuple(_run(row) for row in rows),
+            signals=details.get("signals", {}),
+            key=details.get("key", ""),
+        )
+
+
+def last_decisions(database: Database, count: int) -> Sequence[tables.Decision]:
+    """The newest decisions, the newest first.
+
+    Raises:
+        SQLAlchemyError: the database is away.
+    """
+    query = select(tables.Decision).order_by(tables.Decision.id.desc()).limit(count)
+    with database.read() as session:
+        return session.scalars(query).all()
+
+
+def run_states(database: Database, run_ids: Sequence[int]) -> dict[int, RunRecord]:
+    """The runs of some ids."""
+    query = select(tables.TriggeredRun).where(tables.TriggeredRun.id.in_(run_ids))
+    with database.read() as session:
+        return {row.id: _run(row) for row in session.scalars(query)}
+
+
+def _one_writer(session: Session) -> None:
+    """SQLite lets one write transaction in at a time anyway; PostgreSQL has to be told."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("LOCK TABLE triggered_runs IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def _add_run(
+    session: Session, decision: Decision, now: float, details: dict[str, Any], runner: str
+) -> int | None:
+    if not decision.started:
+        return None
+    row = tables.TriggeredRun(
+        runner=runner,
+        started=now,
+        finished=None,
+        state=RUNNING,
+        external_id="",
+        details={**details, "triggers": list(decision.triggers)},
+    )
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def _run(row: tables.TriggeredRun) -> RunRecord:
+    return RunRecord(
+        id=row.id,
+        runner=row.runner,
+        started=row.started,
+        finished=row.finished,
+        state=row.state,
+        external_id=row.external_id,
+        details=row.details,
+    )
+
+
+def _last_id(history: History) -> int | None:
+    return history.last.id if history.last else None

@@ -1,0 +1,201 @@
+"""One look: the rollout, the runs under way, and whether a run starts."""
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from pipeline.config import Config
+from runners.triggers import conditions, events, sensors
+from runners.triggers.config_source import ConfigSource
+from runners.triggers.decide import Decision, decide
+from runners.triggers.events import Event
+from runners.triggers.history import FAILED, RUNNING, History, RunRecord
+from runners.triggers.launch import Launcher, Steps, bert_steps
+from runners.triggers.run_lock import RunLock
+from runners.triggers.signals import NEW_DATA, Signal
+from runners.triggers.store import Recorded, TriggerStore
+from serving.records.database import Database
+
+
+@dataclasses.dataclass(frozen=True)
+class Tick:
+    """What one look came to.
+
+    Attributes:
+        decision: None when another watcher was faster.
+        run_id: of the run that was started; None without one.
+        events: what happened, in order. A decision that says the same as the last is none.
+    """
+
+    decision: Decision | None
+    run_id: int | None
+    events: tuple[Event, ...]
+
+
+class Watcher:
+    """Watches one pipeline. Any number of watchers may, at the same time.
+
+    Args:
+        source: where the config comes from.
+        steps: makes the commands of a run.
+        measures: who measures feedback, drift and quality.
+
+    Raises:
+        UserError: the config is wrong, or the database cannot be opened.
+    """
+
+    def __init__(
+        self,
+        source: ConfigSource,
+        *,
+        steps: Steps = bert_steps,
+        measures: sensors.Measures = sensors.MEASURES,
+    ) -> None:
+        self.config: Config = source.load()
+        conditions.check_schedule(self.config.triggers.schedule)
+        self.database = Database(self.config.database_url())
+        self._store = TriggerStore(self.database, self.config.triggers)
+        self._sensors = sensors.Sensors(self.config, self.database, self._store, measures)
+        self._launcher = Launcher(self.config, source, steps)
+        self._said: dict[str, str] = {}
+
+    def close(self) -> None:
+        """Close the database. Runs under way go on."""
+        self.database.close()
+
+    def tick(self, now: float) -> Tick:
+        """Look once.
+
+        Args:
+            now: seconds since 1970.
+
+        Raises:
+            SQLAlchemyError: the database is away; no run was started.
+        """
+        found = [*self._step_rollout(now), *self._note_ends(now)]
+        history = self._store.history()
+        signals, usable = self._sensors.look(history, now)
+        for signal in signals:
+            found += self._say_once(signal.name, signal.error, now)
+        recorded = self._decide(signals, usable, history, now, found)
+        if recorded is None:
+            return Tick(None, None, tuple(found))
+        return Tick(recorded.decision, recorded.run_id, tuple(found))
+
+    def _decide(
+        self,
+        signals: tuple[Signal, ...],
+        usable: int | None,
+        history: History,
+        now: float,
+        found: list[Event],
+    ) -> Recorded | None:
+        settings, launcher = self.config.triggers, self._launcher
+        lock, busy = None, ""
+        if decide(signals, settings, history, now, usable).started:
+            lock, busy = launcher.prepare()
+
+        def decide_again(past: History) -> Decision:
+            past = dataclasses.replace(past, busy=busy)
+            return decide(signals, settings, past, now, usable)
+
+        try:
+            data = next((s.details.get("digest") for s in signals if s.name == NEW_DATA), None)
+            details = {**launcher.new_details(), **({"data": data} if data else {})}
+            recorded = self._store.record(decide_again, history, now, details, settings.runner)
+            if recorded and recorded.new:
+                found.append(_decision_event(recorded, now))
+            if recorded and recorded.run_id is not None and lock is not None:
+                found.append(self._start(recorded.run_id, lock, now))
+            return recorded
+        finally:
+            if lock is not None:
+                lock.close()
+
+    def _start(self, run_id: int, lock: RunLock, now: float) -> Event:
+        runner = self.config.triggers.runner
+        try:
+            log = self._launcher.start(run_id, now, runner, lock)
+        except OSError as error:
+            sentence = f"run {run_id} cannot be started: {error}"
+            self._store.update_run(
+                run_id, state=FAILED, finished=now, details={"sentence": sentence}
+            )
+            return Event(events.ERROR, now, sentence, {"run": run_id})
+        details = {"run": run_id, "runner": runner, "log": str(log)}
+        return Event(events.RUN, now, f"run {run_id} started ({runner}), log {log}", details)
+
+    def _note_ends(self, now: float) -> Iterable[Event]:
+        """Write down how runs under way have come on."""
+        for run in self._store.history().runs:
+            if run.running:
+                yield from self._note_end(run, now)
+
+    def _note_end(self, run: RunRecord, now: float) -> Iterable[Event]:
+        standing = self._launcher.standing(run, now)
+        said = f"run {run.id}: {standing.sentence}"
+        details = {"run": run.id, "state": standing.state, **standing.details}
+        if standing.state == RUNNING:
+            if standing.external_id != run.external_id:
+                self._store.update_run(
+                    run.id, external_id=standing.external_id, details=standing.details
+                )
+            yield from self._say_once(f"run {run.id}", said, now, events.RUN, details)
+            return
+        kept = {**standing.details, "sentence": standing.sentence}
+        ended = now if standing.finished is None else standing.finished
+        if self._store.update_run(run.id, state=standing.state, finished=ended, details=kept):
+            said = f"run {run.id} {standing.state}: {standing.sentence}"
+            yield Event(events.RUN, now, said, details)
+
+    def _step_rollout(self, now: float) -> Iterable[Event]:
+        if not self.config.rollout.enabled:
+            return
+        try:
+            done = self._controller().step(now)
+        except SQLAlchemyError:
+            raise
+        except Exception as error:
+            yield from self._say_once("rollout", f"{type(error).__name__}: {error}", now)
+            return
+        self._said.pop("rollout", None)
+        for event in done:
+            sentence = f"version {event.version}: {event.action}, {event.reason}"
+            details = {"action": event.action, "version": event.version, **event.details}
+            yield Event(events.ROLLOUT, now, sentence, details)
+
+    def _controller(self) -> Any:
+        from serving.rollout.controller import RolloutController
+        from serving.rollout.server_status import AskedServer
+
+        gateway = self.config.gateway
+        return RolloutController(
+            self.database,
+            self.config.push_directory(),
+            gateway.model_name,
+            self.config.rollout,
+            AskedServer(gateway.server_url, gateway.model_name),
+        )
+
+    def _say_once(
+        self,
+        about: str,
+        sentence: str,
+        now: float,
+        kind: str = events.ERROR,
+        details: dict[str, Any] | None = None,
+    ) -> Iterable[Event]:
+        """An event when there is something else to say about a thing than the last time."""
+        if self._said.get(about, "") == sentence:
+            return
+        self._said[about] = sentence
+        if sentence:
+            said = f"{about}: {sentence}" if kind == events.ERROR else sentence
+            yield Event(kind, now, said, details or {})
+
+
+def _decision_event(recorded: Recorded, now: float) -> Event:
+    details = {**recorded.decision.to_dict(), "run": recorded.run_id}
+    return Event(events.DECISION, now, recorded.decision.reason, details)

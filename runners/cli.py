@@ -24,6 +24,7 @@ from runners.commands import (
     doctor,
     drift,
     feedback,
+    gateway,
     keys,
     predict,
     run,
@@ -49,6 +50,7 @@ app.command("compile", short_help="Write the pipeline as a file for another plat
 )
 app.command(short_help="Start the pipeline on another platform.")(submit.submit)
 app.command(short_help="Serve the pushed model over REST and gRPC.")(serve.serve)
+app.command(short_help="Take texts and feedback over HTTP, before a model server.")(gateway.gateway)
 app.command(short_help="Classify texts with a pushed model, here or on a server.")(predict.predict)
 app.command(short_help="List the runs.")(runs.runs)
 app.command(short_help="Show one run: metrics, decision, artifacts.")(runs.show)

@@ -1,0 +1,68 @@
+"""``bert gateway``: the HTTP API for predictions and feedback, in front of the model server."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from runners.commands.options import ConfigOption, SetOption, load_config
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
+    from serving.gateway.settings import GatewaySettings
+
+HostOption = Annotated[
+    str | None, typer.Option("--host", metavar="ADDRESS", help="Instead of gateway.host.")
+]
+PortOption = Annotated[
+    int | None,
+    typer.Option("--port", metavar="N", help="Instead of gateway.port; 0 is a free one."),
+]
+ServerOption = Annotated[
+    str | None,
+    typer.Option("--server_url", metavar="URL", help="Instead of gateway.server_url."),
+]
+
+
+def gateway(
+    host: HostOption = None,
+    port: PortOption = None,
+    server_url: ServerOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = None,
+) -> None:
+    """Answer texts and take feedback over HTTP, with a page to try it, until Ctrl-C.
+
+    The model server runs beside it: `bert serve`, or TensorFlow Serving. One JSON line a request
+    goes to standard error.
+    """
+    import json
+
+    given = {"host": host, "port": port, "server_url": server_url}
+    own = [
+        f"gateway.{key}={json.dumps(value)}" for key, value in given.items() if value is not None
+    ]
+    loaded = load_config(config, [*(assignments or []), *own])
+
+    from runners.gateway_display import print_listening
+    from runners.version_evaluation import VersionEvaluations
+    from serving.gateway import server
+
+    settings = gateway_settings(loaded)
+    server.run(
+        settings,
+        VersionEvaluations(loaded).read,
+        lambda url: print_listening(url, settings),
+    )
+
+
+def gateway_settings(config: "Config") -> "GatewaySettings":
+    """The gateway's settings: ``[gateway]``, and where the rest of the loop is."""
+    from serving.gateway.settings import GatewaySettings
+
+    return GatewaySettings(
+        database_url=config.database_url(),
+        push_directory=config.push_directory(),
+        canary_share=config.rollout.canary_share,
+        min_votes=config.feedback.min_votes,
+        **config.gateway.model_dump(),
+    )

@@ -1,0 +1,79 @@
+"""How good was a pushed version found to be? Its evaluation, found by the model that was pushed."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from modules import features
+from modules.errors import UserError
+from pipeline.config import Config
+from runners.evaluation_record import read_evaluation
+from runners.history import read_runs
+
+_log = logging.getLogger(__name__)
+
+_MANIFEST = f"{features.EXTRA_ASSETS}/push.json"
+
+
+class VersionEvaluations:
+    """Looks evaluations up in the metadata; what was found once is kept.
+
+    Args:
+        config: names the pipeline, its metadata and the push directory.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._found: dict[int, dict[str, Any]] = {}
+
+    def read(self, version: int) -> dict[str, Any]:
+        """Figures of a version on the test split; empty where they are not on record here.
+
+        Args:
+            version: its number.
+        """
+        if version not in self._found:
+            try:
+                figures = self._search(version)
+            except Exception as error:  # a page without figures is better than no page
+                _log.warning("the evaluation of version %d: %s", version, type(error).__name__)
+                return {}
+            if not figures:
+                return {}
+            self._found[version] = figures
+        return self._found[version]
+
+    def _search(self, version: int) -> dict[str, Any]:
+        source = self._source(version)
+        if not source:
+            return {}
+        try:
+            runs = read_runs(self._config, with_outputs=["Evaluator"])
+        except UserError:  # nothing has run here
+            return {}
+        for run in runs:
+            record = read_evaluation(run)
+            if (
+                record is None
+                or (record.decision.get("candidate_model") or {}).get("uri") != source
+            ):
+                continue
+            metrics = {row.metric: row.candidate for row in record.overall()}
+            return {
+                "metric": record.metric,
+                "examples": record.decision.get("examples"),
+                "interval": record.decision.get("candidate_interval"),
+                "metrics": {name: value for name, value in metrics.items() if value is not None},
+                "sentences": record.sentences,
+                "run_id": run.run_id,
+            }
+        return {}
+
+    def _source(self, version: int) -> str:
+        """URI of the ``Model`` artifact that was pushed; "" when it is not known."""
+        path = Path(self._config.push_directory()) / str(version) / _MANIFEST
+        try:
+            return str(json.loads(path.read_text("utf-8")).get("source", ""))
+        except (OSError, ValueError):
+            return ""

@@ -1,0 +1,1 @@
+"""The HTTP API in front of the model server: predictions, feedback, and a page to try both."""

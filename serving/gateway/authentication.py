@@ -1,0 +1,200 @@
+"""Who is calling, and what may they do? API keys, and the open door of a fresh installation."""
+
+import asyncio
+import dataclasses
+import hashlib
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from serving.gateway.errors import GatewayError, database_away
+from serving.gateway.settings import GatewaySettings, is_loopback
+from serving.keys import ADMIN, SCOPES, ApiKeys
+from serving.records.tables import ANONYMOUS, ApiKey
+
+#: How long what the database said of a key is believed, and for how long it stands in for a
+#: database that is away.
+FRESH_SECONDS, STALE_SECONDS = 0.5, 900.0
+_MAX_KNOWN = 10_000
+_LONGEST_SECRET = 200
+#: Headers that say that a proxy on this machine passes on somebody else's request.
+_FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+
+_Value = TypeVar("_Value")
+
+
+@dataclasses.dataclass(frozen=True)
+class Identity:
+    """A caller who was let in.
+
+    Attributes:
+        key_id: ``ApiKey.id`` or ``ANONYMOUS``.
+        scopes: what it may do; "admin" may do everything.
+        bucket: whose rate limit counts.
+    """
+
+    key_id: str
+    scopes: frozenset[str]
+    bucket: str
+
+    def may(self, scope: str) -> bool:
+        """Whether it has a scope."""
+        return scope in self.scopes or ADMIN in self.scopes
+
+
+class Authenticator:
+    """Lets callers in.
+
+    While no key exists, a gateway on a loopback address lets its machine's own programs in; from a
+    browser only pages that it served itself, which the ``Host`` and ``Origin`` headers tell: a page
+    elsewhere could point its own name at this machine (DNS rebinding), or post here.
+
+    Args:
+        keys: in the database.
+        settings: of the gateway.
+        clock: seconds, never going back.
+    """
+
+    def __init__(
+        self,
+        keys: ApiKeys,
+        settings: GatewaySettings,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._keys = keys
+        self._settings = settings
+        self._known: _Remembered[ApiKey | None] = _Remembered(clock)
+        self._exist: _Remembered[bool] = _Remembered(clock)
+
+    async def identify(self, headers: Mapping[str, str], client: str) -> Identity:
+        """Who sent a request.
+
+        Args:
+            headers: of the request, names in lower case.
+            client: its address; "" when unknown.
+
+        Raises:
+            GatewayError: 401, 403, or 503 where the database cannot say.
+        """
+        secret = _secret(headers)
+        if secret is None:
+            return await self._without_key(headers, client)
+        if len(secret) > _LONGEST_SECRET:
+            raise _unauthenticated("this is no API key")
+        digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+        key = await self._known.get(
+            digest, lambda: asyncio.to_thread(self._keys.authenticate, secret)
+        )
+        if key is None:
+            raise _unauthenticated("the API key is unknown or disabled")
+        return Identity(key.id, frozenset(key.scopes), f"key:{key.id}")
+
+    async def _without_key(self, headers: Mapping[str, str], client: str) -> Identity:
+        if not await self._is_open(headers, client):
+            raise _unauthenticated(
+                "an API key is needed: send Authorization: Bearer KEY; `bert keys create` makes one"
+            )
+        check_host(headers.get("host", ""), self._settings.host)
+        check_origin(headers.get("origin"), headers.get("host", ""))
+        return Identity(ANONYMOUS, frozenset(SCOPES), f"address:{network_of(client)}")
+
+    async def _is_open(self, headers: Mapping[str, str], client: str) -> bool:
+        settings = self._settings
+        if settings.authentication != "auto" or not settings.is_local or not is_loopback(client):
+            return False
+        if any(name in headers for name in _FORWARDED):
+            return False
+        return not await self._exist.get("", lambda: asyncio.to_thread(self._keys.exist))
+
+
+def check_host(host: str, bound: str) -> None:
+    """Refuse a request to another name than this machine's own.
+
+    Raises:
+        GatewayError: it is another name.
+    """
+    name = _host_name(host)
+    if not (is_loopback(name) or name == bound.lower()):
+        raise GatewayError(
+            403, "host_refused", "without API keys only localhost is answered, not another name"
+        )
+
+
+def check_origin(origin: str | None, host: str) -> None:
+    """Refuse a request that a page of somebody else's makes in this machine's browser.
+
+    Raises:
+        GatewayError: another page made it.
+    """
+    if origin is None:
+        return
+    if origin.partition("://")[2].lower() != host.lower():
+        raise GatewayError(
+            403, "origin_refused", "without API keys only the gateway's own page may call"
+        )
+
+
+def _host_name(host: str) -> str:
+    try:
+        return (urlsplit(f"//{host}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def _secret(headers: Mapping[str, str]) -> str | None:
+    """The key of a request; None without one.
+
+    Raises:
+        GatewayError: the header is none that carries a key.
+    """
+    authorization = headers.get("authorization")
+    if authorization is None:
+        return headers.get("x-api-key")
+    scheme, _, secret = authorization.strip().partition(" ")
+    if scheme.lower() != "bearer" or not secret.strip():
+        raise _unauthenticated("the header must be Authorization: Bearer KEY")
+    return secret.strip()
+
+
+def _unauthenticated(message: str) -> GatewayError:
+    return GatewayError(401, "unauthenticated", message)
+
+
+def network_of(client: str) -> str:
+    """Whose rate limit an address counts for: an IPv6 caller owns a whole /64."""
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return client
+    if address.version == 6 and not address.is_loopback:
+        return str(ipaddress.ip_network(f"{address}/64", strict=False))
+    return client
+
+
+class _Remembered(Generic[_Value]):
+    """Answers of the database, which are believed a while, and longer while it is away."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._answers: OrderedDict[str, tuple[_Value, float]] = OrderedDict()
+
+    async def get(self, name: str, ask: Callable[[], Awaitable[_Value]]) -> _Value:
+        known = self._answers.get(name)
+        if known and self._clock() - known[1] < FRESH_SECONDS:
+            return known[0]
+        try:
+            value = await ask()
+        except SQLAlchemyError as error:
+            if known and self._clock() - known[1] < STALE_SECONDS:
+                return known[0]
+            raise database_away() from error
+        self._answers[name] = (value, self._clock())
+        self._answers.move_to_end(name)
+        if len(self._answers) > _MAX_KNOWN:
+            self._answers.popitem(last=False)
+        return value

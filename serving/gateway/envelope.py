@@ -1,0 +1,89 @@
+"""What every request gets: an id, headers, a line in the log, a count, and JSON when all fails."""
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+import orjson
+
+from serving.gateway.errors import error_body
+from serving.gateway.metrics import GatewayMetrics
+from serving.gateway.request_log import RequestLog, log_request
+from serving.gateway.service import new_request_id
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+_log = logging.getLogger(__name__)
+
+#: Where the log of a request is in its scope's state.
+LOG = "request_log"
+_UNKNOWN_ROUTE = "unknown"
+_HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"x-frame-options", b"DENY"),
+)
+
+
+class Envelope:
+    """Wraps the application.
+
+    Args:
+        application: answers.
+        metrics: count the requests.
+    """
+
+    def __init__(self, application: Application, metrics: GatewayMetrics) -> None:
+        self._application = application
+        self._metrics = metrics
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._application(scope, receive, send)
+            return
+        log = RequestLog(new_request_id())
+        scope.setdefault("state", {})[LOG] = log
+        started = time.monotonic()
+        status, whole = 0, False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status, whole
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                own = ((b"x-request-id", log.request_id.encode()), *_HEADERS)
+                message["headers"] = [*message.get("headers", ()), *own]
+            await send(message)
+            whole = message["type"] == "http.response.body" and not message.get("more_body")
+
+        try:
+            await self._application(scope, receive, send_with_headers)
+        except Exception:
+            _log.exception("request %s failed", log.request_id)
+            if not status:
+                await _send_internal_error(send_with_headers, log.request_id)
+            elif not whole:  # break it off, so that nobody takes it for an answer
+                raise
+        finally:
+            # Routes of unknown paths share one name: callers choose paths.
+            route = getattr(scope.get("route"), "path", "") or _UNKNOWN_ROUTE
+            log.route = route
+            seconds = time.monotonic() - started
+            self._metrics.requests.labels(route, str(status or 499)).inc()
+            self._metrics.request_seconds.labels(route).observe(seconds)
+            log_request(log, scope["method"], status or 499, seconds)
+
+
+async def _send_internal_error(send: Send, request_id: str) -> None:
+    body = orjson.dumps(error_body("internal", "the gateway failed; its log says why", request_id))
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,128 @@
+"""The parts of a running gateway, made once and given to its routes."""
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Self
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from serving.feedback.store import FeedbackStore
+from serving.gateway.authentication import Authenticator
+from serving.gateway.metrics import GatewayMetrics
+from serving.gateway.mirror import Mirror
+from serving.gateway.model_calls import ModelCalls
+from serving.gateway.model_files import ModelFiles
+from serving.gateway.rate_limits import RateLimiter
+from serving.gateway.recorder import Recorder
+from serving.gateway.rollout_reader import RolloutReader
+from serving.gateway.service import PredictionService
+from serving.gateway.settings import GatewaySettings
+from serving.gateway.version_routing import VersionRouter
+from serving.keys import ApiKeys
+from serving.records.database import Database
+from serving.rollout.state import RolloutStore
+
+_log = logging.getLogger(__name__)
+
+_DAY_SECONDS = 86_400.0
+#: Between two looks for requests that are too old to keep.
+_RETENTION_SECONDS = 3600.0
+#: How long a stop waits for the last predictions to be written.
+_LAST_WRITES_SECONDS = 5.0
+
+#: Figures of a version on held-out data, by its number.
+ReadEvaluation = Callable[[int], dict[str, Any]]
+
+
+@dataclasses.dataclass
+class Parts:
+    """All parts. ``make`` makes them in the event loop that uses them.
+
+    Attributes:
+        draining: whether the gateway is about to stop.
+    """
+
+    settings: GatewaySettings
+    database: Database
+    store: FeedbackStore
+    files: ModelFiles
+    metrics: GatewayMetrics
+    calls: ModelCalls
+    rollout: RolloutReader
+    router: VersionRouter
+    recorder: Recorder
+    mirror: Mirror
+    service: PredictionService
+    authenticator: Authenticator
+    limiter: RateLimiter
+    read_evaluation: ReadEvaluation
+    draining: bool = False
+    _cleaning: asyncio.Task[None] | None = None
+
+    @classmethod
+    def make(
+        cls, settings: GatewaySettings, database: Database, read_evaluation: ReadEvaluation
+    ) -> Self:
+        """Make all parts.
+
+        Args:
+            settings: of the gateway.
+            database: an open one; the caller closes it.
+            read_evaluation: tells how good a version was found to be.
+        """
+        metrics, files = GatewayMetrics(), ModelFiles(settings.push_directory)
+        store = FeedbackStore(database)
+        calls = ModelCalls(settings, files, metrics)
+        rollout = RolloutReader(RolloutStore(database), settings.model_name)
+        router = VersionRouter(calls, rollout, settings)
+        recorder = Recorder(store, metrics)
+        mirror = Mirror(calls, recorder, metrics, settings.timeout_seconds)
+        return cls(
+            settings=settings,
+            database=database,
+            store=store,
+            files=files,
+            metrics=metrics,
+            calls=calls,
+            rollout=rollout,
+            router=router,
+            recorder=recorder,
+            mirror=mirror,
+            service=PredictionService(router, recorder, mirror, metrics, settings),
+            authenticator=Authenticator(ApiKeys(database), settings),
+            limiter=RateLimiter(settings.requests_per_minute),
+            read_evaluation=read_evaluation,
+        )
+
+    async def start(self) -> None:
+        """Start what runs in the background."""
+        await self.rollout.start()
+        self.recorder.start()
+        self.mirror.start()
+        self._cleaning = asyncio.create_task(self._clean())
+
+    async def stop(self) -> None:
+        """Write what waits, and stop."""
+        if self._cleaning is not None:
+            self._cleaning.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._cleaning
+        await self.mirror.stop()
+        await self.rollout.stop()
+        await asyncio.to_thread(self.recorder.stop, _LAST_WRITES_SECONDS)
+        await self.calls.close()
+
+    async def _clean(self) -> None:
+        while True:
+            before = time.time() - self.settings.retention_days * _DAY_SECONDS
+            try:
+                count = await asyncio.to_thread(self.store.delete_old, before)
+                if count:
+                    _log.info("deleted %d requests without feedback", count)
+            except SQLAlchemyError:
+                _log.warning("old requests could not be deleted; the next try is in an hour")
+            await asyncio.sleep(_RETENTION_SECONDS)

@@ -1,0 +1,153 @@
+"""Runs the gateway on uvicorn until a signal ends it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from modules.errors import UserError
+from serving.gateway.application import make_application
+from serving.gateway.parts import Parts, ReadEvaluation
+from serving.gateway.request_log import JsonFormatter
+from serving.gateway.settings import GatewaySettings
+from serving.http_protocol import BoundedHttpProtocol
+from serving.keys import ApiKeys
+from serving.records.database import Database
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_BACKLOG = 1024
+
+
+def run(
+    settings: GatewaySettings,
+    read_evaluation: ReadEvaluation,
+    on_listening: Callable[[str], None],
+) -> None:
+    """Serve until SIGTERM or SIGINT, which drain; a second one ends it at once.
+
+    Args:
+        settings: of the gateway.
+        read_evaluation: tells how good a version was found to be.
+        on_listening: told the URL, once requests are answered.
+
+    Raises:
+        UserError: the database cannot be opened, the port is taken, or the address is open to
+            others while no API key exists.
+    """
+    database = Database(settings.database_url)
+    try:
+        check_keys(settings, ApiKeys(database))
+        with contextlib.closing(_listen(settings)) as listening, _json_log():
+            asyncio.run(_serve(settings, database, read_evaluation, listening, on_listening))
+    finally:
+        database.close()
+
+
+def check_keys(settings: GatewaySettings, keys: ApiKeys) -> None:
+    """Refuse to open a gateway to others that asks nobody for a key.
+
+    Raises:
+        UserError: the address is no loopback address, and no key exists.
+    """
+    if not settings.is_local and not keys.exist():
+        raise UserError(
+            f"gateway.host {settings.host} can be reached by others, and no API key exists; "
+            "`bert keys create NAME` makes one, or set gateway.host=127.0.0.1"
+        )
+
+
+async def _serve(
+    settings: GatewaySettings,
+    database: Database,
+    read_evaluation: ReadEvaluation,
+    listening: socket.socket,
+    on_listening: Callable[[str], None],
+) -> None:
+    parts = Parts.make(settings, database, read_evaluation)
+    server = _HttpServer(make_application(parts), settings.drain_seconds)
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if parts.draining:
+            os._exit(1)
+        parts.draining = True
+        server.should_exit = True
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, stop)
+    serving = asyncio.create_task(server.serve([listening]))
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.01)
+    if server.started:
+        on_listening(_url(settings.host, listening.getsockname()[1]))
+    await serving
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without its own signal handlers and logging set-up."""
+
+    def __init__(self, application: Any, drain_seconds: float) -> None:
+        config = uvicorn.Config(
+            application,
+            http=BoundedHttpProtocol,
+            loop="none",
+            ws="none",
+            lifespan="on",
+            interface="asgi3",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=max(1, round(drain_seconds)),
+        )
+        super().__init__(config)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to ``_serve``."""
+        yield
+
+
+@contextlib.contextmanager
+def _json_log() -> Iterator[None]:
+    """Write the log to standard error, as JSON lines."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    loggers = [logging.getLogger(name) for name in ("serving", "uvicorn.error")]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO if logger.name == "serving" else logging.WARNING)
+        logger.propagate = False
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+            logger.propagate = True
+
+
+def _listen(settings: GatewaySettings) -> socket.socket:
+    host, port = settings.host, settings.port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(
+            f"the gateway cannot listen on {host}:{port}: {reason}; set gateway.port to another "
+            "port, or 0 for a free one"
+        ) from error
+
+
+def _url(host: str, port: int) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -1,0 +1,156 @@
+"""``/v1/model``, ``/v1/decisions``, and what machines ask: health, readiness, metrics."""
+
+import asyncio
+import dataclasses
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query
+from sqlalchemy import desc, select, text
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from serving.client import ClientError
+from serving.gateway import metrics, openapi
+from serving.gateway.access import Visit, needs, parts_of
+from serving.gateway.errors import database_away
+from serving.gateway.parts import Parts
+from serving.gateway.schemas import DecisionAnswer, DecisionsAnswer, ModelAnswer
+from serving.keys import PREDICT
+from serving.records.database import Database
+from serving.records.tables import Decision, RolloutEvent
+
+router = APIRouter()
+
+Reading = Annotated[Visit, Depends(needs(PREDICT))]
+
+
+@router.get("/v1/model", tags=["state"], responses=openapi.errors(401, 403, 429, 503))
+async def model(visit: Reading) -> ModelAnswer:
+    """The deployed version, how good it was found to be, and where the rollout stands."""
+    parts = visit.parts
+    try:
+        available = await parts.calls.available()
+    except (ClientError, TimeoutError):
+        available = []
+    state = parts.rollout.state
+    version = next(iter(available), None) if state is None else state.stable
+    told = await asyncio.to_thread(_told_of, parts, version)
+    return ModelAnswer(
+        model=parts.settings.model_name,
+        version=version,
+        available=available,
+        rollout=None if state is None else dataclasses.asdict(state),
+        **told,
+    )
+
+
+@router.get("/v1/decisions", tags=["state"], responses=openapi.errors(401, 403, 422, 429, 503))
+async def decisions(
+    visit: Reading, limit: Annotated[int, Query(ge=1, le=200)] = 20
+) -> DecisionsAnswer:
+    """Why a run was started or not, and how versions came and went; the newest first."""
+    parts = visit.parts
+    try:
+        items = await asyncio.to_thread(
+            _decisions, parts.database, parts.settings.model_name, limit
+        )
+    except SQLAlchemyError as error:
+        raise database_away() from error
+    return DecisionsAnswer(items=items)
+
+
+@router.get("/healthz", tags=["machines"], response_class=PlainTextResponse)
+async def healthz() -> str:
+    """Whether the process lives."""
+    return "ok\n"
+
+
+@router.get(
+    "/readyz",
+    tags=["machines"],
+    response_model=dict[str, str],
+    responses={503: {"model": dict[str, str], "description": "Something is missing."}},
+)
+async def readyz(request: Request) -> Response:
+    """Whether the model server and the database answer, and no stop is under way."""
+    parts = parts_of(request)
+    found = {
+        "model_server": await _model_server_state(parts),
+        "database": await _database_state(parts),
+        "gateway": "draining" if parts.draining else "ok",
+    }
+    ready = all(state == "ok" for state in found.values())
+    return JSONResponse(found, 200 if ready else 503)
+
+
+@router.get("/metrics", tags=["machines"], response_class=PlainTextResponse)
+async def read_metrics(request: Request) -> Response:
+    """Prometheus text."""
+    return Response(parts_of(request).metrics.page(), media_type=metrics.CONTENT_TYPE)
+
+
+def _told_of(parts: Parts, version: int | None) -> dict[str, Any]:
+    if version is None:
+        return {"labels": list(parts.files.labels(None)), "facts": {}, "evaluation": {}}
+    return {
+        "labels": list(parts.files.labels(version)),
+        "facts": parts.files.facts(version),
+        "evaluation": parts.read_evaluation(version),
+    }
+
+
+def _decisions(database: Database, model_name: str, limit: int) -> list[DecisionAnswer]:
+    runs = select(Decision).order_by(desc(Decision.id)).limit(limit)
+    steps = (
+        select(RolloutEvent)
+        .where(RolloutEvent.model == model_name)
+        .order_by(desc(RolloutEvent.id))
+        .limit(limit)
+    )
+    with database.read() as session:
+        items = [_of_run(row) for row in session.scalars(runs)]
+        items += [_of_rollout(row) for row in session.scalars(steps)]
+    return sorted(items, key=lambda item: item.created, reverse=True)[:limit]
+
+
+def _of_run(row: Decision) -> DecisionAnswer:
+    return DecisionAnswer(
+        kind="run",
+        created=row.created,
+        action="started" if row.started else "waited",
+        reason=row.reason,
+        triggers=list(row.triggers),
+        by="watch",
+    )
+
+
+def _of_rollout(row: RolloutEvent) -> DecisionAnswer:
+    return DecisionAnswer(
+        kind="rollout",
+        created=row.created,
+        action=row.action,
+        reason=row.reason,
+        version=row.version,
+        by=row.by,
+    )
+
+
+async def _model_server_state(parts: Parts) -> str:
+    try:
+        return "ok" if await parts.calls.available() else "no version answers"
+    except (ClientError, TimeoutError):
+        return "away"
+
+
+async def _database_state(parts: Parts) -> str:
+    def ask() -> None:
+        with parts.database.read() as session:
+            session.execute(text("SELECT 1"))
+
+    try:
+        async with asyncio.timeout(parts.settings.timeout_seconds):
+            await asyncio.to_thread(ask)
+    except (SQLAlchemyError, TimeoutError):
+        return "away"
+    return "ok"

@@ -1,0 +1,141 @@
+"""Which version answers: by the rollout's state, and past a canary that fails."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+
+from serving.client import ClientError, Prediction
+from serving.errors import Code
+from serving.gateway.model_calls import ModelCalls
+from serving.gateway.rollout_reader import RolloutReader
+from serving.gateway.settings import GatewaySettings
+from serving.records.tables import CANARY, STABLE
+from serving.rollout.assignment import assign
+
+#: Share of the deadline that a canary may use up, so that the stable version can still answer.
+_CANARY_SHARE_OF_TIME = 0.5
+#: The version may have been replaced since its number was looked up.
+_GONE = (Code.NOT_FOUND, Code.UNAVAILABLE, Code.FAILED_PRECONDITION)
+
+
+@dataclasses.dataclass(frozen=True)
+class Attempt:
+    """One version's try at a request.
+
+    Attributes:
+        version: its number.
+        role: ``STABLE`` or ``CANARY``.
+        seconds: how long it took.
+        error: why it failed; None when it answered.
+        predictions: in the order of the texts; empty when it failed.
+    """
+
+    version: int
+    role: str
+    seconds: float
+    error: ClientError | None = None
+    predictions: Sequence[Prediction] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Routed:
+    """How a request went.
+
+    Attributes:
+        attempts: the last one counts; a canary's failure may stand before it.
+        shadow: version to mirror the texts to; None for none.
+    """
+
+    attempts: Sequence[Attempt]
+    shadow: int | None
+
+
+class VersionRouter:
+    """Sends requests to versions.
+
+    Args:
+        calls: of the model server.
+        rollout: where the rollout stands.
+        settings: of the gateway.
+    """
+
+    def __init__(
+        self, calls: ModelCalls, rollout: RolloutReader, settings: GatewaySettings
+    ) -> None:
+        self._calls = calls
+        self._rollout = rollout
+        self._settings = settings
+
+    async def route(self, texts: Sequence[str], sticky_key: str) -> Routed:
+        """Get texts answered.
+
+        Args:
+            texts: to classify.
+            sticky_key: the same key gets the same version throughout a stage.
+
+        Raises:
+            ClientError: no version could be named, so none was asked.
+        """
+        deadline = time.monotonic() + self._settings.timeout_seconds
+        version, role, shadow = self._assign(sticky_key)
+        failed: list[Attempt] = []
+        if role == CANARY and version is not None:
+            share = self._settings.timeout_seconds * _CANARY_SHARE_OF_TIME
+            attempt = await self._try(version, CANARY, texts, time.monotonic() + share)
+            if attempt.error is None or attempt.error.code is Code.INVALID_ARGUMENT:
+                return Routed([attempt], None)
+            failed.append(attempt)
+            version = self._stable()
+        answer = await self._ask_stable(version, texts, deadline)
+        return Routed([*failed, answer], shadow if answer.error is None else None)
+
+    async def serving_version(self) -> int:
+        """The version that answers most requests.
+
+        Raises:
+            ClientError: the server does not say.
+        """
+        stable = self._stable()
+        return await self._calls.newest() if stable is None else stable
+
+    def _assign(self, sticky_key: str) -> tuple[int | None, str, int | None]:
+        state = self._rollout.state
+        if state is None:
+            return None, STABLE, None
+        given = assign(state, sticky_key, self._settings.canary_share)
+        return given.version, given.role, given.shadow
+
+    def _stable(self) -> int | None:
+        state = self._rollout.state
+        return None if state is None else state.stable
+
+    async def _ask_stable(
+        self, version: int | None, texts: Sequence[str], deadline: float
+    ) -> Attempt:
+        """Ask the stable version; when it is gone, the one that took its place."""
+        asked = await self._calls.newest() if version is None else version
+        attempt = await self._try(asked, STABLE, texts, deadline)
+        if attempt.error is None or attempt.error.code not in _GONE:
+            return attempt
+        now = await self._current_stable()
+        if now is None or now == asked:
+            return attempt
+        return await self._try(now, STABLE, texts, deadline)
+
+    async def _current_stable(self) -> int | None:
+        await self._rollout.read()
+        stable = self._stable()
+        if stable is not None:
+            return stable
+        try:
+            return await self._calls.newest(ask=True)
+        except ClientError:
+            return None
+
+    async def _try(self, version: int, role: str, texts: Sequence[str], deadline: float) -> Attempt:
+        started = time.monotonic()
+        try:
+            predictions = await self._calls.predict(version, texts, max(0.0, deadline - started))
+        except ClientError as error:
+            return Attempt(version, role, time.monotonic() - started, error)
+        return Attempt(version, role, time.monotonic() - started, None, predictions)

@@ -1,0 +1,5 @@
+from tests.serving.records.databases import (  # noqa: F401
+    database,
+    database_url,
+    postgresql_server,
+)

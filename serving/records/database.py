@@ -1,11 +1,11 @@
 """Opens the database of ``serving.records.tables``."""
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
@@ -39,7 +39,7 @@ class Database:
                 "feedback.database_url to sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
             ) from error
 
-    @contextmanager
+    @contextlib.contextmanager
     def begin(self) -> Iterator[Session]:
         """A transaction: committed, and on disk, when the block ends; else rolled back.
 
@@ -49,7 +49,7 @@ class Database:
         with self._sessions.begin() as session:
             yield session
 
-    @contextmanager
+    @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
         """A transaction that only reads, and so waits for no writer.
 
@@ -65,14 +65,18 @@ class Database:
         self.engine.dispose()
 
 
-def _make_engine(url: str) -> Engine:
-    try:
+def _parse(url: str) -> URL:
+    with contextlib.suppress(ArgumentError, ValueError):  # the latter for a port that is none
         parsed = make_url(url)
-    except ArgumentError as error:
-        raise UserError(
-            "feedback.database_url must be sqlite:///PATH or "
-            "postgresql://USER:PASSWORD@HOST/DATABASE"
-        ) from error
+        if parsed.get_backend_name() in {"sqlite", "postgresql"}:
+            return parsed
+    raise UserError(
+        "feedback.database_url must be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE"
+    )
+
+
+def _make_engine(url: str) -> Engine:
+    parsed = _parse(url)
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
     if parsed.get_backend_name() == "postgresql":

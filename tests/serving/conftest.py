@@ -3,6 +3,11 @@ from collections.abc import Iterator
 import pytest
 
 from serving.worker_process import Zygote
+from tests.serving.records.databases import (  # noqa: F401
+    database,
+    database_url,
+    postgresql_server,
+)
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,30 @@
+"""Predictions to vote on."""
+
+from typing import Any
+
+from modules.text_identity import text_identity
+from serving.records.tables import OK, STABLE, Prediction
+
+
+def prediction(request_id: str, text: str, position: int = 0, **values: Any) -> Prediction:
+    """The answer "pos", by version 1, unless ``values`` say otherwise."""
+    return Prediction(
+        **{
+            "id": f"{request_id}-{position}",
+            "request_id": request_id,
+            "position": position,
+            "created": 100.0,
+            "key_id": "caller",
+            "model_version": 1,
+            "role": STABLE,
+            "status": OK,
+            "latency_ms": 2.5,
+            "label": "pos",
+            "score": 0.75,
+            "scores": {"neg": 0.25, "pos": 0.75},
+            "text": text,
+            "text_identity": text_identity(text).hex(),
+            "characters": len(text),
+            **values,
+        }
+    )

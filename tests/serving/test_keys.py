@@ -1,0 +1,130 @@
+import hmac
+
+import pytest
+from sqlalchemy import select
+
+from modules.errors import UserError
+from serving import keys as keys_module
+from serving.keys import ADMIN, CACHE_SECONDS, FEEDBACK, PREDICT, ApiKeys, allows
+from serving.records.database import Database
+from serving.records.tables import ApiKey
+
+
+@pytest.fixture
+def now() -> list[float]:
+    return [0.0]
+
+
+@pytest.fixture
+def keys(database: Database, now: list[float]) -> ApiKeys:
+    return ApiKeys(database, clock=lambda: now[0])
+
+
+def test_a_key_is_known_by_its_secret_alone(keys: ApiKeys) -> None:
+    key, secret = keys.create(" the site ", [FEEDBACK, PREDICT, PREDICT])
+    assert (key.name, key.scopes) == ("the site", [PREDICT, FEEDBACK])
+    assert secret.startswith(f"bert_{key.id}_")
+    found = keys.authenticate(secret)
+    assert found is not None
+    assert found.id == key.id
+    for wrong in (
+        "",
+        key.id,
+        secret[:-1],
+        secret + "x",
+        secret.upper(),
+        "bert__",
+        "\x00",
+        "ä" * 50,
+    ):
+        assert keys.authenticate(wrong) is None, wrong
+
+
+def test_the_secret_is_kept_nowhere(keys: ApiKeys, database: Database) -> None:
+    key, secret = keys.create("me", [ADMIN])
+    random = secret.removeprefix(f"bert_{key.id}_")
+    with database.read() as session:
+        row = session.execute(select(ApiKey.__table__)).one()
+    assert len(random) >= 32
+    assert random not in repr(tuple(row))
+
+
+def test_a_key_of_another_id_does_not_open(keys: ApiKeys) -> None:
+    first, secret = keys.create("first", [PREDICT])
+    second, _ = keys.create("second", [ADMIN])
+    assert keys.authenticate(secret.replace(first.id, second.id)) is None
+
+
+def test_secrets_are_compared_in_constant_time(
+    keys: ApiKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compared, real = [], hmac.compare_digest
+
+    def compare(kept: bytes, given: bytes) -> bool:
+        compared.append((len(kept), len(given)))
+        return real(kept, given)
+
+    monkeypatch.setattr(keys_module.hmac, "compare_digest", compare)
+    keys.create("me", [PREDICT])
+    assert keys.authenticate("bert_000000000000_x") is None
+    assert compared == [(32, 32)], "also when there is no such id"
+
+
+def test_a_disabled_key_ends_at_once_here_and_soon_elsewhere(
+    keys: ApiKeys, database: Database, now: list[float]
+) -> None:
+    other_process = ApiKeys(database, clock=lambda: now[0])
+    key, secret = keys.create("me", [PREDICT])
+    assert other_process.authenticate(secret) is not None
+    disabled = keys.disable(key.id).disabled
+    assert keys.disable(key.id).disabled == disabled, "the first time stands"
+    assert keys.authenticate(secret) is None
+    assert other_process.authenticate(secret) is not None, "its answer is cached"
+    now[0] += CACHE_SECONDS
+    assert other_process.authenticate(secret) is None
+
+
+def test_whether_any_was_made(keys: ApiKeys) -> None:
+    assert not keys.exist()
+    key, _ = keys.create("me", [PREDICT])
+    assert keys.exist()
+    keys.disable(key.id)
+    assert keys.exist(), "a disabled key still says that keys are wanted"
+
+
+def test_list_is_in_the_order_of_creation(keys: ApiKeys) -> None:
+    made = [keys.create(name, [PREDICT])[0].id for name in ("c", "a", "b")]
+    assert [key.id for key in keys.list()] == made
+
+
+@pytest.mark.parametrize(
+    ("scopes", "scope", "allowed"),
+    [
+        ([PREDICT], PREDICT, True),
+        ([PREDICT], FEEDBACK, False),
+        ([FEEDBACK], ADMIN, False),
+        ([ADMIN], FEEDBACK, True),
+    ],
+)
+def test_scopes(scopes: list[str], scope: str, allowed: bool) -> None:
+    assert allows(ApiKey(scopes=scopes), scope) is allowed
+
+
+@pytest.mark.parametrize(
+    ("name", "scopes", "message"),
+    [
+        ("", [PREDICT], "1 to 200 printable characters"),
+        ("a\nb", [PREDICT], "printable"),
+        ("me", [], "at least one"),
+        ("me", ["predcit"], "legal scopes are predict, feedback, admin, not 'predcit'"),
+    ],
+)
+def test_bad_keys_are_refused(keys: ApiKeys, name: str, scopes: list[str], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        keys.create(name, scopes)
+    assert not keys.exist()
+
+
+def test_disabling_what_is_not_there(keys: ApiKeys) -> None:
+    with pytest.raises(UserError, match="bert keys list"):
+        keys.disable("nobody")

@@ -27,11 +27,13 @@ from runners.commands import (
     gateway,
     keys,
     predict,
+    rollout,
     run,
     runs,
     schema,
     serve,
     submit,
+    trace,
     watch,
 )
 from runners.terminal import print_error
@@ -58,6 +60,10 @@ app.command(short_help="Check that this machine can run the pipeline.")(doctor.d
 app.command(short_help="Compare recent traffic with the training data.")(drift.drift)
 app.command(short_help="Start runs by triggers, and move the rollout on.")(watch.watch)
 app.command(short_help="List why runs were started or not.")(watch.decisions)
+app.command(short_help="Give a version all traffic now.")(rollout.promote)
+app.command(short_help="Take a version back.")(rollout.rollback)
+app.command(short_help="Show what a prediction was made with.")(trace.trace)
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(config.app, name="config")
 app.add_typer(schema.app, name="schema")
 app.add_typer(data.app, name="data")

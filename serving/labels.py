@@ -4,6 +4,10 @@ from collections.abc import Callable, Collection, Mapping
 
 from serving.errors import Code, ServingError
 
+#: The label of the version that answers most calls, as TensorFlow Serving's pages name it. What
+#: it points at is loaded first, and a server is not ready while it is being loaded.
+STABLE = "stable"
+
 #: Whether a version of a model is served: (model, version).
 IsAvailable = Callable[[str, int], bool]
 LabelsByModel = Mapping[str, Mapping[str, int]]
@@ -37,6 +41,10 @@ class Labels:
                 Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"
             )
         return version
+
+    def stable(self, model: str) -> int | None:
+        """The version that the label ``STABLE`` points at; None without one."""
+        return self._current.get(model, {}).get(STABLE)
 
     def check(
         self, labels: LabelsByModel, new_models: Collection[str], is_available: IsAvailable

@@ -140,11 +140,20 @@ class ModelManager:
             self._wait_for_models(new)
 
     def ready(self) -> bool:
-        """Every configured model has an available version whose worker is up. See ``Models``."""
+        """Every configured model has an available version whose worker is up. See ``Models``.
+
+        Where a label says which version is the stable one, another does not do while that one is
+        still to come: callers ask for the stable one.
+        """
         with self._changed:
             newest = [self._lifecycle.available(name, None) for name in self._models]
             return not self._stopping.is_set() and all(
-                version is not None and version.servable.healthy for version in newest
+                version is not None
+                and version.servable.healthy
+                and not self._lifecycle.is_coming(
+                    version.name, self._labels.stable(version.name) or 0
+                )
+                for version in newest
             )
 
     def _is_available(self, name: str, number: int) -> bool:
@@ -248,4 +257,4 @@ class ModelManager:
             aspired = {number: found[number] for number in wanted}
             with self._changed:
                 if name in self._models:
-                    self._lifecycle.aspire(name, aspired)
+                    self._lifecycle.aspire(name, aspired, self._labels.stable(name))

@@ -47,15 +47,23 @@ class VersionLifecycle:
         self._wake = wake
         self._versions: dict[str, dict[int, ManagedVersion]] = {}
         self._aspired: dict[str, Mapping[int, str]] = {}
+        self._first: dict[str, int | None] = {}
         self._stopping = threading.Event()
         self._pool = concurrent.futures.ThreadPoolExecutor(
             settings.num_load_threads, thread_name_prefix="load"
         )
 
-    def aspire(self, name: str, folders: Mapping[int, str]) -> None:
-        """Say which versions of a model are wanted, by folder; ``reconcile`` sees to it."""
+    def aspire(self, name: str, folders: Mapping[int, str], first: int | None = None) -> None:
+        """Say which versions of a model are wanted; ``reconcile`` sees to it.
+
+        Args:
+            name: the model's.
+            folders: by version.
+            first: the version to load before newer ones.
+        """
         with self._changed:
             self._aspired[name] = folders
+            self._first[name] = first
 
     def versions(self, name: str) -> Mapping[int, ManagedVersion]:
         """Every version of a model ever seen, by number."""
@@ -69,6 +77,11 @@ class VersionLifecycle:
             return max(served, key=lambda each: each.number, default=None)
         version = versions.get(number)
         return version if version and version.state == State.AVAILABLE else None
+
+    def is_coming(self, name: str, number: int) -> bool:
+        """The version is waiting to be loaded, or is being loaded."""
+        version = self.versions(name).get(number)
+        return version is not None and version.state in (State.START, State.LOADING)
 
     def hopeless(self, name: str) -> bool:
         """No version of the model is served, or will be unless something changes on disk."""
@@ -129,7 +142,7 @@ class VersionLifecycle:
     def _submit_due(self) -> float:
         now, next_due = time.monotonic(), _NEVER
         everything = (each for model in self._versions.values() for each in model.values())
-        for version in sorted(everything, key=lambda version: -version.number):
+        for version in sorted(everything, key=self._load_order):
             if version.due is None:
                 continue
             if version.due > now:
@@ -139,6 +152,10 @@ class VersionLifecycle:
             self._pool.submit(self._try_to_load, version)
         self._changed.notify_all()
         return next_due
+
+    def _load_order(self, version: ManagedVersion) -> tuple[bool, int]:
+        """Newest first, but for the one that is to be first."""
+        return version.number != self._first.get(version.name), -version.number
 
     def _try_to_load(self, version: ManagedVersion) -> None:
         """In the load pool: once."""

@@ -19,16 +19,23 @@ def serve(
     """Serve models over REST and gRPC, with TensorFlow Serving's protocol, until Ctrl-C.
 
     Without --model_base_path and --model_config_file: what the config's pusher pushed. New
-    versions in the folder are served as they come.
+    versions in the folder are served as they come; with rollout.enabled, those that the rollout
+    names, labelled stable and canary.
     """
     from serving.settings import ServerSettings
 
     if not flags.get("model_base_path") and not flags.get("model_config_file"):
-        from runners.prediction import find_version
+        loaded = load_config(config, assignments)
+        if loaded.rollout.enabled:
+            from runners.rollout_serving import rollout_flags
 
-        directory = load_config(config, assignments).push_directory()
-        find_version(Path(directory))  # says what to type when nothing is pushed
-        flags = {**flags, "model_base_path": directory}
+            flags = rollout_flags(loaded, flags)
+        else:
+            from runners.prediction import find_version
+
+            directory = loaded.push_directory()
+            find_version(Path(directory))  # says what to type when nothing is pushed
+            flags = {**flags, "model_base_path": directory}
     from runners.server_display import ServerDisplay
     from serving import model_config
     from serving.model_server import ModelServer

@@ -58,6 +58,20 @@ class ManualRollout:
         assert state is not None
         return state
 
+    def read(self) -> RolloutState:
+        """Where the rollout stands.
+
+        Raises:
+            UserError: nothing was adopted yet.
+        """
+        state = self._store.read(self._model)
+        if state is None:
+            raise UserError(
+                f"no version of model {self._model!r} has been adopted; `bert serve` or "
+                "`bert watch --once` with rollout.enabled=true adopts the newest"
+            )
+        return state
+
     def roll_back(self, reason: str) -> RolloutEvent:
         """Reject the candidate; without one, return to the version that served before.
 
@@ -75,7 +89,7 @@ class ManualRollout:
         Raises:
             UserError: it is not pushed, serves already, or there is no candidate.
         """
-        state = self._read()
+        state = self.read()
         pushed = pushed_versions(self._push_directory)
         legal = ", ".join(map(str, pushed)) or "none"
         if version is None:
@@ -110,7 +124,7 @@ class ManualRollout:
                 f"the model server does not answer, so whether version {version} loads is not "
                 "known; start it, set gateway.server_url, or add --force"
             )
-        if version not in self._read().served:
+        if version not in self.read().served:
             reason = "it is to be promoted by hand"
             self._change(
                 lambda state: transitions.start(state, version, time.time(), reason, again=True)
@@ -152,17 +166,17 @@ class ManualRollout:
 
     def _give_up(self, version: int, error: str) -> None:
         """A candidate that cannot be loaded is rejected, unless somebody was faster."""
-        if self._read().candidate == version:
+        if self.read().candidate == version:
             self.roll_back(f"the model server cannot load it: {error}")
         raise UserError(
             f"the model server cannot load version {version}: {error}; the stable version "
-            f"{self._read().stable} goes on"
+            f"{self.read().stable} goes on"
         )
 
     def _change(self, step: Callable[[RolloutState], Change]) -> RolloutEvent:
         for _ in range(_TRIES):
             try:
-                change = step(self._read())
+                change = step(self.read())
                 event = self._store.change(change, now=time.time(), by=self._by)
             except NotPossibleError as error:
                 raise UserError(f"{error}; `bert rollout status` tells more") from error
@@ -171,15 +185,6 @@ class ManualRollout:
             self._synchronise()
             return event
         raise UserError("the rollout changes all the time; stop `bert watch` and try again")
-
-    def _read(self) -> RolloutState:
-        state = self._store.read(self._model)
-        if state is None:
-            raise UserError(
-                f"no version of model {self._model!r} has been adopted; `bert serve` or "
-                "`bert watch --once` with rollout.enabled=true adopts the newest"
-            )
-        return state
 
     def _synchronise(self) -> RolloutState | None:
         return model_config_file.synchronise(self._store, self._model, self._push_directory)

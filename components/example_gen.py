@@ -2,7 +2,7 @@
 
 Reads CSV, JSON Lines, Parquet and folder-per-class. Rows that are no examples go to a quarantine
 file; too many of them stop the run. The split is decided by the text alone, so copies of a text
-never straddle splits.
+never straddle splits. Feedback spans are read beside the data, all of them at each run.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,6 +32,8 @@ class ExampleGenSpec(component_spec.ComponentSpec):
         "max_text_bytes": component_spec.ExecutionParameter(type=int),
         "split": component_spec.ExecutionParameter(type=str),
         "quarantine_directory": component_spec.ExecutionParameter(type=str),
+        "spans_directory": component_spec.ExecutionParameter(type=str),
+        "cache_directory": component_spec.ExecutionParameter(type=str),
         "code_digest": component_spec.ExecutionParameter(type=str),
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
@@ -77,6 +79,8 @@ def make_example_gen(
     split: Mapping[str, int],
     code_digest: str = "",
     quarantine_directory: str = "",
+    spans_directory: str = "",
+    cache_directory: str = "",
 ) -> ExampleGen:
     """Make the ExampleGen node.
 
@@ -93,6 +97,10 @@ def make_example_gen(
         code_digest: digest of the reading code, so that an edit runs the node again.
         quarantine_directory: where a run that stops leaves its quarantine file; empty:
             ``quarantine`` under the pipeline root.
+        spans_directory: folder of feedback spans (``span-1/feedback.csv`` and so on), all of which
+            are read beside ``paths``; one that does not exist holds none; empty: none are read.
+        cache_directory: where parsed files are kept, so that later runs parse what is new alone;
+            empty: nowhere.
 
     Returns:
         The node, with the output ``examples``.
@@ -108,5 +116,7 @@ def make_example_gen(
         max_bad_share=max_bad_share,
         split=SplitWeights.from_mapping(split),
         quarantine_directory=quarantine_directory,
+        spans_directory=spans_directory,
+        cache_directory=cache_directory,
     )
     return ExampleGen(settings, code_digest)

@@ -144,10 +144,19 @@ class Config(BaseSettings):
         return _absolute(self.feedback.spans or f"{self.pipeline.root}/feedback")
 
     def example_gen_arguments(self) -> dict[str, Any]:
-        """What ``components.example_gen`` needs: the ``[data]`` section, paths absolute."""
-        data = self.data.model_dump(mode="json", exclude={"path", "format"})
-        paths = [_absolute(path) for path in self.data.paths]
-        return {**data, "paths": paths, "data_format": self.data.format}
+        """What ``components.example_gen`` needs: ``[data]`` and where feedback lies."""
+        data = self.data.model_dump(mode="json", exclude={"path", "format", "parse_cache"})
+        return {
+            **data,
+            "paths": [_absolute(path) for path in self.data.paths],
+            "data_format": self.data.format,
+            "spans_directory": self.spans_directory(),
+            "cache_directory": self.parse_cache_directory(),
+        }
+
+    def parse_cache_directory(self) -> str:
+        """Folder of parsed files, absolute; "" when there is none."""
+        return f"{self.pipeline_root()}/ExampleGen-cache" if self.data.parse_cache else ""
 
     def evaluator_arguments(self) -> dict[str, Any]:
         """What ``components.evaluator`` needs beside its inputs."""

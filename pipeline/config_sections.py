@@ -69,6 +69,11 @@ class Data(Section):
     max_text_bytes: int = Field(
         1_000_000, ge=1, description="A longer text is quarantined as unreadable."
     )
+    parse_cache: bool = Field(
+        True,
+        description="Keep parsed files under <pipeline.root>/ExampleGen-cache: the next run parses "
+        "only what is new.",
+    )
     split: Split = Split()
 
     @property

@@ -32,6 +32,7 @@ def check(config: Config) -> None:
     remote_checks.check_uri(config, "pipeline.root", ROOTS)
     mounts = tuple(config.kubeflow.volumes.values())
     remote_checks.check_data(config, ("gs://",), mounts)
+    remote_checks.check_spans(config, ("gs://",), mounts)
     remote_checks.check_files(config, mounts)
     remote_checks.check_infra_validator(config)
     base = config.pusher.base_directory
@@ -64,7 +65,7 @@ def compile_pipeline(config: Config) -> str:
     spec = pipeline_spec.compile_job(config)["pipelineSpec"]
     spec["defaultPipelineRoot"] = config.pipeline_root()
     _run_driver_in_container(spec)
-    _keep_checkpoints_on_volume(spec, config)
+    _keep_files_on_volume(spec, config)
     documents = [spec]
     if settings := platform_settings(config):
         executors = {task["executorLabel"]: settings(node) for node, task in _components(spec)}
@@ -88,14 +89,20 @@ def _run_driver_in_container(spec: JSON) -> None:
     arguments[:0] = ["--driver_class_path", pipeline_spec.EXAMPLE_GEN_DRIVER]
 
 
-def _keep_checkpoints_on_volume(spec: JSON, config: Config) -> None:
-    """Only the launcher reaches the object store, and it copies artifacts alone."""
+def _keep_files_on_volume(spec: JSON, config: Config) -> None:
+    """Only the launcher reaches the object store, and it copies artifacts alone.
+
+    Feedback spans cannot lie there either: none are read until feedback.spans names a volume.
+    """
     base = config.push_directory()
     volume = next(
         path for path in config.kubeflow.volumes.values() if remote_checks.is_within(base, (path,))
     )
-    folder = f"{volume.rstrip('/')}/checkpoints/{config.pipeline.name}"
-    replaced = {f"{config.pipeline_root()}/checkpoints": folder}
+    kept = ("checkpoints", "ExampleGen-cache")
+    root, name = config.pipeline_root(), config.pipeline.name
+    replaced = {f"{root}/{folder}": f"{volume.rstrip('/')}/{folder}/{name}" for folder in kept}
+    if not config.feedback.spans:
+        replaced[config.spans_directory()] = ""
     pipeline_spec.change_parameters(spec, pipeline_spec.replace_prefixes(replaced))
 
 

@@ -98,6 +98,24 @@ def check_data(config: Config, schemes: tuple[str, ...], mounts: tuple[str, ...]
         )
 
 
+def check_spans(config: Config, schemes: tuple[str, ...], mounts: tuple[str, ...]) -> None:
+    """Refuse a folder of feedback spans that lies on this machine alone; it would read as none.
+
+    Args:
+        config: the resolved configuration.
+        schemes: legal beginnings of URIs.
+        mounts: folders that every node has.
+    """
+    spans = config.feedback.spans
+    if not spans or spans.startswith(schemes) or is_within(spans, mounts):
+        return
+    places = [f"{scheme}BUCKET/FOLDER" for scheme in schemes] + [f"{m}/FOLDER" for m in mounts]
+    raise UserError(
+        f"feedback.spans: legal here is {', '.join(places)}; received {spans!r}, which the nodes "
+        f"cannot read; try --set feedback.spans={places[-1]}"
+    )
+
+
 def check_files(config: Config, mounts: tuple[str, ...]) -> None:
     """Refuse a schema and an encoder that lie on this machine alone.
 

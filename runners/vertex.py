@@ -27,6 +27,7 @@ def check(config: Config) -> None:
     remote_checks.check_uri(config, "pipeline.root", ("gs://",))
     remote_checks.check_uri(config, "pusher.base_directory", ("gs://",))
     remote_checks.check_data(config, ("gs://",), ())
+    remote_checks.check_spans(config, ("gs://",), ())
     remote_checks.check_files(config, ())
     remote_checks.check_infra_validator(config)
     accelerator = config.resources.accelerator

@@ -13,8 +13,8 @@ _LONG_NAME = 80
 
 def find_columns(
     names: Sequence[str], columns: Columns, *, source: str
-) -> tuple[int, int, tuple[int, ...]]:
-    """Return the positions of the text, label and slice columns.
+) -> tuple[int, int, tuple[int | None, ...]]:
+    """Return the positions of the text, label and slice columns; None: a slice that may lack.
 
     Args:
         names: the columns that the file has.
@@ -27,7 +27,12 @@ def find_columns(
     """
     text = _find(names, columns.text, "data.text_column", source)
     label = _find(names, columns.label, "data.label_column", source)
-    slices = tuple(_find(names, name, "data.slice_columns", source) for name in columns.slices)
+    slices = tuple(
+        None
+        if not columns.slices_required and name not in names
+        else _find(names, name, "data.slice_columns", source)
+        for name in columns.slices
+    )
     return text, label, slices
 
 

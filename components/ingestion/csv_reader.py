@@ -78,7 +78,7 @@ def _records(lines: "_PhysicalLines", header: "_Header") -> Iterator[RawRow | Ba
             lines.start,
             fields[header.text],
             fields[header.label],
-            tuple(fields[index] for index in header.slices),
+            tuple(None if index is None else fields[index] for index in header.slices),
         )
 
 
@@ -169,7 +169,7 @@ class _Header:
         self.names = [name.strip() for name in names]
         self.delimiter = delimiter
         self.text = self.label = -1
-        self.slices: tuple[int, ...] = ()
+        self.slices: tuple[int | None, ...] = ()
 
 
 def _decoded(stream: io.BufferedReader, source: str) -> io.TextIOWrapper:

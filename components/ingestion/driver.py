@@ -8,6 +8,7 @@ The driver runs before every cache look-up, so it imports neither Beam nor Tenso
 """
 
 import copy
+import json
 import os
 from typing import Any
 
@@ -19,9 +20,9 @@ from tfx.orchestration.portable import base_driver as ir_base_driver
 from tfx.orchestration.portable import data_types as portable_data_types
 from tfx.proto.orchestration import driver_output_pb2
 
+from components.ingestion.input_data import FEEDBACK_SPANS, find_input
 from components.ingestion.settings import EXAMPLES, INPUT_ERROR, IngestionSettings
-from components.ingestion.sources import find_sources, fingerprint
-from components.ingestion.spans import resolve_spans
+from components.ingestion.sources import fingerprint
 from modules.errors import DataError
 
 
@@ -87,13 +88,14 @@ def _resolve(exec_properties: dict[str, Any]) -> dict[str, Any]:
         utils.FINGERPRINT_PROPERTY_NAME: "",
     }
     try:
-        paths, span, version = resolve_spans(settings.paths)
-        sources = find_sources(paths, settings.data_format)
+        data = find_input(settings)
         found |= {
-            "paths": IngestionSettings.encoded_paths(paths),
-            utils.SPAN_PROPERTY_NAME: span,
-            utils.VERSION_PROPERTY_NAME: version,
-            utils.FINGERPRINT_PROPERTY_NAME: fingerprint(sources),
+            "paths": IngestionSettings.encoded_paths(data.paths),
+            # The executor reads these alone: a span exported meanwhile is for the next run.
+            FEEDBACK_SPANS: json.dumps(data.feedback_spans),
+            utils.SPAN_PROPERTY_NAME: data.span,
+            utils.VERSION_PROPERTY_NAME: data.version,
+            utils.FINGERPRINT_PROPERTY_NAME: fingerprint(data.sources),
         }
     except DataError as error:
         found[INPUT_ERROR] = str(error)

@@ -1,7 +1,5 @@
 """ExampleGen's executor: files of labelled text to TFRecords of tf.Examples, by Beam."""
 
-import collections
-import dataclasses
 import json
 import math
 import os
@@ -9,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import apache_beam as beam
+from absl import logging
 from tfx import types
 from tfx.components.example_gen import driver as tfx_driver
 from tfx.components.example_gen import utils
@@ -18,19 +17,26 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
+from components.ingestion import parse_cache
+from components.ingestion.counts import Counts
+from components.ingestion.input_data import FEEDBACK_SPANS, find_input
 from components.ingestion.quarantine import QUARANTINE_FILE, QUARANTINE_FOLDER
 from components.ingestion.report import IngestionReport
 from components.ingestion.settings import INPUT_ERROR, IngestionSettings
-from components.ingestion.sources import Source, find_sources, fingerprint, total_bytes
-from components.ingestion.spans import resolve_spans
+from components.ingestion.source_parsing import new_entry_path
+from components.ingestion.sources import (
+    Source,
+    combined_fingerprint,
+    content_digests,
+    fingerprint,
+    total_bytes,
+)
 from components.ingestion.transforms import ReadSource, WriteShard
 from modules import features, progress
 from modules.errors import DataError
 
 #: A shard is sorted in memory, so it must stay small.
 _SHARD_BYTES = 128 << 20
-
-_SHOWN_LABELS = 5
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -60,19 +66,22 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.EXAMPLES_KEY]
         )
-        sources, promised = _sources(settings, exec_properties)
-        counts = self._ingest(settings, sources, examples, promised)
-        if fingerprint(sources) != promised:
-            raise DataError("the data changed while it was read; run again once it stands still")
+        sources, digests = _sources(settings, exec_properties)
+        keys = [""] * len(sources)
+        if settings.cache_directory:
+            code = str(exec_properties.get("code_digest", ""))
+            keys = parse_cache.entry_keys(sources, digests, settings, code)
+        counts = self._ingest(settings, sources, keys, examples, combined_fingerprint(digests))
         _record(counts, exec_properties, examples)
 
     def _ingest(
         self,
         settings: IngestionSettings,
         sources: Sequence[Source],
+        keys: Sequence[str],
         examples: types.Artifact,
         promised: str,
-    ) -> "_Counts":
+    ) -> Counts:
         working = os.path.join(examples.uri, ".ingestion")
         split_folders = {
             split: os.path.join(examples.uri, f"Split-{split}") for split in features.SPLITS
@@ -83,7 +92,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         with self._make_beam_pipeline() as pipeline:
             (
                 pipeline
-                | "Sources" >> beam.Create(list(enumerate(sources)))
+                | "Sources" >> beam.Create(list(zip(range(len(keys)), sources, keys, strict=True)))
                 | "SpreadSources" >> beam.Reshuffle()
                 | "ReadSource" >> beam.ParDo(ReadSource(settings, shards, working))
                 | "GroupByShard" >> beam.GroupByKey()
@@ -95,8 +104,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         quarantine = _gather_quarantine(working, examples.uri)
         kept = _kept_quarantine(settings, examples.uri, promised)
         _refuse_bad_rows(report, settings, quarantine, kept)
-        counts = _Counts.of(report, _reports(working, "shard-"))
+        counts = Counts.of(report, _reports(working, "shard-"))
         counts.refuse_unfit()
+        if fingerprint(sources) != promised:
+            raise _changed()
+        if settings.cache_directory:
+            # Not before the data is known to be what the keys say.
+            made = {key: new_entry_path(working, number) for number, key in enumerate(keys)}
+            made = {key: path for key, path in made.items() if fileio.exists(path)}
+            parse_cache.keep(settings.cache_directory, keys, made)
         fileio.rmtree(working)
         return counts
 
@@ -132,15 +148,28 @@ def _kept_quarantine(settings: IngestionSettings, uri: str, promised: str) -> st
 
 def _sources(
     settings: IngestionSettings, exec_properties: dict[str, Any]
-) -> tuple[list[Source], str]:
-    """Return the sources and their fingerprint; platforms without custom drivers get both here."""
-    paths, span, version = resolve_spans(settings.paths)
-    sources = find_sources(paths, settings.data_format)
-    if not exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME):
-        exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = fingerprint(sources)
-        exec_properties[utils.SPAN_PROPERTY_NAME] = span
-        exec_properties[utils.VERSION_PROPERTY_NAME] = version
-    return sources, exec_properties[utils.FINGERPRINT_PROPERTY_NAME]
+) -> tuple[Sequence[Source], list[str]]:
+    """Return the sources and their digests; platforms without custom drivers get the rest here.
+
+    Raises:
+        DataError: they are not there, or not what the driver saw.
+    """
+    promised = exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME)
+    spans = json.loads(exec_properties.get(FEEDBACK_SPANS) or "[]") if promised else None
+    data = find_input(settings, spans)
+    digests = content_digests(data.sources)
+    if not promised:
+        exec_properties[utils.FINGERPRINT_PROPERTY_NAME] = combined_fingerprint(digests)
+        exec_properties[utils.SPAN_PROPERTY_NAME] = data.span
+        exec_properties[utils.VERSION_PROPERTY_NAME] = data.version
+        exec_properties[FEEDBACK_SPANS] = json.dumps(data.feedback_spans)
+    elif promised != combined_fingerprint(digests):
+        raise _changed()
+    return data.sources, digests
+
+
+def _changed() -> DataError:
+    return DataError("the data changed while it was read; run again once it stands still")
 
 
 def _reports(working: str, prefix: str) -> list[dict[str, Any]]:
@@ -167,52 +196,7 @@ def _gather_quarantine(working: str, uri: str) -> str:
     return path
 
 
-@dataclasses.dataclass
-class _Counts:
-    """What the run did, for the artifact's properties."""
-
-    report: IngestionReport
-    labels: dict[str, collections.Counter[str]]
-    duplicates: int = 0
-    conflicting: int = 0
-
-    @classmethod
-    def of(cls, report: IngestionReport, shards: Sequence[dict[str, Any]]) -> "_Counts":
-        counts = cls(report, {split: collections.Counter() for split in features.SPLITS})
-        for shard in shards:
-            counts.labels[shard["split"]].update(shard["labels"])
-            counts.duplicates += shard["duplicates"]
-            counts.conflicting += shard["conflicting"]
-        return counts
-
-    def refuse_unfit(self) -> None:
-        """Stop on data that no classifier can be trained on, before anything else runs."""
-        per_split = {split: labels.total() for split, labels in self.labels.items()}
-        if sum(per_split.values()) != self.report.examples:
-            raise RuntimeError(f"{self.report.examples} examples were read, {per_split} written")
-        whole = sum(self.labels.values(), collections.Counter[str]())
-        if len(whole) == 1:
-            raise DataError(
-                f"all {whole.total()} examples have the label {next(iter(whole))!r}; a classifier "
-                "needs two labels or more. Is data.label_column the right one?"
-            )
-        empty = [split for split, count in per_split.items() if not count]
-        if empty:
-            raise DataError(
-                f"{whole.total()} examples are too few: none fell to the split {empty[0]!r} "
-                f"({per_split}). Add examples or raise data.split.{empty[0]}"
-            )
-        unseen = sorted(whole.keys() - self.labels[features.TRAIN_SPLIT].keys())
-        if unseen:
-            shown = ", ".join(f"{label!r} ({whole[label]})" for label in unseen[:_SHOWN_LABELS])
-            raise DataError(
-                f"{len(unseen)} of {len(whole)} labels have no example in the train split, so they "
-                f"cannot be learned: {shown}. Add examples of them, or list the labels to keep in "
-                "data.labels. Is data.label_column the right one?"
-            )
-
-
-def _record(counts: _Counts, exec_properties: dict[str, Any], examples: types.Artifact) -> None:
+def _record(counts: Counts, exec_properties: dict[str, Any], examples: types.Artifact) -> None:
     """Set the artifact's properties, those that TFX expects and the counts."""
     examples.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
     tfx_driver.update_output_artifact(
@@ -220,15 +204,24 @@ def _record(counts: _Counts, exec_properties: dict[str, Any], examples: types.Ar
     )
     examples_utils.set_payload_format(examples, example_gen_pb2.FORMAT_TF_EXAMPLE)
     examples_utils.set_file_format(examples, "tfrecords_gzip")
-    report = counts.report
-    numbers = {
-        "examples": report.examples,
-        "quarantined": report.quarantined,
-        "duplicate_texts": counts.duplicates,
-        "conflicting_texts": counts.conflicting,
-    }
+    numbers = counts.numbers()
     for name, number in numbers.items():
         examples.set_int_custom_property(name, number)
-    examples.set_string_custom_property("quarantine_reasons", json.dumps(report.reasons))
-    examples.set_string_custom_property("label_counts", json.dumps(counts.labels, sort_keys=True))
-    progress.emit("ingested", component="ExampleGen", **numbers, reasons=report.reasons)
+    report = counts.report
+    texts = {
+        "quarantine_reasons": json.dumps(report.reasons),
+        "label_counts": json.dumps(counts.labels, sort_keys=True),
+        FEEDBACK_SPANS: exec_properties.get(FEEDBACK_SPANS) or "[]",
+        "feedback_counts": json.dumps(counts.feedback, sort_keys=True),
+    }
+    for name, text in texts.items():
+        examples.set_string_custom_property(name, text)
+    logging.info("%d sources, %d from the cache", report.sources, report.from_cache)
+    progress.emit(
+        "ingested",
+        component="ExampleGen",
+        sources=report.sources,
+        from_cache=report.from_cache,
+        **numbers,
+        reasons=report.reasons,
+    )

@@ -36,6 +36,11 @@ def base_name(path: str) -> str:
     return os.path.basename(path.rstrip("/"))
 
 
+def one_name(path: str) -> str:
+    """Return the one name of a file that may be reached by several."""
+    return path if is_remote(path) else os.path.realpath(path)
+
+
 def exists(path: str) -> bool:
     """Whether there is a file or folder of this path."""
     if is_remote(path):

@@ -31,12 +31,18 @@ class IngestionReport:
         reasons: bad rows for each reason.
         first: the first few bad rows, as ``"file:line reason"``.
         error: why a file could not be read, if one could not.
+        feedback: those of ``examples`` that came from feedback spans.
+        sources: files, or class folders, that were read.
+        from_cache: those of ``sources`` whose parsed rows were in the cache.
     """
 
     examples: int = 0
     reasons: Counter[str] = dataclasses.field(default_factory=Counter)
     first: list[str] = dataclasses.field(default_factory=list)
     error: str = ""
+    feedback: int = 0
+    sources: int = 0
+    from_cache: int = 0
 
     def add_bad(self, path: str, row: BadRow) -> None:
         """Count a bad row."""
@@ -61,6 +67,9 @@ class IngestionReport:
             "reasons": dict(self.reasons),
             "first": self.first,
             "error": self.error,
+            "feedback": self.feedback,
+            "sources": self.sources,
+            "from_cache": self.from_cache,
         }
 
     @classmethod
@@ -79,6 +88,9 @@ class IngestionReport:
             whole.reasons += report.reasons
             whole.first = (whole.first + report.first)[:SHOWN_ROWS]
             whole.error = whole.error or report.error
+            whole.feedback += report.feedback
+            whole.sources += report.sources
+            whole.from_cache += report.from_cache
         return whole
 
     def refusal(self, max_bad_share: float, quarantine_file: str) -> str | None:

@@ -35,11 +35,20 @@ class Reason(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Columns:
-    """Names of the columns (CSV, Parquet) or keys (JSONL) that make an example."""
+    """Names of the columns (CSV, Parquet) or keys (JSONL) that make an example.
+
+    Attributes:
+        text: of the text.
+        label: of the label.
+        slices: of what examples are grouped by.
+        slices_required: whether a file without one of ``slices`` is refused; else it reads as
+            missing.
+    """
 
     text: str
     label: str
     slices: tuple[str, ...] = ()
+    slices_required: bool = True
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

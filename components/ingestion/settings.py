@@ -32,6 +32,8 @@ class IngestionSettings:
         split: weights of the splits.
         quarantine_directory: where a failed run leaves its quarantine file; empty: ``quarantine``
             under the pipeline root.
+        spans_directory: folder of the feedback spans, which need not exist; empty: there are none.
+        cache_directory: where parsed files are kept for later runs; empty: nowhere.
     """
 
     paths: tuple[str, ...]
@@ -41,6 +43,8 @@ class IngestionSettings:
     max_bad_share: float
     split: SplitWeights
     quarantine_directory: str = ""
+    spans_directory: str = ""
+    cache_directory: str = ""
 
     def __post_init__(self) -> None:
         """Check what only the user can put right.
@@ -87,6 +91,8 @@ class IngestionSettings:
             "max_bad_share": float(self.max_bad_share),
             "split": json.dumps(dict(zip(features.SPLITS, self.split.weights, strict=True))),
             "quarantine_directory": self.quarantine_directory,
+            "spans_directory": self.spans_directory,
+            "cache_directory": self.cache_directory,
         }
 
     @staticmethod
@@ -111,4 +117,6 @@ class IngestionSettings:
             max_bad_share=float(properties["max_bad_share"]),
             split=SplitWeights.from_mapping(json.loads(properties["split"])),
             quarantine_directory=properties["quarantine_directory"],
+            spans_directory=properties.get("spans_directory", ""),
+            cache_directory=properties.get("cache_directory", ""),
         )

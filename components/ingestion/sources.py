@@ -41,10 +41,12 @@ class Source:
     Attributes:
         path: where it lies.
         format: one of ``FORMATS`` but ``AUTO``.
+        span: number of the feedback span that it is; 0: base data.
     """
 
     path: str
     format: str
+    span: int = 0
 
     def paths(self) -> list[str]:
         """Return the files that make this source, in the order in which they are read."""
@@ -71,6 +73,8 @@ class Source:
                 path, label, slices=len(columns.slices), max_text_bytes=max_text_bytes
             )
             return
+        if self.span:
+            columns = dataclasses.replace(columns, slices_required=False)
         with files.open_binary(path) as stream:
             if self.format == CSV:
                 yield from read_csv(stream, columns, source=path, max_text_bytes=max_text_bytes)
@@ -94,8 +98,7 @@ def find_sources(paths: Sequence[str], data_format: str) -> list[Source]:
     found: dict[str, Source] = {}
     for path in paths:
         for source in _expand(os.path.expanduser(path), data_format):
-            key = source.path if files.is_remote(source.path) else os.path.realpath(source.path)
-            found.setdefault(key, source)
+            found.setdefault(files.one_name(source.path), source)
     if not found:
         raise DataError("no data: set data.path to a CSV, JSONL or Parquet file, or to a folder")
     return list(found.values())
@@ -179,23 +182,39 @@ def _not_found(path: str) -> str:
     return f"{message}; set data.path to a file that is there"
 
 
-def fingerprint(sources: Sequence[Source]) -> str:
-    """Return a digest (64 hex digits) of what the sources hold: names, formats and contents.
+def content_digests(sources: Sequence[Source]) -> list[str]:
+    """Return a digest (64 hex digits) of what each source holds: names, format, contents, span.
 
     Times and permissions do not enter: a file that was touched or copied back is the same data.
 
     Raises:
         DataError: a file vanished or may not be read.
     """
-    entries = [(source.format, path) for source in sources for path in source.paths()]
+    paths = [(number, path) for number, each in enumerate(sources) for path in each.paths()]
     # Hashing lets other threads run, so several files keep several cores busy.
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        digests = list(pool.map(lambda entry: _content_digest(*entry), entries))
-    whole = hashlib.sha256()
-    for (kind, path), digest in zip(entries, digests, strict=True):
-        folder = files.base_name(os.path.dirname(path)) if kind == FOLDERS else ""
-        whole.update(repr((kind, folder, files.base_name(path), digest)).encode())
-    return whole.hexdigest()
+        kinds = (sources[number].format for number, _ in paths)
+        digests = list(pool.map(_content_digest, kinds, (path for _, path in paths)))
+    wholes = [hashlib.sha256(repr((each.format, each.span)).encode()) for each in sources]
+    for (number, path), digest in zip(paths, digests, strict=True):
+        in_class = sources[number].format == FOLDERS
+        folder = files.base_name(os.path.dirname(path)) if in_class else ""
+        wholes[number].update(repr((folder, files.base_name(path), digest)).encode())
+    return [whole.hexdigest() for whole in wholes]
+
+
+def fingerprint(sources: Sequence[Source]) -> str:
+    """Return one digest (64 hex digits) of ``content_digests``.
+
+    Raises:
+        DataError: a file vanished or may not be read.
+    """
+    return combined_fingerprint(content_digests(sources))
+
+
+def combined_fingerprint(digests: Sequence[str]) -> str:
+    """Return the fingerprint of sources whose digests are known."""
+    return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def _content_digest(kind: str, path: str) -> str:

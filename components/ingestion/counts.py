@@ -1,0 +1,96 @@
+"""What a whole run did, and whether a classifier can be trained on it. Standard library only."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from components.ingestion.report import IngestionReport
+from components.ingestion.resolution import Outcome
+from modules import features
+from modules.errors import DataError
+
+_SHOWN_LABELS = 5
+
+
+@dataclasses.dataclass
+class Counts:
+    """What the run did.
+
+    Attributes:
+        report: of reading.
+        labels: how many examples each split has of each label.
+        feedback: rows of feedback by ``resolution.Outcome``.
+        duplicates: examples whose text another one has, too.
+        conflicting: texts with several labels.
+    """
+
+    report: IngestionReport
+    labels: dict[str, collections.Counter[str]]
+    feedback: collections.Counter[str]
+    duplicates: int = 0
+    conflicting: int = 0
+
+    @classmethod
+    def of(cls, report: IngestionReport, shards: Iterable[Mapping[str, Any]]) -> "Counts":
+        """Add up what the shards' writers counted."""
+        labels = {split: collections.Counter[str]() for split in features.SPLITS}
+        counts = cls(report, labels, collections.Counter())
+        for shard in shards:
+            counts.labels[shard["split"]].update(shard["labels"])
+            counts.feedback.update(shard["feedback"])
+            counts.duplicates += shard["duplicates"]
+            counts.conflicting += shard["conflicting"]
+        return counts
+
+    @property
+    def examples(self) -> int:
+        """How many examples were written."""
+        return sum(labels.total() for labels in self.labels.values())
+
+    def numbers(self) -> dict[str, int]:
+        """Return the artifact's integer properties."""
+        return {
+            "examples": self.examples,
+            "quarantined": self.report.quarantined,
+            "duplicate_texts": self.duplicates,
+            "conflicting_texts": self.conflicting,
+        }
+
+    def refuse_unfit(self) -> None:
+        """Stop on data that no classifier can be trained on, before anything else runs.
+
+        Raises:
+            DataError: one label, an empty split, or a label that cannot be learned.
+            RuntimeError: rows were lost on the way.
+        """
+        per_split = {split: labels.total() for split, labels in self.labels.items()}
+        unwritten = self.feedback.total() - self.feedback[Outcome.ADDED]
+        if (
+            self.feedback.total() != self.report.feedback
+            or self.examples + unwritten != self.report.examples
+        ):
+            raise RuntimeError(
+                f"{self.report.examples} examples were read, {self.report.feedback} of them "
+                f"feedback; written {per_split}, feedback {dict(self.feedback)}"
+            )
+        whole = sum(self.labels.values(), collections.Counter[str]())
+        if len(whole) == 1:
+            raise DataError(
+                f"all {whole.total()} examples have the label {next(iter(whole))!r}; a classifier "
+                "needs two labels or more. Is data.label_column the right one?"
+            )
+        empty = [split for split, count in per_split.items() if not count]
+        if empty:
+            raise DataError(
+                f"{whole.total()} examples are too few: none fell to the split {empty[0]!r} "
+                f"({per_split}). Add examples or raise data.split.{empty[0]}"
+            )
+        unseen = sorted(whole.keys() - self.labels[features.TRAIN_SPLIT].keys())
+        if unseen:
+            shown = ", ".join(f"{label!r} ({whole[label]})" for label in unseen[:_SHOWN_LABELS])
+            raise DataError(
+                f"{len(unseen)} of {len(whole)} labels have no example in the train split, so they "
+                f"cannot be learned: {shown}. Add examples of them, or list the labels to keep in "
+                "data.labels. Is data.label_column the right one?"
+            )

@@ -1,0 +1,67 @@
+"""Feedback spans: numbered deliveries of corrected labels, all of which are read beside the data.
+
+::
+
+    <spans directory>/span-1/feedback.csv
+    <spans directory>/span-2/feedback.csv
+
+Standard library only.
+"""
+
+import re
+from collections.abc import Sequence
+
+from components.ingestion import files
+from components.ingestion.sources import CSV, Source
+from modules.errors import DataError
+
+#: The file within a span's folder.
+DATA_FILE = "feedback.csv"
+
+_SPAN = re.compile(r"span-([1-9][0-9]*)")
+
+
+def find_spans(directory: str) -> list[int]:
+    """Return the numbers of the spans that are there, ascending.
+
+    Args:
+        directory: a folder or URI; one that does not exist holds no span. What is not named
+            ``span-NUMBER`` is no span.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+    try:
+        names = files.list_folder(directory)
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        raise DataError(
+            f"feedback.spans must be a folder of spans; {directory} is a file"
+        ) from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            f"the feedback spans of {directory} cannot be listed: {reason}; set feedback.spans to "
+            "a folder that can be read here"
+        ) from None
+    return sorted(int(match[1]) for name in names if (match := _SPAN.fullmatch(name)))
+
+
+def span_sources(directory: str, numbers: Sequence[int]) -> list[Source]:
+    """Return what to read of the spans, in the order of their numbers.
+
+    Raises:
+        DataError: a span without its file, which is not what an export leaves.
+    """
+    sources = []
+    for number in sorted(numbers):
+        folder = files.join(directory, f"span-{number}")
+        path = files.join(folder, DATA_FILE)
+        if not files.exists(path):
+            raise DataError(
+                f"the feedback span {folder} has no {DATA_FILE}; put it back, or move the folder "
+                f"out of {directory}"
+            )
+        sources.append(Source(path, CSV, number))
+    return sources

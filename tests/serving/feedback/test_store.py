@@ -1,6 +1,7 @@
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -96,49 +97,50 @@ def test_votes_from_many_threads_are_all_kept(store: FeedbackStore, database: Da
     assert len(set(ids)) == len(votes(database)) == 60
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error"),
-    [
-        ({"prediction_id": "nobody-0"}, UnknownPredictionError),
-        ({"prediction_id": "x\x00"}, UnknownPredictionError),
-        ({"prediction_id": "two"}, UnknownPredictionError),
-        ({"prediction_id": "secret-0"}, TextNotKeptError),
-        ({"prediction_id": "secret-0", "text": "another"}, TextMismatchError),
-        ({"prediction_id": "two-1", "text": "another"}, TextMismatchError),
-        ({"prediction_id": "blank-0"}, InvalidTextError),
-        ({}, InvalidTextError),
-        ({"text": " \n"}, InvalidTextError),
-        ({"text": "a\x00b"}, InvalidTextError),
-        ({"text": "a\ud800"}, InvalidTextError),
-        ({"text": "a", "label": " "}, InvalidLabelError),
-        ({"text": "a", "label": "a\nb"}, InvalidLabelError),
-        ({"text": "a", "label": "a\x00b"}, InvalidLabelError),
-        ({"text": "a", "label": "\udfff"}, InvalidLabelError),
-        ({"text": "a", "label": "x" * 201}, InvalidLabelError),
-    ],
-)
+REFUSED: list[tuple[dict[str, str], type[FeedbackError]]] = [
+    ({"prediction_id": "nobody-0"}, UnknownPredictionError),
+    ({"prediction_id": "x\x00"}, UnknownPredictionError),
+    ({"prediction_id": "two"}, UnknownPredictionError),
+    ({"prediction_id": "hidden-0"}, TextNotKeptError),
+    ({"prediction_id": "hidden-0", "text": "another"}, TextMismatchError),
+    ({"prediction_id": "two-1", "text": "another"}, TextMismatchError),
+    ({"prediction_id": "blank-0"}, InvalidTextError),
+    ({}, InvalidTextError),
+    ({"text": " \n"}, InvalidTextError),
+    ({"text": "a\x00b"}, InvalidTextError),
+    ({"text": "a\ud800"}, InvalidTextError),
+    ({"text": "a", "label": " "}, InvalidLabelError),
+    ({"text": "a", "label": "a\nb"}, InvalidLabelError),
+    ({"text": "a", "label": "a\x00b"}, InvalidLabelError),
+    ({"text": "a", "label": "\udfff"}, InvalidLabelError),
+    ({"text": "a", "label": "x" * 201}, InvalidLabelError),
+]
+
+
 def test_what_cannot_be_kept_is_refused_in_one_line(
-    store: FeedbackStore, database: Database, arguments: dict, error: type[FeedbackError]
+    store: FeedbackStore, database: Database
 ) -> None:
     store.record_predictions(
         [
             prediction("two", "first", 0),
             prediction("two", "second", 1),
-            prediction("secret", "hidden", text=None),
+            prediction("hidden", "hidden", kept=False),
             prediction("blank", " "),
         ]
     )
-    with pytest.raises(error) as caught:
-        store.add_vote(**{"key_id": "k", "label": "pos", "labels": LABELS, **arguments})
-    assert "\n" not in str(caught.value)
-    assert caught.value.code == error.code
+    for arguments, error in REFUSED:
+        vote: dict[str, Any] = {"key_id": "k", "label": "pos", "labels": LABELS, **arguments}
+        with pytest.raises(error) as caught:
+            store.add_vote(**vote)
+        assert type(caught.value) is error, arguments
+        assert "\n" not in str(caught.value)
     assert votes(database) == []
 
 
 def test_a_text_that_was_not_kept_may_come_with_the_vote(store: FeedbackStore) -> None:
-    store.record_predictions([prediction("secret", "Hidden", text=None)])
-    vote = store.add_vote(key_id="k", label="pos", prediction_id="secret-0", text="hidden ")
-    assert vote.prediction_id == "secret-0"
+    store.record_predictions([prediction("hidden", "Hidden", kept=False)])
+    vote = store.add_vote(key_id="k", label="pos", prediction_id="hidden-0", text="hidden ")
+    assert vote.prediction_id == "hidden-0"
 
 
 def test_spaces_around_a_label_are_dropped_unless_it_has_them(store: FeedbackStore) -> None:

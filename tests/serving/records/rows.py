@@ -6,8 +6,10 @@ from modules.text_identity import text_identity
 from serving.records.tables import OK, STABLE, Prediction
 
 
-def prediction(request_id: str, text: str, position: int = 0, **values: Any) -> Prediction:
-    """The answer "pos", by version 1, unless ``values`` say otherwise."""
+def prediction(
+    request_id: str, text: str, position: int = 0, *, kept: bool = True, **values: Any
+) -> Prediction:
+    """The answer "pos", by version 1, unless ``values`` say otherwise; ``kept``: with its text."""
     return Prediction(
         **{
             "id": f"{request_id}-{position}",
@@ -22,7 +24,7 @@ def prediction(request_id: str, text: str, position: int = 0, **values: Any) -> 
             "label": "pos",
             "score": 0.75,
             "scores": {"neg": 0.25, "pos": 0.75},
-            "text": text,
+            "text": text if kept else None,
             "text_identity": text_identity(text).hex(),
             "characters": len(text),
             **values,

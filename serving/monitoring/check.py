@@ -206,8 +206,9 @@ def _compare_confidence(old: Descriptions, new: Descriptions, _: Deals) -> Diffe
 def _compare_embeddings(old: Descriptions, new: Descriptions, deals: Deals) -> Difference:
     # Rows come in no order that means anything, so the first are as good as any.
     reference, window = (side.embeddings[:_MOST_EMBEDDINGS] for side in (old, new))
-    fewer = dataclasses.replace(deals, reference=len(reference), window=len(window))
-    return two_sample.maximum_mean_discrepancy(reference, window, fewer)
+    if (len(reference), len(window)) != (deals.reference, deals.window):
+        deals = dataclasses.replace(deals, reference=len(reference), window=len(window))
+    return two_sample.maximum_mean_discrepancy(reference, window, deals)
 
 
 def _median_length(texts: Descriptions, _: Sequence[str]) -> str:

@@ -8,7 +8,8 @@ statistic and any size, as long as texts are independent of each other.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 #: Deals that are computed at a time; bounds the memory.
 _CHUNK = 256
+#: Deals times texts that are kept for the next test: 128 MiB.
+_KEPT_CELLS = 1 << 25
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +55,18 @@ class Deals:
         """The true deal: float32[1, texts], 1 for the window's texts."""
         return np.repeat(np.array([[0, 1]], np.float32), [self.reference, self.window], axis=1)
 
-    def random(self) -> Iterator[Array]:
+    def random(self) -> Iterable[Array]:
         """Random deals in parts of float32[deals, texts]."""
+        if self.count * (self.reference + self.window) > _KEPT_CELLS:
+            return self._deal()
+        return self._kept
+
+    @functools.cached_property
+    def _kept(self) -> list[Array]:
+        """Dealt once for all tests."""
+        return list(self._deal())
+
+    def _deal(self) -> Iterator[Array]:
         generator = np.random.default_rng(self.seed)
         texts = self.reference + self.window
         for start in range(0, self.count, _CHUNK):
@@ -133,9 +146,9 @@ def rate_increase(
     )
 
     def increase(dealt: Array) -> Array:
-        rate = (dealt @ events) / np.maximum(dealt @ trials, 1)
-        rest = ((1 - dealt) @ events) / np.maximum((1 - dealt) @ trials, 1)
-        return rate - rest
+        window_events, window_trials = (dealt @ np.stack([events, trials], axis=1)).T
+        rate = window_events / np.maximum(window_trials, 1)
+        return rate - (events.sum() - window_events) / np.maximum(trials.sum() - window_trials, 1)
 
     observed = float(increase(deals.actual())[0])
     return Difference(observed, deals.test(increase).p)

@@ -56,6 +56,18 @@ def _wait_for_port(process: subprocess.Popen, port: int) -> None:
     raise RuntimeError("the server did not listen within 30 s")
 
 
+def _wait_until_ready(url: str) -> None:
+    """PostgreSQL listens before it lets anybody in."""
+    import psycopg
+
+    for _ in range(300):
+        with contextlib.suppress(psycopg.OperationalError):
+            psycopg.connect(url, connect_timeout=5).close()
+            return
+        time.sleep(0.1)
+    raise RuntimeError("the server was not ready within 30 s")
+
+
 @contextlib.contextmanager
 def postgresql(folder: Path, password: str) -> Iterator[str]:
     """A PostgreSQL server; yields ``postgresql://...`` of an empty database."""
@@ -78,7 +90,9 @@ def postgresql(folder: Path, password: str) -> Iterator[str]:
     )  # fmt: skip
     try:
         _wait_for_port(server, port)
-        yield f"postgresql://bert:{password}@127.0.0.1:{port}/postgres"
+        url = f"postgresql://bert:{password}@127.0.0.1:{port}/postgres"
+        _wait_until_ready(url)
+        yield url
     finally:
         server.terminate()
         server.wait()

@@ -12,6 +12,9 @@ from runners.terminal import stdout
 from serving.monitoring.check import DriftReport, TestResult
 from serving.monitoring.quality import Interval, QualityReport
 
+#: Smaller p-values are shown as being below it.
+_LEAST_SHOWN = 0.0001
+
 
 def print_drift(
     report: DriftReport | None, quality: QualityReport, settings: Drift, *, as_json: bool
@@ -78,7 +81,7 @@ def _cells(test: TestResult) -> list[str | Text]:
         test.window,
         f"{test.statistic:.4f}",
         f"{test.threshold:.4f}",
-        f"{test.p:.4f}",
+        f"{test.p:.4f}" if test.p >= _LEAST_SHOWN else f"<{_LEAST_SHOWN}",
         f"{test.p_limit:.4f}",
         Text("yes", "bold red") if test.raised else Text("no"),
     ]

@@ -1,0 +1,133 @@
+"""Real processes for the tests: what a run does, and how to wait for it."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+#: A run: says that it began, alone or not, and ends once the file "go" is there.
+RUN = """
+import os, pathlib, sys, time
+folder = pathlib.Path(sys.argv[1])
+mine = folder / f"alive-{os.getpid()}"
+mine.touch()
+others = [path for path in folder.glob("alive-*") if path != mine]
+with open(folder / "begun", "a") as file:
+    file.write(f"{os.getpid()} {len(others)}\\n")
+deadline = time.monotonic() + 120
+while not (folder / "go").exists() and time.monotonic() < deadline:
+    time.sleep(0.02)
+mine.unlink()
+sys.exit(int((folder / "go").read_text() or 0))
+"""
+
+#: ``bert watch`` with another run than the pipeline's.
+WATCH = """
+import pathlib, sys
+from runners.triggers import display, loop
+from runners.triggers.config_source import ConfigSource
+from runners.triggers.watcher import Watcher
+run, folder, *assignments = sys.argv[1:]
+steps = lambda source, runner, job: [[sys.executable, "-c", run, folder]]
+source = ConfigSource(None, tuple(assignments))
+with loop.stop_signals() as wait:
+    number = loop.watch(
+        lambda: Watcher(source, steps=steps), display.event_printer(as_json=True), wait
+    )
+sys.exit(display.exit_code(number))
+"""
+
+
+def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait until something is so; fails when it never is."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.02)
+
+
+def begun(folder: Path) -> list[tuple[int, int]]:
+    """Each run that began: its process and how many others were alive then."""
+    with contextlib.suppress(FileNotFoundError):
+        lines = (folder / "begun").read_text().splitlines()
+        return [(int(line.split()[0]), int(line.split()[1])) for line in lines]
+    return []
+
+
+def alive(process_id: int) -> bool:
+    """Whether a process lives; one that has ended and waits to be noticed does not."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        status = Path(f"/proc/{process_id}/stat").read_text()
+        return status.rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+class WatchProcess:
+    """A ``bert watch`` of its own."""
+
+    def __init__(self, folder: Path, assignments: Sequence[str]) -> None:
+        self._output = open(folder / f"watch-{time.monotonic_ns()}.jsonl", "w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", WATCH, RUN, str(folder), *assignments],
+            cwd=ROOT,
+            stdout=self._output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+    def events(self) -> list[dict]:
+        """What it has told so far."""
+        text = Path(self._output.name).read_text()
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+
+    def told(self, words: str) -> bool:
+        """Whether it has told an event with these words."""
+        return any(words in event["sentence"] for event in self.events())
+
+    def kill(self) -> None:
+        """As the kernel would: no word of warning."""
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Ask it to end; returns its exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(60)
+
+    def close(self) -> None:
+        """End it if it still runs."""
+        if self.process.poll() is None:
+            self.kill()
+        self._output.close()
+
+
+@contextlib.contextmanager
+def watching(folder: Path, assignments: Sequence[str], count: int = 1) -> Iterator[list]:
+    """Some watchers, gone afterwards; their runs end too."""
+    watchers = [WatchProcess(folder, assignments) for _ in range(count)]
+    try:
+        yield watchers
+    finally:
+        for watcher in watchers:
+            watcher.close()
+
+
+def end_runs(folder: Path) -> None:
+    """End what the tests' watchers have started."""
+    for process_id, _ in begun(folder):
+        with contextlib.suppress(ProcessLookupError):
+            if alive(process_id) and str(folder) in _command(process_id):
+                os.kill(process_id, signal.SIGKILL)
+
+
+def _command(process_id: int) -> str:
+    with contextlib.suppress(FileNotFoundError):
+        return Path(f"/proc/{process_id}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""

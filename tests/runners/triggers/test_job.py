@@ -1,0 +1,68 @@
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runners.triggers import job, run_lock
+from runners.triggers.run_lock import RunLock
+from tests.runners.triggers.processes import RUN, begun, end_runs, until
+
+PYTHON = [sys.executable, "-c"]
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Iterator[RunLock]:
+    lock = RunLock.acquire(tmp_path)
+    assert lock is not None
+    yield lock
+    end_runs(tmp_path)
+
+
+def test_commands_run_in_order_and_the_end_is_written(tmp_path: Path, lock: RunLock) -> None:
+    steps = [[*PYTHON, "print('first')"], [*PYTHON, "print('second')"]]
+    process = job.start(tmp_path / "run", steps, lock.descriptor)
+    lock.close()
+    assert process.wait(60) == 0
+    status = job.read_status(tmp_path / "run")
+    assert status is not None
+    assert status.exit_code == 0
+    assert (tmp_path / "run" / job.LOG_FILE).read_text().split() == ["first", "second"]
+    assert not run_lock.held(tmp_path)
+
+
+def test_a_failing_command_is_the_last(tmp_path: Path, lock: RunLock) -> None:
+    steps = [[*PYTHON, "raise SystemExit(2)"], [*PYTHON, "print('second')"]]
+    process = job.start(tmp_path / "run", steps, lock.descriptor)
+    lock.close()
+    assert process.wait(60) == 2
+    status = job.read_status(tmp_path / "run")
+    assert status is not None
+    assert status.exit_code == 2
+    assert "second" not in (tmp_path / "run" / job.LOG_FILE).read_text()
+
+
+def test_the_lock_outlives_the_job_as_long_as_its_command(tmp_path: Path, lock: RunLock) -> None:
+    steps = [[*PYTHON, RUN, str(tmp_path)]]
+    process = job.start(tmp_path / "run", steps, lock.descriptor)
+    lock.close()
+    until(lambda: begun(tmp_path))
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert run_lock.held(tmp_path)
+    assert job.read_status(tmp_path / "run") is None
+    (tmp_path / "go").touch()
+    until(lambda: not run_lock.held(tmp_path))
+
+
+def test_sigterm_reaches_the_command_and_is_written_down(tmp_path: Path, lock: RunLock) -> None:
+    process = job.start(tmp_path / "run", [[*PYTHON, RUN, str(tmp_path)]], lock.descriptor)
+    lock.close()
+    until(lambda: begun(tmp_path))
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+    status = job.read_status(tmp_path / "run")
+    assert status is not None
+    assert status.exit_code == -signal.SIGTERM

@@ -1,0 +1,106 @@
+import threading
+
+import pytest
+
+from pipeline.freshness_sections import Triggers
+from runners.triggers.decide import Decision, decide
+from runners.triggers.history import FAILED, RUNNING, SUCCEEDED, History
+from runners.triggers.signals import DRIFT, NEW_DATA, Signal
+from runners.triggers.store import TriggerStore, last_decisions, run_states
+from serving.records.database import Database
+
+NOW = 1_772_366_400.0
+LIMITS = Triggers(cooldown_minutes=0, runs_per_day=3, min_new_examples=5)
+FIRED = Signal(NEW_DATA, True, "new", {"digest": "d", "baseline": "b"})
+IDLE = Signal(NEW_DATA, False, "same", {"digest": "b", "baseline": "b"})
+
+
+def decider(*signals: Signal, now: float = NOW, usable: int = 0):
+    def decide_on(history: History) -> Decision:
+        return decide(signals, LIMITS, history, now, usable)
+
+    return decide_on
+
+
+@pytest.fixture
+def store(database: Database) -> TriggerStore:
+    return TriggerStore(database, LIMITS)
+
+
+def test_a_start_is_one_decision_and_one_run(store: TriggerStore, database: Database) -> None:
+    recorded = store.record(decider(FIRED), store.history(), NOW, {"data": "d"}, "local")
+    assert recorded is not None
+    assert recorded.new
+    assert recorded.run_id is not None
+    [row] = last_decisions(database, 10)
+    assert row.started
+    assert row.triggers == [NEW_DATA]
+    assert row.reason == "started by new_data: new"
+    assert row.run_id == recorded.run_id
+    assert row.created == NOW
+    run = run_states(database, [recorded.run_id])[recorded.run_id]
+    assert run.state == RUNNING
+    assert run.started == NOW
+    assert run.details == {"data": "d", "triggers": [NEW_DATA]}
+
+
+def test_what_says_the_same_is_not_written_again(store: TriggerStore, database: Database) -> None:
+    held = Signal(DRIFT, True, "raised")
+    looks = [(IDLE,), (IDLE,), (held,), (held,), (IDLE,)]
+    new = [
+        store.record(
+            decider(*signals, now=NOW + n, usable=n), store.history(), NOW + n, {}, "local"
+        ).new
+        for n, signals in enumerate(looks)
+    ]
+    assert new == [True, False, True, False, True]
+    assert [row.triggers for row in last_decisions(database, 10)] == [[], [DRIFT], []]
+
+
+def test_history_carries_what_the_triggers_kept(store: TriggerStore) -> None:
+    store.record(decider(IDLE), store.history(), NOW, {}, "local")
+    assert store.history().carried(NEW_DATA, "baseline") == "b"
+    assert store.history().carried(NEW_DATA, "nothing") is None
+    assert store.history().last is None
+
+
+def test_a_run_ends_once(store: TriggerStore) -> None:
+    recorded = store.record(decider(FIRED), store.history(), NOW, {"data": "d"}, "local")
+    assert store.update_run(recorded.run_id, external_id="x", details={"url": "u"})
+    assert store.update_run(recorded.run_id, state=SUCCEEDED, finished=NOW + 5)
+    assert not store.update_run(recorded.run_id, state=FAILED, finished=NOW + 9)
+    last = store.history().last
+    assert (last.state, last.finished, last.external_id) == (SUCCEEDED, NOW + 5, "x")
+    assert last.details == {"data": "d", "url": "u", "triggers": [NEW_DATA]}
+
+
+def test_signals_older_than_another_watchers_run_decide_nothing(
+    store: TriggerStore, database: Database
+) -> None:
+    seen = store.history()
+    first = store.record(decider(FIRED), seen, NOW, {}, "local")
+    store.update_run(first.run_id, state=SUCCEEDED, finished=NOW)
+    assert store.record(decider(FIRED), seen, NOW, {}, "local") is None
+    assert len(last_decisions(database, 10)) == 1
+
+
+def test_many_watchers_at_once_start_one_run(database_url: str) -> None:
+    databases = [Database(database_url) for _ in range(4)]
+    barrier, started = threading.Barrier(4), []
+
+    def watch(database: Database) -> None:
+        store = TriggerStore(database, LIMITS)
+        for _ in range(3):
+            barrier.wait(60)
+            recorded = store.record(decider(FIRED), store.history(), NOW, {}, "local")
+            if recorded and recorded.run_id is not None:
+                started.append(recorded.run_id)
+
+    threads = [threading.Thread(target=watch, args=(database,)) for database in databases]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    for database in databases:
+        database.close()
+    assert len(started) == 1

@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from runners.cli import main
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> list[str]:
+    (tmp_path / "data.csv").write_text("text,label\ngood,pos\n")
+    values = (
+        f"pipeline.root={tmp_path}/root",
+        f"data.path={tmp_path}/data.csv",
+        "triggers.drift=false",
+    )
+    return [f"--set={value}" for value in values]
+
+
+def bert(*words: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    return int(ended.value.code or 0)
+
+
+def test_once_prints_the_decision(options: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert bert("watch", "--once", *options) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "no run starts: no trigger fired"
+    assert "  new_data: the data files are the same" in lines
+    assert "  cooldown free: nothing has run yet" in lines
+
+
+def test_once_as_json_also_when_nothing_is_new(
+    options: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    bert("watch", "--once", *options)
+    capsys.readouterr()
+    assert bert("watch", "--once", "--json", *options) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["started"] is False
+    assert told["triggers"] == []
+    assert told["reason"] == "no trigger fired"
+    assert told["run"] is None
+    assert told["events"] == []
+
+
+def test_decisions_are_listed(options: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert bert("decisions", *options) == 0
+    assert capsys.readouterr().out.startswith("no decision yet")
+    bert("watch", "--once", *options)
+    capsys.readouterr()
+    assert bert("decisions", *options) == 0
+    assert "no trigger fired" in capsys.readouterr().out
+    assert bert("decisions", "--json", *options) == 0
+    [row] = json.loads(capsys.readouterr().out)
+    assert row["reason"] == "no trigger fired"
+    assert row["run"] is None
+    assert row["details"]["signals"]["new_data"]["fired"] is False
+
+
+def test_an_impossible_schedule_is_the_users_to_put_right(
+    options: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    assert bert("watch", "--once", *options, "--set=triggers.schedule=0 0 31 2 *") == 2
+    assert "triggers.schedule" in capsys.readouterr().err

@@ -1,0 +1,130 @@
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from modules.errors import UserError
+from runners.triggers import events, loop
+from runners.triggers.config_source import ConfigSource
+from runners.triggers.events import Event
+from runners.triggers.watcher import Watcher
+
+
+class Waits:
+    """Ends the loop at the n-th pause, and keeps how long each was to be."""
+
+    def __init__(self, count: int) -> None:
+        self.seconds: list[float] = []
+        self._count = count
+
+    def __call__(self, seconds: float) -> int | None:
+        self.seconds.append(seconds)
+        return signal.SIGTERM if len(self.seconds) == self._count else None
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[[], Watcher]:
+    (tmp_path / "data.csv").write_text("text,label\ngood,pos\n")
+    return lambda: Watcher(
+        ConfigSource(
+            None,
+            (
+                f"pipeline.root={tmp_path}/root",
+                f"data.path={tmp_path}/data.csv",
+                "triggers.drift=false",
+                "triggers.interval_seconds=7",
+            ),
+        )
+    )
+
+
+def away() -> OperationalError:
+    return OperationalError("SELECT 1", {}, Exception("connection refused\nis it running?"))
+
+
+def test_it_greets_looks_and_ends(make: Callable[[], Watcher]) -> None:
+    told: list[Event] = []
+    wait = Waits(3)
+    assert loop.watch(make, told.append, wait) == signal.SIGTERM
+    assert wait.seconds == [7, 7, 7]
+    assert [event.kind for event in told] == [events.WATCH, events.DECISION]
+    assert "every 7 s: new_data; runs start on local" in told[0].sentence
+
+
+def test_a_database_that_goes_away_is_waited_for(
+    make: Callable[[], Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([None, away(), away(), away(), None])
+    real = Watcher.tick
+
+    def tick(self: Watcher, now: float):
+        error = next(looks)
+        if error:
+            raise error
+        return real(self, now)
+
+    monkeypatch.setattr(Watcher, "tick", tick)
+    told: list[Event] = []
+    wait = Waits(5)
+    loop.watch(make, told.append, wait)
+    assert wait.seconds == [7, 1, 2, 4, 7]
+    errors = [event.sentence for event in told if event.kind == events.ERROR]
+    assert errors == ["the database cannot be used, so nothing starts: connection refused"]
+    assert told[-1].sentence == "the watcher works again"
+
+
+def test_a_database_that_is_not_there_yet_is_waited_for(make: Callable[[], Watcher]) -> None:
+    attempts: list[int] = []
+
+    def make_later() -> Watcher:
+        attempts.append(1)
+        if len(attempts) < 3:
+            raise UserError("the database cannot be opened") from away()
+        return make()
+
+    told: list[Event] = []
+    wait = Waits(3)
+    loop.watch(make_later, told.append, wait)
+    assert wait.seconds == [1, 2, 7]
+    assert told[0].kind == events.ERROR
+    assert "watching" in told[1].sentence
+
+
+def test_pauses_end_at_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never() -> Watcher:
+        raise UserError("the database cannot be opened") from away()
+
+    wait = Waits(9)
+    loop.watch(never, lambda event: None, wait)
+    assert wait.seconds[-3:] == [60, 60, 60]
+
+
+def test_a_wrong_config_ends_it() -> None:
+    def wrong() -> Watcher:
+        return Watcher(ConfigSource(None, ("triggers.schedule=61 * * * *",)))
+
+    with pytest.raises(UserError, match=r"triggers\.schedule"):
+        loop.watch(wrong, lambda event: None, Waits(1))
+
+
+def test_a_fault_in_a_look_does_not_end_it(
+    make: Callable[[], Watcher], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Watcher, "tick", lambda self, now: 1 / 0)
+    told: list[Event] = []
+    loop.watch(make, told.append, Waits(3))
+    errors = [event.sentence for event in told if event.kind == events.ERROR]
+    assert errors == ["unexpected ZeroDivisionError: division by zero"]
+
+
+def test_signals_end_the_pause() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with loop.stop_signals() as wait:
+        assert wait(0) is None
+        signal.raise_signal(signal.SIGTERM)
+        assert wait(600) == signal.SIGTERM
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,126 @@
+"""``bert watch`` as a process of its own: killed, started again, doubled."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runners.triggers.history import RUNNING, SUCCEEDED
+from runners.triggers.store import last_decisions, run_states
+from serving.records.database import Database
+from tests.runners.triggers.processes import alive, begun, end_runs, until, watching
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    (tmp_path / "data.csv").write_text("text,label\ngood,pos\n")
+    yield tmp_path
+    end_runs(tmp_path)
+
+
+@pytest.fixture
+def assignments(folder: Path, database_url: str) -> list[str]:
+    return [
+        f"pipeline.root={folder}/root",
+        f"data.path={folder}/data.csv",
+        f"feedback.database_url={database_url}",
+        "triggers.drift=false",
+        "triggers.interval_seconds=0.1",
+        "triggers.cooldown_minutes=0",
+        "triggers.runs_per_day=1000",
+    ]
+
+
+def new_data(folder: Path) -> None:
+    """Other data than before, which nobody writes any more."""
+    path = folder / "data.csv"
+    path.write_text(path.read_text() + "bad,neg\n")
+    os.utime(path, (time.time() - 60,) * 2)
+
+
+def test_a_killed_watcher_leaves_its_run_and_the_next_one_finds_it(
+    folder: Path, assignments: list[str], database: Database
+) -> None:
+    with watching(folder, assignments) as [first]:
+        until(lambda: first.told("no trigger fired"))
+        new_data(folder)
+        until(lambda: begun(folder))
+        first.kill()
+    [(process_id, _)] = begun(folder)
+    assert alive(process_id)
+    new_data(folder)
+    with watching(folder, assignments) as [second]:
+        until(lambda: second.told("run 1 is under way"))
+        assert run_states(database, [1])[1].state == RUNNING
+        assert alive(process_id)
+        assert len(begun(folder)) == 1
+        (folder / "go").touch()
+        until(lambda: second.told("run 1 succeeded"))
+        until(lambda: second.told("run 2 succeeded"))
+        assert second.stop() == 0
+    assert [others for _, others in begun(folder)] == [0, 0]
+    assert [state.state for state in run_states(database, [1, 2]).values()] == [SUCCEEDED] * 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_watcher_and_not_its_run(
+    folder: Path, assignments: list[str], number: int, code: int
+) -> None:
+    with watching(folder, assignments) as [watcher]:
+        until(lambda: watcher.told("no trigger fired"))
+        new_data(folder)
+        until(lambda: begun(folder))
+        assert watcher.stop(number) == code
+    assert alive(begun(folder)[0][0])
+
+
+def test_two_watchers_start_one_run(
+    folder: Path, assignments: list[str], database: Database
+) -> None:
+    with watching(folder, assignments, count=2) as watchers:
+        for watcher in watchers:
+            until(lambda watcher=watcher: watcher.told("watching"))
+        until(lambda: last_decisions(database, 9))
+        new_data(folder)
+        until(lambda: begun(folder))
+        looks = time.monotonic() + 1
+        until(lambda: time.monotonic() > looks)
+        assert len(begun(folder)) == 1
+        (folder / "go").touch()
+        until(lambda: run_states(database, [1])[1].state == SUCCEEDED)
+        for watcher in watchers:
+            assert watcher.stop() == 0
+            assert not [event for event in watcher.events() if event["event"] == "error"]
+    assert [row.started for row in last_decisions(database, 99)].count(True) == 1
+    assert len(begun(folder)) == 1
+
+
+def test_watchers_killed_at_any_point_never_run_two_at_once(
+    folder: Path, assignments: list[str], database: Database
+) -> None:
+    """The run that a kill cut off before it began is tried again; none is started twice."""
+    (folder / "go").touch()
+    for round_number in range(6):
+        with watching(folder, assignments) as [watcher]:
+            until(lambda: watcher.told("watching"))
+            new_data(folder)
+            # Anywhere from before the decision to after the run's end.
+            time.sleep(0.05 * round_number)
+            watcher.kill()
+    with watching(folder, assignments) as [watcher]:
+        until(lambda: watcher.told("watching"))
+        new_data(folder)
+        until(
+            lambda: (
+                [r.state for r in run_states(database, range(1, 99)).values()][-1:] == [SUCCEEDED]
+            )
+        )
+        assert watcher.stop() == 0
+    assert all(others == 0 for _, others in begun(folder))
+    starts = [row for row in last_decisions(database, 99) if row.started]
+    assert len(begun(folder)) <= len(starts)

@@ -56,6 +56,7 @@ class NodeRun:
         seconds: how long it took.
         outputs: output key -> artifacts.
         error: why it failed; "" otherwise.
+        parameters: what it was given beside its inputs, TFX's execution properties.
     """
 
     name: str
@@ -64,6 +65,7 @@ class NodeRun:
     seconds: float
     outputs: dict[str, list[Artifact]]
     error: str = ""
+    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,6 +245,11 @@ def _node_run(name: str, execution: Any, outputs: dict[str, list[Artifact]]) -> 
         seconds=max(0.0, execution.last_update_time_since_epoch / 1000 - started),
         outputs=outputs,
         error=_error(execution) if state == "FAILED" else "",
+        parameters={
+            name: value
+            for name, value in _properties(execution).items()
+            if not name.startswith("__")  # TFX's own
+        },
     )
 
 
@@ -260,12 +267,15 @@ def _error(execution: Any) -> str:
 
 
 def _artifact(artifact: Any) -> Artifact:
-    properties = {
+    return Artifact(artifact.type, artifact.uri, _properties(artifact))
+
+
+def _properties(record: Any) -> dict[str, Any]:
+    return {
         name: _value(value)
-        for values in (artifact.properties, artifact.custom_properties)
+        for values in (record.properties, record.custom_properties)
         for name, value in values.items()
     }
-    return Artifact(artifact.type, artifact.uri, properties)
 
 
 def _value(value: Any) -> Any:

@@ -40,6 +40,7 @@ class MetadataWriter:
         outputs: Mapping[str, tuple[str, str, Mapping[str, Any]]] | None = None,
         error: str = "",
         pipeline: str = "",
+        parameters: Mapping[str, str] | None = None,
     ) -> None:
         """Record one execution; ``outputs``: key -> (artifact type, uri, custom properties)."""
         from ml_metadata.proto import metadata_store_pb2 as pb
@@ -50,6 +51,8 @@ class MetadataWriter:
         if error:
             result = json.dumps({"resultMessage": error, "code": 1})
             execution.custom_properties["__execution_result__"].string_value = result
+        for name, value in (parameters or {}).items():
+            execution.custom_properties[name].string_value = value
         contexts = [
             self._context("pipeline", pipeline),
             self._context("pipeline_run", run_id),

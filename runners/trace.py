@@ -1,0 +1,117 @@
+"""Follows an answer back: prediction -> version -> training run -> data spans -> code."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sqlalchemy import Select, func, or_, select
+
+from modules.errors import UserError
+from pipeline.config import Config
+from runners.version_origin import Origin, VersionOrigins
+from serving.records.database import Database
+from serving.records.tables import Prediction
+
+#: Texts of one request that are shown; a stream may have a million.
+SHOWN = 20
+_SHORTEST_START = 6
+_SHOWN_COLUMNS = (
+    "id", "position", "created", "model_version", "role", "status", "latency_ms", "label", "score",
+    "characters",
+)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """One request, and where its answers come from.
+
+    Attributes:
+        request_id: of the request.
+        predictions: the asked one, or the first ``SHOWN`` of the request.
+        count: how many there are.
+        origins: of each version that took part, in the order of their numbers.
+        missing: links of the chain that cannot be followed, and why.
+    """
+
+    request_id: str
+    predictions: Sequence[Prediction]
+    count: int
+    origins: Sequence[Origin]
+    missing: Sequence[str]
+
+    def as_json(self, *, show_text: bool) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "request_id": self.request_id,
+            "count": self.count,
+            "predictions": [_as_json(each, show_text) for each in self.predictions],
+            "versions": [dataclasses.asdict(origin) for origin in self.origins],
+            "missing": list(self.missing),
+        }
+
+
+def read_trace(config: Config, database: Database, wanted: str) -> Trace:
+    """Follow a prediction or a request.
+
+    Args:
+        config: names the push directory and the metadata of the runs.
+        database: where the gateway kept its answers.
+        wanted: id of a prediction or a request, or the start of a request's.
+
+    Raises:
+        UserError: there is none, or several requests begin so.
+    """
+    predictions, count, versions = _find(database, wanted.strip())
+    origins = VersionOrigins(config)
+    missing = []
+    if None in versions:
+        missing.append("no version answered: the model server could not be reached")
+    if any(each.text is None for each in predictions):
+        missing.append("the text was not kept: gateway.store_texts was false")
+    return Trace(
+        request_id=predictions[0].request_id,
+        predictions=predictions,
+        count=count,
+        origins=[origins.read(version) for version in sorted(v for v in versions if v is not None)],
+        missing=missing,
+    )
+
+
+def _find(database: Database, wanted: str) -> tuple[list[Prediction], int, set[int | None]]:
+    # A failed try of a canary stands beside the answer, with the same request and position.
+    with database.read() as session:
+        rows = list(session.scalars(select(Prediction).where(Prediction.id == wanted)))
+        if rows:
+            return rows, 1, {row.model_version for row in rows}
+        request = _request(session.scalars, wanted)
+        own = Prediction.request_id == request
+        ordered = select(Prediction).where(own).order_by(Prediction.position, Prediction.id)
+        rows = list(session.scalars(ordered.limit(SHOWN)))
+        count = session.scalar(select(func.count()).select_from(Prediction).where(own)) or 0
+        versions = session.scalars(select(Prediction.model_version).where(own).distinct())
+        return rows, count, set(versions)
+
+
+def _request(scalars: Callable[[Select[Any]], Any], wanted: str) -> str:
+    """The id of the one request that is meant."""
+    start = Prediction.request_id.startswith(wanted, autoescape=True)
+    meant = or_(Prediction.request_id == wanted, start)
+    if len(wanted) < _SHORTEST_START:
+        meant = Prediction.request_id == wanted
+    found = list(scalars(select(Prediction.request_id).where(meant).distinct().limit(2)))
+    if wanted in found:
+        return wanted
+    if len(found) > 1:
+        raise UserError(f"several requests begin with {wanted!r}; give more of the id")
+    if not found:
+        raise UserError(
+            f"there is no prediction and no request {wanted!r}; the gateway's answers carry a "
+            "request id, of which at least 6 characters are needed, and are kept for "
+            "gateway.retention_days"
+        )
+    return str(found[0])
+
+
+def _as_json(prediction: Prediction, show_text: bool) -> dict[str, Any]:
+    names = [*_SHOWN_COLUMNS, *(["text"] if show_text else [])]
+    return {name: getattr(prediction, name) for name in names}

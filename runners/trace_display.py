@@ -1,0 +1,100 @@
+"""Prints a trace."""
+
+import datetime
+import json
+from collections.abc import Sequence
+
+from rich.text import Text
+from rich.tree import Tree
+
+from runners.terminal import stdout
+from runners.trace import Trace
+from runners.version_origin import Origin, RunReference
+from serving.records.tables import OK, Prediction
+
+_DIGEST = 12
+
+
+def print_trace(trace: Trace, *, show_text: bool, as_json: bool) -> None:
+    """Print a trace as a tree or as one JSON object.
+
+    Args:
+        trace: what was found.
+        show_text: the texts too.
+        as_json: print JSON; digests are whole there.
+    """
+    if as_json:
+        print(json.dumps(trace.as_json(show_text=show_text), indent=2, ensure_ascii=False))
+        return
+    root = Tree(f"request {trace.request_id}")
+    for prediction in trace.predictions:
+        _add_prediction(root, prediction, show_text=show_text)
+    if trace.count > len(trace.predictions):
+        root.add(f"and {trace.count - len(trace.predictions)} more texts")
+    for origin in trace.origins:
+        _add_origin(root, origin)
+    _add_missing(root, trace.missing)
+    stdout().print(root)
+
+
+def _add_prediction(root: Tree, prediction: Prediction, *, show_text: bool) -> None:
+    answer = prediction.status
+    if prediction.status == OK:
+        answer = f"{prediction.label} ({prediction.score:.3f})"
+    version = (
+        "no version"
+        if prediction.model_version is None
+        else (f"version {prediction.model_version}, {prediction.role}")
+    )
+    branch = root.add(
+        Text(f"prediction {prediction.id}: {answer}, by {version}, {_when(prediction.created)}")
+    )
+    if show_text and prediction.text is not None:
+        branch.add(Text(f"text: {prediction.text}"))
+
+
+def _add_origin(root: Tree, origin: Origin) -> None:
+    branch = root.add(f"version {origin.version}")
+    if origin.source:
+        branch.add(Text(f"model: {origin.source}"))
+    if origin.trained:
+        branch.add(f"trained by run {_run(origin.trained)}")
+    if origin.pushed and origin.pushed != origin.trained:
+        branch.add(f"pushed by run {_run(origin.pushed)}, which took the model from the cache")
+    if origin.evaluation:
+        verdict = {True: "passed", False: "rejected", None: "no verdict"}
+        evaluation = branch.add(f"evaluation: {verdict[origin.evaluation.blessed]}")
+        for sentence in origin.evaluation.sentences:
+            evaluation.add(Text(sentence))
+    _add_data(branch, origin)
+    if origin.code:
+        code = branch.add("code digests")
+        for name, digest in origin.code.items():
+            code.add(f"{name}: {digest[:_DIGEST]}")
+    _add_missing(branch, origin.missing)
+
+
+def _add_data(branch: Tree, origin: Origin) -> None:
+    data = origin.data
+    if data is None:
+        return
+    size = "" if data.examples is None else f" {data.examples} examples,"
+    node = branch.add(f"data:{size} fingerprint {data.fingerprint[:_DIGEST] or 'unknown'}")
+    for path in data.paths:
+        node.add(Text(path))
+    spans = ", ".join(f"span-{number}" for number in data.feedback_spans) or "none"
+    counts = ", ".join(f"{count} {name}" for name, count in data.feedback.items())
+    node.add(f"feedback spans: {spans}{f' ({counts})' if counts else ''}")
+
+
+def _add_missing(branch: Tree, missing: Sequence[str]) -> None:
+    for reason in missing:
+        branch.add(Text(f"missing: {reason}", "yellow"))
+
+
+def _run(run: RunReference) -> str:
+    return f"{run.run_id}, {_when(run.started)}"
+
+
+def _when(seconds: float) -> str:
+    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")

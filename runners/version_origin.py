@@ -1,0 +1,285 @@
+"""Where a pushed version comes from: its manifest, its runs, their data, their code."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from components.publishing.manifest import MANIFEST_FILE, Manifest
+from modules import features
+from modules.errors import UserError
+from pipeline.config import Config
+from runners.evaluation_record import read_evaluation, read_push
+from runners.history import Artifact, NodeRun, Run, read_runs
+
+_NODES = ("ExampleGen", "Trainer", "Evaluator", "Pusher")
+_MODEL_CARD = f"{features.EXTRA_ASSETS}/{features.MODEL_CARD_FILE}"
+_FROM_CARD = ("encoder", "train_examples", "eval_examples", "data_fingerprint", "code_digest")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunReference:
+    """A run.
+
+    Attributes:
+        run_id: its id.
+        started: seconds since 1970.
+    """
+
+    run_id: str
+    started: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What was trained on.
+
+    Attributes:
+        uri: of the ``Examples``.
+        examples: how many, all splits.
+        fingerprint: of the content of all files.
+        paths: the base data.
+        feedback_spans: numbers of the spans that were read beside it.
+        feedback: rows of theirs by what became of each, such as "added" and "relabelled".
+    """
+
+    uri: str
+    examples: int | None
+    fingerprint: str
+    paths: list[str]
+    feedback_spans: list[int]
+    feedback: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How the version came to be pushed.
+
+    Attributes:
+        blessed: whether the Evaluator let it pass.
+        metric: the one that decided.
+        value: its value on the test split.
+        sentences: the decision in words.
+    """
+
+    blessed: bool | None
+    metric: str
+    value: float | None
+    sentences: list[str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """All that is known of one version.
+
+    Attributes:
+        version: its number.
+        folder: where it was pushed; "" when it is not there.
+        source: URI of the ``Model`` artifact.
+        model: encoder, sizes and fingerprints, from the model card.
+        trained: the run that trained it.
+        pushed: the run that pushed it; another one where the model was taken from the cache.
+        data: what it was trained on.
+        evaluation: what let it pass.
+        code: digest of the code of each component, by name.
+        missing: what cannot be told, and why.
+    """
+
+    version: int
+    folder: str = ""
+    source: str = ""
+    model: dict[str, Any] = dataclasses.field(default_factory=dict)
+    trained: RunReference | None = None
+    pushed: RunReference | None = None
+    data: Data | None = None
+    evaluation: Evaluation | None = None
+    code: dict[str, str] = dataclasses.field(default_factory=dict)
+    missing: list[str] = dataclasses.field(default_factory=list)
+
+
+class VersionOrigins:
+    """Looks versions up.
+
+    Args:
+        config: names the push directory and the metadata of the runs.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._runs: list[Run] | None = None
+
+    def read(self, version: int) -> Origin:
+        """All that is known of a version; ``missing`` says what is not."""
+        folder = Path(self._config.push_directory()) / str(version)
+        missing: list[str] = []
+        source, card = "", {}
+        if folder.is_dir():
+            source = _read_source(folder, missing)
+            card = _read_card(folder, missing)
+        else:
+            missing.append(
+                f"the version's folder: {folder} is gone, or pusher.base_directory is another one; "
+                "runs are searched by what the Pusher recorded"
+            )
+        origin = Origin(
+            version,
+            folder=str(folder) if folder.is_dir() else "",
+            source=source,
+            model=card,
+            code={"Trainer": str(card["code_digest"])} if card.get("code_digest") else {},
+            missing=missing,
+        )
+        return self._with_runs(origin)
+
+    def _with_runs(self, origin: Origin) -> Origin:
+        """Add what the metadata knows."""
+        try:
+            if self._runs is None:
+                self._runs = read_runs(self._config, with_outputs=_NODES)
+        except UserError as error:
+            return _without(origin, f"the training run: {error}")
+        pushed = _pushing_run(self._runs, origin)
+        source = origin.source or _model_uri(pushed)
+        trained = _training_run(self._runs, source)
+        if trained is None:
+            return _without(
+                dataclasses.replace(origin, source=source),
+                f"the training run: no run of pipeline {self._config.pipeline.name!r} under "
+                f"{self._config.pipeline_root()} made {source or 'this version'}",
+            )
+        return _describe(dataclasses.replace(origin, source=source), trained, pushed)
+
+
+def _describe(origin: Origin, trained: Run, pushed: Run | None) -> Origin:
+    missing = list(origin.missing)
+    data = _data(trained, missing)
+    evaluation = _evaluation(pushed or trained, missing)
+    if pushed is None:
+        missing.append("the push: no run recorded it; the folder may have been copied here")
+    return dataclasses.replace(
+        origin,
+        trained=RunReference(trained.run_id, trained.started),
+        pushed=RunReference(pushed.run_id, pushed.started) if pushed else None,
+        data=data,
+        evaluation=evaluation,
+        code=origin.code | _code_digests(trained),
+        missing=missing,
+    )
+
+
+def _without(origin: Origin, reason: str) -> Origin:
+    return dataclasses.replace(origin, missing=[*origin.missing, reason])
+
+
+def _read_source(folder: Path, missing: list[str]) -> str:
+    try:
+        return Manifest.from_json((folder / MANIFEST_FILE).read_text("utf-8")).source
+    except (OSError, ValueError):
+        missing.append(f"the manifest: {folder / MANIFEST_FILE} is not there or not readable")
+        return ""
+
+
+def _read_card(folder: Path, missing: list[str]) -> dict[str, Any]:
+    try:
+        card = json.loads((folder / _MODEL_CARD).read_text("utf-8"))
+        return {name: card[name] for name in _FROM_CARD if name in card}
+    except (OSError, ValueError, TypeError):
+        missing.append(f"the model card: {folder / _MODEL_CARD} is not there or not readable")
+        return {}
+
+
+def _training_run(runs: list[Run], source: str) -> Run | None:
+    """The run whose Trainer made the model; the oldest, where later ones took it from the cache."""
+    matching = [run for run in runs if source and _model_uri(run) == source]
+    trained = [run for run in matching if _state(run, "Trainer") == "ran"]
+    found = trained or matching
+    return found[-1] if found else None
+
+
+def _pushing_run(runs: list[Run], origin: Origin) -> Run | None:
+    """The run whose Pusher put the version there; not one that took the push from the cache."""
+    for run in reversed(runs):
+        push = read_push(run)
+        if push is None or not push.pushed or push.version != str(origin.version):
+            continue
+        if not origin.source or _model_uri(run) in ("", origin.source):
+            return run
+    return None
+
+
+def _model_uri(run: Run | None) -> str:
+    model = run.artifact("Trainer", "Model") if run else None
+    return model.uri if model else ""
+
+
+def _state(run: Run, node: str) -> str:
+    found = run.node(node)
+    return found.state if found else ""
+
+
+def _data(run: Run, missing: list[str]) -> Data | None:
+    node, artifact = run.node("ExampleGen"), run.artifact("ExampleGen", "Examples")
+    if node is None or artifact is None:
+        missing.append(f"the data: run {run.run_id} has no record of its examples")
+        return None
+    spans = artifact.properties.get("feedback_spans") or node.parameters.get("feedback_spans")
+    fingerprint = artifact.properties.get("input_fingerprint") or node.parameters.get(
+        "input_fingerprint", ""
+    )
+    return Data(
+        uri=artifact.uri,
+        examples=_count(artifact, "examples"),
+        fingerprint=str(fingerprint),
+        paths=[str(path) for path in _json_list(node.parameters.get("paths"))],
+        feedback_spans=[int(span) for span in _json_list(spans)],
+        feedback=_counts(artifact.properties.get("feedback_counts")),
+    )
+
+
+def _evaluation(run: Run, missing: list[str]) -> Evaluation | None:
+    record = read_evaluation(run)
+    if record is None or not record.decision:
+        missing.append(f"the evaluation: run {run.run_id} has none, or its folder is gone")
+        return None
+    return Evaluation(record.blessed, record.metric, record.candidate, record.sentences)
+
+
+def _code_digests(run: Run) -> dict[str, str]:
+    found = {node.name: _code_digest(node) for node in run.nodes}
+    return {name: digest for name, digest in found.items() if digest}
+
+
+def _code_digest(node: NodeRun) -> str:
+    """A parameter of our own components; within JSON, of TFX's."""
+    if digest := node.parameters.get("code_digest"):
+        return str(digest)
+    try:
+        custom = json.loads(node.parameters.get("custom_config") or "{}")
+        values = [custom, *(json.loads(each) for each in custom.values() if isinstance(each, str))]
+    except (TypeError, ValueError, AttributeError):
+        return ""
+    found = (
+        each["code_digest"] for each in values if isinstance(each, dict) and "code_digest" in each
+    )
+    return str(next(found, ""))
+
+
+def _count(artifact: Artifact, name: str) -> int | None:
+    value = artifact.properties.get(name)
+    return None if value is None else int(value)
+
+
+def _counts(text: Any) -> dict[str, int]:
+    """Empty where an older run kept none."""
+    try:
+        return {str(name): int(count) for name, count in json.loads(text).items() if count}
+    except (TypeError, ValueError, AttributeError):
+        return {}
+
+
+def _json_list(text: Any) -> list[Any]:
+    try:
+        found = json.loads(text or "[]")
+    except (TypeError, ValueError):
+        return []
+    return found if isinstance(found, list) else []

@@ -82,6 +82,8 @@ def main() -> None:
     films = pools.pop("films")
     for name, draw in make_traffic(pools, arguments.window).items():
         rounds = arguments.null_rounds if name == UNDRIFTED else arguments.rounds
+        if not rounds:
+            continue
         outcomes = [
             measure(films, draw, labels, arguments.reference, arguments.rate, seed)
             for seed in (zlib.crc32(f"{name} {number}".encode()) for number in range(rounds))
@@ -223,8 +225,10 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--drifted", type=int, default=1500, help="texts of each other kind")
     parser.add_argument("--reference", type=int, default=1000, help="held-out texts")
     parser.add_argument("--window", type=int, default=500, help="texts in a window")
-    parser.add_argument("--rounds", type=int, default=100, help="windows of each drift")
-    parser.add_argument("--null-rounds", type=int, default=1000, help="windows without drift")
+    parser.add_argument("--rounds", type=int, default=100, help="windows of each drift; 0 for none")
+    parser.add_argument(
+        "--null-rounds", type=int, default=1000, help="windows without drift; 0 for none"
+    )
     parser.add_argument("--rate", type=float, default=0.01, help="drift.false_alarm_rate")
     return parser.parse_args()
 

@@ -108,6 +108,12 @@ def _pack(arrays: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     """Write beside ``path``, sync, and rename over it; parent folders are made."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +123,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
         os.unlink(name)

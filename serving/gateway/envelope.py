@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 import orjson
@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 #: Where the log of a request is in its scope's state.
 LOG = "request_log"
 _UNKNOWN_ROUTE = "unknown"
+#: Bytes of a refused body that are received, so that the connection can be used again.
+_WORTH_RECEIVING = 65_536
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -51,6 +53,7 @@ class Envelope:
         scope.setdefault("state", {})[LOG] = log
         started = time.monotonic()
         status, whole = 0, False
+        body = _Body(receive, scope["headers"])
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status, whole
@@ -58,11 +61,13 @@ class Envelope:
                 status = message["status"]
                 own = ((b"x-request-id", log.request_id.encode()), *_HEADERS)
                 message["headers"] = [*message.get("headers", ()), *own]
+                if status >= 400 and body.is_long:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
             whole = message["type"] == "http.response.body" and not message.get("more_body")
 
         try:
-            await self._application(scope, receive, send_with_headers)
+            await self._application(scope, body.receive, send_with_headers)
         except Exception:
             _log.exception("request %s failed", log.request_id)
             if not status:
@@ -77,6 +82,30 @@ class Envelope:
             self._metrics.requests.labels(route, str(status or 499)).inc()
             self._metrics.request_seconds.labels(route).observe(seconds)
             log_request(log, scope["method"], status or 499, seconds)
+
+
+class _Body:
+    """Knows whether more of a refused body would come than is worth receiving."""
+
+    def __init__(self, receive: Receive, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self._receive = receive
+        self._whole = False
+        named = dict(headers)
+        length = named.get(b"content-length", b"0")
+        self._may_be_long = b"transfer-encoding" in named or (
+            not length.isdigit() or len(length) > 9 or int(length) > _WORTH_RECEIVING
+        )
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the connection is better closed."""
+        return self._may_be_long and not self._whole
+
+    async def receive(self) -> Message:
+        """The next message."""
+        message = await self._receive()
+        self._whole = not message.get("more_body", False)
+        return message
 
 
 async def _send_internal_error(send: Send, request_id: str) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends
 from pydantic import TypeAdapter
 from starlette.requests import Request
+from starlette.responses import Response
 
 from serving.client import ClientError
 from serving.gateway import body, openapi
@@ -46,7 +47,7 @@ async def predict(request: Request, visit: Predicting) -> PredictAnswer:
 
 @router.post(
     "/v1/predict/stream",
-    response_class=StreamedAnswers,
+    response_class=Response,
     responses=openapi.errors(401, 403, 415, 429) | openapi.STREAM_ANSWER,
     openapi_extra=openapi.STREAM_BODY,
 )

@@ -58,9 +58,7 @@ class StreamedAnswers(Response):
 
     media_type = STREAM_TYPES[0]
 
-    def __init__(self, request: Request | None = None, visit: Visit | None = None) -> None:
-        assert request is not None
-        assert visit is not None
+    def __init__(self, request: Request, visit: Visit) -> None:
         self.status_code = 200
         self.background = None
         self._request = request

@@ -1,0 +1,205 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from modules.errors import UserError
+from serving.gateway.authentication import network_of
+from serving.gateway.rate_limits import RateLimiter
+from serving.gateway.server import check_keys
+from serving.gateway.settings import GatewaySettings, is_loopback
+from serving.keys import ApiKeys
+from serving.records.database import Database
+from tests.serving.gateway.gateways import error_of, gateway
+
+
+def make_key(database: Database) -> None:
+    ApiKeys(database).create("somebody", ["admin"])
+
+
+def test_open_to_this_machine_until_a_key_exists(tmp_path: Path) -> None:
+    with gateway(tmp_path) as running:
+        assert running.predict("a").status_code == 200
+    with gateway(tmp_path / "b", prepare=make_key) as running:
+        answer = running.predict("a")
+        assert error_of(answer) == (401, "unauthenticated")
+        assert answer.headers["www-authenticate"] == "Bearer"
+        assert running.client.get("/healthz").status_code == 200
+
+
+def test_a_key_that_is_made_closes_the_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.gateway.authentication.FRESH_SECONDS", 0.0)
+    with gateway(tmp_path) as running:
+        assert running.predict("a").status_code == 200
+        make_key(running.database)
+        assert running.predict("a").status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("options", "headers"),
+    [
+        ({"client": ("192.0.2.1", 1)}, {}),
+        ({"host": "0.0.0.0"}, {}),
+        ({"authentication": "required"}, {}),
+        ({}, {"x-forwarded-for": "192.0.2.1"}),
+    ],
+)
+def test_who_needs_a_key(tmp_path: Path, options: Any, headers: dict[str, str]) -> None:
+    with gateway(tmp_path, **options) as running:
+        assert error_of(running.predict("a", headers=headers))[0] == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ({"host": "evil.example"}, "host_refused"),
+        ({"host": "127.0.0.1.evil.example"}, "host_refused"),
+        ({"host": "["}, "host_refused"),
+        ({"origin": "http://evil.example"}, "origin_refused"),
+        ({"origin": "null"}, "origin_refused"),
+    ],
+)
+def test_pages_of_others_are_kept_out(tmp_path: Path, headers: dict[str, str], code: str) -> None:
+    with gateway(tmp_path) as running:
+        assert error_of(running.predict("a", headers=headers)) == (403, code)
+        own = {"host": "localhost:8080", "origin": "http://localhost:8080"}
+        assert running.predict("a", headers=own).status_code == 200
+
+
+def test_scopes(tmp_path: Path) -> None:
+    with gateway(tmp_path, authentication="required") as running:
+        predict, feedback, admin = (
+            running.key(scope) for scope in ("predict", "feedback", "admin")
+        )
+        vote = {"text": "a", "label": "good"}
+        for headers, statuses in (
+            (predict, (200, 403, 403, 200)),
+            (feedback, (403, 202, 403, 403)),
+            (admin, (200, 202, 200, 200)),
+        ):
+            got = (
+                running.predict("a", headers=headers).status_code,
+                running.client.post("/v1/feedback", json=vote, headers=headers).status_code,
+                running.client.get("/v1/feedback", headers=headers).status_code,
+                running.client.get("/v1/model", headers=headers).status_code,
+            )
+            assert got == statuses
+        secret = predict["authorization"].removeprefix("Bearer ")
+        assert running.predict("a", headers={"x-api-key": secret}).status_code == 200
+        request_id = running.predict("a", headers=predict).headers["x-request-id"]
+        running.flush()
+        assert request_id
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Bearer nothing"},
+        {"authorization": "Bearer bert_000000000000_aaaa"},
+        {"authorization": "Bearer " + "a" * 5000},
+        {"authorization": "Basic YTpi"},
+        {"authorization": "Bearer"},
+        {"authorization": b"Bearer \xff\xfe"},
+        {"x-api-key": ""},
+    ],
+)
+def test_bad_keys(tmp_path: Path, headers: dict[str, Any]) -> None:
+    with gateway(tmp_path, authentication="required") as running:
+        assert error_of(running.predict("a", headers=headers)) == (401, "unauthenticated")
+
+
+def test_a_disabled_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.gateway.authentication.FRESH_SECONDS", 0.0)
+    monkeypatch.setattr("serving.keys.CACHE_SECONDS", 0.0)
+    with gateway(tmp_path, authentication="required") as running:
+        headers = running.key("predict")
+        assert running.predict("a", headers=headers).status_code == 200
+        key_id = headers["authorization"].split("_")[1]
+        ApiKeys(running.database).disable(key_id)
+        assert running.predict("a", headers=headers).status_code == 401
+
+
+def test_a_known_key_outlives_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serving.gateway.authentication.FRESH_SECONDS", 0.0)
+
+    def refuse(*_: object) -> Any:
+        raise OperationalError("", {}, Exception())
+
+    with gateway(tmp_path, authentication="required") as running:
+        known, unknown = running.key("predict"), running.key("predict")
+        assert running.predict("a", headers=known).status_code == 200
+        monkeypatch.setattr(ApiKeys, "authenticate", refuse)
+        assert running.predict("a", headers=known).status_code == 200
+        answer = running.predict("a", headers=unknown)
+        assert error_of(answer) == (503, "database_unavailable")
+
+
+def test_rate_limits(tmp_path: Path) -> None:
+    with gateway(tmp_path, requests_per_minute=12) as running:  # a burst of two
+        assert [running.predict("a").status_code for _ in range(3)] == [200, 200, 429]
+        answer = running.predict("a")
+        assert error_of(answer) == (429, "rate_limited")
+        assert 1 <= int(answer.headers["retry-after"]) <= 5
+        assert running.client.get("/healthz").status_code == 200
+        assert "bert_gateway_rate_limited_total 2.0" in running.client.get("/metrics").text
+
+
+def test_guessing_keys_is_slowed_down(tmp_path: Path) -> None:
+    with gateway(tmp_path, requests_per_minute=12, authentication="required") as running:
+        wrong = {"authorization": "Bearer wrong"}
+        statuses = [running.predict("a", headers=wrong).status_code for _ in range(3)]
+        assert statuses == [401, 401, 429]
+        assert running.predict("a", headers=running.key("predict")).status_code == 200
+
+
+def test_the_bucket_fills_up_again() -> None:
+    now = 0.0
+    limiter = RateLimiter(60, clock=lambda: now)  # one a second, ten at once
+    assert [limiter.take("a") for _ in range(10)] == [0.0] * 10
+    assert limiter.take("a") == 1.0
+    assert limiter.take("b") == 0.0
+    now = 0.25
+    assert limiter.take("a") == 0.75
+    now = 1.0
+    assert limiter.take("a") == 0.0
+    now = 1000.0
+    assert [limiter.take("a") > 0 for _ in range(11)] == [False] * 10 + [True]
+
+
+def test_an_open_address_needs_keys_at_the_start(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/records.sqlite")
+    settings = GatewaySettings(database_url="", host="0.0.0.0")
+    with pytest.raises(UserError, match=r"0\.0\.0\.0 .* no API key .*bert keys create"):
+        check_keys(settings, ApiKeys(database))
+    check_keys(GatewaySettings(database_url="", host="::1"), ApiKeys(database))
+    make_key(database)
+    check_keys(settings, ApiKeys(database))
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("", False),
+        ("192.0.2.1", False),
+        ("localhost.evil.example", False),
+    ],
+)
+def test_is_loopback(host: str, expected: bool) -> None:
+    assert is_loopback(host) is expected
+
+
+def test_a_network_shares_a_limit() -> None:
+    assert network_of("2001:db8::1") == network_of("2001:db8::2")
+    assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
+    assert network_of("192.0.2.1") != network_of("192.0.2.2")

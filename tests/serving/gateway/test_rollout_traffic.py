@@ -1,0 +1,159 @@
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from sqlalchemy import select
+
+from serving.errors import Code
+from serving.records.database import Database
+from serving.records.tables import Prediction, Rollout, ShadowPrediction
+from serving.rollout.assignment import assign
+from serving.rollout.state import RolloutStore
+from tests.serving.client_stubs import Fault
+from tests.serving.gateway.gateways import Gateway, error_of, gateway, write_labels
+
+
+def rollout(stage: str, candidate: int | None = 8) -> Callable[[Database], None]:
+    def write(database: Database) -> None:
+        with database.begin() as session:
+            session.merge(
+                Rollout(
+                    model="default",
+                    revision=1,
+                    stable=7,
+                    previous=None,
+                    candidate=candidate,
+                    stage=stage,
+                    stage_started=time.time(),
+                    rejected={},
+                )
+            )
+
+    return write
+
+
+def caller(running: Gateway, role: str) -> dict[str, str]:
+    """Headers of a caller whom the canary answers, or not."""
+    state = RolloutStore(running.database).read("default")
+    number = next(n for n in range(1000) if assign(state, f"anonymous:{n}", 0.5).role == role)
+    return {"x-sticky-key": str(number)}
+
+
+def wait_for_shadows(running: Gateway, count: int) -> list[ShadowPrediction]:
+    while True:
+        running.flush()
+        with running.database.read() as session:
+            found = list(session.scalars(select(ShadowPrediction)))
+        if len(found) >= count:
+            return found
+        time.sleep(0.02)
+
+
+def test_a_canary_answers_its_callers_alone(tmp_path: Path) -> None:
+    write_labels(tmp_path / "models", 8)
+    with gateway(tmp_path, prepare=rollout("canary"), canary_share=0.5) as running:
+        for role, version in (("canary", 8), ("stable", 7)):
+            headers = caller(running, role)
+            for _ in range(3):
+                body = running.predict("a", headers=headers).json()
+                assert (body["role"], body["model_version"]) == (role, version)
+                assert body["predictions"][0]["scores"] == {"bad": 0.75, "good": 0.25}
+
+
+def test_where_a_canary_fails_the_stable_version_answers(tmp_path: Path) -> None:
+    with gateway(tmp_path, prepare=rollout("canary"), canary_share=0.5) as running:
+        headers = caller(running, "canary")
+        for code in (Code.UNAVAILABLE, Code.NOT_FOUND, Code.INTERNAL, Code.DEADLINE_EXCEEDED):
+            running.broken[8] = Fault(code)
+            answer = running.predict("a good film", headers=headers)
+            assert (answer.status_code, answer.json()["role"]) == (200, "stable")
+            request_id = answer.json()["request_id"]
+            running.flush()
+            with running.database.read() as session:
+                query = select(Prediction).where(Prediction.request_id.startswith(request_id))
+                found = {row.role: row for row in session.scalars(query)}
+            assert (found["canary"].status, found["canary"].model_version) == (code.name, 8)
+            assert (found["stable"].status, found["stable"].label) == ("ok", "good")
+            assert running.feedback(request_id=request_id, label="good").status_code == 202
+
+
+def test_a_broken_canary_is_left_alone(tmp_path: Path) -> None:
+    options = {"canary_share": 0.5, "breaker_failures": 2, "breaker_seconds": 60.0}
+    with gateway(tmp_path, prepare=rollout("canary"), **options) as running:
+        headers = caller(running, "canary")
+        running.broken[8] = Fault(Code.UNAVAILABLE)
+        for _ in range(5):
+            assert running.predict("a", headers=headers).status_code == 200
+        assert len([call for call in running.stub.calls if call.route == "default/8"]) == 2
+
+
+def test_a_shadow_sees_the_texts_and_answers_nobody(tmp_path: Path) -> None:
+    with gateway(tmp_path, prepare=rollout("shadow")) as running:
+        body = running.predict("a good film", "a film").json()
+        assert (body["role"], body["model_version"]) == ("stable", 7)
+        found = wait_for_shadows(running, 2)
+        assert {(row.model_version, row.label, row.status) for row in found} == {
+            (8, "good", "ok"),
+            (8, "bad", "ok"),
+        }
+        assert {row.prediction_id for row in found} == {
+            prediction["id"] for prediction in body["predictions"]
+        }
+
+
+def test_a_failing_shadow_is_recorded_and_harms_nobody(tmp_path: Path) -> None:
+    with gateway(tmp_path, prepare=rollout("shadow")) as running:
+        running.broken[8] = Fault(Code.INTERNAL)
+        assert running.predict("a").status_code == 200
+        (row,) = wait_for_shadows(running, 1)
+        assert (row.status, row.label) == ("INTERNAL", None)
+
+
+def test_a_slow_shadow_is_dropped_not_waited_for(tmp_path: Path) -> None:
+    with gateway(tmp_path, prepare=rollout("shadow")) as running:
+        running.broken[8] = Fault(Code.UNAVAILABLE, delay=0)
+        mirror = running.parts.mirror
+        for worker in mirror._workers:  # as if the candidate never answered
+            worker.get_loop().call_soon_threadsafe(worker.cancel)
+        for _ in range(mirror._queue.maxsize + 3):
+            assert running.predict("a").status_code == 200
+        assert 'bert_gateway_shadow_total{outcome="dropped"} 3.0' in (
+            running.client.get("/metrics").text
+        )
+
+
+def test_a_promotion_is_seen_and_a_version_that_went_is_not_asked_for_long(tmp_path: Path) -> None:
+    with gateway(tmp_path, prepare=rollout("full", None)) as running:
+        assert running.predict("a").json()["model_version"] == 7
+        with running.database.begin() as session:
+            row = session.get(Rollout, "default")
+            assert row
+            row.stable, row.revision = 9, 2
+        running.broken[7] = Fault(Code.NOT_FOUND)
+        body = running.predict("a").json()  # no request fails in between
+        assert body["model_version"] == 9
+
+
+def test_without_any_version_the_error_says_so(tmp_path: Path) -> None:
+    with gateway(tmp_path) as running:
+        running.stub.always = Fault(Code.NOT_FOUND, "no such model")
+        answer = running.predict("a")
+        assert error_of(answer) == (503, "model_unavailable")
+        assert "no such model" not in answer.text
+        ready = running.client.get("/readyz")
+        assert (ready.status_code, ready.json()["model_server"]) == (503, "away")
+
+
+def test_the_state_is_shown(tmp_path: Path) -> None:
+    evaluation = {"metric": "accuracy", "metrics": {"accuracy": 0.9}, "examples": 100}
+    with gateway(tmp_path, prepare=rollout("shadow"), evaluation=evaluation) as running:
+        body = running.client.get("/v1/model").json()
+        assert (body["version"], body["available"]) == (7, [7])
+        assert body["labels"] == ["bad", "good"]
+        assert body["evaluation"] == evaluation
+        assert (body["rollout"]["stage"], body["rollout"]["candidate"]) == ("shadow", 8)
+        assert running.client.get("/readyz").json() == {
+            "model_server": "ok",
+            "database": "ok",
+            "gateway": "ok",
+        }

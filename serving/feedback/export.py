@@ -116,7 +116,8 @@ def export_span(
 
 
 def _take_turn(session: Session) -> None:
-    """One export at a time. SQLite's transactions take turns by themselves."""
+    """One export at a time. SQLite's transactions take turns by themselves, once begun."""
+    session.connection()  # begins now, not with the first query: folders are looked at before it
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _EXPORT_LOCK})
 

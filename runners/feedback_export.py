@@ -44,4 +44,5 @@ def export_settings(config: Config) -> ExportSettings:
         min_votes=config.feedback.min_votes,
         max_share_per_key=config.feedback.max_share_per_key,
         max_examples=config.feedback.max_examples,
+        max_text_bytes=config.data.max_text_bytes,
     )

@@ -27,6 +27,7 @@ _MEANINGS = {
     "reviewed": "of these, reviewed",
     selection.ALREADY_EXPORTED: "in an earlier span",
     selection.HELD_OUT: "in the test split",
+    selection.TOO_LONG: "too long (data.max_text_bytes)",
     selection.DISCARDED: "discarded by a review",
     selection.CONFLICT: "voters disagree",
     selection.NEW_CLASS: "label unknown to the model",

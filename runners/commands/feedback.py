@@ -62,6 +62,11 @@ def review(
     if discard and new_class:
         raise UserError("--new-class goes with --label, not with --discard")
     settings = load_config(config, assignments)
+    if label is not None and settings.data.labels and label not in settings.data.labels:
+        raise UserError(
+            f"{label!r} is not in data.labels, so no run would take it; legal are "
+            f"{', '.join(settings.data.labels)}; give one of them, or add it to data.labels"
+        )
     from contextlib import closing
 
     from runners import feedback_report

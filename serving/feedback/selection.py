@@ -3,8 +3,8 @@
 1. A review outweighs all votes. Without one, the voters of a text must agree, and be
    ``min_votes``. A voter's last vote on a text counts. Callers without a key are one voter, and
    all their votes must agree, for they may be different people.
-2. A text of the test split, a label outside the vocabulary, and a text that an earlier span holds
-   are left out.
+2. A text of the test split, a text that is too long, a label outside the vocabulary, and a text
+   that an earlier span holds are left out.
 3. No API key alone brings in more than its share of the span: an example *comes from* a key when
    that key is its only voter and nobody reviewed it. Where a single key exists that may vote,
    there is nobody to be outvoted by, and no cap.
@@ -24,6 +24,7 @@ from serving.records.tables import ANONYMOUS, ApiKey, Feedback, Review, SpanText
 #: Why a text is not exported, in the order in which it is asked.
 ALREADY_EXPORTED = "already_exported"
 HELD_OUT = "held_out"
+TOO_LONG = "text_too_long"
 DISCARDED = "discarded"
 CONFLICT = "conflict"
 NEW_CLASS = "new_class"
@@ -33,6 +34,7 @@ OVER_MAX = "over_max_examples"
 REASONS = (
     ALREADY_EXPORTED,
     HELD_OUT,
+    TOO_LONG,
     DISCARDED,
     CONFLICT,
     NEW_CLASS,
@@ -44,11 +46,19 @@ REASONS = (
 
 @dataclasses.dataclass(frozen=True)
 class ExportSettings:
-    """The ``[feedback]`` section's rules of export; see there."""
+    """The rules of export, as in the ``[feedback]`` section.
+
+    Attributes:
+        min_votes: voters that must agree where nobody reviewed.
+        max_share_per_key: share of a span that may come from one key, above 0 and up to 1.
+        max_examples: examples in a span.
+        max_text_bytes: of UTF-8 in a text; ingestion would set longer ones aside in every run.
+    """
 
     min_votes: int = 1
     max_share_per_key: float = 0.5
     max_examples: int = 100_000
+    max_text_bytes: int = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +158,12 @@ def select_examples(
     by_text: dict[str, list[Feedback]] = {}
     for vote in votes:
         by_text.setdefault(vote.text_identity, []).append(vote)
-    barred = {identity: HELD_OUT for identity in by_text if identity in held_out}
+    barred = {
+        identity: TOO_LONG
+        for identity, group in by_text.items()
+        if len(group[0].text.encode("utf-8")) > settings.max_text_bytes
+    }
+    barred |= {identity: HELD_OUT for identity in by_text if identity in held_out}
     barred |= {identity: ALREADY_EXPORTED for identity in by_text if identity in exported}
     judged = [
         _judge(group, reviews.get(identity), settings, labels, barred.get(identity, ""))

@@ -103,6 +103,12 @@ def test_without_a_vocabulary_the_votes_own_note_counts() -> None:
     assert outcome(select_examples(rows, {}, (), NO_CAP)) == {"a": "<new_class>", "b": "fine"}
 
 
+def test_a_text_that_no_run_would_take_is_left_out() -> None:
+    settings = ExportSettings(max_share_per_key=1.0, max_text_bytes=4)
+    selection = choose(("aaa", "k", "pos"), ("ääa", "k", "pos"), settings=settings)
+    assert outcome(selection) == {"aaa": "pos", "ääa": "<text_too_long>"}
+
+
 @pytest.mark.parametrize(
     ("share", "per_key", "expected"),
     [

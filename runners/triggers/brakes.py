@@ -83,9 +83,11 @@ def cooldown(settings: Triggers, history: History, now: float) -> Brake:
     last = history.last
     if last is None:
         return Brake(COOLDOWN, False, "nothing has run yet")
-    ended = last.started if last.finished is None else last.finished
-    until = ended + pause_seconds(settings, history)
-    return Brake(COOLDOWN, now < until, f"the cool-down ends {clock(until)}")
+    if last.finished is None:
+        return Brake(COOLDOWN, False, "the last run has not ended")
+    until = last.finished + pause_seconds(settings, history)
+    holds = now < until
+    return Brake(COOLDOWN, holds, f"the cool-down {'ends' if holds else 'ended'} {clock(until)}")
 
 
 def budget(settings: Triggers, history: History, now: float) -> Brake:

@@ -1,6 +1,6 @@
 """A triggered run's own process: ``python -m runners.triggers.job ORDER``.
 
-Runs commands one after the other until one fails, and writes how that ended to ``status.json``,
+Runs commands one after the other until a required one fails, and writes how that ended to ``status.json``,
 where the watcher, or the next one, finds it. Imports little: it only waits.
 """
 
@@ -23,21 +23,37 @@ SUBMITTED_FILE = "submitted.json"
 
 
 @dataclasses.dataclass(frozen=True)
+class Step:
+    """One command of a job.
+
+    Attributes:
+        name: for people.
+        command: its words.
+        required: whether the job fails with it, and ends.
+    """
+
+    name: str
+    command: Sequence[str]
+    required: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
 class JobStatus:
     """How a job ended.
 
     Attributes:
-        exit_code: of the last command; minus a signal's number when one ended it.
+        exit_code: of the required command that failed; 0 when none did; minus a signal's number
+            when one ended it.
         finished: when, seconds since 1970.
-        command: the last command, its first words.
+        failed: names of the commands that failed, also of those that may.
     """
 
     exit_code: int
     finished: float
-    command: str
+    failed: list[str]
 
 
-def start(folder: Path, steps: Sequence[Sequence[str]], lock: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, steps: Sequence[Step], lock: int) -> subprocess.Popen[bytes]:
     """Start a job that outlives this process.
 
     Args:
@@ -49,7 +65,11 @@ def start(folder: Path, steps: Sequence[Sequence[str]], lock: int) -> subprocess
         OSError: the folder cannot be written, or no process started.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    order = {"folder": str(folder), "lock": lock, "steps": [list(step) for step in steps]}
+    order = {
+        "folder": str(folder),
+        "lock": lock,
+        "steps": [dataclasses.asdict(step) for step in steps],
+    }
     with open(folder / LOG_FILE, "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "runners.triggers.job", json.dumps(order)],
@@ -78,21 +98,24 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 def main(order: dict[str, Any]) -> int:
     """Run the commands of an order; see ``start``."""
-    code, command = 0, ""
-    for step in order["steps"]:
-        command = " ".join(step[:5])
-        code = _run(step, order["lock"])
-        if code:
+    code, failed = 0, []
+    for step in (Step(**values) for values in order["steps"]):
+        ended = _run(step.command, order["lock"])
+        if ended:
+            failed.append(step.name)
+        # A signal is meant for the whole job.
+        if ended and (step.required or ended < 0):
+            code = ended
             break
-    status = JobStatus(code, time.time(), command)
+    status = JobStatus(code, time.time(), failed)
     text = json.dumps(dataclasses.asdict(status))
     write_text(Path(order["folder"]) / STATUS_FILE, text)
     return code
 
 
-def _run(step: Sequence[str], lock: int) -> int:
+def _run(command: Sequence[str], lock: int) -> int:
     """One command, which inherits the lock: it may outlive this process."""
-    process = subprocess.Popen(step, pass_fds=[lock], stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(command, pass_fds=[lock], stdin=subprocess.DEVNULL)
 
     def forward(number: int, frame: FrameType | None) -> None:
         process.send_signal(number)

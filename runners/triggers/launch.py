@@ -14,6 +14,7 @@ from pipeline.config import Config
 from runners.triggers import job, platform_runs, run_lock
 from runners.triggers.config_source import ConfigSource, state_folder
 from runners.triggers.history import FAILED, LOST, RUNNING, SUCCEEDED, RunRecord
+from runners.triggers.job import JobStatus, Step
 from runners.triggers.run_lock import RunLock
 
 LOCAL = "local"
@@ -23,17 +24,21 @@ ELSEWHERE_SECONDS = 86_400.0
 UNREACHABLE_SECONDS = 7 * 86_400.0
 
 #: Makes a job's commands: the config's source, the runner, the job's folder.
-Steps = Callable[[ConfigSource, str, Path], Sequence[Sequence[str]]]
+Steps = Callable[[ConfigSource, str, Path], Sequence[Step]]
 
 
-def bert_steps(source: ConfigSource, runner: str, folder: Path) -> list[list[str]]:
-    """A new span first, then the run."""
+def bert_steps(source: ConfigSource, runner: str, folder: Path) -> list[Step]:
+    """A new span first, then the run.
+
+    The run goes on without a span: it may be just what makes the export possible again, for it
+    renews a test split that is gone.
+    """
     bert, options = [sys.executable, "-m", "runners.cli"], source.options()
-    export = [*bert, "feedback", "export", *options]
+    export = Step("bert feedback export", [*bert, "feedback", "export", *options], required=False)
     if runner == LOCAL:
-        return [export, [*bert, "run", *options]]
+        return [export, Step("bert run", [*bert, "run", *options])]
     submission = platform_runs.command(runner, folder / job.SUBMITTED_FILE, source)
-    return [export, submission]
+    return [export, Step("bert submit", submission)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,21 +138,14 @@ class Launcher:
             return Standing(RUNNING, f"submitted as {name}", name, {"url": url})
         if status is None:
             return self._without_status(run, folder, holds, now)
-        if status.exit_code == 0:
-            return Standing(SUCCEEDED, "it succeeded", finished=status.finished)
-        return Standing(
-            FAILED,
-            f"exit code {status.exit_code}, see {folder / job.LOG_FILE}",
-            details={"exit_code": status.exit_code},
-            finished=status.finished,
-        )
+        return _ended(status, folder / job.LOG_FILE)
 
     def _without_status(self, run: RunRecord, folder: Path, holds: bool, now: float) -> Standing:
         here = run.details.get("host") == socket.gethostname() or folder.exists()
         if not here and now - run.started < ELSEWHERE_SECONDS:
-            return Standing(RUNNING, f"it runs on {run.details.get('host')}")
+            return Standing(RUNNING, f"it is under way on {run.details.get('host')}")
         if here and holds:
-            return Standing(RUNNING, "its process lives")
+            return Standing(RUNNING, "it is under way")
         return Standing(LOST, "its process is gone and left no word")
 
     def _at_platform(self, run: RunRecord, name: str, now: float) -> Standing:
@@ -162,3 +160,12 @@ class Launcher:
         state = SUCCEEDED if found.succeeded else FAILED
         cause = f": {found.error}" if found.error else ""
         return Standing(state, f"{run.runner} says {found.state}{cause}", name)
+
+
+def _ended(status: JobStatus, log: Path) -> Standing:
+    details: dict[str, Any] = {"exit_code": status.exit_code, "failed_steps": status.failed}
+    if status.exit_code:
+        sentence = f"{status.failed[-1]} ended with {status.exit_code}, see {log}"
+        return Standing(FAILED, sentence, details=details, finished=status.finished)
+    without = f", but not {' and '.join(status.failed)}, see {log}" if status.failed else ""
+    return Standing(SUCCEEDED, f"all is done{without}", details=details, finished=status.finished)

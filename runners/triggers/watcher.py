@@ -124,6 +124,7 @@ class Watcher:
                 run_id, state=FAILED, finished=now, details={"sentence": sentence}
             )
             return Event(events.ERROR, now, sentence, {"run": run_id})
+        self._said[f"run {run_id}"] = f"run {run_id}: it is under way"
         details = {"run": run_id, "runner": runner, "log": str(log)}
         return Event(events.RUN, now, f"run {run_id} started ({runner}), log {log}", details)
 

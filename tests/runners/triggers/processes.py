@@ -33,9 +33,10 @@ WATCH = """
 import pathlib, sys
 from runners.triggers import display, loop
 from runners.triggers.config_source import ConfigSource
+from runners.triggers.job import Step
 from runners.triggers.watcher import Watcher
 run, folder, *assignments = sys.argv[1:]
-steps = lambda source, runner, job: [[sys.executable, "-c", run, folder]]
+steps = lambda source, runner, job: [Step("run", [sys.executable, "-c", run, folder])]
 source = ConfigSource(None, tuple(assignments))
 with loop.stop_signals() as wait:
     number = loop.watch(

@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 
 from runners.triggers import job, run_lock
+from runners.triggers.job import Step
 from runners.triggers.run_lock import RunLock
 from tests.runners.triggers.processes import RUN, begun, end_runs, until
 
-PYTHON = [sys.executable, "-c"]
+
+def step(code: str, *arguments: str, name: str = "step", required: bool = True) -> Step:
+    return Step(name, [sys.executable, "-c", code, *arguments], required)
 
 
 @pytest.fixture
@@ -22,7 +25,7 @@ def lock(tmp_path: Path) -> Iterator[RunLock]:
 
 
 def test_commands_run_in_order_and_the_end_is_written(tmp_path: Path, lock: RunLock) -> None:
-    steps = [[*PYTHON, "print('first')"], [*PYTHON, "print('second')"]]
+    steps = [step("print('first')"), step("print('second')")]
     process = job.start(tmp_path / "run", steps, lock.descriptor)
     lock.close()
     assert process.wait(60) == 0
@@ -34,7 +37,7 @@ def test_commands_run_in_order_and_the_end_is_written(tmp_path: Path, lock: RunL
 
 
 def test_a_failing_command_is_the_last(tmp_path: Path, lock: RunLock) -> None:
-    steps = [[*PYTHON, "raise SystemExit(2)"], [*PYTHON, "print('second')"]]
+    steps = [step("raise SystemExit(2)"), step("print('second')")]
     process = job.start(tmp_path / "run", steps, lock.descriptor)
     lock.close()
     assert process.wait(60) == 2
@@ -45,7 +48,7 @@ def test_a_failing_command_is_the_last(tmp_path: Path, lock: RunLock) -> None:
 
 
 def test_the_lock_outlives_the_job_as_long_as_its_command(tmp_path: Path, lock: RunLock) -> None:
-    steps = [[*PYTHON, RUN, str(tmp_path)]]
+    steps = [step(RUN, str(tmp_path))]
     process = job.start(tmp_path / "run", steps, lock.descriptor)
     lock.close()
     until(lambda: begun(tmp_path))
@@ -58,7 +61,7 @@ def test_the_lock_outlives_the_job_as_long_as_its_command(tmp_path: Path, lock: 
 
 
 def test_sigterm_reaches_the_command_and_is_written_down(tmp_path: Path, lock: RunLock) -> None:
-    process = job.start(tmp_path / "run", [[*PYTHON, RUN, str(tmp_path)]], lock.descriptor)
+    process = job.start(tmp_path / "run", [step(RUN, str(tmp_path))], lock.descriptor)
     lock.close()
     until(lambda: begun(tmp_path))
     process.send_signal(signal.SIGTERM)
@@ -66,3 +69,14 @@ def test_sigterm_reaches_the_command_and_is_written_down(tmp_path: Path, lock: R
     status = job.read_status(tmp_path / "run")
     assert status is not None
     assert status.exit_code == -signal.SIGTERM
+
+
+def test_a_command_that_may_fail_does_not_end_the_job(tmp_path: Path, lock: RunLock) -> None:
+    steps = [step("raise SystemExit(2)", name="export", required=False), step("print('second')")]
+    process = job.start(tmp_path / "run", steps, lock.descriptor)
+    lock.close()
+    assert process.wait(60) == 0
+    status = job.read_status(tmp_path / "run")
+    assert status is not None
+    assert (status.exit_code, status.failed) == (0, ["export"])
+    assert "second" in (tmp_path / "run" / job.LOG_FILE).read_text()

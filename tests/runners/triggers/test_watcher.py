@@ -13,6 +13,7 @@ from runners.local import _exclusive
 from runners.triggers import launch
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.history import FAILED, LOST, SUCCEEDED
+from runners.triggers.job import Step
 from runners.triggers.sensors import Measures
 from runners.triggers.store import TriggerStore, last_decisions
 from runners.triggers.watcher import Tick, Watcher
@@ -75,9 +76,9 @@ def world(tmp_path: Path) -> Iterator[World]:
     end_runs(tmp_path)
 
 
-def steps(source: ConfigSource, runner: str, folder: Path) -> list[list[str]]:
+def steps(source: ConfigSource, runner: str, folder: Path) -> list[Step]:
     root = Path(source.load().pipeline_root())
-    return [[sys.executable, "-c", RUN, str(root.parent)]]
+    return [Step("run", [sys.executable, "-c", RUN, str(root.parent)])]
 
 
 @pytest.fixture
@@ -353,5 +354,7 @@ def test_bert_steps_export_first_and_take_the_same_options(tmp_path: Path) -> No
     source = ConfigSource("imdb", ("trainer.epochs=1", "pipeline.name=x"))
     export, run = launch.bert_steps(source, "local", tmp_path)
     options = ["--config=imdb", "--set=trainer.epochs=1", "--set=pipeline.name=x"]
-    assert export == [sys.executable, "-m", "runners.cli", "feedback", "export", *options]
-    assert run == [sys.executable, "-m", "runners.cli", "run", *options]
+    assert not export.required
+    assert run.required
+    assert export.command == [sys.executable, "-m", "runners.cli", "feedback", "export", *options]
+    assert run.command == [sys.executable, "-m", "runners.cli", "run", *options]

@@ -23,6 +23,8 @@ from serving.records.database import Database
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _BACKLOG = 1024
+#: A database that comes up beside the gateway, or again after a crash, takes no longer.
+DATABASE_PATIENCE_SECONDS = 120.0
 
 
 def run(
@@ -41,7 +43,7 @@ def run(
         UserError: the database cannot be opened, the port is taken, or the address is open to
             others while no API key exists.
     """
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, DATABASE_PATIENCE_SECONDS)
     try:
         check_keys(settings, ApiKeys(database))
         with contextlib.closing(_listen(settings)) as listening, _json_log():

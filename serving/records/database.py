@@ -1,13 +1,22 @@
 """Opens the database of ``serving.records.tables``."""
 
 import contextlib
+import logging
 import os
+import re
 import time
 from collections.abc import Iterator
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception,
+    stop_after_delay,
+    wait_exponential,
+)
 
 from modules.errors import UserError
 from serving.records.tables import Base
@@ -15,22 +24,35 @@ from serving.records.tables import Base
 #: How long a writer of SQLite waits for another one.
 _BUSY_SECONDS = 15
 
+_AWAY = re.compile("connection refused|starting up|shutting down|recovery|timeout", re.IGNORECASE)
+
+_log = logging.getLogger(__name__)
+
 
 class Database:
     """One database, shared by threads.
 
     Args:
         url: ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
+        patience_seconds: how long a server that is down or starting is waited for, as services do
+            that were started beside it; what else is wrong is told at once.
 
     Raises:
         UserError: the URL is none of these, or the database cannot be opened.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, patience_seconds: float = 0.0) -> None:
         self.engine = _make_engine(url)
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        waiting = Retrying(
+            retry=retry_if_exception(_is_away),
+            stop=stop_after_delay(patience_seconds),
+            wait=wait_exponential(0.1, max=2),
+            before_sleep=_tell_waiting,
+            reraise=True,
+        )
         try:
-            _create_tables(self.engine)
+            waiting(_create_tables, self.engine)
         except SQLAlchemyError as error:
             shown = self.engine.url.render_as_string(hide_password=True)
             cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
@@ -63,6 +85,16 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def _is_away(error: BaseException) -> bool:
+    """Whether the server is down, or comes up or goes down; libpq tells it in words alone."""
+    return isinstance(error, OperationalError) and bool(_AWAY.search(str(error.orig)))
+
+
+def _tell_waiting(attempt: RetryCallState) -> None:
+    if attempt.attempt_number == 1:
+        _log.warning("the database does not answer yet; waiting for it")
 
 
 def _parse(url: str) -> URL:

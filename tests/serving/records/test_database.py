@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import OperationalError
 
 from modules.errors import UserError
+from serving.records import database as database_module
 from serving.records.database import Database
 from serving.records.tables import ApiKey, Prediction
 from tests.pipeline.database_servers import free_port
@@ -134,3 +136,35 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="cannot be made"):
         Database(f"sqlite:///{tmp_path}/a/b.sqlite")
+
+
+def test_a_server_that_comes_up_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    causes = ["Connection refused", "the database system is starting up"]
+
+    def create_tables(engine: object) -> None:
+        if causes:
+            raise OperationalError("", {}, Exception(causes.pop(0)))
+
+    monkeypatch.setattr(database_module, "_create_tables", create_tables)
+    Database(f"sqlite:///{tmp_path}/records.sqlite", patience_seconds=30).close()
+    assert not causes
+
+
+@pytest.mark.parametrize(
+    ("cause", "patience"), [("password authentication failed", 30.0), ("Connection refused", 0.0)]
+)
+def test_what_waiting_cannot_mend_is_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cause: str, patience: float
+) -> None:
+    tries = []
+
+    def create_tables(engine: object) -> None:
+        tries.append(engine)
+        raise OperationalError("", {}, Exception(cause))
+
+    monkeypatch.setattr(database_module, "_create_tables", create_tables)
+    with pytest.raises(UserError, match=cause):
+        Database(f"sqlite:///{tmp_path}/records.sqlite", patience_seconds=patience)
+    assert len(tries) == 1

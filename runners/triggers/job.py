@@ -1,7 +1,7 @@
 """A triggered run's own process: ``python -m runners.triggers.job ORDER``.
 
-Runs commands one after the other until a required one fails, and writes how that ended to ``status.json``,
-where the watcher, or the next one, finds it. Imports little: it only waits.
+Runs commands one after the other until a required one fails, and writes how that ended to
+``status.json``, where the watcher, or the next one, finds it. Imports little: it only waits.
 """
 
 import dataclasses
@@ -85,7 +85,9 @@ def start(folder: Path, steps: Sequence[Step], lock: int) -> subprocess.Popen[by
 def read_status(folder: Path) -> JobStatus | None:
     """How the job of a folder ended; None when it has not, or could not say so."""
     found = read_json(folder / STATUS_FILE)
-    return JobStatus(**found) if found else None
+    if not found:
+        return None
+    return JobStatus(found["exit_code"], found["finished"], found.get("failed", []))
 
 
 def read_json(path: Path) -> dict[str, Any] | None:

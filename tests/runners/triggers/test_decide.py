@@ -148,8 +148,8 @@ def _look(draw: st.DrawFn) -> tuple[float, list[Signal], int | None, str]:
     return pause, [fired(name) for name in sorted(names)], usable, end
 
 
-@settings(max_examples=300, deadline=None)
-@given(limits=_limits(), looks=st.lists(_look(), min_size=1, max_size=60))
+@settings(max_examples=80, deadline=None)
+@given(limits=_limits(), looks=st.lists(_look(), min_size=1, max_size=40))
 def test_no_sequence_of_looks_breaks_a_brake(
     limits: Triggers, looks: list[tuple[float, list[Signal], int | None, str]]
 ) -> None:

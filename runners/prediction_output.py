@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self, TextIO, TypeVar
 
 from runners.prediction import Prediction
 from runners.terminal import duration, stderr, stdout
@@ -21,16 +21,17 @@ _PLAIN_INTERVAL = 30.0
 _LIVE_INTERVAL = 0.2
 
 
-def print_json(predictions: Iterable[Prediction]) -> None:
+def print_json(predictions: Iterable[Prediction], file: TextIO | None = None) -> None:
     """One object a line, as they come. Scores without names are an array."""
     for prediction in predictions:
-        print(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False))
+        print(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False), file=file)
 
 
-def print_lines(predictions: Iterable[Prediction]) -> None:
+def print_lines(predictions: Iterable[Prediction], file: TextIO | None = None) -> None:
     """Label, score and text between tabs, as they come."""
     for prediction in predictions:
-        print(f"{prediction.label}\t{prediction.score:.4f}\t{one_line(prediction.text)}")
+        text = one_line(prediction.text)
+        print(f"{prediction.label}\t{prediction.score:.4f}\t{text}", file=file)
 
 
 def print_table(predictions: Iterable[Prediction]) -> None:
@@ -56,13 +57,18 @@ class Progress:
     Args:
         console: where to; None is standard error.
         clock: seconds.
+        share: tells how much of the work has begun, 0 to 1; None where that is not known.
     """
 
     def __init__(
-        self, console: "Console | None" = None, clock: Callable[[], float] = time.monotonic
+        self,
+        console: "Console | None" = None,
+        clock: Callable[[], float] = time.monotonic,
+        share: Callable[[], float | None] = lambda: None,
     ) -> None:
         self._console = console or stderr()
         self._clock = clock
+        self._share = share
         self._interval = _LIVE_INTERVAL if self._console.is_terminal else _PLAIN_INTERVAL
         self._status: Status | None = None
         self._count = 0
@@ -97,6 +103,10 @@ class Progress:
         line = (
             f"{self._count:,} texts in {duration(seconds)}, {self._count / seconds:,.0f} a second"
         )
+        share = self._share()
+        if share:
+            left = duration(seconds * (1 - share) / share)
+            line += f", {share:.0%} of the file read, about {left} left"
         if self._status is not None:
             self._status.update(line)
         else:

@@ -2,35 +2,62 @@
 
 import contextlib
 import itertools
+import os
+import stat
 import sys
 from collections.abc import Iterator, Sequence
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from modules.errors import UserError
 
 STANDARD_INPUT = "-"
 
 
-def read_texts(texts: Sequence[str], file: str | None) -> Iterator[str]:
+class Position:
+    """How far a file has been read."""
+
+    def __init__(self) -> None:
+        self._file: BinaryIO | None = None
+        self._size = 0
+
+    def follow(self, stream: TextIO) -> None:
+        """Follow a file that is about to be read; one without a size, as a pipe, tells nothing."""
+        with contextlib.suppress(OSError):
+            status = os.fstat(stream.fileno())
+            if stat.S_ISREG(status.st_mode) and status.st_size:
+                self._file, self._size = stream.buffer, status.st_size
+
+    def share(self) -> float | None:
+        """The share that was read, 0 to 1; None where it cannot be known."""
+        if self._file is None or self._file.closed:
+            return None
+        return min(1.0, self._file.tell() / self._size)
+
+
+def read_texts(
+    texts: Sequence[str], file: str | None, position: Position | None = None
+) -> Iterator[str]:
     """The texts of the command line, and those of the file as it is read; empty lines left out.
 
     Args:
         texts: from the command line.
         file: one text a line, UTF-8; ``-`` is standard input.
+        position: follows the file.
 
     Raises:
         UserError: there is none, at once; or the file cannot be read, when that comes to light.
     """
-    lines = itertools.chain(texts, _lines(file) if file is not None else ())
+    lines = itertools.chain(texts, _lines(file, position or Position()) if file is not None else ())
     first = next(lines, None)
     if first is None:
         raise UserError('nothing to classify; `bert predict "some text"` or --file FILE')
     return itertools.chain([first], lines)
 
 
-def _lines(file: str) -> Iterator[str]:
+def _lines(file: str, position: Position) -> Iterator[str]:
     try:
         with _opened(file) as stream:
+            position.follow(stream)
             for line in stream:
                 if line.strip():
                     yield line.rstrip("\r\n")

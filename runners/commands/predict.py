@@ -1,8 +1,9 @@
 """``bert predict``: classify texts with a pushed model, here or through a model server."""
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
@@ -15,6 +16,12 @@ TextsArgument = Annotated[list[str] | None, typer.Argument(metavar="TEXT", show_
 FileOption = Annotated[
     str | None,
     typer.Option("--file", "-f", metavar="FILE", help="One text a line; - is standard input."),
+]
+OutputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--output", "-o", metavar="FILE", help="Write there instead; it appears when it is whole."
+    ),
 ]
 VersionOption = Annotated[
     int | None,
@@ -41,6 +48,7 @@ _WINDOW = 256
 def predict(
     texts: TextsArgument = None,
     file: FileOption = None,
+    output: OutputOption = None,
     version: VersionOption = None,
     url: UrlOption = None,
     label: LabelOption = None,
@@ -52,18 +60,18 @@ def predict(
     """Classify texts with the pushed model, loaded here or served at --url.
 
     Prints each text's label and score; --json adds the scores of all labels, one object a line. A
-    file is answered as it is read, however long it is.
+    file is answered as it is read, however long it is, and the time left is told on standard error.
     """
-    import contextlib
     import sys
 
     from modules.errors import UserError
     from runners.prediction_output import Progress, print_json, print_lines, print_table
-    from runners.text_lines import read_texts
+    from runners.text_lines import Position, read_texts
 
     if label is not None and url is None:
         raise UserError("--label needs --url: labels are a server's; here, --version N chooses")
-    given = read_texts(texts or [], file)
+    position = Position()
+    given = read_texts(texts or [], file, position)
     directory = load_config(config, assignments).push_directory()
     if url is None:
         predictions = _predict_here(given, directory, version)
@@ -73,16 +81,34 @@ def predict(
         predictions = predict_remotely(
             given, url, model=model_name, version=version, label=label, push_directory=directory
         )
-    on_terminal = sys.stdout.isatty()
+    on_terminal = output is None and sys.stdout.isatty()
     with contextlib.ExitStack() as stack:
         if file is not None and not on_terminal:
-            predictions = stack.enter_context(Progress()).track(predictions)
+            predictions = stack.enter_context(Progress(share=position.share)).track(predictions)
+        stream = None if output is None else stack.enter_context(_written(Path(output)))
         if as_json:
-            print_json(predictions)
+            print_json(predictions, stream)
         elif on_terminal and file is None:
             print_table(predictions)
         else:
-            print_lines(predictions)
+            print_lines(predictions, stream)
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[TextIO]:
+    """The file of --output.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    from modules.errors import UserError
+    from runners.atomic_file import whole_file
+
+    try:
+        with whole_file(path) as file:
+            yield file
+    except OSError as error:
+        raise UserError(f"--output {path} cannot be written: {error.strerror or error}") from error
 
 
 def _predict_here(

@@ -14,6 +14,7 @@ from runners import cli
 from runners.prediction import Prediction
 from runners.prediction_output import Progress, print_table
 from runners.remote_prediction import predict_remotely
+from runners.text_lines import Position, read_texts
 from serving.errors import Code
 from tests.serving.client_stubs import STUBS, Fault, Stub
 
@@ -137,6 +138,47 @@ def test_progress_tells_now_and_then() -> None:
         "61 texts in 1:00, 1 a second",
         "91 texts in 1:30, 1 a second",
     ]
+
+
+def test_progress_tells_the_time_left_where_the_end_is_known() -> None:
+    now = 0.0
+    console = Console(file=io.StringIO(), force_terminal=False)
+    with Progress(console, clock=lambda: now, share=lambda: now / 120) as progress:
+        for _ in progress.track(range(31)):
+            now += 1.0
+    (line,) = console.file.getvalue().splitlines()
+    assert line == "31 texts in 30.0 s, 1 a second, 25% of the file read, about 1:30 left"
+
+
+def test_output_appears_when_it_is_whole(
+    stub: Stub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    texts, output = tmp_path / "texts.txt", tmp_path / "folder" / "answers.tsv"
+    texts.write_text("".join(f"good {number}\n" for number in range(1000)), "utf-8")
+    arguments = ["predict", "--file", str(texts), "--output", str(output), "--url", stub.url]
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code in (0, None)
+    lines = output.read_text("utf-8").splitlines()
+    assert lines[999] == "good\t0.7500\tgood 999"
+    assert capfd.readouterr().out == ""
+    stub.always = Fault(Code.INTERNAL)
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert output.read_text("utf-8").splitlines() == lines
+    assert [path.name for path in output.parent.iterdir()] == ["answers.tsv"]
+
+
+def test_position_follows_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "texts.txt"
+    file.write_text("line\n" * 100_000, "utf-8")
+    position = Position()
+    texts = read_texts([], str(file), position)
+    shares = [position.share() for number, _ in enumerate(texts) if number % 10_000 == 0]
+    assert shares == sorted(shares)
+    assert shares[0] < 0.1
+    assert 0.85 < shares[-1] <= 1
 
 
 def test_table_keeps_each_text_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -157,6 +157,20 @@ class Vertex(Section):
         description="Labels of the runs, for cost reports and filters.",
         json_schema_extra={"legal": "a table of lower-case names and values, 63 characters each"},
     )
+    training_workers: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Machines that train together with the Trainer's chief, in a custom job of "
+        "worker pools; 0: the Trainer's own container trains.",
+    )
+    training_machine_type: str = Field(
+        "",
+        pattern=r"^$|^[a-z][a-z0-9]*-[a-z0-9-]+$",
+        description="Machine type of the chief and of each worker of that job; the accelerator is "
+        "that of [resources], one a machine.",
+        json_schema_extra={"legal": "a machine type such as n1-standard-8"},
+    )
     api_endpoint: str = Field(
         "", description="Another host of the API, such as a private one; empty is the region's."
     )

@@ -13,6 +13,8 @@ platforms need and TFX does not do:
   (``--driver_class_path``). Vertex calls it as a hook, without ``--executor_class_path``, and what
   it finds enters Vertex's cache key.
 - Names of inputs are dropped: TFX hashes them to ids of 63 bits, which do not survive JSON.
+- Training on several machines of Vertex is a custom job of this same command on each of them
+  (``--vertex_training_job``, see ``vertex_training_job``); the chief alone reports outputs.
 - Folders of outputs are made, as TFX's launcher does elsewhere.
 """
 
@@ -27,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from components.object_store_mounts import to_path, to_uri
+from modules import worker_place
 
 JSON = dict[str, Any]
 
@@ -41,7 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    options, beam_arguments = _parser().parse_known_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    options, beam_arguments = _parser().parse_known_args(words)
+    if options.vertex_training_job:
+        from runners import vertex_training_job
+
+        vertex_training_job.run_elsewhere(options.vertex_training_job, words)
+        return 0
     task = json.loads(options.json_serialized_invocation_args)
     specification = json.loads(options.json_serialized_inputs_spec_args or "{}")
     prepare(task, specification)
@@ -56,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if final.exists():  # a driver left it
             merge(json.loads(final.read_text("utf-8")), task, specification)
         result = run_executor(options.executor_class_path, task, specification, beam_arguments)
-    write_output(final, result)
+    if (worker_place.place() or (0, 1))[0] == 0:  # others of a training would write it too
+        write_output(final, result)
     return 0
 
 
@@ -65,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--driver_class_path", default="")
     parser.add_argument("--executor_class_path", default="")
     parser.add_argument("--mount_parameters", action="store_true")
+    parser.add_argument("--vertex_training_job", default="")
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", default="")
     return parser

@@ -24,7 +24,8 @@ COMMAND = ["python", "-m", "runners.container_entrypoint"]
 EXAMPLE_GEN_DRIVER = "components.ingestion.driver.Driver"
 EXAMPLE_GEN = "ExampleGen"
 RESOLVER = "Resolver"
-TRAINING_NODES = frozenset({"Tuner", "Trainer"})
+TRAINER = "Trainer"
+TRAINING_NODES = frozenset({"Tuner", TRAINER})
 
 
 def compile_job(config: Config) -> JSON:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from modules.errors import UserError
 from pipeline.config import Config
-from runners import pipeline_spec, remote_checks
+from runners import pipeline_spec, remote_checks, vertex_training_job
 from runners.pipeline_spec import JSON
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ def check(config: Config) -> None:
             "resources.accelerator: legal on vertex is an accelerator type such as "
             f"NVIDIA_TESLA_T4; received {accelerator!r}"
         )
+    vertex_training_job.check(config)
 
 
 def connect(config: Config) -> "VertexConnection":
@@ -52,6 +53,8 @@ def compile_pipeline(config: Config) -> str:
     job["labels"] = {**job.get("labels", {}), **config.vertex.labels}
     _run_driver_before_cache(spec)
     _read_through_mounts(spec)
+    if config.vertex.training_workers:
+        _train_on_workers(spec, config)
     return pipeline_spec.to_json(job)
 
 
@@ -79,3 +82,16 @@ def _read_through_mounts(spec: JSON) -> None:
         for command in (container, container.get("lifecycle", {}).get("preCacheCheck")):
             if command:
                 command["args"] = ["--mount_parameters", *command["args"]]
+
+
+def _train_on_workers(spec: JSON, config: Config) -> None:
+    """Let the Trainer's container start a custom job of its own command and wait for it."""
+    container = pipeline_spec.container(spec, pipeline_spec.TRAINER)
+    settings = vertex_training_job.settings_of(config, container["image"])
+    vertex_training_job.custom_job(settings, [])  # refuses an accelerator that is not there
+    container["args"] = [vertex_training_job.FLAG, settings.to_json(), *container["args"]]
+    # The container waits only.
+    container["resources"] = {
+        "cpuLimit": config.resources.cpu,
+        "memoryLimit": config.resources.memory_gb,
+    }

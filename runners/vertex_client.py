@@ -1,21 +1,16 @@
 """Submits to Vertex AI Pipelines through Google's own client, over REST."""
 
-import contextlib
 import datetime
 import json
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
 
-from modules.errors import UserError
 from pipeline.config import Config
 from runners.remote_runners import RunState, SubmittedRun
+from runners.vertex_access import VertexAccess
 
 _SECONDS = 60
-_SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _PREFIX = "PIPELINE_STATE_"
 _END_STATES = frozenset({"SUCCEEDED", "FAILED", "CANCELLED", "PAUSED"})
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class VertexConnection:
@@ -30,18 +25,9 @@ class VertexConnection:
 
     def __init__(self, config: Config) -> None:
         section = config.vertex
-        if not section.project:
-            raise UserError("vertex.project is empty; --set vertex.project=PROJECT")
+        self._access = VertexAccess(section.project, section.region, section.api_endpoint)
         self._config = config
-        self._endpoint = section.api_endpoint or f"{section.region}-aiplatform.googleapis.com"
-        credentials = self._credentials()
-        from google.cloud import aiplatform_v1
-
-        self._client = aiplatform_v1.PipelineServiceClient(
-            credentials=credentials,
-            transport="rest",
-            client_options={"api_endpoint": self._endpoint},
-        )
+        self._client = self._access.client("PipelineServiceClient")
 
     def submit(self, package: str) -> SubmittedRun:
         """Start a run.
@@ -67,9 +53,9 @@ class VertexConnection:
             service_account=section.service_account,
             network=section.network,
         )
-        with self._explained():
+        with self._access.explained():
             made = self._client.create_pipeline_job(
-                parent=f"projects/{section.project}/locations/{section.region}",
+                parent=self._access.parent,
                 pipeline_job=request,
                 pipeline_job_id=job_id,
                 timeout=_SECONDS,
@@ -87,56 +73,8 @@ class VertexConnection:
 
     def get_job(self, name: str) -> Any:
         """The API's record of a run."""
-        with self._explained():
+        with self._access.explained():
             return self._client.get_pipeline_job(name=name, timeout=_SECONDS)
-
-    def _credentials(self) -> Any:
-        import google.auth
-        from google.auth.credentials import AnonymousCredentials
-
-        parts = urlsplit(self._endpoint)
-        if parts.scheme == "http":  # a stand-in on this machine; credentials never go over HTTP
-            if parts.hostname not in _LOOPBACK:
-                raise UserError(
-                    "vertex.api_endpoint: legal are https and, on this machine alone, http; "
-                    f"received {self._endpoint}"
-                )
-            return AnonymousCredentials()
-        try:
-            credentials, _ = google.auth.default(scopes=[_SCOPE])
-        except google.auth.exceptions.DefaultCredentialsError as error:
-            raise UserError(
-                "vertex needs Google credentials and there are none; "
-                "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS to "
-                "a service account's key file"
-            ) from error
-        return credentials
-
-    @contextlib.contextmanager
-    def _explained(self) -> Iterator[None]:
-        """The client's errors as one line."""
-        import requests
-        from google.api_core.exceptions import GoogleAPICallError
-        from google.auth.exceptions import GoogleAuthError
-
-        section = self._config.vertex
-        try:
-            yield
-        except GoogleAPICallError as error:
-            raise UserError(
-                f"Vertex AI at {self._endpoint} answers {error.code}: {error.message}; project "
-                f"{section.project}, region {section.region}"
-            ) from error
-        except GoogleAuthError as error:
-            raise UserError(
-                f"vertex: the credentials are refused ({error}); "
-                "gcloud auth application-default login"
-            ) from error
-        except requests.RequestException as error:
-            raise UserError(
-                f"vertex.region: {self._endpoint} cannot be reached ({error}); is "
-                f"{section.region} the right region, and the network up?"
-            ) from error
 
 
 class VertexRun:

@@ -30,7 +30,11 @@ HEAVY = {
 #: A platform's client library -> the modules that may import it.
 PLATFORMS = {
     "kfp": {"runners.kubeflow_client", "runners.container_entrypoint"},
-    "google.cloud.aiplatform_v1": {"runners.vertex_client"},
+    "google.cloud.aiplatform_v1": {
+        "runners.vertex_access",
+        "runners.vertex_client",
+        "runners.vertex_training_job",
+    },
     "airflow": {"runners.airflow_dag"},
 }
 

@@ -38,6 +38,21 @@ def _environment(cluster: object, **task: object) -> dict[str, str]:
     return {"TF_CONFIG": json.dumps({"cluster": cluster, "task": task})}
 
 
+def _on_vertex(role: str, index: int) -> dict[str, str]:
+    """As Vertex AI sets it in the containers of two worker pools."""
+    pools = {
+        "chief": ["cmle-training-workerpool0-1a2b-0:2222"],
+        "worker": [f"cmle-training-workerpool1-1a2b-{number}:2222" for number in range(2)],
+    }
+    config = {
+        "cluster": pools,
+        "environment": "cloud",
+        "job": '{"scale_tier": "CUSTOM"}',
+        "task": {"type": role, "index": index, "trial": "", "cloud": "1a2b"},
+    }
+    return {"TF_CONFIG": json.dumps(config)}
+
+
 @pytest.mark.parametrize(
     ("environment", "place"),
     [
@@ -47,6 +62,8 @@ def _environment(cluster: object, **task: object) -> dict[str, str]:
         (_environment({"worker": HOSTS}, type="worker", index=1), (1, 2)),
         (_environment({"chief": HOSTS[:1], "worker": HOSTS}, type="chief", index=0), (0, 3)),
         (_environment({"chief": HOSTS[:1], "worker": HOSTS}, type="worker", index=1), (2, 3)),
+        (_on_vertex("chief", 0), (0, 3)),
+        (_on_vertex("worker", 1), (2, 3)),
     ],
 )
 def test_the_place_among_the_workers(

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -202,3 +202,39 @@ class VertexApi(PlatformApi):
             "state": f"PIPELINE_STATE_{self.next_state()}",
             "jobDetail": {"taskDetails": details},
         }
+
+
+class CustomJobApi(PlatformApi):
+    """Vertex AI's v1 API, the part that runs custom jobs.
+
+    Args:
+        **settings: of ``PlatformApi``.
+        on_look: called with the job at every look; may do what the job does.
+    """
+
+    def __init__(self, *, on_look: Callable[[JSON], None] | None = None, **settings: Any) -> None:
+        super().__init__(**settings)
+        self._on_look = on_look
+        self.cancelled: list[str] = []
+
+    def answer(self, request: Request) -> JSON:
+        if self._refuse:
+            raise ApiError(self._refuse, "Permission denied on resource project.")
+        match = re.fullmatch(
+            r"/v1/(projects/[^/]+/locations/[^/]+/customJobs)(?:/(\d+)(:cancel)?)?", request.path
+        )
+        if match is None:
+            raise ApiError(404, request.path)
+        name = f"{match[1]}/{match[2] or 4711}"
+        if match[3]:
+            self.cancelled.append(name)
+            return {}
+        if request.method == "POST":
+            self.runs[name] = request.body
+            return {**request.body, "name": name, "state": "JOB_STATE_PENDING"}
+        if self._on_look:
+            self._on_look(self.runs[name])
+        found = {**self.runs[name], "name": name, "state": f"JOB_STATE_{self.next_state()}"}
+        if self._error:
+            found["error"] = {"code": 9, "message": self._error}
+        return found

@@ -11,6 +11,11 @@ from runners.remote_runners import platform
 
 IMAGE = "image.name=registry.example.com/bert:0123abc"
 VERTEX = [IMAGE, "pipeline.root=gs://bucket/bert", "pusher.base_directory=gs://bucket/models"]
+WORKERS = [
+    "vertex.training_workers=2",
+    "vertex.training_machine_type=n1-standard-8",
+    "vertex.project=shop",
+]
 KUBEFLOW = [
     IMAGE,
     "pipeline.root=s3://bucket/bert",
@@ -83,6 +88,7 @@ def test_image_of_an_unknown_node_names_the_nearest(capsys: pytest.CaptureFixtur
         ("vertex", [*VERTEX, "pipeline.root=gs://"], "pipeline.root"),
         ("vertex", [*VERTEX, "pusher.base_directory=models"], "pusher.base_directory"),
         ("vertex", [*VERTEX, "data.path=/data/reviews.csv"], "data.path"),
+        ("vertex", [*VERTEX, "feedback.spans=/models/feedback"], "feedback.spans"),
         ("vertex", [*VERTEX, "pipeline.name=My_Bert"], "pipeline.name"),
         ("vertex", [*VERTEX, "resources.accelerator=nvidia.com/gpu"], "resources.accelerator"),
         ("vertex", [*VERTEX, "resources.nodes={Traner = {cpu = 1}}"], "resources.nodes"),
@@ -90,11 +96,30 @@ def test_image_of_an_unknown_node_names_the_nearest(capsys: pytest.CaptureFixtur
         ("vertex", [*VERTEX, "schema.path=gs://bucket/schema.pbtxt"], "schema.path"),
         ("vertex", [*VERTEX, "trainer.encoder=/data/encoder"], "trainer.encoder"),
         ("vertex", [*VERTEX, "infra_validator.server=docker"], "infra_validator.server"),
+        ("vertex", [*VERTEX, *WORKERS, "vertex.project="], "vertex.project"),
+        ("vertex", [*VERTEX, *WORKERS, "trainer.xla=true"], "trainer.xla"),
+        (
+            "vertex",
+            [*VERTEX, *WORKERS, "vertex.training_machine_type="],
+            "vertex.training_machine_type",
+        ),
+        (
+            "vertex",
+            [
+                *VERTEX,
+                *WORKERS,
+                "resources.accelerator=NVIDIA_L4",
+                "resources.accelerator_count=2",
+            ],
+            "resources.accelerator_count",
+        ),
         ("kubeflow", [*KUBEFLOW, "infra_validator.server=kubernetes"], "infra_validator.server"),
         ("kubeflow", [*KUBEFLOW, "trainer.encoder=hf:///data/encoder"], "trainer.encoder"),
         ("kubeflow", [*KUBEFLOW, "pipeline.root=/data/root"], "pipeline.root"),
         ("kubeflow", [*KUBEFLOW, "pusher.base_directory=s3://bucket/m"], "pusher.base_directory"),
         ("kubeflow", [*KUBEFLOW, "data.path=../reviews.csv"], "data.path"),
+        ("kubeflow", [*KUBEFLOW, "feedback.spans=feedback"], "feedback.spans"),
+        ("kubeflow", [*KUBEFLOW, "feedback.spans=s3://bucket/feedback"], "feedback.spans"),
         ("kubeflow", [*KUBEFLOW, "resources.accelerator=NVIDIA_L4"], "resources.accelerator"),
     ],
 )

@@ -13,25 +13,35 @@ def watch(
     once: Annotated[
         bool, typer.Option("--once", help="Look once and end, for cron; prints the decision.")
     ] = False,
+    wait: Annotated[
+        bool,
+        typer.Option(
+            "--wait",
+            help="With --once: until a run that starts has ended or is submitted. For containers.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start runs by the triggers of the config, and move the rollout on, until Ctrl-C.
 
     Runs that were started go on when this ends, and are found again when it is back.
     """
+    from modules.errors import UserError
     from runners.triggers import display
     from runners.triggers.config_source import ConfigSource
     from runners.triggers.watcher import Watcher
 
+    if wait and not once:
+        raise UserError("--wait goes with --once; without it `bert watch` stays anyway")
     source = ConfigSource(config, tuple(assignments or []))
     if once:
-        display.print_tick(Watcher(source), as_json=as_json)
+        display.print_tick(Watcher(source), wait=wait, as_json=as_json)
         return
     from runners.triggers.loop import stop_signals
     from runners.triggers.loop import watch as watch_on
 
-    with stop_signals() as wait:
-        number = watch_on(lambda: Watcher(source), display.event_printer(as_json=as_json), wait)
+    with stop_signals() as pause:
+        number = watch_on(lambda: Watcher(source), display.event_printer(as_json=as_json), pause)
     raise typer.Exit(display.exit_code(number))
 
 

@@ -13,7 +13,7 @@ from runners.triggers.brakes import clock
 from runners.triggers.events import Event
 from runners.triggers.history import RunRecord
 from runners.triggers.store import last_decisions, run_states
-from runners.triggers.watcher import Watcher
+from runners.triggers.watcher import Tick, Watcher
 from serving.records import tables
 from serving.records.database import Database
 
@@ -45,19 +45,33 @@ def event_printer(*, as_json: bool) -> Callable[[Event], None]:
     return print_event
 
 
-def print_tick(watcher: Watcher, *, as_json: bool) -> None:
+def print_tick(watcher: Watcher, *, wait: bool, as_json: bool) -> None:
     """Look once; print what happened and the decision, also one that is not new.
+
+    Args:
+        watcher: looks, and is closed.
+        wait: until the run that is started, if one is, has ended or is submitted.
+        as_json: one object, at the end.
 
     Raises:
         SQLAlchemyError: the database is away.
     """
     with closing(watcher):
         tick = watcher.tick(time.time())
+        if not as_json:
+            _print_tick(tick)
+        later = watcher.wait() if wait and tick.run_id is not None else ()
     if as_json:
         decision = tick.decision.to_dict() if tick.decision else {}
-        happened = [event.to_dict() for event in tick.events]
+        happened = [event.to_dict() for event in (*tick.events, *later)]
         print(json.dumps({**decision, "run": tick.run_id, "events": happened}))
         return
+    show = event_printer(as_json=False)
+    for event in later:
+        show(event)
+
+
+def _print_tick(tick: Tick) -> None:
     show = event_printer(as_json=False)
     for event in tick.events:
         if event.kind != events.DECISION:

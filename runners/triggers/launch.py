@@ -123,6 +123,11 @@ class Launcher:
         self._children.append(job.start(folder, steps, lock.descriptor))
         return folder / job.LOG_FILE
 
+    def wait(self) -> None:
+        """Wait for the processes that were started here: a local run's end, or a submission's."""
+        for child in self._children:
+            child.wait()
+
     def standing(self, run: RunRecord, now: float) -> Standing:
         """How a run stands that the database has as under way."""
         self._children = [child for child in self._children if child.poll() is None]

@@ -1,6 +1,7 @@
 """One look: the rollout, the runs under way, and whether a run starts."""
 
 import dataclasses
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -83,6 +84,11 @@ class Watcher:
         if recorded is None:
             return Tick(None, None, tuple(found))
         return Tick(recorded.decision, recorded.run_id, tuple(found))
+
+    def wait(self) -> tuple[Event, ...]:
+        """Wait until the run that was started here has ended, or is submitted; tell how."""
+        self._launcher.wait()
+        return tuple(self._note_ends(time.time()))
 
     def _decide(
         self,

@@ -1,4 +1,5 @@
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,28 @@ def test_an_impossible_schedule_is_the_users_to_put_right(
 ) -> None:
     assert bert("watch", "--once", *options, "--set=triggers.schedule=0 0 31 2 *") == 2
     assert "triggers.schedule" in capsys.readouterr().err
+
+
+def test_wait_goes_with_once(options: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert bert("watch", "--wait", *options) == 2
+    assert "--wait goes with --once" in capsys.readouterr().err
+    assert bert("watch", "--once", "--wait", *options) == 0
+
+
+def test_once_waits_for_the_run_that_it_starts(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    """The run is the pipeline's own and fails at once: its folder for logs is a file."""
+    bert("watch", "--once", *options)
+    (tmp_path / "root" / "logs").touch()
+    (tmp_path / "data.csv").write_text("text,label\nbad,neg\n")
+    os.utime(tmp_path / "data.csv", (1, 1))
+    capsys.readouterr()
+    assert bert("watch", "--once", "--wait", "--json", *options) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["started"] is True
+    last = told["events"][-1]
+    assert last["details"]["state"] == "failed"
+    assert "bert run ended with" in last["sentence"]
+    log = next((tmp_path / "root" / "triggers").glob("run-1-*/log.txt"))
+    assert "error:" in log.read_text()

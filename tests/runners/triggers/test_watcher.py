@@ -358,3 +358,42 @@ def test_bert_steps_export_first_and_take_the_same_options(tmp_path: Path) -> No
     assert run.required
     assert export.command == [sys.executable, "-m", "runners.cli", "feedback", "export", *options]
     assert run.command == [sys.executable, "-m", "runners.cli", "run", *options]
+
+
+def test_the_rollout_is_stepped_and_its_failure_stops_nothing(
+    make: Callable[..., Watcher], world: World
+) -> None:
+    options = ("rollout.enabled=true", f"pusher.base_directory={world.folder}/pushed")
+    watcher = make(*options, "gateway.server_url=grpc://127.0.0.1:9")
+    assert "adopt" not in sentences(watcher.tick(time.time()))
+    (world.folder / "pushed" / "3").mkdir(parents=True)
+    (world.folder / "pushed" / "3" / "saved_model.pb").touch()
+    tick = watcher.tick(time.time())
+    [event] = [event for event in tick.events if event.kind == "rollout"]
+    assert event.details["version"] == 3
+    assert event.details["action"] == "adopt"
+    remote = make("rollout.enabled=true", "pusher.base_directory=gs://bucket/pushed")
+    tick = remote.tick(time.time())
+    assert "rollout: " in sentences(tick)
+    assert tick.decision is not None
+    world.write(2)
+    assert remote.tick(time.time()).decision.started
+
+
+def test_drift_with_traffic_and_no_model_server_is_told(
+    world: World, make: Callable[..., Watcher]
+) -> None:
+    """The real measures, with nobody to ask."""
+    from serving.feedback.store import FeedbackStore
+    from tests.serving.records.rows import prediction
+
+    options = ("gateway.server_url=grpc://127.0.0.1:9", f"pusher.base_directory={world.folder}/no")
+    watcher = Watcher(world.source(*options), steps=steps)
+    now = time.time()
+    rows = [prediction("r", f"text number {n}", n, created=now - 1) for n in range(250)]
+    FeedbackStore(watcher.database).record_predictions(rows)
+    tick = watcher.tick(now)
+    assert tick.decision.details["signals"]["drift"]["error"]
+    world.write(2)
+    assert watcher.tick(time.time()).decision.started
+    watcher.close()

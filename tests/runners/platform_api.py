@@ -209,10 +209,13 @@ class CustomJobApi(PlatformApi):
 
     Args:
         **settings: of ``PlatformApi``.
-        on_look: called with the job at every look; may do what the job does.
+        on_look: called with the job at every look; may do what the job does. What it returns is
+            the job's state, unless it is None.
     """
 
-    def __init__(self, *, on_look: Callable[[JSON], None] | None = None, **settings: Any) -> None:
+    def __init__(
+        self, *, on_look: Callable[[JSON], str | None] | None = None, **settings: Any
+    ) -> None:
         super().__init__(**settings)
         self._on_look = on_look
         self.cancelled: list[str] = []
@@ -232,9 +235,9 @@ class CustomJobApi(PlatformApi):
         if request.method == "POST":
             self.runs[name] = request.body
             return {**request.body, "name": name, "state": "JOB_STATE_PENDING"}
-        if self._on_look:
-            self._on_look(self.runs[name])
-        found = {**self.runs[name], "name": name, "state": f"JOB_STATE_{self.next_state()}"}
+        state = self._on_look(self.runs[name]) if self._on_look else None
+        state = state or self.next_state()
+        found = {**self.runs[name], "name": name, "state": f"JOB_STATE_{state}"}
         if self._error:
             found["error"] = {"code": 9, "message": self._error}
         return found

@@ -91,11 +91,12 @@ def test_a_job_that_does_not_succeed_fails_the_node(state: str) -> None:
 
 
 def test_a_node_that_is_cancelled_cancels_the_job() -> None:
-    def cancel(_: dict[str, Any]) -> None:
+    def cancel(_: dict[str, Any]) -> str:
         os.kill(os.getpid(), signal.SIGTERM)
+        return "RUNNING"
 
     before = signal.getsignal(signal.SIGTERM)
-    with CustomJobApi(states=["RUNNING"], on_look=cancel) as api:
+    with CustomJobApi(on_look=cancel) as api:
         with pytest.raises(SystemExit) as end:
             run(api)
         assert end.value.code == 128 + signal.SIGTERM

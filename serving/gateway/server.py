@@ -61,7 +61,8 @@ def check_keys(settings: GatewaySettings, keys: ApiKeys) -> None:
     if not settings.is_local and not keys.exist():
         raise UserError(
             f"gateway.host {settings.host} can be reached by others, and no API key exists; "
-            "`bert keys create NAME` makes one, or set gateway.host=127.0.0.1"
+            "`bert keys create --name NAME --scope predict` makes one, or set "
+            "gateway.host=127.0.0.1"
         )
 
 

@@ -81,6 +81,8 @@ def main() -> None:
     pools = _described_pools(arguments, labels)
     films = pools.pop("films")
     for name, draw in make_traffic(pools, arguments.window).items():
+        if arguments.traffic and name not in arguments.traffic:
+            continue
         rounds = arguments.null_rounds if name == UNDRIFTED else arguments.rounds
         if not rounds:
             continue
@@ -229,6 +231,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--null-rounds", type=int, default=1000, help="windows without drift; 0 for none"
     )
+    parser.add_argument("--traffic", action="append", help="only this kind; may be repeated")
     parser.add_argument("--rate", type=float, default=0.01, help="drift.false_alarm_rate")
     return parser.parse_args()
 

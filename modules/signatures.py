@@ -12,7 +12,7 @@ These give ``scores: float32[batch, classes]``, ``label: string[batch]``, ``scor
 * ``serving_monitoring``: ``text: string[batch]`` to what drift is told by, ``embedding:
   float32[batch, width]`` (the text's vector, as the head sees it), ``tokens: int32[batch]`` (of the
   text that the model reads, without start and end) and ``unknown_tokens: int32[batch]`` of these.
-  No warm-up request calls it, so it costs a version nothing to load.
+  No warm-up request calls it, so a version loads all but as fast as without it.
 
 The encoder runs as ``modules.serving_graph``. One of another layout (a keras-hub preset of another
 family, TF Hub) runs as the Keras model, its texts padded to the longest of their batch, in float32
@@ -110,7 +110,8 @@ class _ServedClassifier(tf.Module):
             self._resources = tokenizer
         else:
             layer = tft_output.transform_features_layer()
-            self._transform = layer
+            # Not the layer itself: of a Keras 2 model, which it is, an export traces much more.
+            self._resources = [*tf.train.TrackableView(layer).children(layer).values()]
             spec = _raw_text_spec(tft_output)
             self._tokens = lambda text: _as_ragged(
                 layer({features.TEXT: _as_raw_feature(text, spec)})[features.TOKEN_IDS]
@@ -119,6 +120,7 @@ class _ServedClassifier(tf.Module):
         self._token_ids = tf.function(
             lambda text: tf.cast(self._tokens(text), tf.int32),
             input_signature=[tf.TensorSpec([None], tf.string)],
+            autograph=False,
         )
 
     def answer(self, text: tf.Tensor, forward: _Forward) -> dict[str, tf.Tensor]:
@@ -141,7 +143,7 @@ class _ServedClassifier(tf.Module):
     def monitoring_signature(self) -> Any:
         """The function that describes texts instead of classifying them."""
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, features.TEXT)])
+        @_function_of(features.TEXT)
         def describe(text: tf.Tensor) -> dict[str, tf.Tensor]:
             token_ids = self._token_ids(text)
             lengths = tf.cast(token_ids.row_lengths(), tf.int32)
@@ -163,15 +165,27 @@ class _ServedClassifier(tf.Module):
     def _signatures_of(self, forward: _Forward) -> dict[str, Any]:
         spec = {features.TEXT: tf.io.FixedLenFeature([], tf.string)}
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, features.TEXT)])
+        @_function_of(features.TEXT)
         def serve_text(text: tf.Tensor) -> dict[str, tf.Tensor]:
             return self.answer(text, forward)
 
-        @tf.function(input_signature=[tf.TensorSpec([None], tf.string, features.EXAMPLES_INPUT)])
+        @_function_of(features.EXAMPLES_INPUT)
         def serve_examples(examples: tf.Tensor) -> dict[str, tf.Tensor]:
             return self.answer(tf.io.parse_example(examples, spec)[features.TEXT], forward)
 
         return {features.SERVING_DEFAULT: serve_text, features.SERVING_EXAMPLES: serve_examples}
+
+
+def _function_of(name: str) -> Callable[[Callable[[tf.Tensor], Any]], Any]:
+    """Decorates a function of one tensor string[batch] of that name.
+
+    Without AutoGraph, here and in ``serving_graph``: no branch depends on a tensor, and translating
+    every line below, Keras's included, takes longer than all else in an export.
+    """
+    return tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name)],
+        autograph=False,
+    )
 
 
 def _forwards(model: keras.Model, pad_token_id: int) -> tuple[dict[str, _Forward], _Forward]:

@@ -242,7 +242,7 @@ def _spread(texts: Descriptions, _: Sequence[str]) -> str:
 #: Every test, with the least effect that raises it; docs/drift.md says what the numbers mean.
 TESTS: Final = (
     Test("length", "the length of texts", 0.1, _compare_lengths, _median_length),
-    Test("vocabulary", "the words of texts", 0.005, _compare_words, _distinct_words),
+    Test("vocabulary", "the words of texts", 0.002, _compare_words, _distinct_words),
     Test("unknown", "the share of unknown tokens", 0.005, _compare_unknown, _unknown_share),
     Test("classes", "the mix of answers", 0.05, _compare_answers, _commonest_answers),
     Test("embeddings", "what texts mean to the model", 0.005, _compare_embeddings, _spread),

@@ -223,7 +223,7 @@ class Rollout(Base):
         stable: the version that answers.
         previous: the stable version before, kept loaded for a rollback.
         candidate: the version on trial.
-        stage: "shadow", "canary", or "full" while nothing is on trial.
+        stage: "loading", "shadow", "canary", or "full" while nothing is on trial.
         stage_started: when the stage began.
         rejected: versions that were rolled back; they are never tried again.
     """

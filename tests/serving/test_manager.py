@@ -479,3 +479,32 @@ def test_only_one_version_loads_at_a_time(server, tmp_path) -> None:
     assert server.states() == {1: State.START, 2: State.START, 3: State.LOADING}
     held.set_result(None)
     server.wait_for(1, State.AVAILABLE)
+
+
+def test_the_stable_version_is_loaded_first_and_awaited(server, tmp_path) -> None:
+    server.push(1, 2, 3)
+    config = tmp_path / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "bert" base_path: "{server.base}" '
+        'model_platform: "tensorflow" model_version_policy { specific { versions: 1 versions: 2 '
+        'versions: 3 } } version_labels { key: "stable" value: 1 } } }'
+    )
+    stable = server.loads.hold(1)
+    manager = server.start(model_config_file=str(config), num_load_threads=2)
+    server.wait(lambda: manager._lifecycle.available("bert", 3) is not None)
+    assert server.loads.begun[0] == ("bert", 1)
+    assert not manager.ready()
+    stable.set_result(None)
+    assert manager.wait_until_ready(PATIENCE)
+
+
+def test_a_stable_version_that_failed_does_not_hold_up_the_others(server, tmp_path) -> None:
+    server.push(1, 2)
+    config = tmp_path / "models.config"
+    config.write_text(
+        f'model_config_list {{ config {{ name: "bert" base_path: "{server.base}" '
+        'model_platform: "tensorflow" model_version_policy { all {} } '
+        'version_labels { key: "stable" value: 1 } } }'
+    )
+    server.loads.failing[1] = ServingError(Code.INTERNAL, "broken")
+    assert server.start(model_config_file=str(config)).wait_until_ready(PATIENCE)

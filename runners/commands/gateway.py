@@ -62,6 +62,7 @@ def gateway_settings(config: "Config") -> "GatewaySettings":
     return GatewaySettings(
         database_url=config.database_url(),
         push_directory=config.push_directory(),
+        rollouts=config.rollout.enabled,
         canary_share=config.rollout.canary_share,
         min_votes=config.feedback.min_votes,
         **config.gateway.model_dump(),

@@ -100,7 +100,8 @@ class Parts:
 
     async def start(self) -> None:
         """Start what runs in the background."""
-        await self.rollout.start()
+        if self.settings.rollouts:
+            await self.rollout.start()
         self.recorder.start()
         self.mirror.start()
         self._cleaning = asyncio.create_task(self._clean())

@@ -29,6 +29,7 @@ class GatewaySettings:
         store_texts: whether the texts of requests are kept.
         retention_days: after which requests without feedback are deleted.
         log_texts: whether texts go to the log.
+        rollouts: whether the rollout's state says who answers; else the newest version does.
         canary_share: of the traffic that a canary answers.
         min_votes: agreeing votes that make a label usable without a review.
         drain_seconds: how long a stop waits for requests under way.
@@ -52,6 +53,7 @@ class GatewaySettings:
     store_texts: bool = True
     retention_days: int = 30
     log_texts: bool = False
+    rollouts: bool = True
     canary_share: float = 0.1
     min_votes: int = 1
     drain_seconds: float = 10.0

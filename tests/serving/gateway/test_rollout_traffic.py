@@ -60,6 +60,14 @@ def test_a_canary_answers_its_callers_alone(tmp_path: Path) -> None:
                 assert body["predictions"][0]["scores"] == {"bad": 0.75, "good": 0.25}
 
 
+def test_without_rollouts_the_newest_version_answers(tmp_path: Path) -> None:
+    """A row that an earlier rollout left says nothing of what the server holds now."""
+    with gateway(tmp_path, prepare=rollout("canary"), canary_share=0.5, rollouts=False) as running:
+        for _ in range(4):
+            assert running.predict("a").json()["role"] == "stable"
+        assert running.client.get("/v1/model").json()["rollout"] is None
+
+
 def test_where_a_canary_fails_the_stable_version_answers(tmp_path: Path) -> None:
     with gateway(tmp_path, prepare=rollout("canary"), canary_share=0.5) as running:
         headers = caller(running, "canary")

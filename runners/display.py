@@ -85,6 +85,10 @@ class Board:
             node.state, node.seconds = event["state"], event.get("seconds")
             node.progress, node.error = "", event.get("error") or ""
             return node
+        elif kind == "ingested":
+            node = self._node(event.get("component", "ExampleGen"))
+            node.progress = describe_sources(event)
+            return node
         elif kind in ("step", "trial"):
             node = self._node(event.get("component", "Trainer"))
             node.progress = describe_step(event) if kind == "step" else describe_trial(event)
@@ -111,6 +115,13 @@ def describe_step(event: Mapping[str, Any]) -> str:
     if event.get("seconds_left") is not None:
         words.append(f"{duration(event['seconds_left'])} left")
     return ", ".join(words)
+
+
+def describe_sources(event: Mapping[str, Any]) -> str:
+    """How many files were read, and how many of them had been parsed by an earlier run."""
+    sources, cached = event.get("sources", 0), event.get("from_cache", 0)
+    count = "1 source" if sources == 1 else f"{sources} sources"
+    return f"{count}, {cached} from the cache"
 
 
 def describe_trial(event: Mapping[str, Any]) -> str:

@@ -11,10 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from components.ingestion.quarantine import QUARANTINE_FOLDER
+from components.ingestion.resolution import MEANINGS, Outcome
 from pipeline.config import Config
 from runners.display import STYLES
 from runners.evaluation_record import MetricRow, Push, read_evaluation, read_push
-from runners.history import NodeRun, Run, read_run, read_runs
+from runners.history import Artifact, NodeRun, Run, read_run, read_runs
 from runners.terminal import duration, stdout
 
 #: Sections of the config that say where runs and models are.
@@ -93,6 +94,8 @@ def print_result(console: Console, run: Run, *, slices: bool) -> None:
     evaluation = read_evaluation(run)
     if quarantined := describe_quarantine(run):
         console.print(f"\n{quarantined}", soft_wrap=True)
+    if feedback := describe_feedback(run):
+        console.print(f"\n{feedback}", soft_wrap=True)
     if evaluation is not None:
         if rows := evaluation.overall():
             console.print()
@@ -119,10 +122,32 @@ def describe_quarantine(run: Run) -> str:
     count = int(artifact.properties.get("quarantined") or 0) if artifact else 0
     if artifact is None or not count:
         return ""
+    feedback = _feedback_counts(artifact)
     rows = count + int(artifact.properties.get("examples") or 0)
+    rows += sum(feedback.values()) - feedback.get(Outcome.ADDED, 0)
     reasons = json.loads(artifact.properties.get("quarantine_reasons") or "{}")
     words = ", ".join(f"{reason} {number}" for reason, number in reasons.items())
     return f"{count} of {rows} rows are quarantined ({words}): {artifact.uri}/{QUARANTINE_FOLDER}"
+
+
+def describe_feedback(run: Run) -> str:
+    """One line about the rows of the feedback spans; "" when there was none."""
+    artifact = run.artifact("ExampleGen", "Examples")
+    if artifact is None or not (counts := _feedback_counts(artifact)):
+        return ""
+    spans = json.loads(artifact.properties.get("feedback_spans") or "[]")
+    numbers = f"span {spans[0]}" if len(spans) == 1 else f"{len(spans)} spans"
+    words = ", ".join(
+        f"{counts[outcome]} {meaning}"
+        for outcome, meaning in MEANINGS.items()
+        if counts.get(outcome)
+    )
+    return f"{sum(counts.values())} rows of feedback ({numbers}): {words}"
+
+
+def _feedback_counts(artifact: Artifact) -> dict[str, int]:
+    found: dict[str, int] = json.loads(artifact.properties.get("feedback_counts") or "{}")
+    return found
 
 
 def describe_push(push: Push | None, *, rejected: bool) -> str:

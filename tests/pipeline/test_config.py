@@ -243,6 +243,11 @@ def test_example_gen_and_beam_get_their_arguments() -> None:
     arguments = config.example_gen_arguments()
     assert arguments["split"] == {"train": 6, "eval": 1, "test": 1}
     assert arguments["data_format"] == "auto"
+    assert arguments["spans_directory"] == config.spans_directory()
+    assert arguments["cache_directory"] == f"{config.pipeline_root()}/ExampleGen-cache"
+    off = load(None, ["data.parse_cache=false", "pipeline.root=gs://bucket/x"], {})
+    assert off.example_gen_arguments()["cache_directory"] == ""
+    assert off.example_gen_arguments()["spans_directory"] == "gs://bucket/x/feedback"
     assert config.beam_arguments()[0].endswith("fn_api_runner.FnApiRunner")
     assert config.beam_arguments()[1:] == ["--sdk_container_image=none", "--x=1"]
 

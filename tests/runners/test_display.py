@@ -7,6 +7,7 @@ from runners.display import (
     Board,
     LiveDisplay,
     PlainDisplay,
+    describe_sources,
     describe_step,
     describe_trial,
     make_display,
@@ -73,6 +74,17 @@ def test_step_says_what_it_knows() -> None:
     assert describe_step({"step": 3, "steps": 4}) == "step 3/4"
     assert describe_step({"loss": 1.0}) == "loss 1.0000"
     assert describe_step({"step": 3, "epochs": 2}) == ""
+
+
+def test_sources_for_people(clock: Clock) -> None:
+    board = Board(clock)
+    board.apply({"event": "node_started", "node": "ExampleGen"})
+    node = board.apply(
+        {"event": "ingested", "component": "ExampleGen", "sources": 3, "from_cache": 2}
+    )
+    assert node is not None
+    assert node.progress == "3 sources, 2 from the cache"
+    assert describe_sources({"sources": 1, "from_cache": 0}) == "1 source, 0 from the cache"
 
 
 def test_trial_for_people() -> None:

@@ -188,6 +188,25 @@ def test_checkpoints_outlive_a_pod(kubeflow_documents: list[dict[str, Any]]) -> 
     assert directory == "/models/checkpoints/bert"
 
 
+@pytest.mark.parametrize(
+    ("settings", "spans"),
+    [
+        ([], ""),
+        (["feedback.spans=/models/feedback"], "/models/feedback"),
+        (["feedback.spans=gs://bucket/feedback"], "gs://bucket/feedback"),
+    ],
+)
+def test_feedback_and_parsed_files_lie_where_pods_reach_them(
+    settings: list[str], spans: str
+) -> None:
+    """Not under the root, which only Kubeflow's launcher reaches."""
+    spec = yaml.safe_load(kubeflow.compile_pipeline(kubeflow_config(*settings)).split("\n---")[0])
+    parameters = pipeline_spec.tasks(spec)["ExampleGen"]["inputs"]["parameters"]
+    assert parameters["spans_directory"]["runtimeValue"]["constant"] == spans
+    cache = parameters["cache_directory"]["runtimeValue"]["constant"]
+    assert cache == "/models/ExampleGen-cache/bert"
+
+
 def test_runtime_parameters_keep_their_defaults() -> None:
     """TFX's compiler drops them, and Kubeflow then refuses a run that does not give them."""
     from tfx.dsl.components.common.importer import Importer

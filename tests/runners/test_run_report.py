@@ -48,6 +48,23 @@ def test_quarantined_rows_are_never_silent(config: Config, metadata) -> None:
     assert "3 of 100 rows are quarantined (empty text 2, not UTF-8 1): /e/" in printed(config)
 
 
+def test_what_became_of_feedback_is_said(config: Config, metadata) -> None:
+    properties = {
+        "examples": 96,
+        "quarantined": 1,
+        "quarantine_reasons": '{"empty_text": 1}',
+        "feedback_spans": "[1, 2]",
+        "feedback_counts": '{"added": 6, "relabelled": 2, "held_out": 1}',
+    }
+    metadata.add_node("a", "ExampleGen", outputs={"examples": ("Examples", "/e", properties)})
+    text = printed(config)
+    assert (
+        "9 rows of feedback (2 spans): 6 added, 2 corrected the data, 1 not applied to the test "
+        "split\n"
+    ) in text
+    assert "1 of 100 rows are quarantined" in text
+
+
 def test_runs_table(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
     add_run("a", version="1")
     add_run("b", blessed=False)

@@ -7,7 +7,7 @@ from serving.records.database import Database
 from serving.records.tables import RolloutEvent
 from serving.rollout import model_config_file, rules, transitions
 from serving.rollout.figures import StageFigures, read_figures
-from serving.rollout.pushed import pushed_versions
+from serving.rollout.pushed import check_directory, pushed_versions
 from serving.rollout.rules import RolloutSettings
 from serving.rollout.server_status import ServedVersion, ServerStatus
 from serving.rollout.state import LOADING, Change, ConflictError, RolloutState, RolloutStore
@@ -28,6 +28,9 @@ class RolloutController:
             before the server holds it, and one that cannot be loaded is rolled back; without it,
             a candidate is trusted to load.
         by: who acts, for the events.
+
+    Raises:
+        UserError: the push directory is not on a file system.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class RolloutController:
         self._database = database
         self._store = RolloutStore(database)
         self._push_directory = os.fspath(push_directory)
+        check_directory(self._push_directory)
         self._model = model
         self._settings = settings
         self._server_status = server_status
@@ -59,7 +63,6 @@ class RolloutController:
         Raises:
             SQLAlchemyError: the database failed or is away.
             OSError: the file cannot be written.
-            UserError: the push directory is not on a file system.
         """
         served = self._server_status() if self._server_status else None
         events: list[RolloutEvent] = []

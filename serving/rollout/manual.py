@@ -9,7 +9,7 @@ from modules.errors import UserError
 from serving.records.database import Database
 from serving.records.tables import RolloutEvent
 from serving.rollout import model_config_file, transitions
-from serving.rollout.pushed import pushed_versions
+from serving.rollout.pushed import check_directory, pushed_versions
 from serving.rollout.server_status import ServerStatus
 from serving.rollout.state import Change, ConflictError, RolloutState, RolloutStore
 from serving.rollout.transitions import NotPossibleError
@@ -27,6 +27,9 @@ class ManualRollout:
         push_directory: folder of the pushed versions, absolute.
         model: its name at the model server.
         by: who acts, for the events.
+
+    Raises:
+        UserError: the push directory is not on a file system.
     """
 
     def __init__(
@@ -34,6 +37,7 @@ class ManualRollout:
     ) -> None:
         self._store = RolloutStore(database)
         self._push_directory = os.fspath(push_directory)
+        check_directory(self._push_directory)
         self._model = model
         self._by = by
 

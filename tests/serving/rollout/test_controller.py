@@ -230,6 +230,5 @@ def test_of_two_controllers_one_wins(world) -> None:
 
 
 def test_a_remote_push_directory_is_refused(database) -> None:
-    controller = RolloutController(database, "gs://bucket/pushed", "default", Settings())
     with pytest.raises(UserError, match="on a file system"):
-        controller.step(1.0)
+        RolloutController(database, "gs://bucket/pushed", "default", Settings())

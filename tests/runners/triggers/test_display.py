@@ -73,6 +73,7 @@ def test_wait_goes_with_once(options: list[str], capsys: pytest.CaptureFixture) 
     assert bert("watch", "--once", "--wait", *options) == 0
 
 
+@pytest.mark.slow
 def test_once_waits_for_the_run_that_it_starts(
     tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture
 ) -> None:

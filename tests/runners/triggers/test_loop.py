@@ -1,3 +1,5 @@
+import contextlib
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from runners.triggers import events, loop
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.events import Event
 from runners.triggers.watcher import Watcher
+from tests.pipeline import database_servers
 
 
 class Waits:
@@ -128,3 +131,33 @@ def test_signals_end_the_pause() -> None:
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+def test_a_real_database_that_ends_is_told_and_nothing_starts(tmp_path: Path) -> None:
+    if database_servers.find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None:
+        pytest.skip("initdb, of PostgreSQL, is not installed")
+    (tmp_path / "data.csv").write_text("text,label\ngood,pos\n")
+    told: list[Event] = []
+    with contextlib.ExitStack() as server:
+        url = server.enter_context(database_servers.postgresql(tmp_path / "server", "s3cret"))
+        options = (
+            f"pipeline.root={tmp_path}/root",
+            f"data.path={tmp_path}/data.csv",
+            f"feedback.database_url={url}",
+            "triggers.drift=false",
+        )
+        pauses = Waits(3)
+
+        def wait(seconds: float) -> int | None:
+            server.close()
+            (tmp_path / "data.csv").write_text("text,label\nbad,neg\n")
+            os.utime(tmp_path / "data.csv", (1, 1))
+            return pauses(seconds)
+
+        loop.watch(lambda: Watcher(ConfigSource(None, options)), told.append, wait)
+    assert pauses.seconds == [60, 1, 2]
+    assert [event.kind for event in told] == [events.WATCH, events.DECISION, events.ERROR]
+    assert told[-1].sentence.startswith("the database cannot be used, so nothing starts: ")
+    assert "s3cret" not in told[-1].sentence
+    assert not list((tmp_path / "root").glob("triggers/run-*"))

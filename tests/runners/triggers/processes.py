@@ -121,7 +121,8 @@ def watching(folder: Path, assignments: Sequence[str], count: int = 1) -> Iterat
 
 
 def end_runs(folder: Path) -> None:
-    """End what the tests' watchers have started."""
+    """End what the tests' watchers have started, also what has not begun yet."""
+    (folder / "go").touch()
     for process_id, _ in begun(folder):
         with contextlib.suppress(ProcessLookupError):
             if alive(process_id) and str(folder) in _command(process_id):

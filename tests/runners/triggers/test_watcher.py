@@ -1,6 +1,8 @@
 """One watcher in this process; runs are small processes of their own."""
 
 import dataclasses
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -61,8 +63,6 @@ class World:
 
     def write(self, rows: int, age: float = 60.0) -> None:
         """Data files that were written a while ago."""
-        import os
-
         path = self.folder / "data.csv"
         path.write_text("text,label\n" + "good,pos\n" * rows)
         os.utime(path, (time.time() - age,) * 2)
@@ -178,7 +178,7 @@ def test_a_run_whose_process_vanishes_is_lost_and_tried_again(
     job.kill()
     assert not watcher.tick(time.time()).decision.started, "its command lives on"
     assert runs(watcher) == ["running"]
-    end_runs(world.folder)
+    os.kill(begun(world.folder)[0][0], signal.SIGKILL)
     until(lambda: watcher.tick(time.time()) and len(runs(watcher)) == 2)
     assert runs(watcher)[0] == LOST
     assert tick.run_id == 1

@@ -31,8 +31,9 @@ def bert(tmp_path: Path, capsys):
 @pytest.fixture
 def step(tmp_path: Path):
     """One step of the watcher; yields the database too."""
-    (tmp_path / "root").mkdir()
-    database = Database(f"sqlite:///{tmp_path}/root/service.sqlite")
+    root = tmp_path / "root"
+    root.mkdir()
+    database = Database(f"sqlite:///{root}/service.sqlite")
 
     def run(stages=("canary",)) -> Database:
         settings = Settings(stages=stages)

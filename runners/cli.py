@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -88,6 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: words after ``bert``; None takes them from ``sys.argv``.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    # Google's libraries tell the end of Python 3.11's support to whoever imports them.
+    warnings.filterwarnings("ignore", "You are using a Python version", FutureWarning)
     try:
         app(arguments, prog_name="bert")
     except UserError as error:

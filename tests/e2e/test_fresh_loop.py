@@ -130,6 +130,8 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
             "rollout.min_requests": "40",
             "rollout.canary_share": "0.3",
             "rollout.max_latency_ratio": "10.0",
+            # Where the old model is wrong, the better one must differ.
+            "rollout.max_disagreement": "0.6",
         },
     )
     workplace.run()

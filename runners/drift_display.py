@@ -111,7 +111,7 @@ def _quality_lines(quality: QualityReport) -> Iterator[str]:
         yield (
             f"accuracy {quality.estimated_accuracy:.4f} ({sure} "
             f"{_between(quality.estimated_interval)}) is estimated from the confidence in "
-            f"{quality.estimated_from} texts without labels"
+            f"{quality.estimated_from} texts without labels; drift makes such estimates too high"
         )
     if quality.evaluation_accuracy is not None:
         yield f"accuracy {quality.evaluation_accuracy:.4f} on the test split before the push"

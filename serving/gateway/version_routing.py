@@ -112,12 +112,18 @@ class VersionRouter:
     async def _ask_stable(
         self, version: int | None, texts: Sequence[str], deadline: float
     ) -> Attempt:
-        """Ask the stable version; when it is gone, the one that took its place."""
+        """Ask the stable version; when it is gone, the one that took its place.
+
+        Right after a promotion by force the server may not hold the stable version yet, but the
+        one before.
+        """
         asked = await self._calls.newest() if version is None else version
         attempt = await self._try(asked, STABLE, texts, deadline)
         if attempt.error is None or attempt.error.code not in _GONE:
             return attempt
         now = await self._current_stable()
+        if now == asked and self._rollout.state is not None:
+            now = self._rollout.state.previous
         if now is None or now == asked:
             return attempt
         return await self._try(now, STABLE, texts, deadline)

@@ -13,7 +13,9 @@ from tests.serving.client_stubs import Fault
 from tests.serving.gateway.gateways import Gateway, error_of, gateway, write_labels
 
 
-def rollout(stage: str, candidate: int | None = 8) -> Callable[[Database], None]:
+def rollout(
+    stage: str, candidate: int | None = 8, previous: int | None = None
+) -> Callable[[Database], None]:
     def write(database: Database) -> None:
         with database.begin() as session:
             session.merge(
@@ -21,7 +23,7 @@ def rollout(stage: str, candidate: int | None = 8) -> Callable[[Database], None]
                     model="default",
                     revision=1,
                     stable=7,
-                    previous=None,
+                    previous=previous,
                     candidate=candidate,
                     stage=stage,
                     stage_started=time.time(),
@@ -66,6 +68,16 @@ def test_without_rollouts_the_newest_version_answers(tmp_path: Path) -> None:
         for _ in range(4):
             assert running.predict("a").json()["role"] == "stable"
         assert running.client.get("/v1/model").json()["rollout"] is None
+
+
+def test_until_the_stable_version_is_loaded_the_one_before_answers(tmp_path: Path) -> None:
+    prepare = rollout("full", candidate=None, previous=6)
+    with gateway(tmp_path, prepare=prepare) as running:
+        running.broken[7] = Fault(Code.NOT_FOUND)
+        body = running.predict("a good film").json()
+        assert (body["role"], body["model_version"]) == ("stable", 6)
+        del running.broken[7]
+        assert running.predict("a good film").json()["model_version"] == 7
 
 
 def test_where_a_canary_fails_the_stable_version_answers(tmp_path: Path) -> None:

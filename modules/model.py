@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
-from modules import transformer_weights
+from modules import transformer, transformer_weights
 from modules.hparams import HParams
 
 if TYPE_CHECKING:
@@ -55,6 +55,24 @@ def add_head(body: keras.Model, num_classes: int, hparams: HParams) -> keras.Mod
         name=HEAD,
     )(text_vector)
     return keras.Model(inputs, logits, name="classifier")
+
+
+def build_like(model: keras.Model, encoder: "Encoder", hparams: HParams) -> keras.Model:
+    """Another classifier of the same layers, of the dtype policy that holds now.
+
+    Its weights mean nothing: where the encoder's layout is ours, no checkpoint is read.
+
+    Args:
+        model: from ``build_classifier``, of any dtype policy.
+        encoder: that ``model`` was made with.
+        hparams: that ``model`` was made with.
+    """
+    num_classes = int(model.output.shape[-1])
+    layers = getattr(model.get_layer("encoder"), "layers", ())
+    shapes = [layer.shape for layer in layers if isinstance(layer, transformer.Embeddings)]
+    if not shapes:
+        return build_classifier(encoder, num_classes, hparams)
+    return add_head(transformer.transformer(shapes[0]), num_classes, hparams)
 
 
 def encoder_model(encoder: "Encoder", dropout: float) -> keras.Model:

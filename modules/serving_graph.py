@@ -15,7 +15,7 @@ the head are float32; the softmax reads and gives bfloat16 and sums in float32.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
@@ -71,16 +71,7 @@ class ServingGraph(tf.Module):
         self._layers = [self._layer_weights(layer) for layer in layers]
         self._head = _variables((head.kernel, head.bias))
 
-        # A session inlines functions before it optimises them, and ties each constant of the body
-        # to the arguments; the fusions then refuse it. Kept apart, the function is optimised whole.
-        packed = [tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)]
-        apart = {"_noinline": True}
-        self._logits = tf.function(
-            self._packed_logits, input_signature=packed, experimental_attributes=apart
-        )
-        self._vectors = tf.function(
-            self._packed_vectors, input_signature=packed, experimental_attributes=apart
-        )
+        self._functions: dict[str, Any] = {}
 
     def __call__(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
         """Classify texts.
@@ -91,7 +82,8 @@ class ServingGraph(tf.Module):
         Returns:
             Logits float32[batch, classes].
         """
-        logits = self._logits(token_ids.values, tf.cast(token_ids.row_lengths(), tf.int32))
+        lengths = tf.cast(token_ids.row_lengths(), tf.int32)
+        logits = self._apart(self._packed_logits)(token_ids.values, lengths)
         return tf.ensure_shape(logits, [None, self._head[1].shape[0]])
 
     def text_vectors(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
@@ -104,7 +96,24 @@ class ServingGraph(tf.Module):
             Means of the token vectors, float32[batch, hidden].
         """
         lengths = tf.cast(token_ids.row_lengths(), tf.int32)
-        return tf.ensure_shape(self._vectors(token_ids.values, lengths), [None, self._shape.hidden])
+        vectors = self._apart(self._packed_vectors)(token_ids.values, lengths)
+        return tf.ensure_shape(vectors, [None, self._shape.hidden])
+
+    def _apart(self, function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Any:
+        """The method, of ids and lengths int32[any], as a graph function that is optimised whole.
+
+        A session inlines functions before it optimises them, and ties each constant of the body to
+        the arguments; the fusions then refuse it. Made at the first use: an export holds, and a
+        server optimises, whatever was made. Why without AutoGraph, see ``modules.signatures``.
+        """
+        if function.__name__ not in self._functions:
+            self._functions[function.__name__] = tf.function(
+                function,
+                input_signature=[tf.TensorSpec([None], tf.int32), tf.TensorSpec([None], tf.int32)],
+                experimental_attributes={"_noinline": True},
+                autograph=False,
+            )
+        return self._functions[function.__name__]
 
     def _packed_logits(self, ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
         """Logits of texts of ``lengths`` int32[batch], whose tokens ``ids`` int32[tokens] are."""

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Ragged int32[batch, (length)] token ids to logits float32[batch, classes].
 _Forward = Callable[[tf.RaggedTensor], tf.Tensor]
+#: Texts that the Keras model answers at a time; called eagerly, a batch costs little more than one.
+_ANSWER_BATCH = 16
 #: Special tokens around every text.
 _START_AND_END = 2
 
@@ -182,10 +184,8 @@ def _function_of(name: str) -> Callable[[Callable[[tf.Tensor], Any]], Any]:
     Without AutoGraph, here and in ``serving_graph``: no branch depends on a tensor, and translating
     every line below, Keras's included, takes longer than all else in an export.
     """
-    return tf.function(
-        input_signature=[tf.TensorSpec([None], tf.string, name)],
-        autograph=False,
-    )
+    spec = tf.TensorSpec([None], tf.string, name)
+    return tf.function(input_signature=[spec], autograph=False)
 
 
 def _forwards(model: keras.Model, pad_token_id: int) -> tuple[dict[str, _Forward], _Forward]:
@@ -253,13 +253,11 @@ def _tokenize(texts: Sequence[str], settings: TextSettings, encoder: "Encoder") 
 def _scores(
     model: keras.Model, token_ids: Sequence[Sequence[int]], pad_token_id: int
 ) -> np.ndarray:
-    """Class probabilities by the Keras model itself, text by text: float32[texts, classes]."""
+    """Class probabilities by the Keras model itself: float32[texts, classes]."""
     data = TokenizedTexts.from_lists(token_ids, [0] * len(token_ids))
-    plan = BatchPlan(data, 1, pad_token_id, length_step=1)
-    rows = [
-        keras.ops.convert_to_numpy(
-            keras.ops.softmax(model(plan.batch(np.array([row]))[0], training=False))
-        )[0]
-        for row in range(len(data))
-    ]
-    return np.array(rows, np.float32)
+    plan = BatchPlan(data, _ANSWER_BATCH, pad_token_id, length_step=1)
+    by_row: dict[int, np.ndarray] = {}
+    for rows in plan.rows(epoch=0):
+        scores = keras.ops.softmax(model(plan.batch(rows)[0], training=False))
+        by_row.update(zip(rows.tolist(), keras.ops.convert_to_numpy(scores), strict=True))
+    return np.array([by_row[row] for row in range(len(data))], np.float32)

@@ -143,7 +143,7 @@ def export_run(
 ) -> None:
     """Export a run's model, in float32 whatever it was trained in."""
     with training_loop.dtype_policy("float32"):
-        served = model.build_classifier(run.encoder, len(run.labels), run.hparams)
+        served = model.build_like(outcome.model, run.encoder, run.hparams)
     served.set_weights(outcome.model.get_weights())
     texts = [text.decode("utf-8", "replace") for text in run.evaluation.texts]
     signatures.export(

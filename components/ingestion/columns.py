@@ -53,7 +53,7 @@ def missing_column(names: Sequence[str], wanted: str, key: str, source: str) -> 
     message = f"{source} has no column {wanted!r}; its columns: {shown}"
     folded = {name.casefold(): name for name in names}
     nearest = difflib.get_close_matches(wanted.casefold(), list(folded), n=1, cutoff=0.6)
-    if nearest:
+    if nearest and folded[nearest[0]].isprintable():
         return f"{message}. Did you mean {key}={folded[nearest[0]]}?"
     if any(len(name) > _LONG_NAME for name in names):
         return f"{message}. Is the header line missing? It must come first, e.g. text,label"

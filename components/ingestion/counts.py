@@ -7,10 +7,12 @@ from typing import Any
 
 from components.ingestion.report import IngestionReport
 from components.ingestion.resolution import Outcome
+from components.ingestion.rows import excerpt
 from modules import features
 from modules.errors import DataError
 
 _SHOWN_LABELS = 5
+_SHOWN_CHARACTERS = 80
 
 
 @dataclasses.dataclass
@@ -77,7 +79,7 @@ class Counts:
         whole = sum(self.labels.values(), collections.Counter[str]())
         if len(whole) == 1:
             raise DataError(
-                f"all {whole.total()} examples have the label {next(iter(whole))!r}; a classifier "
+                f"all {whole.total()} examples have the label {_shown(*whole)}; a classifier "
                 "needs two labels or more. Is data.label_column the right one?"
             )
         empty = [split for split, count in per_split.items() if not count]
@@ -88,9 +90,15 @@ class Counts:
             )
         unseen = sorted(whole.keys() - self.labels[features.TRAIN_SPLIT].keys())
         if unseen:
-            shown = ", ".join(f"{label!r} ({whole[label]})" for label in unseen[:_SHOWN_LABELS])
+            shown = ", ".join(
+                f"{_shown(label)} ({whole[label]})" for label in unseen[:_SHOWN_LABELS]
+            )
             raise DataError(
                 f"{len(unseen)} of {len(whole)} labels have no example in the train split, so they "
                 f"cannot be learned: {shown}. Add examples of them, or list the labels to keep in "
                 "data.labels. Is data.label_column the right one?"
             )
+
+
+def _shown(label: str) -> str:
+    return repr(excerpt(label)[:_SHOWN_CHARACTERS])

@@ -16,6 +16,7 @@ from modules.errors import DataError
 
 DELIMITERS = (",", "\t", ";", "|")
 
+_UTF32_MARKS = (b"\xff\xfe\0\0", b"\0\0\xfe\xff")
 _UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -166,19 +167,36 @@ class _PhysicalLines:
 
 class _Header:
     def __init__(self, names: Sequence[str], delimiter: str) -> None:
-        self.names = [name.strip() for name in names]
+        # Tools that add a byte order mark to a file that has one leave the second in the name.
+        self.names = [name.strip().strip("\ufeff") for name in names]
         self.delimiter = delimiter
         self.text = self.label = -1
         self.slices: tuple[int | None, ...] = ()
 
 
 def _decoded(stream: io.BufferedReader, source: str) -> io.TextIOWrapper:
-    if stream.peek(2)[:2] in _UTF16_MARKS:
+    if encoding := _wide_encoding(stream.peek(64)[:64]):
         raise DataError(
-            f"{source} is UTF-16; only UTF-8 is read. Convert it first: "
-            f"iconv -f UTF-16 -t UTF-8 {source} > utf8.csv"
+            f"{source} is {encoding}; only UTF-8 is read. Convert it first: "
+            f"iconv -f {encoding} -t UTF-8 {source} > utf8.csv"
         )
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
+
+
+def _wide_encoding(beginning: bytes) -> str:
+    """The encoding of text whose characters are two or four bytes; "" for any other."""
+    if beginning[:4] in _UTF32_MARKS:
+        return "UTF-32"
+    if beginning[:2] in _UTF16_MARKS:
+        return "UTF-16"
+    # Without a mark: every other byte of a header in ASCII is NUL.
+    for name, nul, other in (
+        ("UTF-16LE", beginning[1::2], beginning[::2]),
+        ("UTF-16BE", beginning[::2], beginning[1::2]),
+    ):
+        if len(nul) > 3 and not any(nul) and all(other):
+            return name
+    return ""
 
 
 def _read_header(lines: _PhysicalLines, columns: Columns, source: str, delimiter: str) -> _Header:

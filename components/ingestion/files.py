@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 _GZIP_MAGIC = b"\x1f\x8b"
+_LAYERS = 3
 
 
 def is_remote(path: str) -> bool:
@@ -91,11 +92,16 @@ def open_raw(path: str) -> BinaryIO:
 
 @contextlib.contextmanager
 def open_binary(path: str) -> Iterator[io.BufferedReader]:
-    """Open a file's bytes, decompressed if it is gzip, which its first bytes say, not its name."""
+    """Open a file's bytes, decompressed if it is gzip, which its first bytes say, not its name.
+
+    A file that was packed twice, by a tool and again on upload, is unpacked twice.
+    """
     with contextlib.ExitStack() as opened:
         stream = _buffered(opened.enter_context(open_raw(path)))
-        if stream.peek(2)[:2] == _GZIP_MAGIC:
-            stream = _buffered(opened.enter_context(gzip.GzipFile(fileobj=stream)))
+        for _ in range(_LAYERS):
+            if stream.peek(2)[:2] != _GZIP_MAGIC:
+                break
+            stream = _buffered(opened.enter_context(gzip.GzipFile(fileobj=stream, mode="rb")))
         yield stream
 
 

@@ -3,12 +3,15 @@
 import io
 import itertools
 import json
+import re
 from collections.abc import Iterator
 
 from components.ingestion.columns import missing_column
 from components.ingestion.rows import BadRow, Columns, RawRow, Reason, excerpt
 from modules.errors import DataError
 
+#: An array of objects, on one line or on several, is another format.
+_ARRAY = re.compile(r"\s*\[\s*({|\\n|$)")
 #: How many objects may lack the text or label key before the key counts as misnamed.
 _PROBED_OBJECTS = 20
 
@@ -34,6 +37,11 @@ def read_jsonl(
     limit = max(8 * max_text_bytes, 1 << 20)
     rows = (_parse(number, line, columns) for number, line in _lines(stream, limit))
     head = list(itertools.islice(rows, _PROBED_OBJECTS))
+    if head and isinstance(head[0], BadRow) and _ARRAY.match(head[0].excerpt):
+        raise DataError(
+            f"{source} is one JSON array; JSON Lines has one object a line. Convert it first: "
+            f"jq -c '.[]' {source} > rows.jsonl"
+        )
     objects = [row for row in head if isinstance(row, tuple)]
     for name, key in ((columns.text, "data.text_column"), (columns.label, "data.label_column")):
         if objects and not any(name in found for _, found in objects):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from components.ingestion import files, folder_reader
 from components.ingestion.csv_reader import read_csv
+from components.ingestion.file_signatures import refuse_binary
 from components.ingestion.jsonl_reader import read_jsonl
 from components.ingestion.parquet_reader import read_parquet
 from components.ingestion.rows import BadRow, Columns, RawRow
@@ -76,6 +77,8 @@ class Source:
         if self.span:
             columns = dataclasses.replace(columns, slices_required=False)
         with files.open_binary(path) as stream:
+            if self.format in (CSV, JSONL):
+                refuse_binary(stream, path)
             if self.format == CSV:
                 yield from read_csv(stream, columns, source=path, max_text_bytes=max_text_bytes)
             elif self.format == JSONL:
@@ -97,11 +100,29 @@ def find_sources(paths: Sequence[str], data_format: str) -> list[Source]:
     """
     found: dict[str, Source] = {}
     for path in paths:
-        for source in _expand(os.path.expanduser(path), data_format):
+        try:
+            expanded = list(_expand(os.path.expanduser(path), data_format))
+        except ValueError as error:  # Beam's, of a URI whose scheme it does not know
+            raise DataError(f"data.path {path} cannot be read: {error}") from None
+        for source in expanded:
+            check_name(source.path)
             found.setdefault(files.one_name(source.path), source)
     if not found:
         raise DataError("no data: set data.path to a CSV, JSONL or Parquet file, or to a folder")
     return list(found.values())
+
+
+def check_name(path: str) -> None:
+    """Refuse a name that cannot be written down.
+
+    Raises:
+        DataError: it is not UTF-8.
+    """
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace")
+        raise DataError(f"the name of {shown} is not UTF-8; rename it") from None
 
 
 def _expand(path: str, data_format: str) -> Iterator[Source]:
@@ -174,6 +195,8 @@ def _format_of(path: str, data_format: str) -> str:
 
 def _not_found(path: str) -> str:
     message = f"no such file or folder: {path}"
+    if not files.is_remote(path) and os.path.islink(path):
+        return f"{path} is a link to {os.readlink(path)}, which is not there"
     folder = os.path.dirname(path) or "."
     if not files.is_remote(path) and os.path.isdir(folder):
         near = difflib.get_close_matches(os.path.basename(path), os.listdir(folder), n=1)

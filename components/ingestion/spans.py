@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from tfx.components.example_gen import utils
 from tfx.proto import example_gen_pb2
 
+from components.ingestion.sources import check_name
 from modules.errors import DataError
 
 
@@ -27,15 +28,18 @@ def resolve_spans(paths: Sequence[str]) -> tuple[list[str], int, int | None]:
     resolved: list[str] = []
     latest: dict[str, tuple[int, int | None]] = {}
     for path in paths:
+        check_name(path)
         split = example_gen_pb2.Input.Split(name="data", pattern=path)
         try:
-            is_spanned = any(utils.verify_split_pattern_specs(split))
+            if not any(utils.verify_split_pattern_specs(split)):
+                # TFX would look at the files, through file systems that need not know the path.
+                resolved.append(path)
+                continue
             _, span, version = utils.calculate_splits_fingerprint_span_and_version("", [split])
         except ValueError as error:
             raise DataError(f"no span can be told from data.path {path}: {error}") from None
         resolved.append(split.pattern)
-        if is_spanned:
-            latest[path] = (span, version)
+        latest[path] = (span, version)
     if not latest:
         return resolved, 0, None
     if len(set(latest.values())) > 1:

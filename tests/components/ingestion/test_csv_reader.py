@@ -214,10 +214,34 @@ def test_column_that_is_there_twice_is_refused() -> None:
     assert "2 columns named 'text'" in refusal("text,label,text\na,b,c\n")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
-def test_utf16_is_refused(encoding: str) -> None:
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    [
+        ("utf-16", "UTF-16"),
+        ("utf-16-le", "UTF-16LE"),
+        ("utf-16-be", "UTF-16BE"),
+        ("utf-32", "UTF-32"),
+    ],
+)
+def test_wide_encodings_are_refused(encoding: str, name: str) -> None:
     message = refusal("text,label\na,b\n".encode(encoding))
-    assert "UTF-16" in message or "no column 'text'" in message
+    assert f"is {name}; only UTF-8 is read. Convert it first: iconv -f {name} -t" in message
+
+
+def test_second_byte_order_mark_is_no_part_of_a_name() -> None:
+    rows = rows_of(b"\xef\xbb\xbf\xef\xbb\xbftext,label\na,b\n")
+    assert rows == [RawRow(2, "a", "b")]
+
+
+def test_no_name_is_proposed_that_cannot_be_typed() -> None:
+    message = refusal("te\0xt,label\na,b\n")
+    assert message.isprintable()
+    assert "Did you mean" not in message
+
+
+def test_slices_may_lack_where_they_are_not_required() -> None:
+    columns = Columns("text", "label", ("s", "t"), slices_required=False)
+    assert rows_of("text,t,label\na,x,b\n", columns) == [RawRow(2, "a", "b", (None, "x"))]
 
 
 def test_unreadable_header_is_refused() -> None:

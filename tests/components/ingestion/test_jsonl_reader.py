@@ -91,3 +91,12 @@ def test_lone_surrogate_escape_ends_in_quarantine() -> None:
     assert isinstance(checked, BadRow)
     assert checked.reason is Reason.NOT_UTF8
     checked.excerpt.encode("utf-8")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_one_json_array_is_named_not_quarantined(indent: int | None) -> None:
+    objects = [{"text": "a", "label": "b"}] * 3
+    with pytest.raises(DataError, match=r"is one JSON array.*jq -c '\.\[\]'"):
+        rows_of(json.dumps(objects, indent=indent))
+    (row,) = rows_of('["a", "b"]\n')
+    assert isinstance(row, BadRow)

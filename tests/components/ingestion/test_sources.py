@@ -128,6 +128,52 @@ def test_cut_gzip_is_refused_not_taken_for_the_end(tmp_path: Path) -> None:
         read(Source(path, "csv"))
 
 
+@pytest.mark.parametrize("name", ["a.csv.gz", "a.csv"])
+def test_gzip_in_gzip_is_unpacked(tmp_path: Path, name: str) -> None:
+    packed = gzip.compress(gzip.compress(gzip.compress(b"text,label\na,b\n")))
+    path = write(tmp_path / name, packed)
+    assert [row for _, row in read(Source(path, "csv"))] == [RawRow(2, "a", "b")]
+    write(tmp_path / name, gzip.compress(packed))
+    with pytest.raises(DataError, match="more than three times"):
+        read(Source(path, "csv"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl"])
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"PK\x03\x04rest", "is a ZIP archive or a spreadsheet; unpack it"),
+        (b"PAR1rest", "is a Parquet file; name it .parquet"),
+        (b"BZh91AY", "is compressed by bzip2; unpack it first: bunzip2"),
+        (gzip.compress(b"PK\x03\x04rest"), "is a ZIP archive"),
+    ],
+)
+def test_what_is_no_text_is_named(tmp_path: Path, kind: str, content: bytes, words: str) -> None:
+    path = write(tmp_path / f"a.{kind}", content)
+    with pytest.raises(DataError) as caught:
+        read(Source(path, kind))
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["foo://bucket/a.csv", "https://example.com/a.csv"])
+def test_unknown_scheme_is_one_line(path: str) -> None:
+    assert refusal([path]).startswith(f"data.path {path} cannot be read")
+
+
+def test_link_to_nothing_says_so(tmp_path: Path) -> None:
+    link = tmp_path / "a.csv"
+    link.symlink_to(tmp_path / "gone.csv")
+    assert "is a link to" in refusal([str(link)])
+
+
+def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    try:
+        write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names alone")
+    assert "caf\\xe9.csv is not UTF-8; rename it" in refusal([str(tmp_path)])
+
+
 def test_fingerprint_follows_content_alone(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv")
     (source,) = find_sources([path], "auto")

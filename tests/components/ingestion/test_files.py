@@ -1,5 +1,6 @@
 """Remote paths, on a file system that Beam does not know from a real object store."""
 
+import dataclasses
 import gzip
 import os
 from collections.abc import Iterator
@@ -11,8 +12,11 @@ from apache_beam.io.filesystem import CompressionTypes, FileMetadata
 from apache_beam.io.localfilesystem import LocalFileSystem
 
 from components.ingestion import files
-from components.ingestion.rows import Columns, RawRow
+from components.ingestion.input_data import find_input
+from components.ingestion.rows import Columns, RawRow, RowRules
+from components.ingestion.settings import IngestionSettings
 from components.ingestion.sources import Source, find_sources, fingerprint, total_bytes
+from components.ingestion.splitting import SplitWeights
 from modules.errors import DataError
 
 
@@ -101,3 +105,28 @@ def test_fingerprint_is_that_of_the_content_wherever_it_lies(store: Path) -> Non
 def test_object_that_is_not_there_is_refused() -> None:
     with pytest.raises(DataError, match=r"no such file or folder: store://bucket/c\.csv"):
         find_sources(["store://bucket/c.csv"], "auto")
+
+
+def test_spans_in_an_object_store_are_read_beside_the_data(store: Path) -> None:
+    """TensorFlow's file systems, which know no such scheme, have no part in it."""
+    settings = IngestionSettings(
+        paths=("store://bucket/a.csv",),
+        data_format="auto",
+        columns=Columns("text", "label"),
+        rules=RowRules(100),
+        max_bad_share=0.0,
+        split=SplitWeights((8, 1, 1)),
+        spans_directory="store://bucket/feedback",
+    )
+    assert find_input(settings).feedback_spans == ()
+    for number in (10, 9):
+        path = store / "bucket" / "feedback" / f"span-{number}" / "feedback.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text(f"text,label\nz,{number}\n")
+    data = find_input(settings)
+    assert (data.span, data.feedback_spans) == (10, (9, 10))
+    assert rows(list(data.sources)) == [("x", "1"), ("z", "9"), ("z", "10")]
+    local = dataclasses.replace(
+        settings, paths=(f"{store}/bucket/a.csv",), spans_directory=f"{store}/bucket/feedback"
+    )
+    assert fingerprint(find_input(local).sources) == fingerprint(data.sources)

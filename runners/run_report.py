@@ -142,7 +142,8 @@ def describe_feedback(run: Run) -> str:
         for outcome, meaning in MEANINGS.items()
         if counts.get(outcome)
     )
-    return f"{sum(counts.values())} rows of feedback ({numbers}): {words}"
+    rows = sum(counts.values())
+    return f"{rows} {'row' if rows == 1 else 'rows'} of feedback ({numbers}): {words}"
 
 
 def _feedback_counts(artifact: Artifact) -> dict[str, int]:

@@ -293,7 +293,8 @@ def make_infra_validator(
         service_account: of the pod in Kubernetes; empty is the pipeline's own.
         texts: how many of the trainer's texts are replayed; 0 replays all.
         tolerance: by how much a score may differ from the trainer's.
-        max_load_seconds: longest accepted start of the server with this model; 0 sets no limit.
+        max_load_seconds: longest accepted time from handing the model to a server, started before
+            or not, until it answers; 0 sets no limit.
         max_memory_mb: greatest accepted peak of memory, in MiB; 0 sets no limit.
         max_latency_ms: greatest accepted 99th percentile of one-text requests; 0 sets no limit.
         max_size_mb: greatest accepted size of the export, in MiB; 0 sets no limit.

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from modules import encoders, features, model, multi_worker, signatures, training_loop
+from modules import encoders, features, model, multi_worker, progress, signatures, training_loop
 from modules.batches import TokenizedTexts
 from modules.checkpoints import fingerprint
 from modules.errors import UserError
@@ -41,6 +41,7 @@ def run_fn(fn_args: Any) -> None:
     run = dataclasses.replace(run, workers=workers)
     outcome = training_loop.train(run)
     if run.writes:
+        progress.emit(progress.EXPORT_STARTED, component="Trainer")
         export_run(run, outcome, text_settings, transform_output, fn_args.serving_model_dir)
         training_loop.remove_checkpoint(run)
     if workers:

@@ -345,7 +345,7 @@ class InfraValidator(Section):
         1e-4, ge=0, le=1, description="Largest difference to the trainer's own scores."
     )
     max_load_seconds: float = Field(
-        0.0, ge=0, description="Limit from the server's start to the model's first answer."
+        0.0, ge=0, description="Limit from the model's hand-over to a server to its first answer."
     )
     max_memory_mb: float = Field(0.0, ge=0, description="Limit on the server's peak memory, MiB.")
     max_latency_ms: float = Field(0.0, ge=0, description="Limit on the slowest 1% of answers.")

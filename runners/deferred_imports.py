@@ -14,6 +14,8 @@ something light behind each door:
   need them; the first remote path brings the real plugin in. (TFX reads ``length`` and
   ``mtime_nsec`` of a file's status, which its own local plugin lacks; ours has them.)
 - ``tfx.orchestration.portable.beam_executor_operator`` brings Beam in; here, when a node runs.
+- IPython and its widgets, which BigQuery's client and TFDV take where they are installed, are told
+  to be absent: a worker has no screen.
 
 Only the local worker installs this; nothing else in the project depends on it.
 """
@@ -32,6 +34,8 @@ from modules.errors import ModelError
 _DOC_DECORATORS = ("do_not_doc_in_subclasses", "do_not_doc_inheritable", "do_not_generate_docs")
 _GFILE_PLUGIN = "tfx.dsl.io.plugins.tensorflow_gfile"
 _BEAM_OPERATOR = "tfx.orchestration.portable.beam_executor_operator"
+#: Optional to all that import them.
+_FOR_A_SCREEN = ("IPython", "ipywidgets", "tqdm.notebook")
 
 
 def install() -> None:
@@ -40,6 +44,7 @@ def install() -> None:
         return
     defer_package("tensorflow", light_submodules="tensorflow.core")
     defer_package("tfx.components", light_submodules="tfx.components")
+    sys.meta_path.insert(0, _Absent())
     _install_doc_controls()
     _install_gfile_plugin()
     _install_beam_operator()
@@ -105,6 +110,14 @@ class _SubmoduleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
     def exec_module(self, module: types.ModuleType) -> None:
         """The package's ``__init__`` has executed it already."""
+
+
+class _Absent(importlib.abc.MetaPathFinder):
+    """Says of what is for a screen that it is not installed."""
+
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+        if fullname in _FOR_A_SCREEN:
+            raise ModuleNotFoundError(f"{fullname} is of no use in a worker", name=fullname)
 
 
 def defer_package(name: str, *, light_submodules: str) -> None:

@@ -79,7 +79,23 @@ def run_pipeline(order: dict[str, Any]) -> None:
     progress.emit(
         "run_started", run_id=order["run_id"], nodes=[node.node_info.id for node in nodes]
     )
+    if config.infra_validator.server == "process" and _runs("InfraValidator", nodes):
+        progress.listen(_prepare_validation)
     run_nodes(nodes, lambda: NodeRunner(config, pipeline))
+
+
+def _runs(name: str, nodes: Sequence[Any]) -> bool:
+    return any(
+        node.node_info.id == name and not node.execution_options.HasField("skip") for node in nodes
+    )
+
+
+def _prepare_validation(event: str) -> None:
+    """Start the model server that the InfraValidator will need, beside the export of the model."""
+    if event == progress.EXPORT_STARTED:
+        from components.infra_validation import embedded_process
+
+        embedded_process.prepare()
 
 
 def run_nodes(nodes: Sequence[Any], make_runner: "Callable[[], NodeRunner]") -> None:

@@ -62,6 +62,8 @@ class ModelManager:
         """
         self._config_file_stamp = self._stamp_config_file()
         models = model_config.from_settings(self._settings)
+        if self._loader is not None:
+            self._loader.prepare()
         with self._changed:
             self._models = models
             self._labels.replace({name: model.labels for name, model in models.items()})

@@ -57,6 +57,7 @@ class VersionLoader:
         Raises:
             ServingError: it cannot be.
         """
+        max_tokens = max_tokens_of_text(directory)
         task = WorkerTask(
             directory=directory,
             intra_op_threads=self._settings.tensorflow_intra_op_parallelism,
@@ -65,12 +66,14 @@ class VersionLoader:
             ),
             warm_up=self._settings.enable_model_warmup,
             precision=self._settings.precision,
+            # A model card says that the export is ours, whose outputs are one computation.
+            whole_answers=max_tokens is not None,
         )
         servable = ModelVersion(
             name,
             version,
             start_worker=lambda: self._start(task),
-            limits=self._limits(directory),
+            limits=self._limits(max_tokens),
             observer=self._observer,
         )
         report = servable.report
@@ -78,6 +81,10 @@ class VersionLoader:
             name, version, directory, report.load_seconds, report.warmup_seconds
         )
         return servable
+
+    def prepare(self) -> None:
+        """Start what loads, so that the first version need not wait for it; returns at once."""
+        self._zygote.prepare()
 
     def stop(self) -> None:
         """End the zygote and whatever is loading."""
@@ -104,9 +111,8 @@ class VersionLoader:
             with self._lock:
                 self._loading.discard(worker)
 
-    def _limits(self, directory: str) -> BatchLimits:
+    def _limits(self, max_tokens: int | None) -> BatchLimits:
         settings = self._settings
-        max_tokens = max_tokens_of_text(directory)
         # A model card says that the export is ours, whose gates prove that rows are independent.
         ours = max_tokens is not None
         limits = BatchLimits(

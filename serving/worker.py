@@ -63,7 +63,9 @@ class _Worker:
 
     def _load(self, task: WorkerTask) -> Answer:
         started = time.monotonic()
-        model = self._model = LoadedModel(task.intra_op_threads, task.inter_op_threads)
+        model = self._model = LoadedModel(
+            task.intra_op_threads, task.inter_op_threads, task.whole_answers
+        )
         with load_priority.lowered():
             model.load(task.directory)
             loaded = time.monotonic()

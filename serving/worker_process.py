@@ -39,6 +39,14 @@ class Zygote:
         self._control: socket.socket | None = None
         self._stopped = False
 
+    def prepare(self) -> None:
+        """Start the process now, in the background; a failure is told at the first need."""
+        threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
+
+    def _prepare(self) -> None:
+        with self._lock, contextlib.suppress(ServingError):
+            self._running()
+
     def start_worker(self, runs: int) -> "Worker":
         """Fork a worker.
 

@@ -13,6 +13,9 @@ class WorkerTask:
         inter_op_threads: concurrent ops; 0 is one for each core.
         warm_up: replay the model's warm-up requests.
         precision: of ``settings.PRECISIONS``.
+        whole_answers: compute all outputs, whichever a request wants. Those of an export of this
+            project are one computation, and a set of outputs that was not asked for before costs
+            TensorFlow's graph optimiser 0.6 s.
     """
 
     directory: str
@@ -20,3 +23,4 @@ class WorkerTask:
     inter_op_threads: int = 0
     warm_up: bool = True
     precision: str = "auto"
+    whole_answers: bool = False

@@ -30,7 +30,7 @@ class Limits:
     """What a model may take; 0 sets no limit.
 
     Attributes:
-        max_load_seconds: from the server's start until it answers for the model.
+        max_load_seconds: from handing the model to a server until it answers for it.
         max_memory_mb: peak memory of the server, TensorFlow included, in MiB.
         max_latency_ms: 99th percentile of one-text requests, by the slower of REST and gRPC.
         max_size_mb: size of the export's files, in MiB.

@@ -19,6 +19,7 @@ from serving.settings import ServerSettings
 
 MODEL_NAME = "candidate"
 _POLL_SECONDS = 1.0
+_LOOK_SECONDS = 0.1
 
 
 def main(base_path: str, endpoints_path: str) -> int:
@@ -38,6 +39,8 @@ def main(base_path: str, endpoints_path: str) -> int:
         rest_api_port=0,
         model_name=MODEL_NAME,
         model_base_path=base_path,
+        # The folder may be empty yet.
+        file_system_poll_wait_seconds=_LOOK_SECONDS,
         # The first failure is the finding; trying again only delays it.
         max_num_load_retries=0,
         # What is compared with the trainer's answers is the signature that was asked for.

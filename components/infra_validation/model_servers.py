@@ -12,17 +12,12 @@ user has to put right is a ``UserError``; a server that does not come up with th
 
 import contextlib
 import dataclasses
-import json
-import os
 import re
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from components.infra_validation.child_process import ending, environment, kill_group, tail
+from components.infra_validation import embedded_process
 from modules.errors import ModelError, UserError
 
 PROCESS = "process"
@@ -30,11 +25,8 @@ DOCKER = "docker"
 KUBERNETES = "kubernetes"
 SERVERS = (PROCESS, DOCKER, KUBERNETES)
 
-MODEL_NAME = "candidate"
+MODEL_NAME = embedded_process.MODEL_NAME
 _REST_PORT = 8501
-_POLL_SECONDS = 0.05
-_TERMINATION_SECONDS = 5.0
-_EMBEDDED = "components.infra_validation.embedded_server"
 #: ``name:tag`` or ``name@sha256:digest``; TFX blesses without a look where it is given neither.
 _IMAGE = re.compile(r"(?P<name>[^@\s]+?)(:(?P<tag>[\w][\w.-]*)|@(?P<digest>sha256:[0-9a-f]{64}))")
 
@@ -75,59 +67,18 @@ def parse_image(image: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def embedded_server(export: str, deadline: float) -> Iterator[RunningServer]:
-    """Serve ``export``, a local folder, in a fresh process.
+    """Serve ``export``, a local folder, in a fresh process, or in the one that was prepared.
 
     Args:
         export: folder of the SavedModel.
         deadline: ``time.monotonic()`` by which the server must listen.
     """
-    with tempfile.TemporaryDirectory(prefix="infra-validation-") as folder:
-        base_path = os.path.join(folder, MODEL_NAME)
-        os.makedirs(base_path)
-        os.symlink(os.path.abspath(export), os.path.join(base_path, "1"))
-        endpoints_path = os.path.join(folder, "endpoints.json")
-        log_path = os.path.join(folder, "server.log")
-        with open(log_path, "wb") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-m", _EMBEDDED, base_path, endpoints_path],
-                env=environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        try:
-            while not os.path.exists(endpoints_path):
-                if process.poll() is not None:
-                    raise ModelError(
-                        f"the model server {ending(process.returncode)}: {tail(log_path)}"
-                    )
-                if time.monotonic() > deadline:
-                    raise ModelError("the model server did not listen in time")
-                time.sleep(_POLL_SECONDS)
-            with open(endpoints_path, encoding="utf-8") as file:
-                addresses = json.load(file)
-            yield RunningServer(**addresses, peak_memory_mb=lambda: _peak_memory_mb(process.pid))
-        finally:
-            _end(process)
-
-
-def _peak_memory_mb(pid: int) -> float | None:
-    """Greatest resident memory of the process that holds the model, in MiB: the largest of all."""
-    import psutil
-
+    process = embedded_process.take()
     try:
-        server = psutil.Process(pid)
-        pids = [pid, *(child.pid for child in server.children(recursive=True))]
-    except psutil.NoSuchProcess:
-        return None
-    peaks = [0]
-    for each in pids:
-        with contextlib.suppress(OSError, StopIteration):
-            with open(f"/proc/{each}/status", encoding="ascii") as file:
-                line = next(line for line in file if line.startswith("VmHWM:"))
-            peaks.append(int(line.split()[1]))
-    return max(peaks) / 1024 or None
+        addresses = process.serve(export, deadline)
+        yield RunningServer(**addresses, peak_memory_mb=process.peak_memory_mb)
+    finally:
+        process.end()
 
 
 def _container_memory_mb(container: Any) -> float | None:
@@ -135,14 +86,6 @@ def _container_memory_mb(container: Any) -> float | None:
     statistics = container.stats(stream=False).get("memory_stats", {})
     found = statistics.get("max_usage", statistics.get("usage"))
     return None if found is None else found / 2**20
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_TERMINATION_SECONDS)
-    kill_group(process)
 
 
 @contextlib.contextmanager

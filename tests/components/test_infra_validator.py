@@ -18,7 +18,7 @@ from tfx import types
 from tfx.types import standard_artifacts
 from tfx.utils import kube_utils
 
-from components.infra_validation import child_process, model_servers
+from components.infra_validation import child_process, embedded_process, model_servers
 from components.infra_validation.checks import Limits, check_limits, check_reply
 from components.infra_validation.server_replay import replay, wait_until_available
 from components.infra_validator import (
@@ -283,7 +283,7 @@ class TestEmbeddedServer:
         script = tmp_path / "stand_in.py"
         script.write_text("import json, os, signal, subprocess, sys, time\n" + code)
         monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-        monkeypatch.setattr(model_servers, "_EMBEDDED", "stand_in")
+        monkeypatch.setattr(embedded_process, "_EMBEDDED", "stand_in")
 
     def start(self, tmp_path: Path, seconds: float = 60) -> model_servers.RunningServer:
         deadline = time.monotonic() + seconds
@@ -307,6 +307,8 @@ class TestEmbeddedServer:
     ) -> None:
         pids = tmp_path / "pids"
         code = f"""
+while not os.path.exists(os.path.join(sys.argv[1], "1")):
+    time.sleep(0.01)
 assert os.path.samefile(os.path.join(sys.argv[1], "1"), {str(tmp_path)!r})
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 open({str(pids)!r}, "w").write(f"{{os.getpid()}} {{child.pid}}")
@@ -315,12 +317,59 @@ os.rename(sys.argv[2] + ".part", sys.argv[2])
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 time.sleep(600)
 """
-        monkeypatch.setattr(model_servers, "_TERMINATION_SECONDS", 0.1)
+        monkeypatch.setattr(embedded_process, "_TERMINATION_SECONDS", 0.1)
         self.replace(tmp_path, monkeypatch, code)
         server = self.start(tmp_path)
         assert (server.rest, server.grpc) == ("http://a", "grpc://b")
         for pid in map(int, pids.read_text().split()):
             assert wait_until_gone(pid), f"process {pid} is left"
+
+    def test_a_prepared_process_is_taken_once(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.replace(tmp_path, monkeypatch, "time.sleep(600)")
+        embedded_process.prepare()
+        embedded_process.prepare()
+        processes = [embedded_process.take(), embedded_process.take()]
+        try:
+            children = psutil.Process().children()
+            pids = {child.pid for child in children if "stand_in" in child.cmdline()}
+            assert {process.pid for process in processes} == pids
+            assert len(pids) == 2
+        finally:
+            for process in processes:
+                process.end()
+
+    def test_a_prepared_process_that_ended_is_replaced(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.replace(tmp_path, monkeypatch, "time.sleep(600)")
+        embedded_process.prepare()
+        [dead] = [c for c in psutil.Process().children() if "stand_in" in c.cmdline()]
+        dead.kill()
+        assert wait_until_gone(dead.pid)
+        process = embedded_process.take()
+        try:
+            assert process.alive
+            assert process.pid != dead.pid
+        finally:
+            process.end()
+
+    def test_a_prepared_process_that_nobody_takes_ends_with_this_one(self, tmp_path: Path) -> None:
+        code = """
+import psutil
+from components.infra_validation import embedded_process
+embedded_process.prepare()
+print(*[child.pid for child in psutil.Process().children()])
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env=child_process.environment(),
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert wait_until_gone(int(done.stdout)), "the server is left"
 
     def test_a_server_that_never_listens_is_stopped(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -36,6 +36,15 @@ def test_the_launcher_imports_without_the_heavy_packages() -> None:
 
 
 @pytest.mark.slow
+def test_what_is_for_a_screen_stays_out() -> None:
+    printed = _run("""
+        import apache_beam, keras_tuner, tensorflow_data_validation, tensorflow_model_analysis
+        print([name for name in ("IPython", "ipywidgets") if name in sys.modules])
+    """)
+    assert printed == "[]"
+
+
+@pytest.mark.slow
 def test_every_name_becomes_the_real_one_on_use() -> None:
     printed = _run("""
         import tensorflow.compat.v1 as tf1

@@ -5,6 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from components.infra_validation import embedded_process
+from modules import progress
+from runners import local_worker
 from runners.local_worker import run_nodes
 
 
@@ -58,3 +61,14 @@ def test_nothing_is_pushed_after_a_failure(fail: str) -> None:
     with pytest.raises(ValueError, match=fail):
         run_nodes(NODES, lambda: runner)
     assert "Pusher" not in runner.ran
+
+
+def test_the_model_server_starts_when_the_export_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[bool] = []
+    monkeypatch.setattr(embedded_process, "prepare", lambda: prepared.append(True))
+    monkeypatch.setattr(progress, "_listeners", [])
+    progress.listen(local_worker._prepare_validation)
+    progress.emit("step", step=1)
+    assert not prepared
+    progress.emit(progress.EXPORT_STARTED, component="Trainer")
+    assert prepared == [True]

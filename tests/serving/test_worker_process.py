@@ -77,6 +77,33 @@ def test_only_the_outputs_asked_for(text_worker) -> None:
     assert list(text_worker.run(0, "serving_default", given, ("number",))) == ["number"]
 
 
+def test_whole_answers_hold_what_was_asked_for(start, tmp_path) -> None:
+    directory = small_models.write_text_model(tmp_path / "1")
+    parts, whole = start(directory), start(directory, whole_answers=True)
+    given = {"text": strings(b"1")}
+    assert list(whole.run(0, "serving_default", given, ("number",))) == ["number"]
+    assert sorted(whole.run(0, "serving_default", given, ())) == ["echo", "number"]
+    # What was not asked for is computed all the same, as its error shows.
+    no_number = {"text": strings(b"word")}
+    assert list(parts.run(0, "serving_default", no_number, ("echo",))) == ["echo"]
+    with pytest.raises(ServingError, match="could not correctly convert string: word"):
+        whole.run(0, "serving_default", no_number, ("echo",))
+
+
+@pytest.mark.slow  # a zygote of its own
+def test_a_prepared_zygote_is_the_one_that_is_used() -> None:
+    zygote = Zygote()
+    try:
+        zygote.prepare()
+        while zygote.pid is None:
+            time.sleep(0.01)
+        prepared = zygote.pid
+        zygote.start_worker(1).kill()
+        assert zygote.pid == prepared
+    finally:
+        zygote.stop()
+
+
 def test_two_outputs_of_one_tensor(text_worker) -> None:
     outputs = text_worker.run(0, "echo", {"text": strings(b"a")}, ())
     assert {alias: array.tolist() for alias, array in outputs.items()} == {

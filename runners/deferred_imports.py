@@ -15,7 +15,7 @@ something light behind each door:
   ``mtime_nsec`` of a file's status, which its own local plugin lacks; ours has them.)
 - ``tfx.orchestration.portable.beam_executor_operator`` brings Beam in; here, when a node runs.
 - IPython and its widgets, which BigQuery's client and TFDV take where they are installed, are told
-  to be absent: a worker has no screen.
+  to be absent, and what TFMA draws with is names alone: a worker has no screen.
 
 Only the local worker installs this; nothing else in the project depends on it.
 """
@@ -34,8 +34,9 @@ from modules.errors import ModelError
 _DOC_DECORATORS = ("do_not_doc_in_subclasses", "do_not_doc_inheritable", "do_not_generate_docs")
 _GFILE_PLUGIN = "tfx.dsl.io.plugins.tensorflow_gfile"
 _BEAM_OPERATOR = "tfx.orchestration.portable.beam_executor_operator"
-#: Optional to all that import them.
+#: Optional to all that import them, but for TFMA's drawing, which nobody calls in a worker.
 _FOR_A_SCREEN = ("IPython", "ipywidgets", "tqdm.notebook")
+_DRAWING = "tensorflow_model_analysis.notebook.visualization"
 
 
 def install() -> None:
@@ -44,7 +45,7 @@ def install() -> None:
         return
     defer_package("tensorflow", light_submodules="tensorflow.core")
     defer_package("tfx.components", light_submodules="tfx.components")
-    sys.meta_path.insert(0, _Absent())
+    sys.meta_path.insert(0, _NoScreen())
     _install_doc_controls()
     _install_gfile_plugin()
     _install_beam_operator()
@@ -112,12 +113,23 @@ class _SubmoduleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """The package's ``__init__`` has executed it already."""
 
 
-class _Absent(importlib.abc.MetaPathFinder):
-    """Says of what is for a screen that it is not installed."""
+class _NoScreen(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Says of what is for a screen that it is not installed; TFMA's drawing is names alone."""
 
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
+    def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
         if fullname in _FOR_A_SCREEN:
             raise ModuleNotFoundError(f"{fullname} is of no use in a worker", name=fullname)
+        return importlib.machinery.ModuleSpec(fullname, self) if fullname == _DRAWING else None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Give it names for the annotations of what would draw."""
+        module.__dict__["__getattr__"] = _any_class
+
+
+def _any_class(name: str) -> type:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return object
 
 
 def defer_package(name: str, *, light_submodules: str) -> None:

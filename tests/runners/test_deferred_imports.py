@@ -38,10 +38,17 @@ def test_the_launcher_imports_without_the_heavy_packages() -> None:
 @pytest.mark.slow
 def test_what_is_for_a_screen_stays_out() -> None:
     printed = _run("""
-        import apache_beam, keras_tuner, tensorflow_data_validation, tensorflow_model_analysis
-        print([name for name in ("IPython", "ipywidgets") if name in sys.modules])
+        import apache_beam, keras_tuner, tensorflow_data_validation
+        import tensorflow_model_analysis as tfma
+        # TFMA swallows an ImportError of its own and then lacks its last names.
+        print(
+            [name for name in ("IPython", "ipywidgets") if name in sys.modules],
+            tfma.ExtractEvaluateAndWriteResults.__name__,
+            tfma.VERSION_STRING == tfma.version.VERSION,
+            tfma.EvalConfig.__name__,
+        )
     """)
-    assert printed == "[]"
+    assert printed == "[] ExtractEvaluateAndWriteResults True EvalConfig"
 
 
 @pytest.mark.slow

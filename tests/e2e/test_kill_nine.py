@@ -59,7 +59,8 @@ class DatabaseServer:
 
     def kill(self) -> None:
         """Kill the server and its children at once, as the kernel would for lack of memory."""
-        pid = int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        pid_file = self._folder / "data" / "postmaster.pid"
+        pid = self._process.pid if self._process else int(pid_file.read_text().split()[0])
         with_children = subprocess.run(
             ["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True, check=False
         )
@@ -72,14 +73,22 @@ class DatabaseServer:
             self._process.wait()
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            [
-                self._program, "-D", self._folder / "data", "-p", self._port,
-                "-k", self._folder, "-h", "127.0.0.1",
-            ],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            cwd=self._folder, **as_account("postgres"),
-        )  # fmt: skip
+        """Start it as a supervisor does: again, until the last of the killed ones is gone."""
+        for _ in range(60):
+            with (self._folder / "server.log").open("ab") as log:
+                self._process = subprocess.Popen(
+                    [
+                        self._program, "-D", self._folder / "data", "-p", self._port,
+                        "-k", self._folder, "-h", "127.0.0.1",
+                    ],
+                    stdout=log, stderr=subprocess.STDOUT,
+                    cwd=self._folder, **as_account("postgres"),
+                )  # fmt: skip
+            try:
+                self._process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                return
+        raise AssertionError((self._folder / "server.log").read_text("utf-8")[-2000:])
 
     def stop(self) -> None:
         if self._process:

@@ -25,6 +25,7 @@ from typing import Any
 from modules import progress
 from modules.errors import DataError, UserError
 from runners import deferred_imports
+from runners.process_end import end_process
 
 logger = logging.getLogger(__name__)
 
@@ -237,4 +238,4 @@ def _kind(error: UserError) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -17,6 +17,7 @@ from typing import Any
 from modules.errors import UserError
 from runners import deferred_imports
 from runners.local_worker import NodeRunner, describe_error
+from runners.process_end import end_process
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -86,4 +87,4 @@ def run_node(order: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    end_process(main(sys.argv[1:]))

@@ -7,6 +7,8 @@
 
 FROM debian:13.1-slim AS build
 WORKDIR /opt/bert
+# The account that nodes run as can write no compiled modules; without them each start takes 10 s more.
+ENV UV_COMPILE_BYTECODE=1
 COPY scripts/image_steps.sh scripts/
 RUN scripts/image_steps.sh install build
 # The environment changes seldom: only what it is made from comes before it.

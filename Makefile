@@ -11,6 +11,8 @@ WORKERS ?= 2
 export PYTHON VENV
 # TensorFlow and TFX log pages before a test has run.
 export TF_CPP_MIN_LOG_LEVEL ?= 3
+# Images often set it. Without compiled modules each process spends 10 s on compiling what it imports.
+export PYTHONDONTWRITEBYTECODE =
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22

@@ -53,8 +53,11 @@ class Loop:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.workplace.settings['gateway.port']}"
 
-    def predict(self, texts: list[str]) -> dict:
-        answer = httpx.post(f"{self.url}/v1/predict", json={"texts": texts}, timeout=60)
+    def predict(self, texts: list[str], user: str = "") -> dict:
+        headers = {"x-sticky-key": user} if user else {}
+        answer = httpx.post(
+            f"{self.url}/v1/predict", json={"texts": texts}, headers=headers, timeout=60
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()
 
@@ -98,7 +101,8 @@ class Load:
             text, label = choose.choice(self._reviews)
             self.requests += 1
             try:
-                answer = self._loop.predict([text])
+                # Many users: a canary answers some of them, always the same.
+                answer = self._loop.predict([text], f"user-{self.requests % 50}")
                 self.versions.setdefault(answer["model_version"], self.requests)
                 self._loop.vote(answer["predictions"][0]["id"], label)
             except (AssertionError, httpx.TransportError) as error:

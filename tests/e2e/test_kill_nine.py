@@ -36,10 +36,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1500),
     pytest.mark.skipif(
-        "BERT_KILL_ROUNDS" not in os.environ,
-        reason="takes minutes and both cores: set BERT_KILL_ROUNDS, such as 50",
-    ),
-    pytest.mark.skipif(
         find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None,
         reason="no PostgreSQL server is installed",
     ),

@@ -24,6 +24,7 @@ from pipeline import freshness_sections as freshness
 from pipeline import platform_sections as platforms
 from pipeline.config_keys import is_secret, keys, legal
 from pipeline.config_sources import Source, sources
+from pipeline.vertex_section import Vertex
 
 DEFAULT_ORIGIN = "default"
 
@@ -54,7 +55,7 @@ class Config(BaseSettings):
     image: platforms.Image = platforms.Image()
     resources: platforms.Resources = platforms.Resources()
     kubeflow: platforms.Kubeflow = platforms.Kubeflow()
-    vertex: platforms.Vertex = platforms.Vertex()
+    vertex: Vertex = Vertex()
     airflow: platforms.Airflow = platforms.Airflow()
     gateway: freshness.Gateway = freshness.Gateway()
     feedback: freshness.Feedback = freshness.Feedback()

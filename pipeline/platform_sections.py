@@ -1,6 +1,5 @@
 """The sections of the config that say where and how nodes and their data processing run."""
 
-import re
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -127,65 +126,6 @@ class Kubeflow(Section):
             raise ValueError(
                 'legal is a table of claim names and absolute paths, {models = "/models"}'
             )
-        return value
-
-
-class Vertex(Section):
-    """Vertex AI Pipelines. Credentials are Google's application default ones."""
-
-    project: str = Field("", description="Google Cloud project.")
-    region: str = Field(
-        "us-central1",
-        pattern=r"^[a-z]+-[a-z]+[0-9]+$",
-        description="Where the runs are.",
-        json_schema_extra={"legal": "a region such as us-central1"},
-    )
-    service_account: str = Field(
-        "",
-        pattern=r"^$|^[^@\s]+@[^@\s]+$",
-        description="Service account that the nodes run as; empty is the project's default.",
-        json_schema_extra={"legal": "an account such as NAME@PROJECT.iam.gserviceaccount.com"},
-    )
-    network: str = Field(
-        "",
-        pattern=r"^$|^projects/[^/]+/global/networks/[^/]+$",
-        description="VPC network that the nodes are peered with; empty is none.",
-        json_schema_extra={"legal": "projects/NUMBER/global/networks/NAME"},
-    )
-    labels: dict[str, str] = Field(
-        default={},
-        description="Labels of the runs, for cost reports and filters.",
-        json_schema_extra={"legal": "a table of lower-case names and values, 63 characters each"},
-    )
-    training_workers: int = Field(
-        0,
-        ge=0,
-        le=100,
-        description="Machines that train together with the Trainer's chief, in a custom job of "
-        "worker pools; 0: the Trainer's own container trains.",
-    )
-    training_machine_type: str = Field(
-        "",
-        pattern=r"^$|^[a-z][a-z0-9]*-[a-z0-9-]+$",
-        description="Machine type of the chief and of each worker of that job; the accelerator is "
-        "that of [resources], one a machine.",
-        json_schema_extra={"legal": "a machine type such as n1-standard-8"},
-    )
-    api_endpoint: str = Field(
-        "", description="Another host of the API, such as a private one; empty is the region's."
-    )
-
-    @field_validator("labels")
-    @classmethod
-    def _check_labels(cls, value: dict[str, str]) -> dict[str, str]:
-        for key, label in value.items():
-            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) or not re.fullmatch(
-                r"[a-z0-9_-]{0,63}", label
-            ):
-                raise ValueError(
-                    "legal are lower-case letters, digits, - and _, 63 at most; "
-                    f"received {key}={label}"
-                )
         return value
 
 

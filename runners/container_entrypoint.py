@@ -15,6 +15,8 @@ platforms need and TFX does not do:
 - Names of inputs are dropped: TFX hashes them to ids of 63 bits, which do not survive JSON.
 - Training on several machines of Vertex is a custom job of this same command on each of them
   (``--vertex_training_job``, see ``vertex_training_job``); the chief alone reports outputs.
+- On Vertex what the Pusher has pushed is deployed to an endpoint (``--vertex_endpoint``, see
+  ``vertex_endpoint``).
 - Folders of outputs are made, as TFX's launcher does elsewhere.
 """
 
@@ -65,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if final.exists():  # a driver left it
             merge(json.loads(final.read_text("utf-8")), task, specification)
         result = run_executor(options.executor_class_path, task, specification, beam_arguments)
+    if options.vertex_endpoint:
+        from runners import vertex_endpoint
+
+        vertex_endpoint.deploy_pushed(options.vertex_endpoint, result)
     if (worker_place.place() or (0, 1))[0] == 0:  # others of a training would write it too
         write_output(final, result)
     return 0
@@ -76,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--executor_class_path", default="")
     parser.add_argument("--mount_parameters", action="store_true")
     parser.add_argument("--vertex_training_job", default="")
+    parser.add_argument("--vertex_endpoint", default="")
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", default="")
     return parser

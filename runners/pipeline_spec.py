@@ -25,6 +25,7 @@ EXAMPLE_GEN_DRIVER = "components.ingestion.driver.Driver"
 EXAMPLE_GEN = "ExampleGen"
 RESOLVER = "Resolver"
 TRAINER = "Trainer"
+PUSHER = "Pusher"
 TRAINING_NODES = frozenset({"Tuner", TRAINER})
 
 

@@ -33,13 +33,17 @@ def check_images(config: Config) -> None:
                 f"{key} is empty; name the image that holds this repository: "
                 f"--set {key}=REGISTRY/bert:COMMIT"
             )
-        match = _IMAGE.fullmatch(image)
-        fixed = match and (match["digest"] or (match["tag"] and match["tag"] != "latest"))
-        if not fixed:
+        if not is_fixed(image):
             raise UserError(
                 f"{key}: legal is a fixed tag or a digest, so that every node runs the same code; "
                 f"received {image!r}; try --set {key}=REGISTRY/bert:COMMIT"
             )
+
+
+def is_fixed(image: str) -> bool:
+    """Whether an image has a digest, or a tag other than "latest"."""
+    match = _IMAGE.fullmatch(image)
+    return bool(match and (match["digest"] or match["tag"] not in (None, "latest")))
 
 
 def check_resources(config: Config) -> None:

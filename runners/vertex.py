@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from modules.errors import UserError
 from pipeline.config import Config
-from runners import pipeline_spec, remote_checks, vertex_training_job
+from runners import pipeline_spec, remote_checks, vertex_endpoint, vertex_training_job
 from runners.pipeline_spec import JSON
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def check(config: Config) -> None:
             f"NVIDIA_TESLA_T4; received {accelerator!r}"
         )
     vertex_training_job.check(config)
+    vertex_endpoint.check(config)
 
 
 def connect(config: Config) -> "VertexConnection":
@@ -55,6 +56,8 @@ def compile_pipeline(config: Config) -> str:
     _read_through_mounts(spec)
     if config.vertex.training_workers:
         _train_on_workers(spec, config)
+    if config.vertex.endpoint:
+        _deploy_after_push(spec, config)
     return pipeline_spec.to_json(job)
 
 
@@ -95,3 +98,10 @@ def _train_on_workers(spec: JSON, config: Config) -> None:
         "cpuLimit": config.resources.cpu,
         "memoryLimit": config.resources.memory_gb,
     }
+
+
+def _deploy_after_push(spec: JSON, config: Config) -> None:
+    """Let the Pusher's container bring what it has pushed to the endpoint."""
+    container = pipeline_spec.container(spec, pipeline_spec.PUSHER)
+    settings = vertex_endpoint.settings_of(config)
+    container["args"] = [vertex_endpoint.FLAG, settings.to_json(), *container["args"]]

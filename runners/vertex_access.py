@@ -1,5 +1,6 @@
 """How Vertex AI's API is reached: host, credentials, and its errors in one line."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 from collections.abc import Iterator
@@ -7,8 +8,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from modules.errors import UserError
+from pipeline.config import Config
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
+#: Limits on a long-running operation and on asking for it while the API is away, seconds.
+_OPERATION_SECONDS, _AWAY_SECONDS = 3600, 600
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -111,3 +115,52 @@ class VertexAccess:
                 "a service account's key file"
             ) from error
         return credentials
+
+
+def access_of(config: Config) -> VertexAccess:
+    """Where the config's Vertex AI is.
+
+    Raises:
+        UserError: no project.
+    """
+    section = config.vertex
+    return VertexAccess(section.project, section.region, section.api_endpoint)
+
+
+def check_accelerator(key: str, name: str) -> None:
+    """Refuse an accelerator that Vertex AI does not have.
+
+    Args:
+        key: of the config, for the message.
+        name: the accelerator; "" is none, and legal.
+
+    Raises:
+        UserError: names the legal ones.
+    """
+    from google.cloud import aiplatform_v1
+
+    types = aiplatform_v1.AcceleratorType.__members__
+    if name and name not in types:
+        legal = [name for name in types if name.startswith("NVIDIA")]
+        raise UserError(f"{key}: legal on vertex are {', '.join(legal)}; received {name!r}")
+
+
+def finished(operation: Any, what: str) -> Any:
+    """What a long-running operation ends with.
+
+    Args:
+        operation: as the client returned it.
+        what: it does, in words.
+
+    Raises:
+        UserError: it has not ended within an hour.
+    """
+    from google.api_core.retry import Retry
+
+    try:
+        return operation.result(timeout=_OPERATION_SECONDS, retry=Retry(timeout=_AWAY_SECONDS))
+    except concurrent.futures.TimeoutError as error:
+        raise UserError(
+            f"{what} has not ended within {_OPERATION_SECONDS // 60} minutes and goes on at Vertex "
+            f"AI as {operation.operation.name}"
+        ) from error

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.config import Config
 from runners.remote_runners import RunState, SubmittedRun
-from runners.vertex_access import VertexAccess
+from runners.vertex_access import access_of
 
 _SECONDS = 60
 _PREFIX = "PIPELINE_STATE_"
@@ -24,8 +24,7 @@ class VertexConnection:
     """
 
     def __init__(self, config: Config) -> None:
-        section = config.vertex
-        self._access = VertexAccess(section.project, section.region, section.api_endpoint)
+        self._access = access_of(config)
         self._config = config
         self._client = self._access.client("PipelineServiceClient")
 

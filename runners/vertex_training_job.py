@@ -19,7 +19,7 @@ from typing import Any
 from modules.errors import UserError
 from pipeline.config import Config
 from runners import pipeline_spec
-from runners.vertex_access import VertexAccess
+from runners.vertex_access import VertexAccess, access_of, check_accelerator
 
 FLAG = "--vertex_training_job"
 _PREFIX = "JOB_STATE_"
@@ -93,12 +93,6 @@ def check(config: Config) -> None:
         )
 
 
-def access_of(config: Config) -> VertexAccess:
-    """Where the config's Vertex AI is."""
-    section = config.vertex
-    return VertexAccess(section.project, section.region, section.api_endpoint)
-
-
 def settings_of(config: Config, image: str) -> TrainingJobSettings:
     """The settings of a checked config.
 
@@ -133,14 +127,9 @@ def custom_job(settings: TrainingJobSettings, arguments: Sequence[str]) -> Any:
     """
     from google.cloud import aiplatform_v1 as api
 
+    check_accelerator("resources.accelerator", settings.accelerator)
     machine: dict[str, Any] = {"machine_type": settings.machine_type}
     if settings.accelerator:
-        if settings.accelerator not in api.AcceleratorType.__members__:
-            legal = [name for name in api.AcceleratorType.__members__ if name.startswith("NVIDIA")]
-            raise UserError(
-                f"resources.accelerator: legal on vertex are {', '.join(legal)}; received "
-                f"{settings.accelerator!r}"
-            )
         machine |= {"accelerator_type": settings.accelerator, "accelerator_count": 1}
     pools = [
         api.WorkerPoolSpec(

@@ -33,6 +33,7 @@ PLATFORMS = {
     "google.cloud.aiplatform_v1": {
         "runners.vertex_access",
         "runners.vertex_client",
+        "runners.vertex_model_registry",
         "runners.vertex_training_job",
     },
     "airflow": {"runners.airflow_dag"},

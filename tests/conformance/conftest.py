@@ -1,6 +1,8 @@
 """One small pipeline, run by ``bert run`` and by both backends."""
 
+import contextlib
 import dataclasses
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import pytest
 from tests.conformance.backends import Backend, KubeflowBackend, TaskRun, VertexBackend
 from tests.conformance.task_processes import Tasks
 from tests.e2e.conftest import SAMPLE, Workplace, take_rows
+from tests.runners.vertex_prediction_api import PredictionApi
 from tests.tiny_bert import write_tiny_bert
 
 IMAGE = "registry.example.com/bert:0123abc"
+SERVING_IMAGE = "europe-west1-docker.pkg.dev/shop/serving/tensorflow:2.19.1"
 
 
 @pytest.fixture(scope="session")
@@ -34,17 +38,23 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 @dataclasses.dataclass
 class Platform:
-    """A platform, what was compiled for it, and its runs."""
+    """A platform, what was compiled for it, and its runs.
+
+    Attributes:
+        endpoints: where Vertex's Pusher brings models to; None on the other.
+    """
 
     name: str
     backend: Backend
     place: Workplace
+    endpoints: PredictionApi | None = None
     text: str = ""
     first: dict[str, TaskRun] = dataclasses.field(default_factory=dict)
 
     def compile(self, **settings: str) -> str:
         """``bert compile`` in the workplace."""
-        file = self.place.folder / f"{self.name}{settings or ''}{self.ending}"
+        title = hashlib.sha256(repr(settings).encode()).hexdigest()[:8] if settings else ""
+        file = self.place.folder / f"{self.name}{title}{self.ending}"
         done = self.place.bert(
             "compile",
             f"--runner={self.name}",
@@ -70,9 +80,18 @@ class Platform:
     @property
     def settings(self) -> dict[str, str]:
         if self.name == "vertex":
+            endpoint = {}
+            if self.endpoints:
+                endpoint = {
+                    "vertex__project": "shop",
+                    "vertex__api_endpoint": self.endpoints.url,
+                    "vertex__endpoint": "reviews",
+                    "vertex__endpoint_image": SERVING_IMAGE,
+                }
             return {
                 "pipeline__root": "gs://bucket/bert",
                 "pusher__base_directory": "gs://bucket/models",
+                **endpoint,
             }
         volume = self.place.folder / "volume"
         return {
@@ -90,14 +109,20 @@ def platform(request: pytest.FixtureRequest, place: Workplace) -> Iterator[Platf
     """
     tasks = Tasks(place.folder, fresh={"ExampleGen"})
     folder = place.folder / f"on-{request.param}"
-    make = VertexBackend if request.param == "vertex" else KubeflowBackend
-    platform = Platform(request.param, make(folder, tasks), place)
-    try:
-        platform.text = platform.compile()
-        platform.first = platform.backend.run(platform.text)
-        yield platform
-    finally:
-        tasks.close()
+    with contextlib.closing(tasks):
+        if request.param == "kubeflow":
+            platform = Platform("kubeflow", KubeflowBackend(folder, tasks), place)
+            yield _run_once(platform)
+        else:
+            with PredictionApi(looks=1) as endpoints:
+                backend = VertexBackend(folder, tasks)
+                yield _run_once(Platform("vertex", backend, place, endpoints))
+
+
+def _run_once(platform: Platform) -> Platform:
+    platform.text = platform.compile()
+    platform.first = platform.backend.run(platform.text)
+    return platform
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """The compiled pipeline, executed: both platforms make of it what ``bert run`` makes."""
 
 import json
+import re
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -8,8 +10,12 @@ import pytest
 from pipeline.nodes import NODES
 from tests.conformance.conftest import Platform
 from tests.e2e.conftest import Workplace
+from tests.serving.bert_server import bert_serve
 
 pytestmark = pytest.mark.slow
+on_vertex = pytest.mark.parametrize("platform", ["vertex"], indirect=True, scope="session")
+#: What the endpoint is asked to change, once.
+DEPLOYED = ["upload", "endpoints", "deployModel"]
 
 
 def records(examples: Path) -> dict[str, list[bytes]]:
@@ -49,6 +55,39 @@ def test_reported_places_are_the_platforms_own(platform: Platform) -> None:
             assert artifact["uri"].startswith(scheme)
             assert "/mounts/" not in json.dumps(artifact)
             assert "/pod-" not in json.dumps(artifact)
+
+
+@on_vertex
+def test_the_pushed_model_is_deployed(platform: Platform) -> None:
+    [pushed] = platform.first["Pusher"].outputs["pushed_model"]
+    api = platform.endpoints
+    assert api.changes == DEPLOYED
+    assert api.deployed() == {"bert@1": 100}
+    [model], [endpoint] = api.models["bert"], api.endpoints.values()
+    assert model["labels"]["version"] == pushed["metadata"]["pushed_version"]
+    assert model["labels"]["commit"] == "0123abc"
+    assert pushed["metadata"]["vertex_model"].endswith("/models/bert@1")
+    assert pushed["metadata"]["vertex_endpoint"] == endpoint["name"]
+
+
+@on_vertex
+def test_the_registered_container_serves_the_model(platform: Platform) -> None:
+    """With its arguments, by ``bert serve``, which takes TensorFlow Serving's flags."""
+    [model] = platform.endpoints.models["bert"]
+    container = model["containerSpec"]
+    stored = str(platform.backend.path(model["artifactUri"]))
+    arguments = [word.replace("$(AIP_STORAGE_URI)", stored) for word in container["args"]]
+    ports = {word for word in arguments if re.fullmatch(r"--(rest_api_)?port=\d+", word)}
+    assert f"--rest_api_port={container['ports'][0]['containerPort']}" in ports
+    own = [word for word in arguments if word not in ports]  # bert_serve takes free ones
+    with bert_serve(*own, folder=platform.place.folder) as server:
+        with urllib.request.urlopen(server.rest + container["healthRoute"]) as answer:
+            assert answer.status == 200
+        body = json.dumps({"instances": ["what a fine film", "dreadful"]}).encode()
+        request = urllib.request.Request(server.rest + container["predictRoute"], body)
+        with urllib.request.urlopen(request) as answer:
+            predictions = json.load(answer)["predictions"]
+    assert [set(prediction) for prediction in predictions] == [{"label", "score", "scores"}] * 2
 
 
 def test_splits_are_those_of_the_local_run(platform: Platform, local: Workplace) -> None:
@@ -104,9 +143,26 @@ def test_a_worse_candidate_meets_the_pushed_model_and_loses(platform: Platform) 
     decision = json.loads((evaluation / "decision.json").read_text())
     assert decision["baseline"] is not None
     assert second["Pusher"].outputs["pushed_model"][0]["metadata"]["pushed"] == 0
+    if platform.endpoints:
+        assert platform.endpoints.changes == DEPLOYED
     reused = {name for name, run in second.items() if run.state == "cached"}
     if platform.name == "vertex":
         data = {"ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform"}
         assert reused == data
     else:
         assert reused == set()  # ExampleGen runs always, and its new output renews the rest
+
+
+@on_vertex
+def test_the_same_run_again_deploys_nothing(platform: Platform) -> None:
+    """The Resolver looks again at what is deployed, so that the Pusher really runs."""
+    again = platform.backend.run(platform.text)
+    assert {name for name, run in again.items() if run.state == "ran"} == {
+        "Resolver",
+        "Evaluator",
+        "Pusher",
+    }
+    [pushed] = again["Pusher"].outputs["pushed_model"]
+    assert pushed["metadata"]["pushed"] == 1
+    assert pushed["metadata"]["vertex_model"].endswith("/models/bert@1")
+    assert platform.endpoints.changes == DEPLOYED

@@ -70,7 +70,11 @@ class PlatformApi:
                 api._handle(self)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread = threading.Thread(
+            # Half a second, the default, is what every test would wait for at its end.
+            target=lambda: self._server.serve_forever(poll_interval=0.02),
+            daemon=True,
+        )
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         return self

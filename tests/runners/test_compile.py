@@ -16,6 +16,11 @@ WORKERS = [
     "vertex.training_machine_type=n1-standard-8",
     "vertex.project=shop",
 ]
+ENDPOINT = [
+    "vertex.endpoint=reviews",
+    "vertex.endpoint_image=europe-west1-docker.pkg.dev/shop/serving/tensorflow:2.19.1",
+    "vertex.project=shop",
+]
 KUBEFLOW = [
     IMAGE,
     "pipeline.root=s3://bucket/bert",
@@ -113,6 +118,29 @@ def test_image_of_an_unknown_node_names_the_nearest(capsys: pytest.CaptureFixtur
             ],
             "resources.accelerator_count",
         ),
+        ("vertex", [*VERTEX, *ENDPOINT, "vertex.project="], "vertex.project"),
+        ("vertex", [*VERTEX, *ENDPOINT, "vertex.endpoint_image="], "vertex.endpoint_image"),
+        (
+            "vertex",
+            [*VERTEX, *ENDPOINT, "vertex.endpoint_image=tensorflow/serving:2.19.1"],
+            "vertex.endpoint_image",
+        ),
+        (
+            "vertex",
+            [*VERTEX, *ENDPOINT, "vertex.endpoint_image=eu-docker.pkg.dev/shop/serving/tf:latest"],
+            "vertex.endpoint_image",
+        ),
+        (
+            "vertex",
+            [*VERTEX, *ENDPOINT, "vertex.endpoint=projects/1/locations/asia-east1/endpoints/2"],
+            "vertex.endpoint",
+        ),
+        ("vertex", [*VERTEX, *ENDPOINT, "vertex.endpoint=a/b"], "vertex.endpoint"),
+        (
+            "vertex",
+            [*VERTEX, *ENDPOINT, "vertex.endpoint_min_replicas=2"],
+            "[vertex] endpoint_max_replicas",
+        ),
         ("kubeflow", [*KUBEFLOW, "infra_validator.server=kubernetes"], "infra_validator.server"),
         ("kubeflow", [*KUBEFLOW, "trainer.encoder=hf:///data/encoder"], "trainer.encoder"),
         ("kubeflow", [*KUBEFLOW, "pipeline.root=/data/root"], "pipeline.root"),
@@ -130,6 +158,20 @@ def test_what_the_nodes_cannot_reach_or_run_is_refused(
     assert refusal(capsys, command, f"--runner={runner}", settings=settings).startswith(
         f"error: {key}"
     )
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "us-docker.pkg.dev/vertex-ai/prediction/tf2-gpu.2-15:latest",
+        "us-docker.pkg.dev/vertex-ai-restricted/prediction/tf_opt-cpu.2-17:latest",
+        "eu.gcr.io/shop/tensorflow-serving:2.19.1",
+        f"europe-west1-docker.pkg.dev/shop/serving/tensorflow@sha256:{'0' * 64}",
+    ],
+)
+def test_images_that_an_endpoint_serves(image: str) -> None:
+    settings = [*VERTEX, *ENDPOINT, f"vertex.endpoint_image={image}"]
+    platform("vertex").check(load(assignments=settings, environ={}))
 
 
 @pytest.mark.parametrize(

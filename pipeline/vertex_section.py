@@ -1,0 +1,118 @@
+"""The section of the config that says how the pipeline runs on Vertex AI and where it serves."""
+
+import re
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config_sections import Section
+
+
+class Vertex(Section):
+    """Vertex AI Pipelines. Credentials are Google's application default ones."""
+
+    project: str = Field("", description="Google Cloud project.")
+    region: str = Field(
+        "us-central1",
+        pattern=r"^[a-z]+-[a-z]+[0-9]+$",
+        description="Where the runs are.",
+        json_schema_extra={"legal": "a region such as us-central1"},
+    )
+    service_account: str = Field(
+        "",
+        pattern=r"^$|^[^@\s]+@[^@\s]+$",
+        description="Service account that the nodes run as; empty is the project's default.",
+        json_schema_extra={"legal": "an account such as NAME@PROJECT.iam.gserviceaccount.com"},
+    )
+    network: str = Field(
+        "",
+        pattern=r"^$|^projects/[^/]+/global/networks/[^/]+$",
+        description="VPC network that the nodes are peered with; empty is none.",
+        json_schema_extra={"legal": "projects/NUMBER/global/networks/NAME"},
+    )
+    labels: dict[str, str] = Field(
+        default={},
+        description="Labels of the runs, for cost reports and filters.",
+        json_schema_extra={"legal": "a table of lower-case names and values, 63 characters each"},
+    )
+    training_workers: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Machines that train together with the Trainer's chief, in a custom job of "
+        "worker pools; 0: the Trainer's own container trains.",
+    )
+    training_machine_type: str = Field(
+        "",
+        pattern=r"^$|^[a-z][a-z0-9]*-[a-z0-9-]+$",
+        description="Machine type of the chief and of each worker of that job; the accelerator is "
+        "that of [resources], one a machine.",
+        json_schema_extra={"legal": "a machine type such as n1-standard-8"},
+    )
+    endpoint: str = Field(
+        "",
+        pattern=r"^$|^projects/[^/]+/locations/[^/]+/endpoints/[^/]+$|^[^/\"\\]{1,128}$",
+        description="Endpoint that every pushed model is deployed to: its display name, made when "
+        "there is none, or its resource name; empty deploys nothing.",
+        json_schema_extra={
+            "legal": "a display name or projects/PROJECT/locations/REGION/endpoints/NUMBER"
+        },
+    )
+    endpoint_image: str = Field(
+        "",
+        description="Serving container: a copy of infra_validator.image, or one of Google's "
+        "prebuilt ones for TensorFlow.",
+        json_schema_extra={
+            "legal": "an image in Artifact Registry, such as "
+            "REGION-docker.pkg.dev/PROJECT/REPOSITORY/serving:2.19.1"
+        },
+    )
+    endpoint_machine_type: str = Field(
+        "n1-standard-4",
+        pattern=r"^[a-z][a-z0-9]*-[a-z0-9-]+$",
+        description="Machine type of each replica.",
+        json_schema_extra={"legal": "a machine type such as n1-standard-4"},
+    )
+    endpoint_accelerator: str = Field(
+        "",
+        pattern=r"^$|^[A-Z][A-Z0-9_]+$",
+        description="Accelerator of each replica, one a machine; empty is none.",
+        json_schema_extra={"legal": "an accelerator type such as NVIDIA_TESLA_T4"},
+    )
+    endpoint_min_replicas: int = Field(1, ge=1, description="Replicas that always run.")
+    endpoint_max_replicas: int = Field(1, ge=1, description="Replicas that run under load.")
+    endpoint_traffic: int = Field(
+        100,
+        ge=0,
+        le=100,
+        description="Percentage of the endpoint's traffic that a newly deployed version gets; the "
+        "others keep the rest in their proportion. The first version gets all.",
+    )
+    endpoint_undeploy: bool = Field(
+        True, description="Take versions that get no traffic any more off the endpoint."
+    )
+    api_endpoint: str = Field(
+        "", description="Another host of the API, such as a private one; empty is the region's."
+    )
+
+    @field_validator("labels")
+    @classmethod
+    def _check_labels(cls, value: dict[str, str]) -> dict[str, str]:
+        for key, label in value.items():
+            if not re.fullmatch(r"[a-z][a-z0-9_-]{0,62}", key) or not re.fullmatch(
+                r"[a-z0-9_-]{0,63}", label
+            ):
+                raise ValueError(
+                    "legal are lower-case letters, digits, - and _, 63 at most; "
+                    f"received {key}={label}"
+                )
+        return value
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> "Vertex":
+        if self.endpoint_min_replicas > self.endpoint_max_replicas:
+            raise ValueError(
+                "endpoint_max_replicas: legal is a whole number from endpoint_min_replicas, "
+                f"{self.endpoint_min_replicas}; received {self.endpoint_max_replicas}; "
+                f"--set vertex.endpoint_max_replicas={self.endpoint_min_replicas}"
+            )
+        return self

@@ -1,0 +1,132 @@
+"""Vertex AI: the Trainer as a custom job whose containers run here and train together."""
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conformance.backends import TaskFailedError, VertexBackend
+from tests.conformance.conftest import Platform
+from tests.conformance.task_processes import REPOSITORY, Tasks
+from tests.e2e.conftest import Workplace
+from tests.runners.platform_api import CustomJobApi
+
+pytestmark = pytest.mark.slow
+#: The two processes need some 40 s on two quiet cores, most of it for imports. A job that takes
+#: longer than this has failed, and its logs are shown.
+JOB_SECONDS = 300
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class JobMachines:
+    """Runs a job's containers as processes, as Vertex runs them on machines.
+
+    Args:
+        place: the containers' working directory.
+        mounts: the folder that stands for ``/``, where ``/gcs/`` is.
+    """
+
+    def __init__(self, place: Path, mounts: Path) -> None:
+        self._place = place
+        self._mounts = mounts
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._deadline = 0.0
+
+    def __call__(self, job: dict[str, Any]) -> str:
+        """The job's state; the first look starts it."""
+        if not self.processes:
+            self._start(job)
+            self._deadline = time.monotonic() + JOB_SECONDS
+        codes = [process.poll() for process in self.processes.values()]
+        if any(codes) or (None in codes and time.monotonic() > self._deadline):
+            return "FAILED"
+        return "RUNNING" if None in codes else "SUCCEEDED"
+
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self.processes.values():
+            process.kill()
+            process.wait()
+
+    def logs(self) -> str:
+        """The end of each machine's log."""
+        files = [self._place / f"{name}.log" for name in self.processes]
+        return "\n".join(f"{file.name}:\n{file.read_text()[-3000:]}" for file in files)
+
+    def _start(self, job: dict[str, Any]) -> None:
+        pools = job["jobSpec"]["workerPoolSpecs"]
+        machines = [
+            (role, number, pool["containerSpec"])
+            for role, pool in zip(("chief", "worker"), pools, strict=True)
+            for number in range(int(pool["replicaCount"]))
+        ]
+        cluster: dict[str, list[str]] = {}
+        for (role, _, _), port in zip(machines, free_ports(len(machines)), strict=True):
+            cluster.setdefault(role, []).append(f"127.0.0.1:{port}")
+        for role, number, container in machines:
+            task = {"type": role, "index": number, "trial": "", "cloud": "1a2b"}
+            place = {"cluster": cluster, "environment": "cloud", "job": "{}", "task": task}
+            assert container["command"][0] == "python"
+            words = [sys.executable, *container["command"][1:], *container["args"]]
+            name = f"{role}-{number}"
+            with (self._place / f"{name}.log").open("w") as log:
+                self.processes[name] = subprocess.Popen(
+                    words,
+                    cwd=self._place,
+                    env={
+                        **os.environ,
+                        "PYTHONPATH": str(REPOSITORY),
+                        "BERT_MOUNT_ROOT": str(self._mounts),
+                        "TF_CONFIG": json.dumps(place),
+                    },
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+
+
+def test_two_machines_train_the_model_that_is_pushed(place: Workplace) -> None:
+    folder = place.folder / "on-vertex-workers"
+    machines = JobMachines(place.folder, folder / "mounts")
+    tasks = Tasks(place.folder)
+    with (
+        contextlib.closing(tasks),
+        contextlib.closing(machines),
+        CustomJobApi(on_look=machines) as api,
+    ):
+        platform = Platform("vertex", VertexBackend(folder, tasks), place)
+        text = platform.compile(
+            vertex__project="shop",
+            vertex__api_endpoint=api.url,
+            vertex__training_workers="1",
+            vertex__training_machine_type="n1-standard-8",
+        )
+        try:
+            done = platform.backend.run(text)
+        except TaskFailedError as error:
+            raise AssertionError(f"{error}\n{machines.logs()}") from error
+    codes = {name: process.returncode for name, process in machines.processes.items()}
+    assert codes == {"chief-0": 0, "worker-0": 0}
+    [model] = done["Trainer"].outputs["model"]
+    assert model["uri"].startswith("gs://")
+    export = platform.backend.artifact(done["Trainer"], "model") / "Format-Serving"
+    [pushed] = done["Pusher"].outputs["pushed_model"]
+    version = platform.backend.path(pushed["metadata"]["pushed_destination"])
+    for name in ("saved_model.pb", "variables/variables.index"):
+        assert (version / name).read_bytes() == (export / name).read_bytes()

@@ -191,14 +191,27 @@ def _disagreement(figures: StageFigures, settings: RolloutSettings) -> Check:
     if not figures.compared:
         return Check("disagreement", None, limit, False, True, "no answer to compare yet")
     share = figures.disagreements / figures.compared
-    enough = figures.candidate.answered >= settings.min_requests
-    sure = intervals.lower_bound(figures.disagreements, figures.compared, EARLY_CONFIDENCE) > limit
     sentence = (
         f"{figures.disagreements} of {figures.compared} answers differ from the stable version's "
         f"({share:.1%}, limit {limit:.1%})"
     )
+    if _is_surely_better(figures):
+        return Check("disagreement", share, limit, False, True, sentence)
+    enough = figures.candidate.answered >= settings.min_requests
+    sure = intervals.lower_bound(figures.disagreements, figures.compared, EARLY_CONFIDENCE) > limit
     exceeded = sure or (enough and share > limit)
     return Check("disagreement", share, limit, exceeded, share <= limit, sentence)
+
+
+def _is_surely_better(figures: StageFigures) -> bool:
+    """Feedback says so. Where the stable version is often wrong, a better one must differ."""
+    ours, theirs = figures.candidate_feedback, figures.stable_feedback
+    if not ours.total or not theirs.total:
+        return False
+    _, high = intervals.difference(
+        (theirs.correct, theirs.total), (ours.correct, ours.total), ACCURACY_CONFIDENCE
+    )
+    return high < 0
 
 
 def _accuracy(figures: StageFigures, settings: RolloutSettings) -> Check:

@@ -70,6 +70,18 @@ def test_disagreement_counts_in_shadow() -> None:
     assert action(SHADOW, **few, disagreements=20) == "rollback"
 
 
+def test_a_surely_better_version_may_disagree() -> None:
+    def with_feedback(ours, theirs):
+        return action(
+            SHADOW, disagreements=120, candidate_feedback=Outcomes(*ours),
+            stable_feedback=Outcomes(*theirs),
+        )  # fmt: skip
+
+    assert with_feedback((90, 100), (60, 100)) == "advance"
+    assert with_feedback((64, 100), (60, 100)) == "rollback"
+    assert with_feedback((0, 0), (60, 100)) == "rollback"
+
+
 def test_accuracy_rolls_back_only_when_the_loss_is_sure() -> None:
     def with_feedback(ours, theirs):
         return action(

@@ -4,14 +4,17 @@ import typer
 
 from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
+#: Exit codes beside 0, no drift, and 2, which the user can put right.
+RAISED, TOO_LITTLE_TRAFFIC = 1, 3
+
 
 def drift(
     config: ConfigOption = None, assignments: SetOption = None, as_json: JsonOption = False
 ) -> None:
     """Compare recent traffic with the held-out data of the deployed version.
 
-    Needs the gateway's records and the model server. Exit code 1: drift was raised; 0: it was
-    not, or there was too little traffic to tell.
+    Needs the gateway's records and the model server. Exit codes: 0 no drift, 1 drift was raised,
+    2 it cannot be told, 3 too little traffic to tell.
     """
     settings = load_config(config, assignments)
     import time
@@ -26,5 +29,6 @@ def drift(
         report = drift_report(settings, database, now)
         quality = quality_report(settings, database, now)
     print_drift(report, quality, settings.drift, as_json=as_json)
-    if report is not None and report.raised:
-        raise typer.Exit(1)
+    if report is None:
+        raise typer.Exit(TOO_LITTLE_TRAFFIC)
+    raise typer.Exit(RAISED if report.raised else 0)

@@ -20,11 +20,22 @@ def watch(
             help="With --once: until a run that starts has ended or is submitted. For containers.",
         ),
     ] = False,
+    exit_code: Annotated[
+        bool,
+        typer.Option(
+            "--exit-code",
+            help="With --once: exit code 99, which Airflow's BashOperator skips at, if no run "
+            "starts.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Start runs by the triggers of the config, and move the rollout on, until Ctrl-C.
 
     Runs that were started go on when this ends, and are found again when it is back.
+
+    Exit codes of --once: 0 a run started, or none was due; 1 it could not be started, the look
+    failed, or the run that --wait waited for did.
     """
     from modules.errors import UserError
     from runners.triggers import display
@@ -33,10 +44,12 @@ def watch(
 
     if wait and not once:
         raise UserError("--wait goes with --once; without it `bert watch` stays anyway")
+    if exit_code and not once:
+        raise UserError("--exit-code goes with --once; try bert watch --once --exit-code")
     source = ConfigSource(config, tuple(assignments or []))
     if once:
-        display.print_tick(Watcher(source), wait=wait, as_json=as_json)
-        return
+        code = display.print_tick(Watcher(source), wait=wait, as_json=as_json)
+        raise typer.Exit(0 if code == display.NOTHING_DUE and not exit_code else code)
     from runners.triggers.loop import stop_signals
     from runners.triggers.loop import watch as watch_on
 

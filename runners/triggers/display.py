@@ -3,7 +3,7 @@
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -11,12 +11,16 @@ from runners.terminal import stdout
 from runners.triggers import events
 from runners.triggers.brakes import clock
 from runners.triggers.events import Event
-from runners.triggers.history import RunRecord
+from runners.triggers.history import FAILED, LOST, RunRecord
 from runners.triggers.store import last_decisions, run_states
 from runners.triggers.watcher import Tick, Watcher
 from serving.records import tables
 from serving.records.database import Database
 
+#: Exit code of a look that started nothing: that of Airflow's BashOperator for "skip the task".
+NOTHING_DUE = 99
+
+_BAD = frozenset({FAILED, LOST})
 _STYLES = {
     events.DECISION: "cyan",
     events.ERROR: "bold red",
@@ -45,13 +49,17 @@ def event_printer(*, as_json: bool) -> Callable[[Event], None]:
     return print_event
 
 
-def print_tick(watcher: Watcher, *, wait: bool, as_json: bool) -> None:
+def print_tick(watcher: Watcher, *, wait: bool, as_json: bool) -> int:
     """Look once; print what happened and the decision, also one that is not new.
 
     Args:
         watcher: looks, and is closed.
         wait: until the run that is started, if one is, has ended or is submitted.
         as_json: one object, at the end.
+
+    Returns:
+        0 when a run started, ``NOTHING_DUE`` when none did; 1 when it could not be started, or,
+        if it was waited for, when it failed.
 
     Raises:
         SQLAlchemyError: the database is away.
@@ -65,10 +73,20 @@ def print_tick(watcher: Watcher, *, wait: bool, as_json: bool) -> None:
         decision = tick.decision.to_dict() if tick.decision else {}
         happened = [event.to_dict() for event in (*tick.events, *later)]
         print(json.dumps({**decision, "run": tick.run_id, "events": happened}))
-        return
-    show = event_printer(as_json=False)
-    for event in later:
-        show(event)
+    else:
+        show = event_printer(as_json=False)
+        for event in later:
+            show(event)
+    return _outcome(tick, later)
+
+
+def _outcome(tick: Tick, later: Sequence[Event]) -> int:
+    """What a look came to, as an exit code; see ``print_tick``."""
+    if tick.run_id is None:
+        return NOTHING_DUE
+    told = [event for event in (*tick.events, *later) if event.details.get("run") == tick.run_id]
+    ends = (event.kind == events.ERROR or event.details.get("state") in _BAD for event in told)
+    return int(any(ends))
 
 
 def _print_tick(tick: Tick) -> None:

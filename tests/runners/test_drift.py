@@ -80,7 +80,7 @@ def test_no_drift_is_exit_code_0_with_the_quality(
     assert "accuracy 0.9000 on the test split" in output
 
 
-def test_too_little_traffic_is_exit_code_0_and_says_so(
+def test_too_little_traffic_is_exit_code_3_and_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nothing = dataclasses.replace(
@@ -91,22 +91,23 @@ def test_too_little_traffic_is_exit_code_0_and_says_so(
         estimated_accuracy=None,
         notes=("no label of a recent answer came back",),
     )
-    assert call(monkeypatch, tmp_path, None, quality=nothing) == 0
+    assert call(monkeypatch, tmp_path, None, quality=nothing) == 3
     output = capsys.readouterr().out
     assert "fewer than 200 different texts" in output
     assert output.endswith("no label of a recent answer came back\n")
     assert "is estimated" not in output
 
 
-@pytest.mark.parametrize("drifted", [True, False, None])
+@pytest.mark.parametrize(("drifted", "code"), [(True, 1), (False, 0), (None, 3)])
 def test_json_holds_both_reports(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     drifted: bool | None,
+    code: int,
 ) -> None:
     report = None if drifted is None else make_report(drifted=drifted)
-    assert call(monkeypatch, tmp_path, report, "--json") == int(bool(drifted))
+    assert call(monkeypatch, tmp_path, report, "--json") == code
     record = json.loads(capsys.readouterr().out)
     assert record["raised"] is drifted
     assert record["quality"]["accuracy"] == 0.75

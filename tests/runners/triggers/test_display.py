@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -5,6 +6,9 @@ from pathlib import Path
 import pytest
 
 from runners.cli import main
+from runners.triggers import display
+from runners.triggers.events import Event
+from runners.triggers.watcher import Tick
 
 
 @pytest.fixture
@@ -73,6 +77,54 @@ def test_wait_goes_with_once(options: list[str], capsys: pytest.CaptureFixture) 
     assert bert("watch", "--once", "--wait", *options) == 0
 
 
+def test_exit_code_goes_with_once(options: list[str], capsys: pytest.CaptureFixture) -> None:
+    assert bert("watch", "--exit-code", *options) == 2
+    assert "--exit-code goes with --once" in capsys.readouterr().err
+
+
+def test_nothing_due_has_an_exit_code_on_request(options: list[str]) -> None:
+    assert bert("watch", "--once", "--exit-code", *options) == 99
+
+
+def test_a_database_that_is_away_is_no_decision(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    away = "--set=feedback.database_url=sqlite:///" + str(tmp_path / "data.csv" / "no.sqlite")
+    assert bert("watch", "--once", "--exit-code", *options, away) == 2
+    assert "feedback.database_url" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("event", "code"),
+    [
+        (None, 0),
+        (Event("run", 1.0, "it is under way", {"run": 7, "state": "running"}), 0),
+        (Event("run", 1.0, "done", {"run": 7, "state": "succeeded"}), 0),
+        (Event("run", 1.0, "an older one", {"run": 6, "state": "failed"}), 0),
+        (Event("error", 1.0, "drift: no server"), 0),
+        (Event("run", 1.0, "exit code 1", {"run": 7, "state": "failed"}), 1),
+        (Event("run", 1.0, "gone", {"run": 7, "state": "lost"}), 1),
+        (Event("error", 1.0, "run 7 cannot be started", {"run": 7}), 1),
+    ],
+)
+def test_a_run_that_fails_or_cannot_start_is_exit_code_1(event: Event | None, code: int) -> None:
+    watcher = _Looked(Tick(None, 7, (event,) if event else ()))
+    assert display.print_tick(watcher, wait=False, as_json=True) == code  # type: ignore[arg-type]
+
+
+@dataclasses.dataclass
+class _Looked:
+    """A watcher whose look came to this."""
+
+    found: Tick
+
+    def tick(self, now: float) -> Tick:
+        return self.found
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.mark.slow
 def test_once_waits_for_the_run_that_it_starts(
     tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture
@@ -83,7 +135,7 @@ def test_once_waits_for_the_run_that_it_starts(
     (tmp_path / "data.csv").write_text("text,label\nbad,neg\n")
     os.utime(tmp_path / "data.csv", (1, 1))
     capsys.readouterr()
-    assert bert("watch", "--once", "--wait", "--json", *options) == 0
+    assert bert("watch", "--once", "--wait", "--json", *options) == 1
     told = json.loads(capsys.readouterr().out)
     assert told["started"] is True
     last = told["events"][-1]

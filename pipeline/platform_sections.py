@@ -141,6 +141,11 @@ class Airflow(Section):
     schedule: str = Field(
         "", description='Cron expression or preset such as "@daily"; empty runs on request alone.'
     )
+    gated: bool = Field(
+        False,
+        description="A scheduled run goes on only when [triggers] would start one, as `bert watch "
+        "--once` decides; else its tasks are skipped.",
+    )
     start_date: str = Field(
         "2025-01-01",
         pattern=r"^\d{4}-\d{2}-\d{2}$",

@@ -48,6 +48,24 @@ def check(config: Config) -> None:
             f"airflow.python: legal is an interpreter's path; received {python!r}, which is not "
             f"on the PATH; try --set airflow.python={sys.executable}"
         )
+    if config.airflow.gated:
+        _check_gate(config)
+
+
+def _check_gate(config: Config) -> None:
+    from runners.triggers.conditions import check_schedule
+
+    if not config.airflow.schedule:
+        raise UserError(
+            "airflow.schedule: legal with airflow.gated is how often the triggers are looked at; "
+            "received nothing; try --set 'airflow.schedule=*/15 * * * *'"
+        )
+    if config.airflow.catchup:
+        raise UserError(
+            "airflow.catchup: legal with airflow.gated is false, for a missed look is made up by "
+            "the next one; received true; try --set airflow.catchup=false"
+        )
+    check_schedule(config.triggers.schedule)
 
 
 def connect(config: Config) -> "AirflowConnection":

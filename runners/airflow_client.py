@@ -125,7 +125,7 @@ class AirflowRun:
         self.name = run_id
         self.url = f"{url}/dags/{dag_id}/grid?dag_run_id={quote(run_id)}"
         self._connection = connection
-        self._path = f"/dags/{dag_id}/dagRuns/{run_id}"
+        self._path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
 
     def state(self) -> RunState:
         """Ask how it stands."""

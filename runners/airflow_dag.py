@@ -4,21 +4,36 @@
 for Airflow reads it again every few seconds: TFX and TensorFlow would cost 15 s of CPU each time.
 A task starts ``python -m runners.node`` in the project's own environment, whose packages and
 Airflow's exclude each other; it runs the node as the local runner does.
+
+With ``airflow.gated``, a first task decides by the config's triggers whether a scheduled run goes
+on (``runners.triggers.gate``), and a last one writes down how it ended. They are setup and teardown
+of the nodes: the last one runs whatever failed, and does not count for the state of the DAG run.
 """
 
+import contextlib
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.exceptions import AirflowException, AirflowFailException
-from airflow.hooks.subprocess import SubprocessHook
-from airflow.models import DAG, BaseOperator
+from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.hooks.subprocess import SubprocessHook, SubprocessResult
+from airflow.models import DAG, BaseOperator, DagRun
 from airflow.models.param import Param
+from airflow.operators.python import PythonOperator, ShortCircuitOperator
+from airflow.utils.session import create_session
 
 PLAN: dict[str, Any] = {}
 
-#: The node's exit code when a person must put something right: another try would fail too.
+#: A process' exit code when a person must put something right: another try would fail too.
 USER_ERROR = 2
+#: The gate's exit code when no run starts.
+NOTHING_DUE = 99
+#: Tasks of a gated DAG beside the nodes.
+IS_DUE, RECORD_END = "is_due", "record_end"
+#: Parameter of a gated DAG's run: whether the triggers decide; null is for scheduled runs alone.
+GATED = "gated"
+#: How many of the DAG's last runs the gate is told of. It looks for one that it has let through.
+TOLD_RUNS = 100
 
 
 class NodeOperator(BaseOperator):
@@ -45,14 +60,83 @@ class NodeOperator(BaseOperator):
             "parameters": parameters_of(context["params"]),
         }
         command = [PLAN["python"], "-m", "runners.node", json.dumps(order)]
-        result = self.hook.run_command(command, cwd=PLAN["directory"])
-        if result.exit_code:
-            error = AirflowFailException if result.exit_code == USER_ERROR else AirflowException
-            raise error(f"{self.node}: {result.output}")
+        check(self.node, self.hook.run_command(command, cwd=PLAN["directory"]))
 
     def on_kill(self) -> None:
         """End the process: the task timed out or was stopped."""
         self.hook.send_sigterm()
+
+
+def check(task: str, result: SubprocessResult) -> None:
+    """Fail the task when its process has.
+
+    Raises:
+        AirflowFailException: a person must act; Airflow does not try again.
+        AirflowException: it failed otherwise.
+    """
+    if result.exit_code:
+        error = AirflowFailException if result.exit_code == USER_ERROR else AirflowException
+        raise error(f"{task}: {result.output}")
+
+
+def is_due(dag_run: DagRun, params: Any, **_: Any) -> bool:
+    """Whether the run goes on: by the triggers when it is gated, always when it is not.
+
+    Raises:
+        AirflowFailException: a person must act; Airflow does not try again.
+        AirflowException: the look failed.
+    """
+    gated = params[GATED]
+    if gated is None:
+        gated = dag_run.run_type == "scheduled"
+    if not gated:
+        return True
+    result = run_gate("open", dag_run, params, states=last_states())
+    if result.exit_code == NOTHING_DUE:
+        return False
+    check(IS_DUE, result)
+    return True
+
+
+def record_end(dag_run: DagRun, params: Any, ti: Any, **_: Any) -> None:
+    """Write down how the run ended, if the triggers have started it.
+
+    Raises:
+        AirflowSkipException: nothing was due, so nothing has ended.
+        AirflowFailException: a person must act; Airflow does not try again.
+        AirflowException: it could not be written down; the next look finds the end.
+    """
+    if ti.xcom_pull(task_ids=IS_DUE) is False:
+        raise AirflowSkipException("nothing was due")
+    states = {task.task_id: task.state for task in dag_run.get_task_instances()}
+    undone = [node for node in PLAN["nodes"] if states.get(node) not in ("success", "skipped")]
+    failed = [node for node in undone if states.get(node) == "failed"] or undone
+    check(RECORD_END, run_gate("close", dag_run, params, failed=failed))
+
+
+def run_gate(action: str, dag_run: DagRun, params: Any, **values: Any) -> SubprocessResult:
+    """Run the gate's process, which ends with the task."""
+    order = {
+        "dag_run": dag_run.run_id,
+        "assignments": PLAN["assignments"],
+        "parameters": parameters_of(params),
+        **values,
+    }
+    command = [PLAN["python"], "-m", "runners.triggers.gate", action, json.dumps(order)]
+    hook = SubprocessHook()
+    try:
+        return hook.run_command(command, cwd=PLAN["directory"])
+    except BaseException:
+        with contextlib.suppress(ProcessLookupError):
+            hook.send_sigterm()
+        raise
+
+
+def last_states() -> dict[str, str]:
+    """Airflow's word for each of the DAG's last runs, by run id."""
+    with create_session() as session:
+        runs = session.query(DagRun).filter(DagRun.dag_id == PLAN["dag_id"])
+        return {run.run_id: run.state for run in runs.order_by(DagRun.id.desc()).limit(TOLD_RUNS)}
 
 
 def parameters_of(values: Any) -> dict[str, Any]:
@@ -67,6 +151,9 @@ def make_dag() -> DAG:
         key: Param(None, type=["null", "string", "number", "boolean", "array"], title=key)
         for key in PLAN["parameters"]
     }
+    if PLAN["gated"]:
+        meaning = "Start only when the triggers would; null: scheduled runs alone"
+        parameters[GATED] = Param(None, type=["null", "boolean"], description=meaning)
     with DAG(
         dag_id=PLAN["dag_id"],
         description="BERT as a service on TFX",
@@ -89,7 +176,18 @@ def make_dag() -> DAG:
         tasks = {node: NodeOperator(node=node, task_id=node) for node in PLAN["nodes"]}
         for node, upstream in PLAN["nodes"].items():
             tasks[node].set_upstream([tasks[name] for name in upstream])
+        if PLAN["gated"]:
+            add_gate(list(tasks.values()))
     return dag
+
+
+def add_gate(nodes: list[NodeOperator]) -> None:
+    """The first and the last task of a gated DAG."""
+    first = ShortCircuitOperator(task_id=IS_DUE, python_callable=is_due).as_setup()
+    last = PythonOperator(task_id=RECORD_END, python_callable=record_end)
+    first.set_downstream([node for node in nodes if not node.upstream_task_ids])
+    last.set_upstream([node for node in nodes if not node.downstream_task_ids])
+    last.as_teardown(setups=first)
 
 
 if PLAN:

@@ -6,7 +6,6 @@ Secrets come from the environment. Exit codes: 0 done, 1 failed, 2 a person must
 last line of output says what is wrong.
 """
 
-import json
 import logging
 import re
 import sys
@@ -15,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from modules.errors import UserError
-from runners import deferred_imports
+from runners import deferred_imports, task_order
 from runners.local_worker import NodeRunner, describe_error
 from runners.process_end import end_process
 
@@ -24,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run the node that the order names; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
-        state = run_node(read_order(arguments))
+        state = run_node(task_order.read(arguments, "node", "run_id", module="runners.node"))
     except Exception as error:
         described = describe_error(error)
         if not described["user_error"]:
@@ -35,30 +34,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def read_order(arguments: Sequence[str]) -> dict[str, Any]:
-    """The order in the arguments.
-
-    Raises:
-        UserError: it is not of the form that the module's docstring gives.
-    """
-    try:
-        [text] = arguments
-        order = json.loads(text)
-        if {"node", "run_id", "assignments", "parameters"} == set(order):
-            return dict(order)
-    except (ValueError, TypeError):
-        pass
-    raise UserError(
-        "runners.node: legal is one JSON object with node, run_id, assignments and parameters; "
-        "compile the DAG file again: bert compile --runner airflow"
-    )
-
-
 def run_node(order: dict[str, Any]) -> str:
     """Run one node through TFX's launcher.
 
     Args:
-        order: as ``read_order`` gives it.
+        order: of the form that the module's docstring gives.
 
     Returns:
         "ran", "cached" or "skipped".
@@ -69,11 +49,9 @@ def run_node(order: dict[str, Any]) -> str:
     """
     deferred_imports.install()
     from pipeline.config import load
-    from pipeline.toml_text import toml_value
     from runners.compilation import compile_pipeline
 
-    changes = [f"{key}={toml_value(value)}" for key, value in order["parameters"].items()]
-    config = load(None, [*order["assignments"], *changes])
+    config = load(None, task_order.assignments(order))
     # An orchestrator's run ids hold colons and plus signs; ours name folders.
     run_id = re.sub(r"[^A-Za-z0-9_.-]", "-", order["run_id"])
     pipeline = compile_pipeline(config, run_id)

@@ -15,7 +15,9 @@ from runners.triggers import job, platform_runs, run_lock
 from runners.triggers.config_source import ConfigSource, state_folder
 from runners.triggers.history import FAILED, LOST, RUNNING, SUCCEEDED, RunRecord
 from runners.triggers.job import JobStatus, Step
+from runners.triggers.platform_runs import PlatformRuns
 from runners.triggers.run_lock import RunLock
+from runners.triggers.store import NewRun
 
 LOCAL = "local"
 #: A run of another machine, whose files are not here, counts as lost after so long.
@@ -61,19 +63,28 @@ class Standing:
 
 
 class Launcher:
-    """Starts runs of one pipeline.
+    """Starts runs of one pipeline, each in a process of its own.
 
     Args:
         config: of the pipeline.
         source: what the runs are started with.
         steps: makes their commands.
+        platforms: asked for runs elsewhere; None asks as the config says.
     """
 
-    def __init__(self, config: Config, source: ConfigSource, steps: Steps = bert_steps) -> None:
+    def __init__(
+        self,
+        config: Config,
+        source: ConfigSource,
+        *,
+        steps: Steps = bert_steps,
+        platforms: PlatformRuns | None = None,
+    ) -> None:
+        self.runner: str = config.triggers.runner
         self._root = config.pipeline_root()
         self._source = source
         self._steps = steps
-        self._platforms = platform_runs.PlatformRuns(config)
+        self._platforms = platforms or PlatformRuns(config)
         self._children: list[subprocess.Popen[bytes]] = []
         self.folder = state_folder(config)
 
@@ -99,29 +110,28 @@ class Launcher:
         moment = datetime.datetime.fromtimestamp(started, datetime.UTC)
         return self.folder / f"run-{run_id}-{moment:%Y%m%d-%H%M%S-%f}"
 
-    def new_details(self) -> dict[str, Any]:
-        """What is kept with a new run, to find it again."""
-        return {"host": socket.gethostname()}
+    def new_run(self) -> NewRun:
+        """What is kept of a new run, to find it again."""
+        return NewRun(self.runner, details={"host": socket.gethostname()})
 
-    def start(self, run_id: int, started: float, runner: str, lock: RunLock) -> Path:
-        """Start the process of a run that is in the database.
+    def start(self, run_id: int, started: float, lock: RunLock) -> dict[str, str]:
+        """Start a run that is in the database.
 
         Args:
             run_id: its id there.
             started: as it stands there.
-            runner: where it runs.
-            lock: held; the process inherits it.
+            lock: held; the run's process inherits it.
 
         Returns:
-            Its log file.
+            Where it can be seen: its log file.
 
         Raises:
             OSError: it cannot be started.
         """
         folder = self.job_folder(run_id, started)
-        steps = self._steps(self._source, runner, folder)
+        steps = self._steps(self._source, self.runner, folder)
         self._children.append(job.start(folder, steps, lock.descriptor))
-        return folder / job.LOG_FILE
+        return {"log": str(folder / job.LOG_FILE)}
 
     def wait(self) -> None:
         """Wait for the processes that were started here: a local run's end, or a submission's."""

@@ -1,12 +1,13 @@
 """Decisions and triggered runs in the database."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from modules.errors import UserError
 from pipeline.freshness_sections import Triggers
 from runners.triggers.decide import Decision
 from runners.triggers.history import RUNNING, History, RunRecord
@@ -15,6 +16,15 @@ from serving.records.database import Database
 
 #: Beyond those that count for the budget: failures in a row are counted among them.
 _MORE_RUNS = 10
+
+
+@dataclasses.dataclass(frozen=True)
+class NewRun:
+    """What is written down of a run that starts; see ``serving.records.tables.TriggeredRun``."""
+
+    runner: str
+    external_id: str = ""
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +68,7 @@ class TriggerStore:
         decide: Callable[[History], Decision],
         seen: History,
         now: float,
-        run_details: dict[str, Any],
-        runner: str,
+        new_run: NewRun,
     ) -> Recorded | None:
         """Decide and write it down, with the run that it starts, in one transaction.
 
@@ -69,8 +78,7 @@ class TriggerStore:
             decide: takes the decision from the past as it is now.
             seen: the past from which the signals came.
             now: seconds since 1970.
-            run_details: of the run, should one start.
-            runner: of the run.
+            new_run: the run, should one start.
 
         Returns:
             None when another watcher has started a run since ``seen``: the signals are old.
@@ -86,7 +94,7 @@ class TriggerStore:
             decision = decide(history)
             if not decision.started and decision.key == history.key:
                 return Recorded(decision, None, new=False)
-            run_id = _add_run(session, decision, now, run_details, runner)
+            run_id = _add_run(session, decision, now, new_run)
             session.add(
                 tables.Decision(
                     created=now,
@@ -117,6 +125,38 @@ class TriggerStore:
                 setattr(row, name, value)
             row.details = {**row.details, **details}
         return True
+
+    def find_run(self, runner: str, external_id: str) -> RunRecord | None:
+        """The run that a platform knows by an id; None when no trigger started it.
+
+        Raises:
+            SQLAlchemyError: the database is away.
+        """
+        with self._database.read() as session:
+            row = _of_platform(session, runner, external_id)
+            return _run(row) if row else None
+
+    def resume_run(self, runner: str, external_id: str) -> RunRecord | None:
+        """The same, under way from now on, also if it had ended.
+
+        Raises:
+            UserError: it had ended, and another run is under way.
+            SQLAlchemyError: the database is away; nothing was written.
+        """
+        with self._database.begin() as session:
+            _one_writer(session)
+            row = _of_platform(session, runner, external_id)
+            if row is None or row.state == RUNNING:
+                return _run(row) if row else None
+            under_way = select(tables.TriggeredRun.id).where(tables.TriggeredRun.state == RUNNING)
+            other = session.scalars(under_way).first()
+            if other is not None:
+                raise UserError(
+                    f"run {row.id} ({external_id}) cannot go on, for run {other} is under way; "
+                    "wait for its end: bert decisions"
+                )
+            row.state, row.finished = RUNNING, None
+            return _run(row)
 
     def count_since(self, moment: float) -> tuple[int, int]:
         """How many predictions and votes have come since a time."""
@@ -172,24 +212,28 @@ def run_states(database: Database, run_ids: Sequence[int]) -> dict[int, RunRecor
         return {row.id: _run(row) for row in session.scalars(query)}
 
 
+def _of_platform(session: Session, runner: str, external_id: str) -> tables.TriggeredRun | None:
+    run = tables.TriggeredRun
+    found = select(run).where(run.runner == runner, run.external_id == external_id)
+    return session.scalars(found.order_by(run.id.desc()).limit(1)).first()
+
+
 def _one_writer(session: Session) -> None:
     """SQLite lets one write transaction in at a time anyway; PostgreSQL has to be told."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("LOCK TABLE triggered_runs IN SHARE ROW EXCLUSIVE MODE"))
 
 
-def _add_run(
-    session: Session, decision: Decision, now: float, details: dict[str, Any], runner: str
-) -> int | None:
+def _add_run(session: Session, decision: Decision, now: float, new_run: NewRun) -> int | None:
     if not decision.started:
         return None
     row = tables.TriggeredRun(
-        runner=runner,
+        runner=new_run.runner,
         started=now,
         finished=None,
         state=RUNNING,
-        external_id="",
-        details={**details, "triggers": list(decision.triggers)},
+        external_id=new_run.external_id,
+        details={**new_run.details, "triggers": list(decision.triggers)},
     )
     session.add(row)
     session.flush()

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,7 +13,7 @@ from runners.triggers.config_source import ConfigSource
 from runners.triggers.decide import Decision, decide
 from runners.triggers.events import Event
 from runners.triggers.history import FAILED, RUNNING, History, RunRecord
-from runners.triggers.launch import Launcher, Steps, bert_steps
+from runners.triggers.launch import Launcher
 from runners.triggers.run_lock import RunLock
 from runners.triggers.signals import NEW_DATA, Signal
 from runners.triggers.store import Recorded, TriggerStore
@@ -40,7 +40,7 @@ class Watcher:
 
     Args:
         source: where the config comes from.
-        steps: makes the commands of a run.
+        make_launcher: makes what starts runs.
         measures: who measures feedback, drift and quality.
 
     Raises:
@@ -51,7 +51,7 @@ class Watcher:
         self,
         source: ConfigSource,
         *,
-        steps: Steps = bert_steps,
+        make_launcher: Callable[[Config, ConfigSource], Launcher] = Launcher,
         measures: sensors.Measures = sensors.MEASURES,
     ) -> None:
         self.config: Config = source.load()
@@ -59,7 +59,7 @@ class Watcher:
         self.database = Database(self.config.database_url())
         self._store = TriggerStore(self.database, self.config.triggers)
         self._sensors = sensors.Sensors(self.config, self.database, self._store, measures)
-        self._launcher = Launcher(self.config, source, steps)
+        self._launcher = make_launcher(self.config, source)
         self._said: dict[str, str] = {}
 
     def close(self) -> None:
@@ -85,6 +85,23 @@ class Watcher:
             return Tick(None, None, tuple(found))
         return Tick(recorded.decision, recorded.run_id, tuple(found))
 
+    def resume(self, external_id: str, now: float) -> RunRecord | None:
+        """Go on with a run that a look has started before; no decision is taken.
+
+        Args:
+            external_id: the platform's id of the run.
+            now: seconds since 1970.
+
+        Returns:
+            The run, under way again if it had ended; None when no look has started it.
+
+        Raises:
+            UserError: it had ended, and another run is under way.
+            SQLAlchemyError: the database is away.
+        """
+        tuple(self._note_ends(now))
+        return self._store.resume_run(self._launcher.runner, external_id)
+
     def wait(self) -> tuple[Event, ...]:
         """Wait until the run that was started here has ended, or is submitted; tell how."""
         self._launcher.wait()
@@ -109,8 +126,10 @@ class Watcher:
 
         try:
             data = next((s.details.get("digest") for s in signals if s.name == NEW_DATA), None)
-            details = {**launcher.new_details(), **({"data": data} if data else {})}
-            recorded = self._store.record(decide_again, history, now, details, settings.runner)
+            new_run = launcher.new_run()
+            if data:
+                new_run = dataclasses.replace(new_run, details={**new_run.details, "data": data})
+            recorded = self._store.record(decide_again, history, now, new_run)
             if recorded and recorded.new:
                 found.append(_decision_event(recorded, now))
             if recorded and recorded.run_id is not None and lock is not None:
@@ -121,9 +140,9 @@ class Watcher:
                 lock.close()
 
     def _start(self, run_id: int, lock: RunLock, now: float) -> Event:
-        runner = self.config.triggers.runner
+        runner = self._launcher.runner
         try:
-            log = self._launcher.start(run_id, now, runner, lock)
+            seen_at = self._launcher.start(run_id, now, lock)
         except OSError as error:
             sentence = f"run {run_id} cannot be started: {error}"
             self._store.update_run(
@@ -131,8 +150,9 @@ class Watcher:
             )
             return Event(events.ERROR, now, sentence, {"run": run_id})
         self._said[f"run {run_id}"] = f"run {run_id}: it is under way"
-        details = {"run": run_id, "runner": runner, "log": str(log)}
-        return Event(events.RUN, now, f"run {run_id} started ({runner}), log {log}", details)
+        places = "".join(f", {what} {place}" for what, place in seen_at.items())
+        details = {"run": run_id, "runner": runner, **seen_at}
+        return Event(events.RUN, now, f"run {run_id} started ({runner}){places}", details)
 
     def _note_ends(self, now: float) -> Iterable[Event]:
         """Write down how runs under way have come on."""

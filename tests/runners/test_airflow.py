@@ -7,7 +7,7 @@ import pytest
 
 from modules.errors import UserError
 from pipeline.config import Config, load
-from runners import airflow, node
+from runners import airflow, node, task_order
 from runners.airflow_client import AirflowConnection
 
 EDGES = {"ExampleGen": [], "StatisticsGen": ["ExampleGen"]}
@@ -81,6 +81,26 @@ def test_the_default_parameters_are_legal() -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ((), "airflow.schedule: legal with airflow.gated is"),
+        (("airflow.schedule=@daily", "airflow.catchup=true"), "airflow.catchup: legal with"),
+        (("airflow.schedule=@daily", "triggers.schedule=0 0 31 2 *"), "triggers.schedule: legal"),
+    ],
+)
+def test_a_gate_that_could_not_work_is_refused(settings: tuple[str, ...], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        airflow.check(load(None, ["airflow.gated=true", *settings], {}))
+
+
+def test_a_gated_dag_with_a_schedule_is_legal(compiled: Config) -> None:
+    assert _plan(airflow.compile_pipeline(compiled))["gated"] is False
+    gated = load(None, ["airflow.gated=true", "airflow.schedule=@daily"], {})
+    airflow.check(gated)
+    assert _plan(airflow.compile_pipeline(gated))["gated"] is True
+
+
+@pytest.mark.parametrize(
     ("url", "user", "message"),
     [
         ("", "admin", "airflow.url is empty"),
@@ -103,7 +123,7 @@ def test_bad_connections_are_one_line(
 @pytest.mark.parametrize("arguments", [[], ["{"], ["[]"], ['{"node": "Trainer"}'], ["{}", "{}"]])
 def test_a_node_refuses_another_order(arguments: list[str]) -> None:
     with pytest.raises(UserError, match="legal is one JSON object"):
-        node.read_order(arguments)
+        task_order.read(arguments, "node", "run_id", module="runners.node")
 
 
 def test_a_bad_parameter_ends_the_node_with_exit_code_2(

@@ -30,17 +30,19 @@ sys.exit(int((folder / "go").read_text() or 0))
 
 #: ``bert watch`` with another run than the pipeline's.
 WATCH = """
-import pathlib, sys
+import functools, pathlib, sys
 from runners.triggers import display, loop
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.job import Step
+from runners.triggers.launch import Launcher
 from runners.triggers.watcher import Watcher
 run, folder, *assignments = sys.argv[1:]
 steps = lambda source, runner, job: [Step("run", [sys.executable, "-c", run, folder])]
+launcher = functools.partial(Launcher, steps=steps)
 source = ConfigSource(None, tuple(assignments))
 with loop.stop_signals() as wait:
     number = loop.watch(
-        lambda: Watcher(source, steps=steps), display.event_printer(as_json=True), wait
+        lambda: Watcher(source, make_launcher=launcher), display.event_printer(as_json=True), wait
     )
 sys.exit(display.exit_code(number))
 """

@@ -58,7 +58,7 @@ def test_a_platform_that_is_away_says_nothing_of_the_run(
 
 def test_a_submission_is_found_by_its_file(tmp_path: Path) -> None:
     launcher = _launcher(tmp_path)
-    run = RunRecord(4, "vertex", NOW, details=launcher.new_details())
+    run = RunRecord(4, "vertex", NOW, details=launcher.new_run().details)
     folder = launcher.job_folder(4, NOW)
     folder.mkdir(parents=True)
     (folder / job.SUBMITTED_FILE).write_text(json.dumps({"name": "n", "url": "u"}))

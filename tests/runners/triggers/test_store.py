@@ -2,11 +2,12 @@ import threading
 
 import pytest
 
+from modules.errors import UserError
 from pipeline.freshness_sections import Triggers
 from runners.triggers.decide import Decision, decide
 from runners.triggers.history import FAILED, RUNNING, SUCCEEDED, History
 from runners.triggers.signals import DRIFT, NEW_DATA, Signal
-from runners.triggers.store import TriggerStore, last_decisions, run_states
+from runners.triggers.store import NewRun, TriggerStore, last_decisions, run_states
 from serving.records.database import Database
 
 NOW = 1_772_366_400.0
@@ -28,7 +29,9 @@ def store(database: Database) -> TriggerStore:
 
 
 def test_a_start_is_one_decision_and_one_run(store: TriggerStore, database: Database) -> None:
-    recorded = store.record(decider(FIRED), store.history(), NOW, {"data": "d"}, "local")
+    recorded = store.record(
+        decider(FIRED), store.history(), NOW, NewRun("local", details={"data": "d"})
+    )
     assert recorded is not None
     assert recorded.new
     assert recorded.run_id is not None
@@ -49,7 +52,7 @@ def test_what_says_the_same_is_not_written_again(store: TriggerStore, database: 
     looks = [(IDLE,), (IDLE,), (held,), (held,), (IDLE,)]
     new = [
         store.record(
-            decider(*signals, now=NOW + n, usable=n), store.history(), NOW + n, {}, "local"
+            decider(*signals, now=NOW + n, usable=n), store.history(), NOW + n, NewRun("local")
         ).new
         for n, signals in enumerate(looks)
     ]
@@ -58,14 +61,16 @@ def test_what_says_the_same_is_not_written_again(store: TriggerStore, database: 
 
 
 def test_history_carries_what_the_triggers_kept(store: TriggerStore) -> None:
-    store.record(decider(IDLE), store.history(), NOW, {}, "local")
+    store.record(decider(IDLE), store.history(), NOW, NewRun("local"))
     assert store.history().carried(NEW_DATA, "baseline") == "b"
     assert store.history().carried(NEW_DATA, "nothing") is None
     assert store.history().last is None
 
 
 def test_a_run_ends_once(store: TriggerStore) -> None:
-    recorded = store.record(decider(FIRED), store.history(), NOW, {"data": "d"}, "local")
+    recorded = store.record(
+        decider(FIRED), store.history(), NOW, NewRun("local", details={"data": "d"})
+    )
     assert store.update_run(recorded.run_id, external_id="x", details={"url": "u"})
     assert store.update_run(recorded.run_id, state=SUCCEEDED, finished=NOW + 5)
     assert not store.update_run(recorded.run_id, state=FAILED, finished=NOW + 9)
@@ -74,13 +79,35 @@ def test_a_run_ends_once(store: TriggerStore) -> None:
     assert last.details == {"data": "d", "url": "u", "triggers": [NEW_DATA]}
 
 
+def test_a_run_is_found_by_its_platforms_id_and_resumed(store: TriggerStore) -> None:
+    airflows = NewRun("airflow", external_id="dag run")
+    first = store.record(decider(FIRED), store.history(), NOW, airflows)
+    assert store.find_run("airflow", "dag run").id == first.run_id
+    assert store.find_run("kubeflow", "dag run") is None
+    assert store.find_run("airflow", "another") is None
+    assert store.resume_run("airflow", "another") is None
+    store.update_run(first.run_id, state=FAILED, finished=NOW + 1)
+    resumed = store.resume_run("airflow", "dag run")
+    assert (resumed.id, resumed.state, resumed.finished) == (first.run_id, RUNNING, None)
+    assert store.history().last == resumed
+
+
+def test_a_run_that_ended_is_not_resumed_beside_another(store: TriggerStore) -> None:
+    first = store.record(decider(FIRED), store.history(), NOW, NewRun("airflow", "dag run"))
+    store.update_run(first.run_id, state=FAILED, finished=NOW + 1)
+    second = store.record(decider(FIRED), store.history(), NOW + 2, NewRun("local"))
+    with pytest.raises(UserError, match=f"for run {second.run_id} is under way"):
+        store.resume_run("airflow", "dag run")
+    assert store.find_run("airflow", "dag run").state == FAILED
+
+
 def test_signals_older_than_another_watchers_run_decide_nothing(
     store: TriggerStore, database: Database
 ) -> None:
     seen = store.history()
-    first = store.record(decider(FIRED), seen, NOW, {}, "local")
+    first = store.record(decider(FIRED), seen, NOW, NewRun("local"))
     store.update_run(first.run_id, state=SUCCEEDED, finished=NOW)
-    assert store.record(decider(FIRED), seen, NOW, {}, "local") is None
+    assert store.record(decider(FIRED), seen, NOW, NewRun("local")) is None
     assert len(last_decisions(database, 10)) == 1
 
 
@@ -92,7 +119,7 @@ def test_many_watchers_at_once_start_one_run(database_url: str) -> None:
         store = TriggerStore(database, LIMITS)
         for _ in range(3):
             barrier.wait(60)
-            recorded = store.record(decider(FIRED), store.history(), NOW, {}, "local")
+            recorded = store.record(decider(FIRED), store.history(), NOW, NewRun("local"))
             if recorded and recorded.run_id is not None:
                 started.append(recorded.run_id)
 

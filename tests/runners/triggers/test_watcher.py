@@ -1,6 +1,7 @@
 """One watcher in this process; runs are small processes of their own."""
 
 import dataclasses
+import functools
 import os
 import signal
 import sys
@@ -81,12 +82,17 @@ def steps(source: ConfigSource, runner: str, folder: Path) -> list[Step]:
     return [Step("run", [sys.executable, "-c", RUN, str(root.parent)])]
 
 
+#: Starts those in place of the pipeline.
+small_runs = functools.partial(launch.Launcher, steps=steps)
+
+
 @pytest.fixture
 def make(world: World) -> Iterator[Callable[..., Watcher]]:
     made: list[Watcher] = []
 
     def make(*assignments: str) -> Watcher:
-        made.append(Watcher(world.source(*assignments), steps=steps, measures=world.measures()))
+        source, measures = world.source(*assignments), world.measures()
+        made.append(Watcher(source, make_launcher=small_runs, measures=measures))
         return made[-1]
 
     yield make
@@ -388,7 +394,7 @@ def test_drift_with_traffic_and_no_model_server_is_told(
     from tests.serving.records.rows import prediction
 
     options = ("gateway.server_url=grpc://127.0.0.1:9", f"pusher.base_directory={world.folder}/no")
-    watcher = Watcher(world.source(*options), steps=steps)
+    watcher = Watcher(world.source(*options), make_launcher=small_runs)
     now = time.time()
     rows = [prediction("r", f"text number {n}", n, created=now - 1) for n in range(250)]
     FeedbackStore(watcher.database).record_predictions(rows)

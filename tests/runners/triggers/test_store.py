@@ -95,7 +95,7 @@ def test_a_run_is_found_by_its_platforms_id_and_resumed(store: TriggerStore) -> 
 def test_a_run_that_ended_is_not_resumed_beside_another(store: TriggerStore) -> None:
     first = store.record(decider(FIRED), store.history(), NOW, NewRun("airflow", "dag run"))
     store.update_run(first.run_id, state=FAILED, finished=NOW + 1)
-    second = store.record(decider(FIRED), store.history(), NOW + 2, NewRun("local"))
+    second = store.record(decider(FIRED, now=NOW + 2), store.history(), NOW + 2, NewRun("local"))
     with pytest.raises(UserError, match=f"for run {second.run_id} is under way"):
         store.resume_run("airflow", "dag run")
     assert store.find_run("airflow", "dag run").state == FAILED

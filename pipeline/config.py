@@ -57,6 +57,7 @@ class Config(BaseSettings):
     kubeflow: platforms.Kubeflow = platforms.Kubeflow()
     vertex: Vertex = Vertex()
     airflow: platforms.Airflow = platforms.Airflow()
+    cronjob: platforms.CronJob = platforms.CronJob()
     gateway: freshness.Gateway = freshness.Gateway()
     feedback: freshness.Feedback = freshness.Feedback()
     drift: freshness.Drift = freshness.Drift()

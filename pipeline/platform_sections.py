@@ -176,6 +176,27 @@ class Airflow(Section):
     )
 
 
+class CronJob(Section):
+    """A Kubernetes CronJob that looks in place of `bert watch`; `bert compile --cronjob`."""
+
+    schedule: str = Field(
+        "*/5 * * * *",
+        min_length=1,
+        description="How often it looks: a cron expression in UTC.",
+    )
+    service_account: str = Field(
+        "",
+        description="Kubernetes service account of its pods; empty is kubeflow.service_account, or "
+        "the namespace's default on vertex.",
+    )
+    secrets: tuple[Secret, ...] = Field(
+        (),
+        description="Keys of Kubernetes secrets as its environment variables; one must be "
+        "BERT__FEEDBACK__DATABASE_URL.",
+        json_schema_extra={"legal": "a list of {secret, key, variable}"},
+    )
+
+
 #: Beam's names of the runners, and of each runner the options of which it needs one.
 BEAM_RUNNERS = {
     "direct": ("apache_beam.runners.portability.fn_api_runner.FnApiRunner", ()),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from modules.errors import UserError
 from pipeline.config import Config
-from pipeline.config_keys import is_secret, keys, nearest
-from pipeline.toml_text import toml_value
+from pipeline.config_keys import keys, nearest
+from runners.config_assignments import assignments
 
 if TYPE_CHECKING:
     from runners.airflow_client import AirflowConnection
@@ -24,7 +24,14 @@ SUFFIXES = (".py",)
 _TEMPLATE = Path(__file__).with_name("airflow_dag.py")
 _PLACEHOLDER = "PLAN: dict[str, Any] = {}\n"
 #: Keys that a run cannot set, for the DAG file itself is made from them.
-_FIXED = ("airflow.", "infra_validator.enabled", "metadata.", "pipeline.name", "tuner.enabled")
+_FIXED = (
+    "airflow.",
+    "cronjob.",
+    "infra_validator.enabled",
+    "metadata.",
+    "pipeline.name",
+    "tuner.enabled",
+)
 
 
 def check(config: Config) -> None:
@@ -95,7 +102,7 @@ def make_plan(config: Config) -> dict[str, Any]:
         "python": settings.python or sys.executable,
         "directory": settings.directory or str(Path.cwd()),
         "parameters": list(settings.parameters),
-        "assignments": assignments(config),
+        "assignments": assignments(config, without=("airflow.", "cronjob.")),
         "nodes": edges(config),
     }
 
@@ -106,21 +113,3 @@ def edges(config: Config) -> dict[str, list[str]]:
 
     nodes = [node.pipeline_node for node in compile_pipeline(config, run_id="compiled").nodes]
     return {node.node_info.id: sorted(node.upstream_nodes) for node in nodes}
-
-
-def assignments(config: Config) -> list[str]:
-    """The config's values that are not defaults, as ``--set`` takes them, without secrets."""
-    defaults = Config.model_construct()
-    found = []
-    for key, field in keys(Config).items():
-        value, default = _value(config, key), _value(defaults, key)
-        if value != default and not is_secret(field) and not key.startswith("airflow."):
-            found.append(f"{key}={toml_value(value)}")
-    return found
-
-
-def _value(config: Config, key: str) -> Any:
-    value: Any = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value

@@ -41,7 +41,7 @@ def compile_job(config: Config) -> JSON:
     set_resources(job["pipelineSpec"], config)
     # Found again at each run: what is deployed changes by itself.
     tasks(job["pipelineSpec"])[RESOLVER].pop("cachingOptions", None)
-    change_parameters(job["pipelineSpec"], _into_image(config.image.directory))
+    change_parameters(job["pipelineSpec"], into_image(config.image.directory))
     return job
 
 
@@ -168,8 +168,8 @@ def replace_prefixes(prefixes: Mapping[str, str]) -> Callable[[str], str]:
     return change
 
 
-def _into_image(directory: str) -> Callable[[str], str]:
-    """Files under the current directory are those of the repository in the image."""
+def into_image(directory: str) -> Callable[[str], str]:
+    """A change of texts: files under the current directory are the repository's in the image."""
     here = str(Path.cwd())
     return replace_prefixes({} if here == "/" else {f"{here}/": f"{directory.rstrip('/')}/"})
 

@@ -1,11 +1,14 @@
 """``bert compile``: the pipeline as a file for another platform."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from runners.commands.options import ConfigOption, SetOption, load_config
+
+if TYPE_CHECKING:
+    from pipeline.config import Config
 
 RunnerOption = Annotated[
     str, typer.Option("--runner", "-r", metavar="NAME", help="airflow, kubeflow or vertex.")
@@ -18,12 +21,21 @@ def compile_pipeline(
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="PIPELINE-RUNNER.SUFFIX if absent."),
     ] = None,
+    cronjob_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--cronjob",
+            metavar="FILE",
+            help="Also write a Kubernetes CronJob that starts runs as `bert watch --once` does.",
+        ),
+    ] = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
     """Write the pipeline as a file that a platform runs. Nothing is sent anywhere."""
     settings = load_config(config, assignments)
     from modules.errors import UserError
+    from runners import cronjob
     from runners.atomic_file import write_text
     from runners.remote_runners import platform
     from runners.terminal import stdout
@@ -36,5 +48,22 @@ def compile_pipeline(
             f"received {str(file)!r}"
         )
     chosen.check(settings)
+    if cronjob_file:
+        _check_cronjob(settings, runner, cronjob_file)
     write_text(file, chosen.compile_pipeline(settings))
     stdout().print(f"{file}: {settings.pipeline.name} for {runner}", soft_wrap=True)
+    if cronjob_file:
+        write_text(cronjob_file, cronjob.manifest(settings, runner))
+        stdout().print(
+            f"{cronjob_file}: {settings.cronjob.schedule}; kubectl apply -f {cronjob_file}",
+            soft_wrap=True,
+        )
+
+
+def _check_cronjob(settings: "Config", runner: str, file: Path) -> None:
+    from modules.errors import UserError
+    from runners import cronjob
+
+    cronjob.check(settings, runner)
+    if file.suffix not in (".yaml", ".yml"):
+        raise UserError(f"--cronjob: legal is a file that ends in .yaml; received {str(file)!r}")

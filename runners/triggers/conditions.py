@@ -31,8 +31,12 @@ class Quality(Protocol):
         """When the deployed model was evaluated."""
 
 
-def check_schedule(expression: str) -> None:
+def check_schedule(expression: str, key: str = "triggers.schedule") -> None:
     """Refuse an expression that names no time.
+
+    Args:
+        expression: cron, in UTC; "" is none.
+        key: where it stands, for the error.
 
     Raises:
         UserError: names the key, what is legal and what was received.
@@ -45,7 +49,7 @@ def check_schedule(expression: str) -> None:
         last_time(expression, 0.0)
     except CroniterError as error:
         raise UserError(
-            'triggers.schedule: legal is a cron expression in UTC, such as "0 3 * * 1" for Mondays '
+            f'{key}: legal is a cron expression in UTC, such as "0 3 * * 1" for Mondays '
             f"at three, or @daily; received {expression!r} ({error})"
         ) from error
 

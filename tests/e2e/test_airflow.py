@@ -1,21 +1,21 @@
 """The pipeline on a real Airflow: imported, tested, scheduled, submitted over its REST API."""
 
 import contextlib
+import json
 import os
 import secrets
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import REPOSITORY, Workplace
+from runners.triggers.display import NOTHING_DUE
+from tests.e2e.airflow_service import AIRFLOW, Airflow
+from tests.e2e.conftest import Workplace
 
-AIRFLOW = REPOSITORY / ".venv-airflow" / "bin" / "airflow"
 SECONDS = 240
 
 pytestmark = [
@@ -24,48 +24,6 @@ pytestmark = [
         not AIRFLOW.exists(), reason="no Airflow here; make env-airflow installs it"
     ),
 ]
-
-
-class Airflow:
-    """An Airflow of its own in a folder: SQLite, no examples, basic authentication."""
-
-    def __init__(self, home: Path) -> None:
-        self.dags = home / "dags"
-        self.dags.mkdir(parents=True)
-        self.environment = {
-            **os.environ,
-            "AIRFLOW_HOME": str(home),
-            "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-            "AIRFLOW__API__AUTH_BACKENDS": "airflow.api.auth.backend.basic_auth",
-            "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "2",
-            "AIRFLOW__WEBSERVER__SECRET_KEY": secrets.token_hex(16),
-            # Its packages are its own; the executor looks for `airflow` on the path.
-            "PATH": f"{AIRFLOW.parent}:{os.environ['PATH']}",
-            "PYTHONPATH": "",
-        }
-
-    def __call__(self, *arguments: str, check: bool = True) -> str:
-        done = subprocess.run(
-            [AIRFLOW, *arguments], env=self.environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0 or not check, done.stdout[-4000:] + done.stderr[-4000:]
-        return done.stdout
-
-    @contextlib.contextmanager
-    def service(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        log = self.dags.parent / f"{arguments[0]}.log"
-        with open(log, "wb") as file:
-            process = subprocess.Popen(
-                [AIRFLOW, *arguments],
-                env=self.environment,
-                stdout=file,
-                stderr=file,
-                start_new_session=True,
-            )
-            try:
-                yield process
-            finally:
-                _end(process)
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +57,21 @@ def test_the_dag_imports_in_seconds(airflow: Airflow) -> None:
     assert "No data found" in airflow("dags", "list-import-errors")
 
 
+def test_bash_operator_skips_at_the_exit_code_of_nothing_due(airflow: Airflow) -> None:
+    script = (
+        "from airflow.operators.bash import BashOperator; "
+        "print(BashOperator(task_id='watch', bash_command='true').skip_on_exit_code)"
+    )
+    done = subprocess.run(
+        [AIRFLOW.with_name("python"), "-c", script],
+        env=airflow.environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split()[-1] == f"[{NOTHING_DUE}]"
+
+
 def test_dags_test_runs_to_a_pushed_model(airflow: Airflow, tiny: Workplace) -> None:
     airflow("dags", "test", "bert", "2026-01-01")
     assert len(tiny.versions()) == 1
@@ -129,41 +102,128 @@ def test_a_node_that_takes_too_long_is_ended(airflow: Airflow, tiny: Workplace) 
     assert psutil.wait_procs(left, timeout=30)[1] == []
 
 
-def test_submit_starts_a_run_and_watches_it_to_its_end(airflow: Airflow, tiny: Workplace) -> None:
+#: From here on the DAG is gated.
+GATED = {
+    "airflow__gated": "true",
+    "airflow__schedule": "@daily",
+    "airflow__retries": 0,
+    "triggers__drift": "false",
+    "triggers__cooldown_minutes": 0,
+    "triggers__runs_per_day": 2,
+}
+LOOK = ("--conf", '{"gated": true}')
+
+
+@pytest.fixture(scope="module")
+def gated(airflow: Airflow, tiny: Workplace) -> Airflow:
+    """The DAG compiled again; a look has seen other data than that of the runs before."""
+    file = airflow.dags / "bert.py"
+    done = tiny.bert("compile", "--runner=airflow", f"--output={file}", **GATED)
+    assert done.returncode == 0, done.stdout
+    reviews = tiny.folder / "reviews.csv"
+    reviews.rename(tiny.folder / "whole.csv")
+    lines = (tiny.folder / "whole.csv").read_text("utf-8").splitlines(keepends=True)
+    _deliver(tiny, "".join(lines[:100]))
+    airflow("dags", "test", "bert", "2026-02-01", *LOOK)
+    return airflow
+
+
+def test_with_nothing_due_the_nodes_are_skipped(gated: Airflow, tiny: Workplace) -> None:
+    run_id, _, state = gated.runs("bert")[-1]
+    assert state == "success"
+    tasks = gated.tasks(run_id)
+    assert tasks.pop("is_due") == "success"
+    assert len(tasks) == 11, "ten nodes and the last task"
+    assert set(tasks.values()) == {"skipped"}
+    [decision] = _decisions(tiny)
+    assert (decision["started"], decision["reason"]) == (False, "no trigger fired")
+
+
+def test_a_due_run_goes_on_to_its_recorded_end(gated: Airflow, tiny: Workplace) -> None:
+    """The data are those of the first run again, so its nodes come from the cache."""
+    _deliver(tiny, (tiny.folder / "whole.csv").read_text("utf-8"))
+    gated("dags", "test", "bert", "2026-02-02", *LOOK)
+    run_id, _, state = gated.runs("bert")[-1]
+    assert state == "success"
+    assert set(gated.tasks(run_id).values()) == {"success"}
+    decision = _decisions(tiny)[0]
+    assert decision["reason"] == "started by new_data: the data files have changed"
+    assert decision["run"]["external_id"] == run_id
+    assert decision["run"]["state"] == "succeeded"
+
+
+def test_a_due_run_that_fails_is_failed_everywhere(gated: Airflow, tiny: Workplace) -> None:
+    _deliver(tiny, "text,label\ngood,positive\n")
+    gated("dags", "test", "bert", "2026-02-03", *LOOK, check=False)
+    run_id, _, state = gated.runs("bert")[-1]
+    assert state == "failed", "the last task, which succeeds, does not hide it"
+    tasks = gated.tasks(run_id)
+    assert (tasks["is_due"], tasks["ExampleGen"], tasks["record_end"]) == (
+        "success",
+        "failed",
+        "success",
+    )
+    [decision, *_] = _decisions(tiny)
+    assert decision["run"]["state"] == "failed"
+    assert decision["run"]["details"]["sentence"] == "ExampleGen failed"
+
+
+def test_a_run_by_hand_is_not_gated(gated: Airflow, tiny: Workplace) -> None:
+    """With the data of the test before: the nodes run, and no decision is taken."""
+    before = _decisions(tiny)
+    gated("dags", "test", "bert", "2026-02-04", check=False)
+    tasks = gated.tasks(gated.runs("bert")[-1][0])
+    assert (tasks["is_due"], tasks["ExampleGen"]) == ("success", "failed")
+    assert _decisions(tiny) == before
+    _deliver(tiny, (tiny.folder / "whole.csv").read_text("utf-8"))
+
+
+def test_a_scheduled_run_is_gated_and_a_submitted_one_is_not(
+    gated: Airflow, tiny: Workplace
+) -> None:
     """With a scheduler and a web server; nodes are cached where the test run before ran."""
     password = secrets.token_hex(8)
     account = ["--username=bert", f"--password={password}", "--role=Admin"]
     names = ["--firstname=B", "--lastname=T", "--email=bert@example.com"]
-    airflow("users", "create", *account, *names)
+    gated("users", "create", *account, *names)
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     os.environ.update(AIRFLOW_USERNAME="bert", AIRFLOW_PASSWORD=password)
     server = ["webserver", f"--port={port}", "--hostname=127.0.0.1", "--workers=1"]
+    submit = ["submit", "--runner=airflow"]
     try:
-        with airflow.service(*server), airflow.service("scheduler"):
+        with gated.service(*server), gated.service("scheduler"):
             _wait_for_dag(url, password)
-            paused = tiny.bert("submit", "--runner=airflow", airflow__url=url)
+            paused = tiny.bert(*submit, airflow__url=url, **GATED)
             assert paused.returncode == 2, paused.stdout
             assert "airflow dags unpause bert" in paused.stdout
-            airflow("dags", "unpause", "bert")
-            other = tiny.bert("submit", "--runner=airflow", airflow__url=url, trainer__epochs=2)
+            gated("dags", "unpause", "bert")
+            other = tiny.bert(*submit, airflow__url=url, **GATED, trainer__epochs=2)
             assert other.returncode == 2, other.stdout
             assert "compiled from other settings" in other.stdout
-            done = tiny.bert("submit", "--runner=airflow", "--watch", airflow__url=url)
+            done = tiny.bert(*submit, "--watch", airflow__url=url, **GATED)
             assert done.returncode == 0, done.stdout
             assert "Pusher: success" in done.stdout
     finally:
         del os.environ["AIRFLOW_USERNAME"], os.environ["AIRFLOW_PASSWORD"]
     assert len(tiny.versions()) == 1, "the second run found everything cached"
+    [(scheduled, state)] = [(r, s) for r, kind, s in gated.runs("bert") if kind == "scheduled"]
+    assert state == "success"
+    assert gated.tasks(scheduled)["ExampleGen"] == "skipped"
+    assert "2 of 2 runs started within 24 hours" in _decisions(tiny)[0]["reason"]
 
 
-def _end(service: subprocess.Popen[bytes]) -> None:
-    """End a service and all that it started, some of it in process groups of their own."""
-    family = [*psutil.Process(service.pid).children(recursive=True), psutil.Process(service.pid)]
-    for process in family:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    service.wait()
+def _deliver(workplace: Workplace, text: str) -> None:
+    """Data files that nobody writes any more."""
+    path = workplace.folder / "reviews.csv"
+    path.write_text(text, "utf-8")
+    os.utime(path, (time.time() - 60,) * 2)
+
+
+def _decisions(workplace: Workplace) -> list[dict]:
+    done = workplace.bert("decisions", "--json")
+    assert done.returncode == 0, done.stdout
+    return json.loads(done.stdout)
 
 
 def _is_node_of(process: psutil.Process, workplace: Workplace) -> bool:

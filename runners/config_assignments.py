@@ -1,0 +1,30 @@
+"""A config as assignments: what another process must be given to read the same values."""
+
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.config_keys import is_secret, keys
+from pipeline.toml_text import toml_value
+
+
+def assignments(config: Config, without: tuple[str, ...] = ()) -> list[str]:
+    """The config's values that are not defaults, as ``--set`` takes them, without secrets.
+
+    Args:
+        config: the resolved configuration.
+        without: beginnings of keys to leave out, such as "airflow.".
+    """
+    defaults = Config.model_construct()
+    found = []
+    for key, field in keys(Config).items():
+        value, default = _value(config, key), _value(defaults, key)
+        if value != default and not is_secret(field) and not key.startswith(without):
+            found.append(f"{key}={toml_value(value)}")
+    return found
+
+
+def _value(config: Config, key: str) -> Any:
+    value: Any = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value

@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -159,7 +160,11 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workplace
     folder = tmp_path_factory.mktemp("kill")
     write_tiny_bert(folder / "encoder")
     take_rows(SAMPLE, folder / "reviews.csv", 200)
-    with postgresql(folder / "postgresql", "kill-nine") as url:
+    # Not in pytest's folder: each further session of pytest closes it to other accounts.
+    with (
+        tempfile.TemporaryDirectory(prefix="bert-postgresql-") as place,
+        postgresql(Path(place) / "server", "kill-nine") as url,
+    ):
         ports = {name: free_port() for name in ("gateway", "rest", "grpc")}
         settings = {
             "data.path": "reviews.csv",
@@ -188,7 +193,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workplace
         }
         workplace = Workplace(folder, settings)
         workplace.run()
-        yield workplace, DatabaseServer(folder / "postgresql", url)
+        yield workplace, DatabaseServer(Path(place) / "server", url)
 
 
 def test_nothing_acknowledged_is_lost_and_the_loop_goes_on(

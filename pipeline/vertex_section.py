@@ -6,6 +6,10 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.config_sections import Section
 
+#: Resource name of an endpoint.
+ENDPOINT_RESOURCE = r"projects/[^/]+/locations/(?P<region>[^/]+)/endpoints/[^/]+"
+_MACHINE_TYPE = r"[a-z][a-z0-9]*-[a-z0-9-]+"
+
 
 class Vertex(Section):
     """Vertex AI Pipelines. Credentials are Google's application default ones."""
@@ -43,14 +47,14 @@ class Vertex(Section):
     )
     training_machine_type: str = Field(
         "",
-        pattern=r"^$|^[a-z][a-z0-9]*-[a-z0-9-]+$",
+        pattern=rf"^$|^{_MACHINE_TYPE}$",
         description="Machine type of the chief and of each worker of that job; the accelerator is "
         "that of [resources], one a machine.",
         json_schema_extra={"legal": "a machine type such as n1-standard-8"},
     )
     endpoint: str = Field(
         "",
-        pattern=r"^$|^projects/[^/]+/locations/[^/]+/endpoints/[^/]+$|^[^/\"\\]{1,128}$",
+        pattern=rf"^$|^{ENDPOINT_RESOURCE}$|^[^/\"\\]{{1,128}}$",
         description="Endpoint that every pushed model is deployed to: its display name, made when "
         "there is none, or its resource name; empty deploys nothing.",
         json_schema_extra={
@@ -68,7 +72,7 @@ class Vertex(Section):
     )
     endpoint_machine_type: str = Field(
         "n1-standard-4",
-        pattern=r"^[a-z][a-z0-9]*-[a-z0-9-]+$",
+        pattern=rf"^{_MACHINE_TYPE}$",
         description="Machine type of each replica.",
         json_schema_extra={"legal": "a machine type such as n1-standard-4"},
     )

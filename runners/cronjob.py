@@ -4,17 +4,15 @@ The manifest holds the config's values as arguments of ``bert watch --once --wai
 those are keys of Kubernetes secrets.
 """
 
-from typing import Any
-
 from modules.errors import UserError
 from pipeline.config import Config
 from runners.config_assignments import assignments
-from runners.pipeline_spec import into_image
-
-JSON = dict[str, Any]
+from runners.kubeflow import tolerations
+from runners.pipeline_spec import JSON, into_image
 
 #: Platforms whose runs it starts; Airflow has ``airflow.gated``.
 RUNNERS = ("kubeflow", "vertex")
+SUFFIXES = (".yaml", ".yml")
 DATABASE_VARIABLE = "BERT__FEEDBACK__DATABASE_URL"
 _SUFFIX = "-watch"
 #: Kubernetes adds eleven characters for each job's name, which has 63 at most.
@@ -112,10 +110,7 @@ def _pod(config: Config, runner: str) -> JSON:
     if on_kubeflow and kubeflow.node_selector:
         pod["nodeSelector"] = dict(kubeflow.node_selector)
     if on_kubeflow and kubeflow.tolerations:
-        pod["tolerations"] = [
-            {key: value for key, value in toleration.model_dump().items() if value}
-            for toleration in kubeflow.tolerations
-        ]
+        pod["tolerations"] = tolerations(config)
     pod["securityContext"] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     pod["containers"] = [_container(config, runner, volumes)]
     if volumes:

@@ -123,10 +123,7 @@ def platform_settings(config: Config) -> Any:
             for secret in section.secrets
         ]
     if section.tolerations:
-        everywhere["tolerations"] = [
-            {key: value for key, value in toleration.model_dump().items() if value}
-            for toleration in section.tolerations
-        ]
+        everywhere["tolerations"] = tolerations(config)
     if section.image_pull_secrets:
         everywhere["imagePullSecret"] = [
             {"secretName": name} for name in section.image_pull_secrets
@@ -134,6 +131,14 @@ def platform_settings(config: Config) -> Any:
     if not (everywhere or section.node_selector or section.training_node_selector):
         return None
     return functools.partial(_settings_of_node, config, everywhere)
+
+
+def tolerations(config: Config) -> list[JSON]:
+    """The tolerations of pods, as Kubernetes has them: without what is empty."""
+    return [
+        {key: value for key, value in toleration.model_dump().items() if value}
+        for toleration in config.kubeflow.tolerations
+    ]
 
 
 def _settings_of_node(config: Config, everywhere: JSON, node: str) -> JSON:

@@ -145,6 +145,19 @@ def check_accelerator(key: str, name: str) -> None:
         raise UserError(f"{key}: legal on vertex are {', '.join(legal)}; received {name!r}")
 
 
+def machine_spec(machine_type: str, accelerator: str) -> dict[str, Any]:
+    """A machine, as fields of ``MachineSpec``.
+
+    Args:
+        machine_type: such as "n1-standard-4".
+        accelerator: the one that it has, or "".
+    """
+    machine: dict[str, Any] = {"machine_type": machine_type}
+    if accelerator:
+        machine |= {"accelerator_type": accelerator, "accelerator_count": 1}
+    return machine
+
+
 def finished(operation: Any, what: str) -> Any:
     """What a long-running operation ends with.
 

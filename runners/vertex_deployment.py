@@ -11,9 +11,10 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from modules.errors import UserError
-from runners.vertex_access import VertexAccess, finished
+from pipeline.vertex_section import ENDPOINT_RESOURCE
+from runners.vertex_access import VertexAccess, finished, machine_spec
 
-RESOURCE_NAME = re.compile(r"projects/[^/]+/locations/(?P<region>[^/]+)/endpoints/[^/]+")
+RESOURCE_NAME = re.compile(ENDPOINT_RESOURCE)
 _NEW = "0"  # in a traffic split: the model that is being deployed
 _ALL = 100
 _SECONDS = 60  # limit on one request
@@ -174,11 +175,8 @@ def _end(model: str) -> str:
 
 
 def _resources(settings: Deployment) -> dict[str, Any]:
-    machine: dict[str, Any] = {"machine_type": settings.machine_type}
-    if settings.accelerator:
-        machine |= {"accelerator_type": settings.accelerator, "accelerator_count": 1}
     return {
-        "machine_spec": machine,
+        "machine_spec": machine_spec(settings.machine_type, settings.accelerator),
         "min_replica_count": settings.min_replicas,
         "max_replica_count": settings.max_replicas,
     }

@@ -19,7 +19,7 @@ from typing import Any
 from modules.errors import UserError
 from pipeline.config import Config
 from runners import pipeline_spec
-from runners.vertex_access import VertexAccess, access_of, check_accelerator
+from runners.vertex_access import VertexAccess, access_of, check_accelerator, machine_spec
 
 FLAG = "--vertex_training_job"
 _PREFIX = "JOB_STATE_"
@@ -128,9 +128,7 @@ def custom_job(settings: TrainingJobSettings, arguments: Sequence[str]) -> Any:
     from google.cloud import aiplatform_v1 as api
 
     check_accelerator("resources.accelerator", settings.accelerator)
-    machine: dict[str, Any] = {"machine_type": settings.machine_type}
-    if settings.accelerator:
-        machine |= {"accelerator_type": settings.accelerator, "accelerator_count": 1}
+    machine = machine_spec(settings.machine_type, settings.accelerator)
     pools = [
         api.WorkerPoolSpec(
             machine_spec=api.MachineSpec(**machine),

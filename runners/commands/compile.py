@@ -1,14 +1,11 @@
 """``bert compile``: the pipeline as a file for another platform."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from runners.commands.options import ConfigOption, SetOption, load_config
-
-if TYPE_CHECKING:
-    from pipeline.config import Config
 
 RunnerOption = Annotated[
     str, typer.Option("--runner", "-r", metavar="NAME", help="airflow, kubeflow or vertex.")
@@ -34,7 +31,6 @@ def compile_pipeline(
 ) -> None:
     """Write the pipeline as a file that a platform runs. Nothing is sent anywhere."""
     settings = load_config(config, assignments)
-    from modules.errors import UserError
     from runners import cronjob
     from runners.atomic_file import write_text
     from runners.remote_runners import platform
@@ -42,14 +38,11 @@ def compile_pipeline(
 
     chosen = platform(runner)
     file = output or Path(f"{settings.pipeline.name}-{runner}{chosen.SUFFIXES[0]}")
-    if not file.name.endswith(chosen.SUFFIXES):
-        raise UserError(
-            f"--output: {runner} takes a file that ends in {' or '.join(chosen.SUFFIXES)}; "
-            f"received {str(file)!r}"
-        )
+    _check_suffix(f"--output: {runner} takes", file, chosen.SUFFIXES)
     chosen.check(settings)
     if cronjob_file:
-        _check_cronjob(settings, runner, cronjob_file)
+        cronjob.check(settings, runner)
+        _check_suffix("--cronjob: legal is", cronjob_file, cronjob.SUFFIXES)
     write_text(file, chosen.compile_pipeline(settings))
     stdout().print(f"{file}: {settings.pipeline.name} for {runner}", soft_wrap=True)
     if cronjob_file:
@@ -60,10 +53,10 @@ def compile_pipeline(
         )
 
 
-def _check_cronjob(settings: "Config", runner: str, file: Path) -> None:
+def _check_suffix(what: str, file: Path, suffixes: tuple[str, ...]) -> None:
     from modules.errors import UserError
-    from runners import cronjob
 
-    cronjob.check(settings, runner)
-    if file.suffix not in (".yaml", ".yml"):
-        raise UserError(f"--cronjob: legal is a file that ends in .yaml; received {str(file)!r}")
+    if not file.name.endswith(suffixes):
+        raise UserError(
+            f"{what} a file that ends in {' or '.join(suffixes)}; received {str(file)!r}"
+        )

@@ -195,7 +195,8 @@ def _disagreement(figures: StageFigures, settings: RolloutSettings) -> Check:
         f"{figures.disagreements} of {figures.compared} answers differ from the stable version's "
         f"({share:.1%}, limit {limit:.1%})"
     )
-    if _is_surely_better(figures):
+    loss = _loss_interval(figures)
+    if loss and loss[1] < 0:  # surely better: where the stable version is wrong, it must differ
         return Check("disagreement", share, limit, False, True, sentence)
     enough = figures.candidate.answered >= settings.min_requests
     sure = intervals.lower_bound(figures.disagreements, figures.compared, EARLY_CONFIDENCE) > limit
@@ -203,27 +204,25 @@ def _disagreement(figures: StageFigures, settings: RolloutSettings) -> Check:
     return Check("disagreement", share, limit, exceeded, share <= limit, sentence)
 
 
-def _is_surely_better(figures: StageFigures) -> bool:
-    """Feedback says so. Where the stable version is often wrong, a better one must differ."""
+def _loss_interval(figures: StageFigures) -> tuple[float, float] | None:
+    """Of the candidate's loss of accuracy on feedback; None while there is none to compare."""
     ours, theirs = figures.candidate_feedback, figures.stable_feedback
     if not ours.total or not theirs.total:
-        return False
-    _, high = intervals.difference(
+        return None
+    return intervals.difference(
         (theirs.correct, theirs.total), (ours.correct, ours.total), ACCURACY_CONFIDENCE
     )
-    return high < 0
 
 
 def _accuracy(figures: StageFigures, settings: RolloutSettings) -> Check:
     """The whole interval of the loss above the limit. No feedback holds nothing up."""
     limit = settings.max_accuracy_loss
     ours, theirs = figures.candidate_feedback, figures.stable_feedback
-    if not ours.total or not theirs.total:
+    interval = _loss_interval(figures)
+    if interval is None:
         return Check("accuracy", None, limit, False, True, "no feedback to compare yet")
     loss = theirs.correct / theirs.total - ours.correct / ours.total
-    low, high = intervals.difference(
-        (theirs.correct, theirs.total), (ours.correct, ours.total), ACCURACY_CONFIDENCE
-    )
+    low, high = interval
     sentence = (
         f"accuracy on feedback is {ours.correct} of {ours.total}, the stable version's "
         f"{theirs.correct} of {theirs.total}: a loss of {loss:.1%} "

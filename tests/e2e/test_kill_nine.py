@@ -10,7 +10,6 @@ import os
 import random
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from sqlalchemy import select
 
@@ -51,8 +51,10 @@ class DatabaseServer:
 
     name = "database"
 
-    def __init__(self, folder: Path, url: str) -> None:
-        self._folder = folder
+    def __init__(self, url: str) -> None:
+        with psycopg.connect(url) as connection:
+            [data] = connection.execute("SHOW data_directory").fetchone() or [""]
+        self._folder = Path(data).parent
         self._port = url.rpartition(":")[2].partition("/")[0]
         program = find_program("postgres", "usr/lib/postgresql/*/bin/postgres")
         assert program
@@ -160,11 +162,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workplace
     folder = tmp_path_factory.mktemp("kill")
     write_tiny_bert(folder / "encoder")
     take_rows(SAMPLE, folder / "reviews.csv", 200)
-    # Not in pytest's folder: each further session of pytest closes it to other accounts.
-    with (
-        tempfile.TemporaryDirectory(prefix="bert-postgresql-") as place,
-        postgresql(Path(place) / "server", "kill-nine") as url,
-    ):
+    with postgresql("kill-nine") as url:
         ports = {name: free_port() for name in ("gateway", "rest", "grpc")}
         settings = {
             "data.path": "reviews.csv",
@@ -193,7 +191,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workplace
         }
         workplace = Workplace(folder, settings)
         workplace.run()
-        yield workplace, DatabaseServer(Path(place) / "server", url)
+        yield workplace, DatabaseServer(url)
 
 
 def test_nothing_acknowledged_is_lost_and_the_loop_goes_on(

@@ -36,15 +36,16 @@ def as_account(user: str) -> dict[str, object]:
     return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": []}
 
 
-def _own(folder: Path, user: str) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.getuid() == 0:
-        shutil.chown(folder, user, user)
-        for parent in folder.parents:  # pytest's folders are its user's alone, at any depth
-            if parent == Path(tempfile.gettempdir()):
-                break
-            with contextlib.suppress(PermissionError):
-                parent.chmod(parent.stat().st_mode | 0o011)
+@contextlib.contextmanager
+def _folder_of(user: str) -> Iterator[Path]:
+    """A folder of the account's own.
+
+    Not below pytest's folder: each pytest that starts closes that to other accounts.
+    """
+    with tempfile.TemporaryDirectory(prefix=f"bert-{user}-") as folder:
+        if os.getuid() == 0:
+            shutil.chown(folder, user, user)
+        yield Path(folder)
 
 
 def _wait_for_port(process: subprocess.Popen, port: int) -> None:
@@ -70,12 +71,17 @@ def _wait_until_ready(url: str) -> None:
 
 
 @contextlib.contextmanager
-def postgresql(folder: Path, password: str) -> Iterator[str]:
+def postgresql(password: str) -> Iterator[str]:
     """A PostgreSQL server; yields ``postgresql://...`` of an empty database."""
+    with _folder_of("postgres") as folder, _postgresql_in(folder, password) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _postgresql_in(folder: Path, password: str) -> Iterator[str]:
     initdb = find_program("initdb", "usr/lib/postgresql/*/bin/initdb")
     assert initdb
     program = Path(initdb).parent
-    _own(folder, "postgres")
     secret = folder / "password"
     secret.write_text(password)
     secret.chmod(0o644)
@@ -100,13 +106,18 @@ def postgresql(folder: Path, password: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def mysql(folder: Path, password: str) -> Iterator[str]:
+def mysql(password: str) -> Iterator[str]:
     """A MariaDB server; yields ``mysql://...`` of an empty database."""
+    with _folder_of("mysql") as folder, _mysql_in(folder, password) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _mysql_in(folder: Path, password: str) -> Iterator[str]:
     program = find_program("mariadbd", "usr/sbin/mariadbd", "usr/sbin/mysqld")
     install = find_program("mariadb-install-db", "usr/bin/mariadb-install-db")
     assert program
     assert install
-    _own(folder, "mysql")
     data, port, socket_file = folder / "data", free_port(), folder / "s"
     user = as_account("mysql")
     subprocess.run(

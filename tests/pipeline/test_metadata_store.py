@@ -56,10 +56,8 @@ def test_sqlite_keeps_what_it_is_given(tmp_path: Path) -> None:
         ("mariadbd", "usr/sbin/mariadbd", database_servers.mysql),
     ],
 )
-def test_a_real_server_keeps_what_it_is_given(
-    tmp_path: Path, program: str, pattern: str, server: Callable
-) -> None:
+def test_a_real_server_keeps_what_it_is_given(program: str, pattern: str, server: Callable) -> None:
     if database_servers.find_program(program, pattern) is None:
         pytest.skip(f"{program} is not installed")
-    with server(tmp_path / "server", password="s3cret") as url:
+    with server(password="s3cret") as url:
         _round_trip(url)

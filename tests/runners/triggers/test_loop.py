@@ -140,7 +140,7 @@ def test_a_real_database_that_ends_is_told_and_nothing_starts(tmp_path: Path) ->
     (tmp_path / "data.csv").write_text("text,label\ngood,pos\n")
     told: list[Event] = []
     with contextlib.ExitStack() as server:
-        url = server.enter_context(database_servers.postgresql(tmp_path / "server", "s3cret"))
+        url = server.enter_context(database_servers.postgresql("s3cret"))
         options = (
             f"pipeline.root={tmp_path}/root",
             f"data.path={tmp_path}/data.csv",

@@ -1,7 +1,6 @@
 """The databases that records live in: a SQLite file, and a real PostgreSQL server."""
 
 import itertools
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,11 +18,7 @@ def postgresql_server() -> Iterator[str]:
     """URL of a server's own database."""
     if database_servers.find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None:
         pytest.skip("initdb, of PostgreSQL, is not installed")
-    # Not below pytest's folder: each pytest that starts takes that away from other users.
-    with (
-        tempfile.TemporaryDirectory(prefix="bert-postgresql-") as folder,
-        database_servers.postgresql(Path(folder) / "server", password="s3cret") as url,
-    ):
+    with database_servers.postgresql(password="s3cret") as url:
         yield url
 
 

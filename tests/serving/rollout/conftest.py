@@ -16,10 +16,10 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="session")
-def postgresql_url(tmp_path_factory) -> Iterator[str]:
+def postgresql_url() -> Iterator[str]:
     if database_servers.find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None:
         pytest.skip("PostgreSQL is not installed")
-    with database_servers.postgresql(tmp_path_factory.mktemp("postgresql"), "secret") as url:
+    with database_servers.postgresql("secret") as url:
         yield url
 
 

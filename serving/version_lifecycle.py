@@ -66,8 +66,8 @@ class VersionLifecycle:
             self._first[name] = first
 
     def versions(self, name: str) -> Mapping[int, ManagedVersion]:
-        """Every version of a model ever seen, by number; a copy, for others add to it meanwhile."""
-        return dict(self._versions.get(name, {}))
+        """Every version of a model ever seen, by number; to be read under ``changed``."""
+        return self._versions.get(name, {})
 
     def available(self, name: str, number: int | None) -> ManagedVersion | None:
         """The version, or the newest, if it takes traffic."""

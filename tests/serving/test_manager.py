@@ -85,8 +85,9 @@ class Server:
         self.wait(lambda: self.states(model).get(version) == state)
 
     def states(self, model="bert") -> dict[int, State]:
-        versions = self.manager._lifecycle.versions(model)
-        return {number: version.state for number, version in versions.items()}
+        with self.manager._changed:
+            versions = self.manager._lifecycle.versions(model)
+            return {number: version.state for number, version in versions.items()}
 
     def describe(self) -> str:
         return f"{self.states()}; loads: {self.loads.begun}"
@@ -481,19 +482,37 @@ def test_only_one_version_loads_at_a_time(server, tmp_path) -> None:
     server.wait_for(1, State.AVAILABLE)
 
 
-def test_the_stable_version_is_loaded_first_and_awaited(server, tmp_path) -> None:
-    server.push(1, 2, 3)
+def stable_config_file(tmp_path, server) -> str:
+    """Three versions, of which a label says that the oldest is the stable one."""
     config = tmp_path / "models.config"
     config.write_text(
         f'model_config_list {{ config {{ name: "bert" base_path: "{server.base}" '
         'model_platform: "tensorflow" model_version_policy { specific { versions: 1 versions: 2 '
         'versions: 3 } } version_labels { key: "stable" value: 1 } } }'
     )
+    server.push(1, 2, 3)
+    return str(config)
+
+
+def test_the_stable_version_is_loaded_first(server, tmp_path) -> None:
     stable = server.loads.hold(1)
-    manager = server.start(model_config_file=str(config), num_load_threads=2)
-    server.wait(lambda: manager._lifecycle.available("bert", 3) is not None)
-    # Two threads begin at once, in either order; without the label they would take 3 and 2.
-    assert set(server.loads.begun[:2]) == {("bert", 1), ("bert", 3)}
+    server.start(model_config_file=stable_config_file(tmp_path, server))
+    server.wait_for(1, State.LOADING)
+    assert server.states() == {1: State.LOADING, 2: State.START, 3: State.START}
+    stable.set_result(None)
+    server.wait_for(3, State.AVAILABLE)
+    assert server.loads.begun[0] == ("bert", 1)
+
+
+def test_the_stable_version_is_awaited(server, tmp_path) -> None:
+    stable, newest = server.loads.hold(1), server.loads.hold(3)
+    file = stable_config_file(tmp_path, server)
+    manager = server.start(model_config_file=file, num_load_threads=2)
+    server.wait_for(1, State.LOADING)
+    server.wait_for(3, State.LOADING)
+    assert server.states()[2] == State.START
+    newest.set_result(None)
+    server.wait_for(3, State.AVAILABLE)
     assert not manager.ready()
     stable.set_result(None)
     assert manager.wait_until_ready(PATIENCE)

@@ -333,6 +333,9 @@ time.sleep(600)
         processes = [embedded_process.take(), embedded_process.take()]
         try:
             children = psutil.Process().children()
+            for child in children:  # the kernel shows no command line until exec is through
+                while not child.cmdline():
+                    time.sleep(0.01)
             pids = {child.pid for child in children if "stand_in" in child.cmdline()}
             assert {process.pid for process in processes} == pids
             assert len(pids) == 2

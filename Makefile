@@ -30,9 +30,9 @@ env-airflow: ## make .venv-airflow, an environment with Apache Airflow (Python 3
 run: env ## run the whole pipeline on the bundled sample
 	@$(BIN)/bert run --set 'data.slice_columns=["domain"]'
 
-test: test-fast test-slow ## run every test (under 20 minutes on 2 cores)
+test: test-fast test-slow ## run every test (26 minutes on 2 cores)
 
-test-fast: env-dev ## run the tests that need no real encoder (under 2 minutes)
+test-fast: env-dev ## run the tests that need no real encoder (3 minutes)
 	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow"
 
 test-slow: env-dev ## run the end-to-end and real-encoder tests

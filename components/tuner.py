@@ -1,9 +1,12 @@
 """Tuner: searches hyper-parameters with keras-tuner on the eval split, never on test."""
 
 import dataclasses
+from typing import Any
 
 from tfx import types
+from tfx.components.tuner import executor
 from tfx.components.tuner.component import Tuner
+from tfx.dsl.components.base import executor_spec
 from tfx.proto import trainer_pb2
 
 from components.code_digest import code_digest
@@ -11,6 +14,34 @@ from modules import features
 from modules.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
 
 MODULE = "modules.tuning"
+
+
+class ParallelTunerExecutor(executor.Executor):
+    """TFX's executor where one of several processes of a search tells the results."""
+
+    def Do(  # noqa: N802 (TFX's name)
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Search; the process that knows all results writes them.
+
+        Raises:
+            ModelError: no trial finished.
+        """
+        tuner = executor.search(
+            input_dict, exec_properties, self._get_tmp_dir(), print_tuning_summary=False
+        )
+        if tuner.reports:
+            tuner.results_summary()
+            executor.write_best_hyperparameters(tuner, output_dict)
+
+
+class ParallelTuner(Tuner):
+    """TFX's Tuner, whose search may be one of several processes."""
+
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ParallelTunerExecutor)
 
 
 def make_tuner(
@@ -22,7 +53,7 @@ def make_tuner(
     hparams: HParams,
     training: TrainingSettings,
     tuner: TunerSettings,
-) -> Tuner:
+) -> ParallelTuner:
     """Make the Tuner node.
 
     Args:
@@ -35,7 +66,7 @@ def make_tuner(
         tuner: algorithm, budget and search space.
     """
     settings = dataclasses.replace(training, code_digest=code_digest(MODULE))
-    return Tuner(
+    node = ParallelTuner(
         tuner_fn=f"{MODULE}.tuner_fn",
         examples=examples,
         transform_graph=transform_graph,
@@ -49,3 +80,4 @@ def make_tuner(
             "tuner": tuner.to_json(),
         },
     )
+    return node.with_id("Tuner")

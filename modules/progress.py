@@ -13,6 +13,8 @@ from collections.abc import Callable
 PROGRESS_FILE_VARIABLE = "BERT_PROGRESS_FILE"
 #: The model is trained; what follows is its export.
 EXPORT_STARTED = "export_started"
+#: The Tuner begins a trial.
+TRIAL_STARTED = "trial"
 
 _listeners: list[Callable[[str], None]] = []
 

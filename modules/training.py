@@ -34,7 +34,7 @@ def run_fn(fn_args: Any) -> None:
     text_settings = TextSettings.from_json(config["text"])
     settings = TrainingSettings.from_json(config["training"])
     hparams = with_tuned(HParams.from_json(config["hparams"]), fn_args.hyperparameters)
-    transform_output = tft.TFTransformOutput(fn_args.transform_output)
+    transform_output = tft.TFTransformOutput(fn_args.transform_graph_path)
     run = make_run(
         fn_args, transform_output, text_settings, hparams, settings, texts=settings.expected_answers
     )

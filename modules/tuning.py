@@ -6,10 +6,9 @@ Each trial is a run of the Trainer's own loop, so that what is tuned is what wil
 import contextlib
 import dataclasses
 import gc
-import json
+import logging
 import os
 import shutil
-from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -17,10 +16,12 @@ import keras_tuner
 import tensorflow_transform as tft
 from tfx.components.tuner.component import TunerFnResult
 
-from modules import training, training_loop
+from modules import parallel_trials, progress, training, training_loop
 from modules.checkpoints import fingerprint
 from modules.errors import ModelError
+from modules.finished_trials import FinishedTrials
 from modules.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
+from modules.parallel_trials import TrialGroup
 from modules.search_space import make_hyperparameters
 
 _ALGORITHMS = {
@@ -31,6 +32,7 @@ _ALGORITHMS = {
 }
 #: Hyperband's name for the epochs that it grants a trial.
 _GRANTED_EPOCHS = "tuner/epochs"
+_LOG = logging.getLogger(__name__)
 
 
 def tuner_fn(fn_args: Any) -> TunerFnResult:
@@ -41,7 +43,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
             and "tuner" as JSON.
 
     Raises:
-        UserError: the search space or the data cannot be used.
+        UserError: the search space, the data or ``TF_CONFIG`` cannot be used.
     """
     config = fn_args.custom_config
     text_settings = TextSettings.from_json(config["text"])
@@ -50,13 +52,14 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     hyperparameters = make_hyperparameters(settings)
     run = training.make_run(
         fn_args,
-        tft.TFTransformOutput(fn_args.transform_output),
+        tft.TFTransformOutput(fn_args.transform_graph_path),
         text_settings,
         hparams,
         _trial_settings(TrainingSettings.from_json(config["training"]), settings),
     )
     training_loop.check_data(run.train, run.evaluation, run.labels)
-    tuner = make_tuner(run, settings, hyperparameters, _search_directory(fn_args, run, config))
+    directory = _search_directory(fn_args, run, config)
+    tuner = make_tuner(run, settings, hyperparameters, directory, parallel_trials.group())
     return TunerFnResult(tuner=tuner, fit_kwargs={})
 
 
@@ -65,6 +68,7 @@ def make_tuner(
     settings: TunerSettings,
     hyperparameters: keras_tuner.HyperParameters,
     directory: str,
+    group: TrialGroup | None = None,
 ) -> keras_tuner.Tuner:
     """A search whose trials train ``run`` with other hparams.
 
@@ -73,22 +77,23 @@ def make_tuner(
         settings: algorithm and budget.
         hyperparameters: the search space.
         directory: keeps the results of finished trials; a search that was killed goes on from
-            them.
+            them. The processes of a group share it.
+        group: the processes that search together; None for one alone.
     """
     direction = "max" if settings.objective == "val_accuracy" else "min"
     arguments: dict[str, Any] = {
         "objective": keras_tuner.Objective(settings.objective, direction),
         "hyperparameters": hyperparameters,
         "directory": directory,
-        "project_name": "search",
+        "project_name": f"search-{group.index if group else 0}",
         "overwrite": True,
     }
     if settings.algorithm == "hyperband":
         arguments |= {"max_epochs": settings.epochs, "seed": run.settings.seed}
     else:
         arguments |= {"max_trials": settings.max_trials, "seed": run.settings.seed}
-    finished = FinishedTrials(os.path.join(directory, "finished_trials.jsonl"))
-    return _search_class(settings)(run, settings, finished, **arguments)
+    finished = FinishedTrials(os.path.join(directory, "finished_trials"))
+    return _search_class(settings)(run, settings, finished, group, **arguments)
 
 
 def _search_class(settings: TunerSettings) -> Any:
@@ -103,28 +108,39 @@ def _search_class(settings: TunerSettings) -> Any:
             run: training_loop.Run,
             settings: TunerSettings,
             finished: FinishedTrials,
+            group: TrialGroup | None,
             **arguments: Any,
         ) -> None:
             self._run = run
             self._settings = settings
             self._finished = finished
+            self._group = group
             self._started = 0
             super().__init__(**arguments)
 
+        @property
+        def reports(self) -> bool:
+            """Whether this process knows all results and tells them."""
+            return self._group is None or self._group.is_chief
+
         def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
-            """Run all trials.
+            """Run all trials, or this process's share of them.
 
             Raises:
-                ModelError: no trial finished.
+                ModelError: no trial finished, three in a row failed, or the group broke.
             """
             try:
-                super().search(*fit_args, **fit_kwargs)
+                with parallel_trials.shared_oracle(self, self._group):
+                    super().search(*fit_args, **fit_kwargs)
             except RuntimeError as error:  # keras-tuner gives up after three failures in a row
                 raise ModelError(_failure(self.oracle)) from error
-            if all(trial.status != "COMPLETED" for trial in self.oracle.trials.values()):
-                raise ModelError(_failure(self.oracle))
+            if self.reports:
+                if all(trial.status != "COMPLETED" for trial in self.oracle.trials.values()):
+                    raise ModelError(_failure(self.oracle))
+                self._finished.forget()
             shutil.rmtree(self.project_dir, ignore_errors=True)
-            self._finished.forget()
+            with contextlib.suppress(OSError):  # the directory may hold something else
+                os.rmdir(self.directory)
 
         def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> dict[str, float]:
             """Train one candidate; gives the eval metrics of the weights that it kept."""
@@ -134,60 +150,26 @@ def _search_class(settings: TunerSettings) -> Any:
             if metrics is None:
                 keras.backend.clear_session()
                 gc.collect()
-                metrics = run_trial(self._run, self._settings, values, self._started)
+                self._tell()
+                try:
+                    metrics = run_trial(self._run, self._settings, values, self._started)
+                except Exception:
+                    _LOG.exception("a trial failed with %s", values)
+                    raise
                 self._finished.add(values, metrics)
             return metrics
 
+        def _tell(self) -> None:
+            """Say that a trial starts, and how good the best one so far is."""
+            fields: dict[str, object] = {"trial": self._started}
+            if settings.algorithm in ("random", "bayesian"):  # others may try fewer
+                fields["trials"] = settings.max_trials
+            best = self.oracle.get_best_trials(1)
+            if best and best[0].score is not None:  # None: it has not finished
+                fields |= {"objective": settings.objective, "best": best[0].score}
+            progress.emit(progress.TRIAL_STARTED, component="Tuner", **fields)
+
     return Search
-
-
-class FinishedTrials:
-    """Results of trials on disk, so that a killed search does not repeat them.
-
-    keras-tuner's own state cannot take a grid search up again. A search proposes the same trials
-    for the same seed and results, so results are all that has to be kept.
-
-    Args:
-        path: a file of JSON lines; made at the first result.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._metrics: dict[str, dict[str, float]] = {}
-        with contextlib.suppress(FileNotFoundError), open(path, encoding="utf-8") as file:
-            for line in file:
-                result = json.loads(line)
-                self._metrics[_key(result["values"])] = result["metrics"]
-
-    def get(self, values: Mapping[str, Any]) -> dict[str, float] | None:
-        """Metrics of the trial with these values, or None if it has not finished yet."""
-        return self._metrics.get(_key(values))
-
-    def add(self, values: Mapping[str, Any], metrics: dict[str, float]) -> None:
-        """Keep a result."""
-        self._metrics[_key(values)] = metrics
-        os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        lines = (
-            json.dumps({"values": json.loads(key), "metrics": kept}) + "\n"
-            for key, kept in self._metrics.items()
-        )
-        aside = self._path + ".part"
-        with open(aside, "w", encoding="utf-8") as file:
-            file.writelines(lines)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, self._path)
-
-    def forget(self) -> None:
-        """Delete the results: the search is done."""
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(self._path)
-        with contextlib.suppress(OSError):  # the directory may hold something else
-            os.rmdir(os.path.dirname(self._path))
-
-
-def _key(values: Mapping[str, Any]) -> str:
-    return json.dumps(dict(values), sort_keys=True)
 
 
 def run_trial(
@@ -231,8 +213,11 @@ def _search_directory(fn_args: Any, run: training_loop.Run, config: dict[str, st
 
 def _failure(oracle: Any) -> str:
     messages = [trial.message for trial in oracle.trials.values() if trial.message]
-    lines = messages[-1].strip().splitlines() if messages else ["no trial was started"]
-    return (
-        f"none of the Tuner's {len(oracle.trials)} trials finished; at least one must; "
-        f"the last one failed with: {lines[-1]}"
-    )
+    # keras-tuner sends no messages from process to process.
+    unknown = "what its process has logged" if oracle.trials else "no trial was started"
+    lines = messages[-1].strip().splitlines() if messages else [unknown]
+    if any(trial.status == "COMPLETED" for trial in oracle.trials.values()):
+        what = f"{oracle.max_consecutive_failed_trials} of the Tuner's trials failed in a row"
+    else:
+        what = f"none of the Tuner's {len(oracle.trials)} trials finished; at least one must"
+    return f"{what}; the last one failed with: {lines[-1]}"

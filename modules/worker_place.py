@@ -1,4 +1,7 @@
-"""Which worker of a training run this process is, from ``TF_CONFIG``. Standard library only."""
+"""Which worker of a training or search this process is, from ``TF_CONFIG``.
+
+Standard library only.
+"""
 
 import json
 import os
@@ -6,6 +9,7 @@ from collections.abc import Mapping
 
 from modules.errors import UserError
 
+_ROLES = ("chief", "worker")  # in the order of the workers' numbers
 _LEGAL = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'
 
 
@@ -30,15 +34,21 @@ def place(environ: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
         raise UserError(f"TF_CONFIG: legal is {_LEGAL}; received other JSON ({error})") from error
     if sum(map(len, cluster.values())) < 2:
         return None
-    members = [
-        (role, number)
-        for role in ("chief", "worker")
-        for number in range(len(cluster.get(role, ())))
-    ]
-    others = sorted(set(cluster) - {"chief", "worker"})
+    members = [(role, number) for role in _ROLES for number in range(len(cluster.get(role, ())))]
+    others = sorted(set(cluster) - set(_ROLES))
     if others or (role, number) not in members:
         raise UserError(
             f"TF_CONFIG: legal is {_LEGAL}, with chief and worker alone; received the roles "
             f"{', '.join(sorted(cluster))} and the task {role or 'none'} {number}"
         )
     return members.index((role, number)), len(members)
+
+
+def chief_address(environ: Mapping[str, str] = os.environ) -> str:
+    """HOST:PORT of worker 0.
+
+    Args:
+        environ: where ``TF_CONFIG`` is looked up; ``place`` has accepted it.
+    """
+    cluster = json.loads(environ["TF_CONFIG"])["cluster"]
+    return str(next(hosts[0] for role in _ROLES if (hosts := cluster.get(role))))

@@ -45,11 +45,18 @@ class Vertex(Section):
         description="Machines that train together with the Trainer's chief, in a custom job of "
         "worker pools; 0: the Trainer's own container trains.",
     )
+    tuning_workers: int = Field(
+        0,
+        ge=0,
+        le=100,
+        description="Machines that try hyper-parameters together with the Tuner's chief, in a "
+        "custom job of worker pools; 0: the Tuner's own container tries them one by one.",
+    )
     training_machine_type: str = Field(
         "",
         pattern=rf"^$|^{_MACHINE_TYPE}$",
-        description="Machine type of the chief and of each worker of that job; the accelerator is "
-        "that of [resources], one a machine.",
+        description="Machine type of the chief and of each worker of those jobs; the accelerator "
+        "is that of [resources], one a machine.",
         json_schema_extra={"legal": "a machine type such as n1-standard-8"},
     )
     endpoint: str = Field(

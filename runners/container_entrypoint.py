@@ -13,8 +13,8 @@ platforms need and TFX does not do:
   (``--driver_class_path``). Vertex calls it as a hook, without ``--executor_class_path``, and what
   it finds enters Vertex's cache key.
 - Names of inputs are dropped: TFX hashes them to ids of 63 bits, which do not survive JSON.
-- Training on several machines of Vertex is a custom job of this same command on each of them
-  (``--vertex_training_job``, see ``vertex_training_job``); the chief alone reports outputs.
+- A node on several machines of Vertex is a custom job of this same command on each of them
+  (``--vertex_custom_job``, see ``vertex_custom_job``); the chief alone reports outputs.
 - On Vertex what the Pusher has pushed is deployed to an endpoint (``--vertex_endpoint``, see
   ``vertex_endpoint``).
 - Folders of outputs are made, as TFX's launcher does elsewhere.
@@ -48,10 +48,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     options, beam_arguments = _parser().parse_known_args(words)
-    if options.vertex_training_job:
-        from runners import vertex_training_job
+    if options.vertex_custom_job:
+        from runners import vertex_custom_job
 
-        vertex_training_job.run_elsewhere(options.vertex_training_job, words)
+        vertex_custom_job.run_elsewhere(options.vertex_custom_job, words)
         return 0
     task = json.loads(options.json_serialized_invocation_args)
     specification = json.loads(options.json_serialized_inputs_spec_args or "{}")
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from runners import vertex_endpoint
 
         vertex_endpoint.deploy_pushed(options.vertex_endpoint, result)
-    if (worker_place.place() or (0, 1))[0] == 0:  # others of a training would write it too
+    if (worker_place.place() or (0, 1))[0] == 0:  # the others would write it too
         write_output(final, result)
     return 0
 
@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--driver_class_path", default="")
     parser.add_argument("--executor_class_path", default="")
     parser.add_argument("--mount_parameters", action="store_true")
-    parser.add_argument("--vertex_training_job", default="")
+    parser.add_argument("--vertex_custom_job", default="")
     parser.add_argument("--vertex_endpoint", default="")
     parser.add_argument("--json_serialized_invocation_args", required=True)
     parser.add_argument("--json_serialized_inputs_spec_args", default="")

@@ -105,7 +105,8 @@ class Board:
 
 def describe_step(event: Mapping[str, Any]) -> str:
     """A training step for people: ``epoch 1/3, step 20/150, loss 0.4213, 1:05 left``."""
-    words = [
+    words = [describe_trial(event)] if event.get("trial") is not None else []
+    words += [
         f"{name} {event[name]}/{event[many]}"
         for name, many in (("epoch", "epochs"), ("step", "steps"))
         if event.get(name) is not None and event.get(many) is not None
@@ -113,7 +114,8 @@ def describe_step(event: Mapping[str, Any]) -> str:
     if event.get("loss") is not None:
         words.append(f"loss {event['loss']:.4f}")
     if event.get("seconds_left") is not None:
-        words.append(f"{duration(event['seconds_left'])} left")
+        of = " of the trial" if event.get("trial") is not None else ""
+        words.append(f"{duration(event['seconds_left'])}{of} left")
     return ", ".join(words)
 
 

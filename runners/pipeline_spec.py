@@ -25,8 +25,9 @@ EXAMPLE_GEN_DRIVER = "components.ingestion.driver.Driver"
 EXAMPLE_GEN = "ExampleGen"
 RESOLVER = "Resolver"
 TRAINER = "Trainer"
+TUNER = "Tuner"
 PUSHER = "Pusher"
-TRAINING_NODES = frozenset({"Tuner", TRAINER})
+TRAINING_NODES = frozenset({TUNER, TRAINER})
 
 
 def compile_job(config: Config) -> JSON:

@@ -16,12 +16,13 @@ from pipeline.config import Config
 from runners.display import STYLES
 from runners.evaluation_record import MetricRow, Push, read_evaluation, read_push
 from runners.history import Artifact, NodeRun, Run, read_run, read_runs
+from runners.search_record import TrialRecord, number, read_trials
 from runners.terminal import duration, stdout
 
-#: Sections of the config that say where runs and models are.
 #: Newer than both stacks' exports need; it carries the ops of TensorFlow Text.
 TENSORFLOW_SERVING_IMAGE = "tensorflow/serving:2.19.1"
 
+#: Sections of the config that say where runs and models are.
 _PLACES = ("metadata.", "pipeline.", "pusher.", "schema.")
 
 
@@ -89,13 +90,17 @@ def print_result(console: Console, run: Run, *, slices: bool) -> None:
     Args:
         console: where to.
         run: with its outputs.
-        slices: also print the deciding metric by slice.
+        slices: also print the deciding metric by slice, and the Tuner's trials.
     """
     evaluation = read_evaluation(run)
     if quarantined := describe_quarantine(run):
         console.print(f"\n{quarantined}", soft_wrap=True)
     if feedback := describe_feedback(run):
         console.print(f"\n{feedback}", soft_wrap=True)
+    if trials := read_trials(run):
+        console.print(f"\n{describe_search(trials)}", soft_wrap=True)
+        if slices:
+            console.print(_trials_table(trials))
     if evaluation is not None:
         if rows := evaluation.overall():
             console.print()
@@ -144,6 +149,13 @@ def describe_feedback(run: Run) -> str:
     )
     rows = sum(counts.values())
     return f"{rows} {'row' if rows == 1 else 'rows'} of feedback ({numbers}): {words}"
+
+
+def describe_search(trials: Sequence[TrialRecord]) -> str:
+    """One line about the Tuner's trials, of which there is one at least."""
+    count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
+    best = trials[0]
+    return f"Tuner: {count}, the best scores {best.score:.4f} with {best.described()}"
 
 
 def _feedback_counts(artifact: Artifact) -> dict[str, int]:
@@ -240,6 +252,17 @@ def _nodes_table(nodes: Iterable[NodeRun]) -> Table:
     table.add_column("time", justify="right")
     for node in nodes:
         table.add_row(node.name, _state(node.state), duration(node.seconds))
+    return table
+
+
+def _trials_table(trials: Sequence[TrialRecord]) -> Table:
+    names = list(trials[0].values)
+    table = _table()
+    for name in ("score", *names):
+        table.add_column(name, justify="right")
+    for trial in trials:
+        values = (number(trial.values.get(name, "")) for name in names)
+        table.add_row(f"{trial.score:.4f}", *values)
     return table
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from modules.errors import UserError
 from pipeline.config import Config
-from runners import pipeline_spec, remote_checks, vertex_endpoint, vertex_training_job
+from runners import pipeline_spec, remote_checks, vertex_custom_job, vertex_endpoint
 from runners.pipeline_spec import JSON
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def check(config: Config) -> None:
             "resources.accelerator: legal on vertex is an accelerator type such as "
             f"NVIDIA_TESLA_T4; received {accelerator!r}"
         )
-    vertex_training_job.check(config)
+    vertex_custom_job.check(config)
     vertex_endpoint.check(config)
 
 
@@ -54,8 +54,9 @@ def compile_pipeline(config: Config) -> str:
     job["labels"] = {**job.get("labels", {}), **config.vertex.labels}
     _run_driver_before_cache(spec)
     _read_through_mounts(spec)
-    if config.vertex.training_workers:
-        _train_on_workers(spec, config)
+    for node in vertex_custom_job.NODES:
+        if vertex_custom_job.workers(config, node):
+            _run_on_workers(spec, node, config)
     if config.vertex.endpoint:
         _deploy_after_push(spec, config)
     return pipeline_spec.to_json(job)
@@ -87,12 +88,12 @@ def _read_through_mounts(spec: JSON) -> None:
                 command["args"] = ["--mount_parameters", *command["args"]]
 
 
-def _train_on_workers(spec: JSON, config: Config) -> None:
-    """Let the Trainer's container start a custom job of its own command and wait for it."""
-    container = pipeline_spec.container(spec, pipeline_spec.TRAINER)
-    settings = vertex_training_job.settings_of(config, container["image"])
-    vertex_training_job.custom_job(settings, [])  # refuses an accelerator that is not there
-    container["args"] = [vertex_training_job.FLAG, settings.to_json(), *container["args"]]
+def _run_on_workers(spec: JSON, node: str, config: Config) -> None:
+    """Let a node's container start a custom job of its own command and wait for it."""
+    container = pipeline_spec.container(spec, node)
+    settings = vertex_custom_job.settings_of(config, node, container["image"])
+    vertex_custom_job.custom_job(settings, [])  # refuses an accelerator that is not there
+    container["args"] = [vertex_custom_job.FLAG, settings.to_json(), *container["args"]]
     # The container waits only.
     container["resources"] = {
         "cpuLimit": config.resources.cpu,

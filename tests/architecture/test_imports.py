@@ -34,7 +34,7 @@ PLATFORMS = {
         "runners.vertex_access",
         "runners.vertex_client",
         "runners.vertex_model_registry",
-        "runners.vertex_training_job",
+        "runners.vertex_custom_job",
     },
     "airflow": {"runners.airflow_dag"},
 }

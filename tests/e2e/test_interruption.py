@@ -1,5 +1,7 @@
 """``kill -9`` anywhere, the same command again: it goes on where it was."""
 
+import json
+
 import pytest
 
 from tests.e2e.conftest import Workplace
@@ -12,19 +14,26 @@ NODES = (
     "SchemaGen",
     "ExampleValidator",
     "Transform",
+    "Tuner",
     "Trainer",
     "Evaluator",
     "InfraValidator",
     "Pusher",
 )
+TUNED = {
+    "tuner__enabled": "true",
+    "tuner__algorithm": "grid",
+    "tuner__epochs": "1",
+    "tuner__search_space": "{batch_size = {values = [16, 32]}}",
+}
 
 
 def test_a_killed_run_goes_on_where_it_was(tiny: Workplace) -> None:
     """Kill the run in each component in turn; what was finished before is never run again."""
     for node in NODES:
-        tiny.kill_in(node)
+        tiny.kill_in(node, **TUNED)
         assert len(tiny.versions()) <= 1
-    states = tiny.run()
+    states = tiny.run(**TUNED)
     before_pusher = {name: states[name] for name in NODES[:-1]}
     assert set(before_pusher.values()) == {"cached"}
     # The last kill may have come just before or just after the push.
@@ -32,6 +41,17 @@ def test_a_killed_run_goes_on_where_it_was(tiny: Workplace) -> None:
     assert len(tiny.versions()) == 1
     hidden = [entry.name for entry in tiny.models.iterdir() if not entry.name.isdigit()]
     assert not [name for name in hidden if (tiny.models / name / "saved_model.pb").exists()]
+
+
+def test_the_model_has_the_best_hyper_parameters_of_the_search(tiny: Workplace) -> None:
+    [results] = tiny.root.glob("Tuner/tuner_results/*/tuner_results.json")
+    trials = json.loads(results.read_text())
+    assert sorted(trial["batch_size"] for trial in trials) == [16, 32]
+    [version] = tiny.versions()
+    card = json.loads((tiny.models / version / "assets.extra" / "model_card.json").read_text())
+    assert card["hparams"]["batch_size"] == trials[0]["batch_size"]
+    shown = tiny.bert("show", **TUNED)
+    assert f"2 trials, the best scores {trials[0]['score']:.4f}" in shown.stdout
 
 
 def test_no_unpublished_artifact_is_ever_an_input(tiny: Workplace) -> None:

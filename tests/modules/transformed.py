@@ -80,7 +80,7 @@ def fn_args(
     return SimpleNamespace(
         train_files=[str(folder / "train" / "*")],
         eval_files=[str(folder / "eval" / "*")],
-        transform_output=str(folder / "graph"),
+        transform_graph_path=str(folder / "graph"),
         serving_model_dir=str(output / "model"),
         model_run_dir=str(output / "run"),
         working_dir=str(output / "working"),

@@ -232,7 +232,7 @@ class CustomJobApi(PlatformApi):
         )
         if match is None:
             raise ApiError(404, request.path)
-        name = f"{match[1]}/{match[2] or 4711}"
+        name = f"{match[1]}/{match[2] or 4711 + len(self.runs)}"
         if match[3]:
             self.cancelled.append(name)
             return {}

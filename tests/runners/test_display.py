@@ -74,6 +74,9 @@ def test_step_says_what_it_knows() -> None:
     assert describe_step({"step": 3, "steps": 4}) == "step 3/4"
     assert describe_step({"loss": 1.0}) == "loss 1.0000"
     assert describe_step({"step": 3, "epochs": 2}) == ""
+    assert describe_step({"trial": 2, "step": 3, "steps": 4, "seconds_left": 9}) == (
+        "trial 2, step 3/4, 9.0 s of the trial left"
+    )
 
 
 def test_sources_for_people(clock: Clock) -> None:

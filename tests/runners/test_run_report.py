@@ -1,5 +1,6 @@
 import io
 import json
+from pathlib import Path
 
 import pytest
 from rich.console import Console
@@ -137,3 +138,21 @@ def test_next_commands_look_where_the_run_was() -> None:
     assignments = ["trainer.epochs=1", "pipeline.root=/tmp/a b"]
     [command, _] = next_commands(ALL, "my.toml", assignments, served_directory=None)
     assert command == "bert show --config my.toml --set 'pipeline.root=/tmp/a b'"
+
+
+def test_the_tuners_trials_are_shown_the_best_first(
+    config: Config, metadata, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trials = [
+        {"trial_id": "1", "score": 0.91, "learning_rate": 1.23456e-5, "batch_size": 32},
+        {"trial_id": "0", "score": 0.9, "learning_rate": 1e-4, "batch_size": 16},
+    ]
+    (tmp_path / "tuner_results.json").write_text(json.dumps(trials))
+    outputs = {"tuner_results": ("TunerResults", str(tmp_path), {})}
+    metadata.add_node("a", "Tuner", outputs=outputs)
+    best = "Tuner: 2 trials, the best scores 0.9100 with batch_size 32, learning_rate 1.235e-05\n"
+    assert printed(config) == f"\n{best}"
+    print_run(config, None, as_json=False)
+    shown = [line.split() for line in capsys.readouterr().out.splitlines()]
+    at = shown.index(["score", "batch_size", "learning_rate"])
+    assert shown[at + 1 : at + 3] == [["0.9100", "32", "1.235e-05"], ["0.9000", "16", "0.0001"]]

@@ -1,10 +1,11 @@
-"""Training on several machines of Vertex AI: a custom job of worker pools, started by the Trainer.
+"""Several machines of Vertex AI for one node: a custom job of worker pools that the node starts.
 
-The Trainer's container in the pipeline gets ``--vertex_training_job`` and trains nothing: it
-submits a CustomJob whose containers run the same command on the same ExecutorInput without that
-flag, waits for its end, and fails with its error. Pool 0 is the chief, pool 1 the workers; Vertex
-mounts ``/gcs/`` and sets ``TF_CONFIG`` in each (https://cloud.google.com/vertex-ai/docs/training/
-distributed-training), and ``modules.multi_worker`` trains.
+The container of a Trainer whose machines train together, or of a Tuner whose machines share a
+search, gets ``--vertex_custom_job`` and computes nothing: it submits a CustomJob whose containers
+run the same command on the same ExecutorInput without that flag, waits for its end, and fails with
+its error. Pool 0 is the chief, pool 1 the workers; Vertex mounts ``/gcs/`` and sets ``TF_CONFIG``
+in each (https://cloud.google.com/vertex-ai/docs/training/distributed-training), from which
+``modules.multi_worker`` and ``modules.parallel_trials`` know the others.
 """
 
 import contextlib
@@ -21,7 +22,9 @@ from pipeline.config import Config
 from runners import pipeline_spec
 from runners.vertex_access import VertexAccess, access_of, check_accelerator, machine_spec
 
-FLAG = "--vertex_training_job"
+FLAG = "--vertex_custom_job"
+#: The nodes that can have several machines, and the keys that say how many.
+NODES = {pipeline_spec.TRAINER: "training_workers", pipeline_spec.TUNER: "tuning_workers"}
 _PREFIX = "JOB_STATE_"
 _END_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 _POLL_SECONDS = 10.0
@@ -30,11 +33,12 @@ _LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainingJobSettings:
+class CustomJobSettings:
     """What the custom job is made of, beside its command.
 
     Attributes:
         access: where the API is.
+        node: whose job it is.
         name: shown in the console.
         image: of the containers.
         workers: machines beside the chief.
@@ -46,6 +50,7 @@ class TrainingJobSettings:
     """
 
     access: VertexAccess
+    node: str
     name: str
     image: str
     workers: int
@@ -60,53 +65,66 @@ class TrainingJobSettings:
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
-    def from_json(cls, text: str) -> "TrainingJobSettings":
+    def from_json(cls, text: str) -> "CustomJobSettings":
         """The opposite of ``to_json``."""
         values = json.loads(text)
         return cls(**{**values, "access": VertexAccess(**values["access"])})
 
 
+def workers(config: Config, node: str) -> int:
+    """How many machines the config gives a node beside the chief; 0: it needs no job."""
+    if node == pipeline_spec.TUNER and not config.tuner.enabled:
+        return 0
+    return int(getattr(config.vertex, NODES[node])) if node in NODES else 0
+
+
 def check(config: Config) -> None:
-    """Refuse settings of such a job that cannot work. Imports nothing slow.
+    """Refuse settings of such jobs that cannot work. Imports nothing slow.
 
     Raises:
         UserError: names the key, what is legal and what to type.
     """
-    if not config.vertex.training_workers:
-        return
-    access_of(config)
-    if not config.vertex.training_machine_type:
-        raise UserError(
-            "vertex.training_machine_type is empty and vertex.training_workers is "
-            f"{config.vertex.training_workers}; --set vertex.training_machine_type=n1-standard-8"
-        )
-    accelerator = pipeline_spec.resources(config, pipeline_spec.TRAINER).get("accelerator")
-    if accelerator and accelerator["count"] != "1":
-        raise UserError(
-            "resources.accelerator_count: legal is 1 where vertex.training_workers is set, for "
-            f"each worker trains on one; received {accelerator['count']}; add workers instead"
-        )
-    if config.trainer.xla:
+    for node, key in NODES.items():
+        if workers(config, node):
+            _check_job(config, node, f"vertex.{key}")
+    if config.vertex.training_workers and config.trainer.xla:
         raise UserError(
             "trainer.xla: legal is false where vertex.training_workers is set, for XLA compiles no "
             "step of several workers; received true; --set trainer.xla=false"
         )
 
 
-def settings_of(config: Config, image: str) -> TrainingJobSettings:
+def _check_job(config: Config, node: str, key: str) -> None:
+    access_of(config)
+    if not config.vertex.training_machine_type:
+        raise UserError(
+            f"vertex.training_machine_type is empty and {key} is {workers(config, node)}; "
+            "--set vertex.training_machine_type=n1-standard-8"
+        )
+    accelerator = pipeline_spec.resources(config, node).get("accelerator")
+    if accelerator and accelerator["count"] != "1":
+        raise UserError(
+            f"resources.accelerator_count: legal is 1 where {key} is set, for each worker has one; "
+            f"received {accelerator['count']}; add workers instead"
+        )
+
+
+def settings_of(config: Config, node: str, image: str) -> CustomJobSettings:
     """The settings of a checked config.
 
     Args:
         config: the resolved configuration.
-        image: the Trainer's.
+        node: one of ``NODES``.
+        image: the node's.
     """
     section = config.vertex
-    resources = pipeline_spec.resources(config, pipeline_spec.TRAINER)
-    return TrainingJobSettings(
+    resources = pipeline_spec.resources(config, node)
+    return CustomJobSettings(
         access=access_of(config),
-        name=f"{config.pipeline.name}-trainer",
+        node=node,
+        name=f"{config.pipeline.name}-{node.lower()}",
         image=image,
-        workers=section.training_workers,
+        workers=workers(config, node),
         machine_type=section.training_machine_type,
         accelerator=resources.get("accelerator", {}).get("type", ""),
         service_account=section.service_account,
@@ -115,7 +133,7 @@ def settings_of(config: Config, image: str) -> TrainingJobSettings:
     )
 
 
-def custom_job(settings: TrainingJobSettings, arguments: Sequence[str]) -> Any:
+def custom_job(settings: CustomJobSettings, arguments: Sequence[str]) -> Any:
     """The CustomJob as the API's message.
 
     Args:
@@ -156,7 +174,7 @@ def run_elsewhere(text: str, arguments: Sequence[str], poll_seconds: float = _PO
     """Run a command on the machines of a custom job and wait for its end.
 
     Args:
-        text: ``TrainingJobSettings`` as JSON.
+        text: ``CustomJobSettings`` as JSON.
         arguments: of the entrypoint, with the flag.
         poll_seconds: between looks at the job.
 
@@ -164,7 +182,7 @@ def run_elsewhere(text: str, arguments: Sequence[str], poll_seconds: float = _PO
         UserError: the job cannot be submitted, or it does not succeed.
         SystemExit: this process was told to end; the job is cancelled.
     """
-    settings = TrainingJobSettings.from_json(text)
+    settings = CustomJobSettings.from_json(text)
     job = custom_job(settings, without_flag(arguments))
     client = settings.access.client("JobServiceClient")
     with _ended_by_signals() as ending, settings.access.explained():
@@ -181,7 +199,7 @@ def run_elsewhere(text: str, arguments: Sequence[str], poll_seconds: float = _PO
     state = end.state.name.removeprefix(_PREFIX)
     if state != "SUCCEEDED":
         raise UserError(
-            f"Trainer: the custom job {name} ended as {state}: "
+            f"{settings.node}: the custom job {name} ended as {state}: "
             f"{end.error.message or 'no reason given'}; its workers' logs are in Cloud Logging "
             f"under resource.labels.job_id={name.rpartition('/')[2]}"
         )

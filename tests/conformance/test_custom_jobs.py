@@ -1,4 +1,4 @@
-"""Vertex AI: the Trainer as a custom job whose containers run here and train together."""
+"""Vertex AI: Tuner and Trainer as custom jobs whose containers run here, two machines each."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ def free_ports(count: int) -> list[int]:
 
 
 class JobMachines:
-    """Runs a job's containers as processes, as Vertex runs them on machines.
+    """Runs the containers of jobs as processes, as Vertex runs them on machines.
 
     Args:
         place: the containers' working directory.
@@ -46,15 +46,16 @@ class JobMachines:
         self._place = place
         self._mounts = mounts
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._deadline = 0.0
+        self._deadlines: dict[str, float] = {}
 
     def __call__(self, job: dict[str, Any]) -> str:
         """The job's state; the first look starts it."""
-        if not self.processes:
+        title = job["displayName"]
+        if title not in self._deadlines:
             self._start(job)
-            self._deadline = time.monotonic() + JOB_SECONDS
-        codes = [process.poll() for process in self.processes.values()]
-        if any(codes) or (None in codes and time.monotonic() > self._deadline):
+            self._deadlines[title] = time.monotonic() + JOB_SECONDS
+        codes = [p.poll() for name, p in self.processes.items() if name.startswith(title)]
+        if any(codes) or (None in codes and time.monotonic() > self._deadlines[title]):
             return "FAILED"
         return "RUNNING" if None in codes else "SUCCEEDED"
 
@@ -84,7 +85,7 @@ class JobMachines:
             place = {"cluster": cluster, "environment": "cloud", "job": "{}", "task": task}
             assert container["command"][0] == "python"
             words = [sys.executable, *container["command"][1:], *container["args"]]
-            name = f"{role}-{number}"
+            name = f"{job['displayName']}-{role}-{number}"
             with (self._place / f"{name}.log").open("w") as log:
                 self.processes[name] = subprocess.Popen(
                     words,
@@ -101,7 +102,7 @@ class JobMachines:
                 )
 
 
-def test_two_machines_train_the_model_that_is_pushed(place: Workplace) -> None:
+def test_two_machines_tune_and_train_the_model_that_is_pushed(place: Workplace) -> None:
     folder = place.folder / "on-vertex-workers"
     machines = JobMachines(place.folder, folder / "mounts")
     tasks = Tasks(place.folder)
@@ -112,8 +113,13 @@ def test_two_machines_train_the_model_that_is_pushed(place: Workplace) -> None:
     ):
         platform = Platform("vertex", VertexBackend(folder, tasks), place)
         text = platform.compile(
+            tuner__enabled="true",
+            tuner__algorithm="grid",
+            tuner__search_space="{batch_size = {values = [16, 32]}}",
+            tuner__epochs="1",
             vertex__project="shop",
             vertex__api_endpoint=api.url,
+            vertex__tuning_workers="1",
             vertex__training_workers="1",
             vertex__training_machine_type="n1-standard-8",
         )
@@ -122,11 +128,25 @@ def test_two_machines_train_the_model_that_is_pushed(place: Workplace) -> None:
         except TaskFailedError as error:
             raise AssertionError(f"{error}\n{machines.logs()}") from error
     codes = {name: process.returncode for name, process in machines.processes.items()}
-    assert codes == {"chief-0": 0, "worker-0": 0}
+    assert codes == {
+        f"bert-{node}-{role}-0": 0 for node in ("tuner", "trainer") for role in ("chief", "worker")
+    }
+    _check_search(platform.backend.artifact(done["Tuner"], "tuner_results"), machines.logs())
+    best = platform.backend.artifact(done["Tuner"], "best_hyperparameters")
+    tuned = json.loads((best / "best_hyperparameters.txt").read_text())["values"]["batch_size"]
     [model] = done["Trainer"].outputs["model"]
     assert model["uri"].startswith("gs://")
     export = platform.backend.artifact(done["Trainer"], "model") / "Format-Serving"
+    card = json.loads((export / "assets.extra/model_card.json").read_text())
+    assert card["hparams"]["batch_size"] == tuned
     [pushed] = done["Pusher"].outputs["pushed_model"]
     version = platform.backend.path(pushed["metadata"]["pushed_destination"])
     for name in ("saved_model.pb", "variables/variables.index"):
         assert (version / name).read_bytes() == (export / name).read_bytes()
+
+
+def _check_search(results: Path, logs: str) -> None:
+    """Both values were tried, by any of the machines, and the chief told them."""
+    told = json.loads((results / "tuner_results.json").read_text())
+    assert sorted(trial["batch_size"] for trial in told) == [16, 32], logs
+    assert all(0 <= trial["score"] <= 1 for trial in told)

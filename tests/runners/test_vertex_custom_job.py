@@ -1,4 +1,4 @@
-"""The Trainer's custom job on Vertex AI: what is submitted, followed, cancelled and told.
+"""Custom jobs of Trainer and Tuner on Vertex AI: submitted, followed, cancelled, told.
 
 Google's client speaks to a server on the loopback. ``tests/conformance`` runs a job's containers.
 """
@@ -15,7 +15,7 @@ from google.protobuf import json_format
 
 from modules.errors import UserError
 from pipeline.config import Config, load
-from runners import container_entrypoint, pipeline_spec, vertex, vertex_training_job
+from runners import container_entrypoint, pipeline_spec, vertex, vertex_custom_job
 from tests.runners.platform_api import CustomJobApi
 
 IMAGE = "registry.example.com/bert:0123abc-gpu"
@@ -41,9 +41,9 @@ def make_config(*assignments: str) -> Config:
 
 def run(api: CustomJobApi, *assignments: str) -> None:
     config = make_config(f"vertex.api_endpoint={api.url}", *assignments)
-    text = vertex_training_job.settings_of(config, IMAGE).to_json()
-    words = [vertex_training_job.FLAG, text, *WORDS]
-    vertex_training_job.run_elsewhere(text, words, poll_seconds=0)
+    text = vertex_custom_job.settings_of(config, "Trainer", IMAGE).to_json()
+    words = [vertex_custom_job.FLAG, text, *WORDS]
+    vertex_custom_job.run_elsewhere(text, words, poll_seconds=0)
 
 
 def test_the_job_is_the_same_command_on_a_chief_and_workers(
@@ -119,23 +119,40 @@ def test_an_accelerator_that_vertex_lacks_is_refused_before_anything_is_sent() -
 
 
 @pytest.mark.slow
-def test_the_trainer_alone_is_compiled_so() -> None:
-    config = make_config()
+def test_trainer_and_tuner_alone_are_compiled_so() -> None:
+    config = make_config("tuner.enabled=true", "vertex.tuning_workers=2")
     vertex.check(config)
     spec = json.loads(vertex.compile_pipeline(config))["pipelineSpec"]
-    alone = make_config("vertex.training_workers=0")
+    alone = make_config("tuner.enabled=true", "vertex.training_workers=0")
     spec_alone = json.loads(vertex.compile_pipeline(alone))["pipelineSpec"]
+    jobs = {}
     for node in pipeline_spec.tasks(spec):
         mine, other = (pipeline_spec.container(s, node) for s in (spec, spec_alone))
-        if node != "Trainer":
+        if node not in ("Trainer", "Tuner"):
             assert mine == other
             continue
         flag, text, *rest = mine["args"]
-        assert (flag, rest) == (vertex_training_job.FLAG, other["args"])
-        settings = vertex_training_job.TrainingJobSettings.from_json(text)
-        assert settings == vertex_training_job.settings_of(config, IMAGE)
+        assert (flag, rest) == (vertex_custom_job.FLAG, other["args"])
+        jobs[node] = vertex_custom_job.CustomJobSettings.from_json(text)
+        assert jobs[node] == vertex_custom_job.settings_of(config, node, mine["image"])
         assert mine["resources"] == {"cpuLimit": 2.0, "memoryLimit": 8.0}
         assert other["resources"]["accelerator"]["type"] == "NVIDIA_TESLA_T4"
+    assert {node: (job.name, job.workers) for node, job in jobs.items()} == {
+        "Trainer": ("bert-trainer", 3),
+        "Tuner": ("bert-tuner", 2),
+    }
+
+
+def test_a_tuner_that_is_off_needs_no_machines() -> None:
+    assignments = ("vertex.tuning_workers=2", "vertex.training_workers=0")
+    assert vertex_custom_job.workers(make_config(*assignments), "Tuner") == 0
+    on = make_config(*assignments, "tuner.enabled=true")
+    assert vertex_custom_job.workers(on, "Tuner") == 2
+    assert vertex_custom_job.workers(on, "Evaluator") == 0
+    with pytest.raises(UserError, match=r"machine_type is empty and vertex\.tuning_workers is 2"):
+        vertex.check(
+            make_config(*assignments, "tuner.enabled=true", "vertex.training_machine_type=")
+        )
 
 
 @pytest.mark.parametrize(("role", "writes"), [("chief", True), ("worker", False)])

@@ -1,0 +1,60 @@
+"""One process of a search: ``python trial_process.py ORDER``, ORDER a JSON object.
+
+``encoder``: the tiny BERT's folder; ``directory``: of the search; ``result``: where the process
+writes the values that it tried and, if it reports, all trials and the best, as JSON; ``dies``:
+whether it kills itself in its first trial.
+"""
+
+import json
+import os
+import signal
+import sys
+import types
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def main() -> None:
+    """Search as the Tuner does, without TFX around it."""
+    order = json.loads(sys.argv[1])
+    sys.path.insert(0, str(ROOT))
+    tests = types.ModuleType("tests")  # another package of that name may be installed
+    tests.__path__ = [str(ROOT / "tests")]
+    sys.modules["tests"] = tests
+    from modules import parallel_trials, training_loop, tuning
+    from modules.hparams import TunerSettings
+    from modules.search_space import make_hyperparameters
+    from tests.modules.test_tuning import SPACE
+    from tests.modules.tiny_runs import make_run
+
+    tried: list[dict[str, float]] = []
+    train = training_loop.train
+
+    def counted(run: training_loop.Run) -> training_loop.Outcome:
+        if order["dies"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        hparams = run.hparams
+        tried.append({"batch_size": hparams.batch_size, "learning_rate": hparams.learning_rate})
+        return train(run)
+
+    training_loop.train = counted
+    settings = TunerSettings(algorithm="grid", objective="val_loss", search_space=SPACE, epochs=4)
+    tuner = tuning.make_tuner(
+        make_run(order["encoder"], epochs=1),
+        settings,
+        make_hyperparameters(settings),
+        order["directory"],
+        parallel_trials.group(),
+    )
+    tuner.search()
+    result: dict = {"tried": tried}
+    if tuner.reports:
+        trials = tuner.oracle.trials.values()
+        result["trials"] = [[trial.status, trial.hyperparameters.values] for trial in trials]
+        result["best"] = tuner.get_best_hyperparameters()[0].values
+    Path(order["result"]).write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -21,7 +21,8 @@ class LoadedModel:
 
     Args:
         intra_op_threads: of one op; 0 is one for each core.
-        inter_op_threads: concurrent ops; 0 is one for each core.
+        inter_op_threads: concurrent ops; 0 is one for each core, less than 0 does them in the
+            thread that runs the signature.
         whole_answers: see ``WorkerTask``.
 
     Attributes:

@@ -32,7 +32,7 @@ class ServerSettings:
         enable_batching: requests that wait together run together.
         batching_parameters_file: text ``BatchingParameters``.
         monitoring_config_file: text ``MonitoringConfig``.
-        tensorflow_intra_op_parallelism: threads of one op; 0 is one for each core.
+        tensorflow_intra_op_parallelism: threads of one op; 0 lets the server choose.
         tensorflow_inter_op_parallelism: concurrent ops; 0 lets the server choose.
         num_load_threads: versions that load at the same time.
         precision: "auto" measures ``<key>`` against ``<key>_bfloat16`` where a model has both;

@@ -8,22 +8,16 @@ from serving.errors import Code, ServingError
 from serving.model_version import ModelVersion, max_tokens_of_text
 from serving.observer import Observer
 from serving.settings import ServerSettings
+from serving.usable_cpus import usable_cpus
 from serving.worker_process import LoadReport, Worker, Zygote
 from serving.worker_task import WorkerTask
 
-#: Batches that run at a time in a worker, and concurrent ops in a batch: one batch with all cores
-#: to each op. all-MiniLM-L6-v2 in bfloat16 on 2 shared cores, texts a second (p50), medians:
-#:
-#:     clients, texts     1 batch x 2 threads   2 batches x 1 thread   2 batches x 2 threads
-#:     1, full (~100)         77 (11.8 ms)           51 (15.5 ms)           38 (20.0 ms)
-#:     8, short (~15)        400 (19.6 ms)          228 (34.5 ms)          355 (22.5 ms)
-#:     8, full               121 (67 ms)             64 (107 ms)           131 (64 ms)
-#:     32, short             668 (42 ms)            698 (41 ms)            648 (48 ms)
-#:     32, full              162 (224 ms)           135 (234 ms)           138 (229 ms)
-#:
-#: Two concurrent ops a batch were within the noise of one, and no better for one client.
-DEFAULT_BATCH_THREADS = 1
-DEFAULT_INTER_OP_THREADS = 1
+#: The operations of a run are done in the thread that started it: a pool of the session's would
+#: hand each run on, and one of a single thread would let no two run at a time.
+IN_THE_CALLERS_THREAD = -1
+#: Threads of one operation in an export of this project. Its many short operations gain less from
+#: a second core than another batch does: see "The server" in docs/results.md.
+_INTRA_OP_THREADS = 1
 #: However many batch threads a file asks for: each is a socket to the worker.
 _MOST_BATCH_THREADS = 64
 
@@ -46,7 +40,7 @@ class VersionLoader:
         self._parameters = batching_parameters.read(path) if path else None
         self._zygote = Zygote()
         threads = self._parameters.num_batch_threads if self._parameters else None
-        self._runs = min(threads or DEFAULT_BATCH_THREADS, _MOST_BATCH_THREADS)
+        self._runs = min(threads or usable_cpus(), _MOST_BATCH_THREADS)
         self._lock = threading.Lock()
         self._loading: set[Worker] = set()
         self._stopped = False
@@ -58,16 +52,18 @@ class VersionLoader:
             ServingError: it cannot be.
         """
         max_tokens = max_tokens_of_text(directory)
+        # A model card says that the export is ours, whose outputs are one computation.
+        ours = max_tokens is not None
+        settings = self._settings
         task = WorkerTask(
             directory=directory,
-            intra_op_threads=self._settings.tensorflow_intra_op_parallelism,
-            inter_op_threads=(
-                self._settings.tensorflow_inter_op_parallelism or DEFAULT_INTER_OP_THREADS
+            intra_op_threads=(
+                settings.tensorflow_intra_op_parallelism or (_INTRA_OP_THREADS if ours else 0)
             ),
-            warm_up=self._settings.enable_model_warmup,
-            precision=self._settings.precision,
-            # A model card says that the export is ours, whose outputs are one computation.
-            whole_answers=max_tokens is not None,
+            inter_op_threads=settings.tensorflow_inter_op_parallelism or IN_THE_CALLERS_THREAD,
+            warm_up=settings.enable_model_warmup,
+            precision=settings.precision,
+            whole_answers=ours,
         )
         servable = ModelVersion(
             name,

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from serving import load_priority, precision, warmup, wire
+from serving import frozen_weights, load_priority, precision, warmup, wire
 from serving.errors import Code, ServingError
 from serving.loaded_model import LoadedModel
 from serving.worker_task import WorkerTask
@@ -68,6 +68,7 @@ class _Worker:
         )
         with load_priority.lowered():
             model.load(task.directory)
+            frozen_weights.freeze_weights(model.signatures, os.environ)
             loaded = time.monotonic()
             requests = warmup.replay(model, task.directory) if task.warm_up else []
             self._run_as = precision.choose(task.precision, model.signatures, requests, model.run)

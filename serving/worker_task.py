@@ -10,7 +10,8 @@ class WorkerTask:
     Attributes:
         directory: of the SavedModel.
         intra_op_threads: of one op; 0 is one for each core.
-        inter_op_threads: concurrent ops; 0 is one for each core.
+        inter_op_threads: concurrent ops; 0 is one for each core, less than 0 does them in the
+            thread that runs the signature.
         warm_up: replay the model's warm-up requests.
         precision: of ``settings.PRECISIONS``.
         whole_answers: compute all outputs, whichever a request wants. Those of an export of this

@@ -34,7 +34,7 @@ HELP = {
     "max_batch_size": "Examples in a merged batch.",
     "max_batch_tokens": "Estimated tokens in a merged batch; a larger request runs alone.",
     "precision": "auto measures and chooses; or float32, bfloat16.",
-    "tensorflow_intra_op_parallelism": "Threads of one op; 0 is one for each core.",
+    "tensorflow_intra_op_parallelism": "Threads of one op; 0 lets the server choose.",
     "tensorflow_inter_op_parallelism": "Concurrent ops; 0 lets the server choose.",
     "grpc_max_threads": "Concurrent gRPC calls.",
     "rest_api_timeout_in_ms": "Longest that a REST call may take.",

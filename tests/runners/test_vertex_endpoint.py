@@ -130,6 +130,7 @@ def test_tensorflow_serving_gets_a_folder_around_the_version(
             "--model_base_path=$(AIP_STORAGE_URI)",
             "--file_system_poll_wait_seconds=0",
         ],
+        "env": [{"name": "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS", "value": "1"}],
         "ports": [{"containerPort": 8080}],
         "predictRoute": "/v1/models/default:predict",
         "healthRoute": "/v1/models/default",

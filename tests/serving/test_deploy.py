@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from runners.run_report import TENSORFLOW_SERVING_IMAGE
-from serving import batching_parameters, model_config, monitoring_config
+from serving import batching_parameters, frozen_weights, model_config, monitoring_config
 from serving.batching import BatchLimits
 
 DEPLOY = Path(__file__).resolve().parents[2] / "serving" / "deploy"
@@ -169,7 +169,12 @@ def test_server_is_pinned_confined_and_configured(kind: str) -> None:
         folder, _, file = flags[name].rpartition("/")
         assert folder == "/config"
         assert (CONFIG / file).is_file()
-    threads = flags["tensorflow_intra_op_parallelism"]
+    threads = flags["tensorflow_inter_op_parallelism"]
+    assert flags["tensorflow_intra_op_parallelism"] == "1"
+    batching = (CONFIG / "batching.txt").read_text("utf-8")
+    assert f"num_batch_threads {{ value: {threads} }}" in batching
+    variables = server["environment" if kind == "compose" else "env"]
+    assert frozen_weights.VARIABLE in json.dumps(variables)
     if kind == "compose":
         assert server["user"] == "1000:1000"
         assert server["read_only"]

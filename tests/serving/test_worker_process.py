@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from serving import protos
+from serving import frozen_weights, protos, version_loader
 from serving.errors import Code, ServingError
 from serving.worker_process import Worker, WorkerDiedError, Zygote
 from serving.worker_task import WorkerTask
@@ -256,6 +256,18 @@ def test_precision(start, tmp_path, adds, how, key) -> None:
     assert answer == ([5.0 + adds] if key.endswith("bfloat16") else [5.0])
 
 
+def test_packed_weights_are_kept_of_our_graph_alone() -> None:
+    ours = ["serving_default", "serving_default_bfloat16"]
+    environ: dict[str, str] = {}
+    frozen_weights.freeze_weights(["serving_default"], environ)
+    assert environ == {}
+    frozen_weights.freeze_weights(ours, environ)
+    assert environ == {frozen_weights.VARIABLE: "1"}
+    environ[frozen_weights.VARIABLE] = "0"
+    frozen_weights.freeze_weights(ours, environ)
+    assert environ == {frozen_weights.VARIABLE: "0"}, "who starts the server may say otherwise"
+
+
 def pipe(tmp_path) -> Path:
     path = tmp_path / "pipe"
     os.mkfifo(path)
@@ -280,7 +292,9 @@ def waiting(worker, slot, path):
 
 
 def test_slots_run_side_by_side(start, tmp_path) -> None:
-    worker = start(small_models.write_waiting_model(tmp_path / "1"), runs=2)
+    """As the server starts workers; a pool of one thread would let the second run wait."""
+    directory = small_models.write_waiting_model(tmp_path / "1")
+    worker = start(directory, runs=2, inter_op_threads=version_loader.IN_THE_CALLERS_THREAD)
     path = pipe(tmp_path)
     thread, ends = waiting(worker, 0, path)
     x = np.array([1.0], np.float32)

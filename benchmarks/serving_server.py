@@ -40,7 +40,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         if arguments.swap:
             result = serving_swap.measure(
-                Path(arguments.model), Path(folder), read_texts(full=False), arguments.minutes
+                Path(arguments.model),
+                Path(folder),
+                read_texts(full=False),
+                arguments.minutes,
+                arguments.interval,
             )
         else:
             result = _compare(arguments, Path(folder))
@@ -61,6 +65,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=4, help="of one turn")
     parser.add_argument("--swap", action="store_true", help="measure the swap of versions")
     parser.add_argument("--minutes", type=float, default=2, help="of swapping")
+    parser.add_argument("--interval", type=float, default=5, help="seconds between two pushes")
     parser.add_argument("--json", help="append the result to this file")
     return parser.parse_args()
 

@@ -77,17 +77,19 @@ class BertServer(_Process):
 
     Args:
         base: folder of versions.
+        flags: further ones.
 
     Attributes:
         rest_port: of REST.
         grpc_port: of gRPC.
     """
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, flags: Sequence[str] = ()) -> None:
         self.rest_port, self.grpc_port = free_port(), free_port()
         command = [sys.executable, "-m", "runners.cli", "serve", f"--model_base_path={base}"]
         command += [f"--model_name={MODEL_NAME}", f"--port={self.grpc_port}"]
-        super().__init__([*command, f"--rest_api_port={self.rest_port}"], self.rest_port)
+        command += [f"--rest_api_port={self.rest_port}", *flags]
+        super().__init__(command, self.rest_port)
         self._front = psutil.Process(self._process.pid)
 
     def workers(self) -> list[psutil.Process]:

@@ -13,7 +13,6 @@ from typing import Any
 from benchmarks.serving_servers import MODEL_NAME, BertServer, LoadProcess
 
 CLIENTS = 8
-SECONDS_BETWEEN = 5.0
 #: Before the first swap: what later times are compared with.
 WARM_SECONDS = 10.0
 #: Versions that stay in the folder.
@@ -23,7 +22,9 @@ KEPT = 2
 Answer = tuple[float, float, int]
 
 
-def measure(model: Path, base: Path, texts: list[str], minutes: float) -> dict[str, Any]:
+def measure(
+    model: Path, base: Path, texts: list[str], minutes: float, interval: float
+) -> dict[str, Any]:
     """Swap for so many minutes.
 
     Args:
@@ -31,24 +32,23 @@ def measure(model: Path, base: Path, texts: list[str], minutes: float) -> dict[s
         base: empty folder to serve from.
         texts: one a request.
         minutes: how long versions are pushed.
+        interval: seconds from one push to the next.
 
     Returns:
         See ``summarise``; and ``memory_mb`` of front and zygote at each push.
     """
     push(model, base, 1)
-    swaps = max(1, int(minutes * 60 / SECONDS_BETWEEN))
+    swaps = max(1, int(minutes * 60 / interval))
     memory: list[float] = []
     pushed: dict[int, float] = {}
     with LoadProcess() as load, BertServer(base) as server:
         order = {"protocol": "grpc", "port": server.grpc_port, "path": MODEL_NAME, "texts": texts}
         load.ask(order | {"clients": CLIENTS, "seconds": 2.0})  # warms the load itself
-        load.send(
-            order | {"clients": CLIENTS, "seconds": WARM_SECONDS + (swaps + 2) * SECONDS_BETWEEN}
-        )
+        load.send(order | {"clients": CLIENTS, "seconds": WARM_SECONDS + (swaps + 2) * interval})
         next_push = time.monotonic() + WARM_SECONDS
         for version in range(2, swaps + 2):
             time.sleep(max(0.0, next_push - time.monotonic()))
-            next_push += SECONDS_BETWEEN
+            next_push += interval
             memory.append(round(server.memory() / 2**20, 1))
             pushed[version] = time.monotonic()
             push(model, base, version)

@@ -34,9 +34,9 @@ def choose(
     Args:
         precision: "float32", "bfloat16", or "auto", which measures.
         signatures: keys of the model.
-        requests: of the warm-up; "auto" keeps float32 where none calls the signature. Each
-            signature's answers are compared; the time is taken of the first alone, for the rest is
-            the same model, and a version should be ready soon.
+        requests: of the warm-up; "auto" keeps float32 where none calls the signature. Answers and
+            time of the first signature that one calls decide for all: the rest is the same model,
+            and a version should be ready soon.
         run: runs a signature: (key, inputs, outputs) -> arrays.
 
     Returns:
@@ -48,23 +48,32 @@ def choose(
         return {key: key for key in twins}
     if precision == "bfloat16":
         return twins
-    chosen = dict(zip(twins, twins, strict=True))
-    wins: bool | None = None
-    for key, twin in twins.items():
-        asked = [request for request in requests if request.signature == key]
-        agreed = _compare(key, twin, asked, run) if wins is not False else None
-        if agreed is None:
-            continue
-        if wins is None:
-            wins = _faster(key, twin, agreed, run)
-        chosen[key] = twin if wins else key
-    return chosen
+    called = {request.signature for request in requests}
+    first = next((key for key in twins if key in called), None)
+    if first is None:
+        return {key: key for key in twins}
+    asked = [request for request in requests if request.signature == first]
+    agreed = _compare(first, twins[first], asked, run)
+    wins = agreed is not None and _faster(first, twins[first], agreed, run)
+    return {key: twin if wins and key in called else key for key, twin in twins.items()}
+
+
+def unused(run_as: Mapping[str, str]) -> set[str]:
+    """Signatures that no request needs warm.
+
+    Args:
+        run_as: as ``choose`` gives it. One that runs as its twin is never run; a twin that was not
+            chosen is run only for who names it.
+    """
+    return {key + SUFFIX if chosen == key else key for key, chosen in run_as.items()}
 
 
 def _compare(
     key: str, twin: str, requests: Sequence[WarmupRequest], run: Run
 ) -> list[WarmupRequest] | None:
-    """Requests to measure with, the quickest first; None: the two disagree, or nothing is asked."""
+    """Requests to measure with, the quickest first; None: the two disagree."""
+    for each in (key, twin):  # the first run of a signature prepares it
+        run(each, requests[0].inputs, requests[0].outputs)
     spent = []
     for position, request in enumerate(requests):
         started = time.process_time()
@@ -81,7 +90,7 @@ def _compare(
         if chosen and left < 0:
             break
         chosen.append(requests[position])
-    return chosen or None
+    return chosen
 
 
 def _near_ties(outputs: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Replays a model's recorded requests before it takes traffic. For the worker process alone.
+"""A model's recorded requests, which are run before it takes traffic. For the worker process alone.
 
 The file and its rules are TensorFlow Serving's (servables/tensorflow/saved_model_warmup_util.cc):
 a TFRecord of ``PredictionLog`` in ``assets.extra``; any failure fails the version.
@@ -14,7 +14,6 @@ from google.protobuf.message import DecodeError
 
 from serving import protos
 from serving.errors import Code, ServingError
-from serving.loaded_model import LoadedModel
 from serving.warmup_request import WarmupRequest
 
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
@@ -25,33 +24,32 @@ _EXAMPLES = "inputs"
 _METHOD_PREFIX = "tensorflow/serving/"
 
 
-def replay(model: LoadedModel, directory: str) -> list[WarmupRequest]:
-    """Run every recorded request once.
+def requests_of(directory: str, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
+    """Every recorded request.
 
     Args:
-        model: loaded from ``directory``.
         directory: of the SavedModel.
+        signatures: ``SignatureDef`` protos of the model by key.
 
     Returns:
-        The requests; none where the model has no file.
+        The requests in their order; none where the model has no file.
 
     Raises:
-        ServingError: a record cannot be read or run, or there are more than 1000.
+        ServingError: a record cannot be read, or does not fit the model, or there are more than
+            1000.
     """
     path = os.path.join(directory, FILE)
     if not os.path.exists(path):
         return []
-    done: list[WarmupRequest] = []
+    found: list[WarmupRequest] = []
     for number, log in enumerate(_read(path), 1):
-        for request in _requests(log, model.signatures):
-            model.run(request.signature, request.inputs, request.outputs)
-            done.append(request)
         if number > MOST_RECORDS:
             raise ServingError(
                 Code.INVALID_ARGUMENT,
                 f"Number of warmup records exceeds the maximum ({MOST_RECORDS}) at {path}",
             )
-    return done
+        found.extend(_requests(log, signatures))
+    return found
 
 
 def _read(path: str) -> Iterator[Any]:

@@ -70,8 +70,12 @@ class _Worker:
             model.load(task.directory)
             frozen_weights.freeze_weights(model.signatures, os.environ)
             loaded = time.monotonic()
-            requests = warmup.replay(model, task.directory) if task.warm_up else []
+            requests = warmup.requests_of(task.directory, model.signatures) if task.warm_up else []
             self._run_as = precision.choose(task.precision, model.signatures, requests, model.run)
+            unused = precision.unused(self._run_as)
+            for request in requests:
+                if request.signature not in unused:
+                    model.run(request.signature, request.inputs, request.outputs)
         report = {
             "load_seconds": loaded - started,
             "warmup_seconds": time.monotonic() - loaded,

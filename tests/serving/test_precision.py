@@ -94,8 +94,8 @@ def test_a_near_tie_does_not_excuse_other_rows(monkeypatch) -> None:
     assert choose(run) == "serving_default"
 
 
-def test_the_time_is_taken_of_one_signature(monkeypatch) -> None:
-    keys = ["one", "one_bfloat16", "two", "two_bfloat16"]
+def test_one_signature_decides_for_all_that_are_called(monkeypatch) -> None:
+    keys = ["one", "one_bfloat16", "two", "two_bfloat16", "three", "three_bfloat16"]
     ran = []
 
     def run(key, inputs, outputs):
@@ -105,8 +105,9 @@ def test_the_time_is_taken_of_one_signature(monkeypatch) -> None:
     monkeypatch.setattr(precision, "_faster", lambda key, *_: key == "one")
     requests = [WarmupRequest(key, REQUEST.inputs) for key in ("one", "two")]
     chosen = precision.choose("auto", keys, requests, run)
-    assert chosen == {"one": "one_bfloat16", "two": "two_bfloat16"}
-    assert ran == keys  # all are compared
+    assert chosen == {"one": "one_bfloat16", "three": "three", "two": "two_bfloat16"}
+    assert set(ran) == {"one", "one_bfloat16"}
+    assert precision.unused(chosen) == {"one", "two", "three_bfloat16"}
 
 
 def test_without_requests_nothing_is_measured() -> None:

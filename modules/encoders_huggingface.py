@@ -67,6 +67,7 @@ def _load_wordpiece(name: str, folder: str, config: dict[str, Any]) -> Encoder:
     vocabulary = _read_text(name, folder, "vocab.txt").split("\n")
     while vocabulary and not vocabulary[-1]:
         vocabulary.pop()
+    _check_rows(name, len(vocabulary), config)
     kind = str(tokenizer.get("tokenizer_class") or "BertTokenizer")
     if kind.removesuffix("Fast") not in _WORDPIECE or not tokenizer.get(
         "tokenize_chinese_chars", True
@@ -92,6 +93,15 @@ def _load_wordpiece(name: str, folder: str, config: dict[str, Any]) -> Encoder:
     )
 
 
+def _check_rows(name: str, tokens: int, config: dict[str, Any]) -> None:
+    """Refuse a tokenizer with tokens that the embeddings have no rows for."""
+    if tokens > int(config["vocab_size"]):
+        raise EncoderError(
+            f"encoder {name}: its tokenizer has {tokens} tokens, config.json says vocab_size "
+            f"{config['vocab_size']}; the files are not of one checkpoint, download it again"
+        )
+
+
 def _special_tokens(tokenizer: dict[str, Any]) -> dict[str, str]:
     """Special tokens by role; a token is a string or a record with its "content"."""
     tokens = {role: tokenizer.get(f"{role}_token") for role in ("cls", "sep", "pad", "unk")}
@@ -104,6 +114,7 @@ def _special_tokens(tokenizer: dict[str, Any]) -> dict[str, str]:
 
 def _load_roberta(name: str, folder: str, config: dict[str, Any]) -> Encoder:
     vocabulary = _read_json(name, folder, "vocab.json")
+    _check_rows(name, len(vocabulary), config)
     merges = _read_text(name, folder, "merges.txt").split("\n")
     tokenizer = (
         _read_json(name, folder, "tokenizer_config.json")

@@ -1,5 +1,6 @@
 """Text to token ids: the one function that Transform, training and serving share."""
 
+import concurrent.futures
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -154,7 +155,7 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
     import tensorflow_transform as tft
 
     settings = TextSettings.from_json(custom_config["text"])
-    encoder = load_encoder(settings.encoder)
+    encoder = _load_outside_the_graph(settings.encoder)
     texts = _one_per_example(inputs[features.TEXT])
     outputs = {
         features.TEXT: texts,
@@ -167,6 +168,16 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
             vocab_filename=features.LABEL_VOCABULARY,
         )
     return outputs
+
+
+def _load_outside_the_graph(name: str) -> Encoder:
+    """The encoder, read by a thread that traces nothing.
+
+    keras-hub and TF Hub make variables when they read a checkpoint. A graph that is being traced
+    forbids them, ``tf.init_scope`` within it, too.
+    """
+    with concurrent.futures.ThreadPoolExecutor(max_workers=1) as outside:
+        return outside.submit(load_encoder, name).result()
 
 
 def _one_per_example(values: tf.Tensor | tf.SparseTensor) -> tf.Tensor:

@@ -12,7 +12,12 @@ from safetensors.numpy import save_file
 from tests import tiny_bert
 
 Weights = dict[str, np.ndarray]
-ROBERTA_VOCABULARY = ["<s>", "<pad>", "</s>", "<unk>", "Ġ", *"abcdefghijklmnopqrstuvwxyz.!"]
+_ROBERTA_MERGES = ["g o", "o d", "go od", "Ġ good"]
+ROBERTA_VOCABULARY = [
+    *["<s>", "<pad>", "</s>", "<unk>", "Ġ"],
+    *"abcdefghijklmnopqrstuvwxyz.!",
+    *(merge.replace(" ", "") for merge in _ROBERTA_MERGES),
+]
 
 
 def gelu(x: np.ndarray) -> np.ndarray:
@@ -136,9 +141,7 @@ def write_roberta(folder: Path) -> Weights:
         "type_vocab_size": 1,
     }
     (folder / "config.json").write_text(json.dumps(config))
-    merges = ["g o", "o d", "go od", "Ġ good"]
-    tokens = [*ROBERTA_VOCABULARY, *(merge.replace(" ", "") for merge in merges)]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
+    vocabulary = {token: index for index, token in enumerate(ROBERTA_VOCABULARY)}
     (folder / "vocab.json").write_text(json.dumps(vocabulary))
-    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(merges) + "\n")
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(_ROBERTA_MERGES) + "\n")
     return weights

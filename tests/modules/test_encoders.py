@@ -103,6 +103,16 @@ def test_roberta_folder_tokens(tmp_path: Path) -> None:
     assert [pieces[i] for i in row] == ["a", "Ġgood", "Ġ", "go", "o", "."]
 
 
+def test_more_tokens_than_embeddings_is_refused(tiny_bert: str, tmp_path: Path) -> None:
+    checkpoints.write_roberta(tmp_path / "roberta")
+    shutil.copytree(tiny_bert, tmp_path / "bert")
+    for folder in (tmp_path / "roberta", tmp_path / "bert"):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 9}))
+        with pytest.raises(EncoderError, match=r"tokenizer has \d+ tokens, .* vocab_size 9; "):
+            load_encoder(str(folder))
+
+
 def test_cased_folder_keeps_case_and_accents(tmp_path: Path) -> None:
     tiny.write_tiny_bert(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": False}))

@@ -15,6 +15,7 @@ from modules import features, model, preprocessing, signatures, transformer_weig
 from modules.encoders import load_encoder
 from modules.hparams import HParams, TextSettings
 from serving import batching_parameters
+from tests.modules import checkpoints, hub_module
 from tests.modules.tiny_runs import LABELS, texts
 from tests.tiny_bert import HIDDEN, VOCABULARY
 
@@ -284,3 +285,38 @@ def test_run_fn_exports_transforms_own_graph(tiny_bert: str, tmp_path: Path, spe
     assert card["metrics"]["val_accuracy"] > 0.5
     assert os.listdir(tmp_path / "checkpoints") == []
     assert os.listdir(tmp_path / "run" / "tensorboard") != []
+
+
+def _roberta(folder: Path, tiny_bert: str) -> str:
+    checkpoints.write_roberta(folder)
+    return str(folder)
+
+
+def _hub(folder: Path, tiny_bert: str) -> str:
+    hub_module.write_hub_module(folder)
+    return f"tfhub://{folder}"
+
+
+def _preset(folder: Path, tiny_bert: str) -> str:
+    import keras_hub
+
+    encoder = load_encoder(tiny_bert)
+    encoder.backbone().save_to_preset(str(folder))
+    tokenizer = keras_hub.models.BertTokenizer(list(VOCABULARY), lowercase=True)
+    tokenizer.save_to_preset(str(folder))
+    return f"keras://{folder}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", [_roberta, _hub, _preset])
+def test_other_encoders_go_through_transform_training_and_export(
+    tiny_bert: str, tmp_path: Path, make: Any
+) -> None:
+    """While Transform's graph is traced, a checkpoint that TensorFlow reads needs care."""
+    from modules.training import run_fn
+    from tests.modules import transformed
+
+    encoder = make(tmp_path / "encoder", tiny_bert)
+    transformed.write(tmp_path / "in", encoder, tf.io.FixedLenFeature([], tf.string))
+    run_fn(transformed.fn_args(tmp_path / "in", tmp_path, encoder, epochs=1))
+    assert_answers_as_expected(tmp_path / "model", NAMES + BFLOAT16_NAMES)

@@ -137,6 +137,8 @@ def _search_class(settings: TunerSettings) -> Any:
             if self.reports:
                 if all(trial.status != "COMPLETED" for trial in self.oracle.trials.values()):
                     raise ModelError(_failure(self.oracle))
+                # Hyperband has no number, and TFX asks for so many results.
+                self.oracle.max_trials = self.oracle.max_trials or len(self.oracle.trials)
                 self._finished.forget()
             shutil.rmtree(self.project_dir, ignore_errors=True)
             with contextlib.suppress(OSError):  # the directory may hold something else

@@ -9,6 +9,8 @@ from runners.history import Run
 
 _RESULTS_FILE = "tuner_results.json"
 _NOT_TUNED = ("trial_id", "score")
+#: Hyperband's own bookkeeping begins so.
+_KEPT_BY_HYPERBAND = "tuner/"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +42,11 @@ def read_trials(run: Run) -> list[TrialRecord]:
     return [
         TrialRecord(
             score=float(trial["score"]),
-            values={name: trial[name] for name in sorted(trial) if name not in _NOT_TUNED},
+            values={
+                name: trial[name]
+                for name in sorted(trial)
+                if name not in _NOT_TUNED and not name.startswith(_KEPT_BY_HYPERBAND)
+            },
         )
         for trial in found
     ]

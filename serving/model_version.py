@@ -64,6 +64,9 @@ class ModelVersion:
         self._closed = threading.Event()
         self._restarting = threading.Lock()
         self._restarts_failed = 0
+        self._dead: Worker | None = None
+        #: Batches that wait for a worker, by slot.
+        self._held: dict[int, Sequence[Piece]] = {}
         self._threads = [
             threading.Thread(
                 target=self._work, args=(slot,), name=f"{name}/{version}/{slot}", daemon=True
@@ -113,11 +116,14 @@ class ModelVersion:
     def _work(self, slot: int) -> None:
         """Thread of a slot: take a batch, run it, answer it."""
         while batch := self._queue.take():
-            worker = self._worker
+            worker = self._living_worker(slot, batch)
+            if all(piece.call.future.done() for piece in batch):
+                continue  # it was told that there is none
             started = time.monotonic()
             try:
                 self._runner.answer(batch, functools.partial(worker.run, slot))
             except WorkerDiedError as error:
+                self._dead = worker  # before its callers hear of it, and ask again
                 _fail(batch, error)
                 self._replace(worker)
             except Exception as error:
@@ -125,6 +131,15 @@ class ModelVersion:
                 _fail(batch, ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}"))
             else:
                 self._report(batch, started)
+
+    def _living_worker(self, slot: int, batch: Sequence[Piece]) -> Worker:
+        """The worker; where it is known to be dead, its successor, for which the batch waits."""
+        worker = self._worker
+        if worker is self._dead:
+            self._held[slot] = batch
+            self._replace(worker)
+            del self._held[slot]
+        return self._worker
 
     def _report(self, batch: Sequence[Piece], started: float) -> None:
         rows = sum(piece.rows for piece in batch)
@@ -159,7 +174,7 @@ class ModelVersion:
                         error.message,
                         wait,
                     )
-                    self._queue.fail_all(
+                    self._refuse(
                         ServingError(Code.UNAVAILABLE, error.message, retry_after_seconds=wait)
                     )
                 else:
@@ -167,6 +182,12 @@ class ModelVersion:
                     break
         if self._closed.is_set():
             self._worker.kill()
+
+    def _refuse(self, error: ServingError) -> None:
+        """Answer all that wait for a worker."""
+        self._queue.fail_all(error)
+        for batch in list(self._held.values()):
+            _fail(batch, error)
 
 
 def _fail(batch: Sequence[Piece], error: ServingError) -> None:

@@ -144,7 +144,13 @@ def test_the_tuners_trials_are_shown_the_best_first(
     config: Config, metadata, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trials = [
-        {"trial_id": "1", "score": 0.91, "learning_rate": 1.23456e-5, "batch_size": 32},
+        {
+            "trial_id": "1",
+            "score": 0.91,
+            "learning_rate": 1.23456e-5,
+            "batch_size": 32,
+            "tuner/round": 1,
+        },
         {"trial_id": "0", "score": 0.9, "learning_rate": 1e-4, "batch_size": 16},
     ]
     (tmp_path / "tuner_results.json").write_text(json.dumps(trials))

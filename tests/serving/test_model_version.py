@@ -32,8 +32,9 @@ class Recorder(Observer):
 class Loader:
     """Starts workers of one model, unless it is told to fail."""
 
-    def __init__(self, zygote, directory):
+    def __init__(self, zygote, directory, runs=1):
         self._zygote = zygote
+        self._runs = runs
         self._directory = str(directory)
         self.error = None
         self.tried = threading.Semaphore(0)
@@ -42,7 +43,7 @@ class Loader:
         self.tried.release()
         if self.error is not None:
             raise self.error
-        worker = self._zygote.start_worker(1)
+        worker = self._zygote.start_worker(self._runs)
         return worker, worker.load(WorkerTask(self._directory))
 
 
@@ -91,6 +92,31 @@ def test_only_what_runs_fails_when_the_worker_dies(version, tmp_path) -> None:
     assert [call.result(PATIENCE)["y"].tolist() for call in waiting] == [[1.0], [2.0]]
     assert version.worker_pid != first
     assert version.healthy
+
+
+@pytest.mark.parametrize("error", [None, ServingError(Code.NOT_FOUND, "the folder is gone")])
+def test_an_idle_slot_runs_nothing_on_a_worker_that_is_known_to_be_dead(
+    zygote, tmp_path, error
+) -> None:
+    """Who hears of the death and asks again at once is answered by the successor."""
+    directory = small_models.write_waiting_model(tmp_path / "1")
+    loader = Loader(zygote, directory, runs=2)
+    version = ModelVersion("m", 1, loader, BatchLimits(), Observer())
+    loader.error = error
+    running = version.submit(wait_at(tmp_path / "pipe"))
+    while not running.running():
+        pass
+    again = []
+    running.add_done_callback(lambda _: again.append(version.submit(request(5.0))))
+    os.kill(version.worker_pid, signal.SIGKILL)
+    assert running.exception(PATIENCE).code == Code.UNAVAILABLE
+    while not again:
+        pass
+    if error is None:
+        assert again[0].result(PATIENCE)["y"].tolist() == [5.0]
+    else:
+        assert str(again[0].exception(PATIENCE)) == "the folder is gone"
+    version.close()
 
 
 def test_another_version_does_not_notice(zygote, version, tmp_path) -> None:

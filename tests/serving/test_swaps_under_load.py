@@ -59,7 +59,7 @@ def test_a_killed_worker_fails_only_what_it_ran(tmp_path) -> None:
     others.stop()
     assert others.errors == []
     assert {error.code for error in killed.errors} <= {Code.UNAVAILABLE}
-    # One batch runs at a time, of at most one call a client.
+    # A client asks one call at a time, and none that comes after a kill was heard of fails by it.
     assert len(killed.errors) <= kills * swaps.CLIENTS
     assert manager.ready()
     manager.stop()

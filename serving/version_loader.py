@@ -13,7 +13,8 @@ from serving.worker_process import LoadReport, Worker, Zygote
 from serving.worker_task import WorkerTask
 
 #: The operations of a run are done in the thread that started it: a pool of the session's would
-#: hand each run on, and one of a single thread would let no two run at a time.
+#: hand each run on, and one of a single thread would let no two run at a time. In an export of
+#: this project no operation waits for another one.
 IN_THE_CALLERS_THREAD = -1
 #: Threads of one operation in an export of this project. Its many short operations gain less from
 #: a second core than another batch does: see "The server" in docs/results.md.
@@ -55,12 +56,12 @@ class VersionLoader:
         # A model card says that the export is ours, whose outputs are one computation.
         ours = max_tokens is not None
         settings = self._settings
+        # Another's operations may wait for each other, or be few and long: they get all cores.
+        intra, inter = (_INTRA_OP_THREADS, IN_THE_CALLERS_THREAD) if ours else (0, 0)
         task = WorkerTask(
             directory=directory,
-            intra_op_threads=(
-                settings.tensorflow_intra_op_parallelism or (_INTRA_OP_THREADS if ours else 0)
-            ),
-            inter_op_threads=settings.tensorflow_inter_op_parallelism or IN_THE_CALLERS_THREAD,
+            intra_op_threads=settings.tensorflow_intra_op_parallelism or intra,
+            inter_op_threads=settings.tensorflow_inter_op_parallelism or inter,
             warm_up=settings.enable_model_warmup,
             precision=settings.precision,
             whole_answers=ours,

@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from serving import frozen_weights
+
 OPTIONS = json.loads(sys.argv[1])
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 os.environ["OMP_NUM_THREADS"] = str(OPTIONS["threads"])
 # As our own server and the deployment files have it; ONNX Runtime packs weights once by itself.
-os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = "1"
+os.environ[frozen_weights.VARIABLE] = "1"
 
 import tensorflow as tf  # noqa: E402
 import tensorflow_text  # noqa: E402, F401 (registers its ops)

@@ -164,11 +164,11 @@ def _search_class(settings: TunerSettings) -> Any:
         def _tell(self) -> None:
             """Say that a trial starts, and how good the best one so far is."""
             fields: dict[str, object] = {"trial": self._started}
-            if settings.algorithm in ("random", "bayesian"):  # others may try fewer
-                fields["trials"] = settings.max_trials
+            if self._settings.algorithm in ("random", "bayesian"):  # others may try fewer
+                fields["trials"] = self._settings.max_trials
             best = self.oracle.get_best_trials(1)
             if best and best[0].score is not None:  # None: it has not finished
-                fields |= {"objective": settings.objective, "best": best[0].score}
+                fields |= {"objective": self._settings.objective, "best": best[0].score}
             progress.emit(progress.TRIAL_STARTED, component="Tuner", **fields)
 
     return Search

@@ -18,7 +18,9 @@ def usable_cpus(cpu_max: Path = _CGROUP_V2) -> int:
     Returns:
         At least 1; a quota of part of a processor counts as one.
     """
-    allowed = len(os.sched_getaffinity(0))
+    # Only Linux has the first.
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    allowed = allowed or 1
     try:
         quota, period = cpu_max.read_text("ascii").split()
         return max(1, min(allowed, math.ceil(int(quota) / int(period))))

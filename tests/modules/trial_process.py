@@ -9,19 +9,15 @@ import json
 import os
 import signal
 import sys
-import types
 from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
 
 
 def main() -> None:
     """Search as the Tuner does, without TFX around it."""
     order = json.loads(sys.argv[1])
-    sys.path.insert(0, str(ROOT))
-    tests = types.ModuleType("tests")  # another package of that name may be installed
-    tests.__path__ = [str(ROOT / "tests")]
-    sys.modules["tests"] = tests
+    from repository_path import use_repository  # this folder is where Python found the script
+
+    use_repository()
     from modules import parallel_trials, training_loop, tuning
     from modules.hparams import TunerSettings
     from modules.search_space import make_hyperparameters

@@ -11,10 +11,7 @@ import json
 import os
 import signal
 import sys
-import types
 from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
 
 #: What both the workers and the process that trains alone are given.
 CHANGES = {"epochs": 4, "dropout": 0.0, "checkpoint_every_steps": 3, "batch_size": 7}
@@ -25,10 +22,9 @@ DIES_AFTER_BATCH = 3
 def main() -> None:
     """Do what the order says, without TFX around it."""
     order = json.loads(sys.argv[1])
-    sys.path.insert(0, str(ROOT))
-    tests = types.ModuleType("tests")  # another package of that name may be installed
-    tests.__path__ = [str(ROOT / "tests")]
-    sys.modules["tests"] = tests
+    from repository_path import use_repository  # this folder is where Python found the script
+
+    use_repository()
 
     if "transformed" in order:
         run_trainer(order)

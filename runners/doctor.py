@@ -7,7 +7,6 @@ processor or a driver that does not suit it, which is just what a check should s
 import dataclasses
 import importlib.metadata
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ import psutil
 
 from modules.precision import cpu_flags
 from pipeline.config import Config
+from serving.usable_cpus import usable_cpus
 
 State = Literal["ok", "warning", "failed"]
 
@@ -141,17 +141,16 @@ def check_versions(
 
 
 def check_processor(information: Path = Path("/proc/cpuinfo")) -> Check:
-    """Cores, and the instructions that make mixed_bfloat16 pay."""
+    """Cores that this process may use, and the instructions that make mixed_bfloat16 pay."""
     present = cpu_flags(information)
     flags = [label for flag, label in _CPU_FLAGS.items() if flag in present]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found = " and ".join(flags)
     hint = (
         f"{found}: trainer.precision = mixed_bfloat16 pays"
         if flags
         else "no AVX512_BF16, no AMX: trainer.precision = float32 is the fastest"
     )
-    return Check("processor", "ok", f"{cores} cores; {hint}")
+    return Check("processor", "ok", f"{usable_cpus()} cores; {hint}")
 
 
 def check_memory(available: int | None = None) -> Check:

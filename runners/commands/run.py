@@ -37,9 +37,12 @@ def run(
     assignments = [*(assignments or []), *(["pipeline.cache=false"] if no_cache else [])]
     settings = load_config(config, assignments, data)
     from runners import local
+    from runners.data_check import check_data
     from runners.display import make_display, print_summary
     from runners.terminal import print_error, stdout
 
+    if from_node in (None, "ExampleGen"):
+        check_data(settings)
     console = stdout()
     try:
         with make_display(console) as display:

@@ -168,9 +168,44 @@ def test_run_passes_its_options_on(bert, monkeypatch, tmp_path, options) -> None
     assert asked["config"].data.paths == ("a b.csv",)
     assert asked["config"].pipeline.cache is False
     assert (asked["from_node"], asked["to_node"]) == ("Trainer", "Pusher")
-    bert("run", *options, "-d", "a.csv", "-d", "b.csv", "--set", "data.path=c.csv")
-    assert asked["config"].data.paths == ("a.csv", "b.csv")
+    files = [str(tmp_path / name) for name in ("a.csv", "b.csv")]
+    for file in files:
+        Path(file).write_text("text,label\nfine,good\n")
+    bert("run", *options, "-d", files[0], "-d", files[1], "--set", "data.path=c.csv")
+    assert asked["config"].data.paths == tuple(files)
     assert asked["config"].pipeline.cache is True
+
+
+@pytest.mark.parametrize(
+    ("content", "settings", "message"),
+    [
+        (None, [], "no such file or folder"),
+        ("", [], "is empty"),
+        ("words,label\nfine,good\n", [], "has no column 'text'"),
+        ("text,label\nfine,good\n", ["--set", "data.slice_columns=['place']"], "place"),
+    ],
+)
+def test_unusable_data_is_refused_before_anything_starts(
+    bert, monkeypatch, tmp_path, options, content: str | None, settings: list[str], message: str
+) -> None:
+    asked = pretend_run(monkeypatch, tmp_path, state="succeeded")
+    data = tmp_path / "reviews.csv"
+    if content is not None:
+        data.write_text(content)
+    code, out, err = bert("run", *options, *settings, "--data", str(data))
+    assert (code, out, asked) == (2, "", {})
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "root").exists()
+
+
+def test_spans_and_what_lies_elsewhere_are_left_to_example_gen(
+    bert, monkeypatch, tmp_path, options
+) -> None:
+    asked = pretend_run(monkeypatch, tmp_path, state="failed")
+    for path in (f"{tmp_path}/span-{{SPAN}}/*.csv", "gs://bucket/reviews.csv"):
+        bert("run", *options, "--data", path)
+        assert asked.pop("config").data.paths == (path,)
 
 
 def test_run_prints_its_result_and_what_to_type_next(

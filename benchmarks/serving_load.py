@@ -6,7 +6,7 @@ answers kept as bytes, so that a request costs this process little beside what i
 A line of standard input is an order, a line of standard output what came of it; times are seconds
 of the monotonic clock, which all processes of a machine share::
 
-    {"protocol": "rest", "port", "path", "clients", "seconds", "texts"}
+    {"protocol": "rest", "port", "path", "clients", "seconds", "texts": [[text, ...], ...]}
     {"answers": [[sent, answered, version], ...], "failures": [...], "cpu_seconds"}
 """
 
@@ -142,27 +142,27 @@ async def ask_over_grpc(load: Load, port: int) -> None:
 
 
 def rest_requests(order: dict[str, Any]) -> list[bytes]:
-    """HTTP requests with one text each."""
+    """One HTTP request for each list of texts."""
     requests = []
-    for text in order["texts"]:
-        body = json.dumps({"instances": [text]}).encode()
+    for texts in order["texts"]:
+        body = json.dumps({"instances": texts}).encode()
         head = f"POST {order['path']} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(body)}\r\n"
         requests.append(f"{head}Content-Type: application/json\r\n\r\n".encode() + body)
     return requests
 
 
 def grpc_requests(order: dict[str, Any]) -> list[bytes]:
-    """Serialised PredictRequests with one text each."""
+    """One serialised PredictRequest for each list of texts."""
     from serving import protos
 
     requests = []
-    for text in order["texts"]:
+    for texts in order["texts"]:
         request = protos.predict_pb2.PredictRequest()
         request.model_spec.name = order["path"]
         tensor = request.inputs["text"]
         tensor.dtype = protos.types_pb2.DT_STRING
-        tensor.tensor_shape.dim.add().size = 1
-        tensor.string_val.append(text.encode())
+        tensor.tensor_shape.dim.add().size = len(texts)
+        tensor.string_val.extend(text.encode() for text in texts)
         requests.append(request.SerializeToString())
     return requests
 

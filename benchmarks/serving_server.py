@@ -1,8 +1,8 @@
 """Compares ``bert serve`` with transformers' pipeline behind Flask, clients and network included.
 
 Both servers run as processes of their own, with their own defaults, and are asked in turns by the
-same clients on the same texts, one text a request; the load is a third process. Each client sends
-its next request when the last one is answered.
+same clients on the same texts, one text a request or ``--texts-per-request``; the load is a third
+process. Each client sends its next request when the last one is answered.
 
     python -m benchmarks.serving_server --rivals-python /tmp/rivals/bin/python --model VERSION
     python -m benchmarks.serving_server --swap --model VERSION
@@ -63,6 +63,8 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--max-length", type=int, default=256, help="of the other side")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4, help="of one turn")
+    parser.add_argument("--texts-per-request", type=int, default=1)
+    parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--swap", action="store_true", help="measure the swap of versions")
     parser.add_argument("--minutes", type=float, default=2, help="of swapping")
     parser.add_argument("--interval", type=float, default=5, help="seconds between two pushes")
@@ -79,9 +81,17 @@ def read_texts(full: bool) -> list[str]:
         return [row["text"] for row in csv.DictReader(file)][:TEXTS]
 
 
+def in_requests(texts: Sequence[str], size: int) -> list[list[str]]:
+    """The texts in lists of this size; what is left over is dropped."""
+    return [list(texts[start : start + size]) for start in range(0, len(texts) - size + 1, size)]
+
+
 def _compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     (folder / "1").symlink_to(Path(arguments.model).resolve())
-    texts = {"short": read_texts(full=False), "full": read_texts(full=True)}
+    size = arguments.texts_per_request
+    texts = {
+        mix: in_requests(read_texts(full), size) for mix, full in (("short", False), ("full", True))
+    }
     with LoadProcess() as load, BertServer(folder) as ours:
         sides: dict[str, dict[str, Any]] = {
             REST: {
@@ -92,14 +102,14 @@ def _compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             GRPC: {"protocol": "grpc", "port": ours.grpc_port, "path": MODEL_NAME},
         }
         if not arguments.rivals_python:
-            return _report(_take_turns(arguments, load, ours, sides, texts))
+            return _report(_take_turns(arguments, load, ours, sides, texts), size)
         options = {
             "folder": str(checkpoint_folder(arguments.encoder)),
             "max_length": arguments.max_length,
         }
         with FlaskServer(arguments.rivals_python, options) as flask:
             sides[FLASK] = {"protocol": "rest", "port": flask.port, "path": "/predict"}
-            return _report(_take_turns(arguments, load, ours, sides, texts))
+            return _report(_take_turns(arguments, load, ours, sides, texts), size)
 
 
 def _take_turns(
@@ -107,14 +117,14 @@ def _take_turns(
     load: LoadProcess,
     ours: BertServer,
     sides: dict[str, dict[str, Any]],
-    texts: dict[str, list[str]],
+    texts: dict[str, list[list[str]]],
 ) -> list[dict[str, Any]]:
     """What each turn gave; the first round warms up, is short, and is dropped."""
     turns = []
     for index in range(arguments.rounds + 1):
         order = list(sides) if index % 2 else list(reversed(sides))
         for mix in texts:
-            for clients in CLIENTS:
+            for clients in arguments.clients:
                 for side in order:
                     seconds = arguments.seconds if index else 1.0
                     before = ours.cpu_seconds()
@@ -151,10 +161,10 @@ def summarise_turn(answer: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _report(turns: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _report(turns: Sequence[dict[str, Any]], texts_per_request: int) -> dict[str, Any]:
     rows = summarise(turns)
-    _print_table(rows)
-    return {"cells": rows}
+    _print_table(rows, texts_per_request)
+    return {"texts_per_request": texts_per_request, "cells": rows}
 
 
 def summarise(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -197,11 +207,12 @@ def percentile(values: Sequence[float], percent: float) -> float:
     return ranked[max(0, -(-len(ranked) * percent // 100) - 1).__int__()]
 
 
-def _print_table(rows: Sequence[dict[str, Any]]) -> None:
+def _print_table(rows: Sequence[dict[str, Any]], texts_per_request: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="one text a request, in alternation", caption=" ".join(sys.argv[1:]))
+    title = f"texts a request: {texts_per_request}, in alternation"
+    table = Table(title=title, caption=" ".join(sys.argv[1:]))
     for name in ("texts", "clients", "side", "requests/s", "x Flask", "p50 ms", "p99 ms"):
         table.add_column(name, justify="left" if name in ("texts", "side") else "right")
     for name in ("p99/p50", "front us", "overhead", "load CPU", "failed"):

@@ -1,6 +1,7 @@
 """The parts of the serving benchmark that calculate, and its load against a server of the test."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -60,7 +61,7 @@ class CountedLoad(serving_load.Load):
     """Ends after so many requests, not at a time."""
 
     def __init__(self, count: int) -> None:
-        order = {"path": "/predict", "texts": ["a text"]}
+        order = {"path": "/predict", "texts": [["a text"]]}
         super().__init__(0, serving_load.rest_requests(order))
         self._left = count
 
@@ -97,12 +98,22 @@ def test_an_error_is_a_failure_and_the_client_goes_on() -> None:
     assert len(load.answers) == 2
 
 
-def test_a_grpc_request_holds_one_text() -> None:
-    (data,) = serving_load.grpc_requests({"path": "reviews", "texts": ["é"]})
+def test_texts_are_put_into_requests_of_one_size() -> None:
+    assert serving_server.in_requests("abcde", 2) == [["a", "b"], ["c", "d"]]
+    assert serving_server.in_requests("abc", 1) == [["a"], ["b"], ["c"]]
+
+
+def test_a_rest_request_holds_its_texts() -> None:
+    (request,) = serving_load.rest_requests({"path": "/predict", "texts": [["é", "e"]]})
+    assert json.loads(request.partition(b"\r\n\r\n")[2]) == {"instances": ["é", "e"]}
+
+
+def test_a_grpc_request_holds_its_texts() -> None:
+    (data,) = serving_load.grpc_requests({"path": "reviews", "texts": [["é", "e"]]})
     request = protos.predict_pb2.PredictRequest.FromString(data)
     assert request.model_spec.name == "reviews"
-    assert list(request.inputs["text"].string_val) == ["é".encode()]
-    assert [dim.size for dim in request.inputs["text"].tensor_shape.dim] == [1]
+    assert list(request.inputs["text"].string_val) == ["é".encode(), b"e"]
+    assert [dim.size for dim in request.inputs["text"].tensor_shape.dim] == [2]
 
 
 def test_requests_a_second_count_until_the_last_answer() -> None:

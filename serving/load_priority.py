@@ -11,9 +11,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
-#: A tenth of what a thread that serves gets, where they compete. At 19, the most, it would be a
-#: seventieth, and under full load a version might never be ready.
-_NICENESS = 10
+#: Half of what a thread that serves gets, where they compete: under full load a version is ready
+#: twice as soon as at 10, and requests meanwhile take no longer ("Swaps" in docs/results.md).
+_NICENESS = 3
 
 
 @contextlib.contextmanager

@@ -4,9 +4,10 @@ bfloat16 is twice as fast where the processor multiplies it (AVX512_BF16, AMX) a
 does not, so a model may carry ``<key>_bfloat16`` beside ``<key>``, and the worker measures.
 """
 
+import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -26,9 +27,23 @@ _RELATIVE_TOLERANCE = 0.05
 Run = Callable[[str, Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndarray]]
 
 
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """What to run.
+
+    Attributes:
+        run_as: signature to run by signature that is asked for; only those with a twin.
+        measured: time decided, not a setting or answers that differ: on this machine it decides
+            the same for every version with this graph.
+    """
+
+    run_as: dict[str, str]
+    measured: bool = False
+
+
 def choose(
     precision: str, signatures: Iterable[str], requests: Sequence[WarmupRequest], run: Run
-) -> dict[str, str]:
+) -> Choice:
     """Which signature to run for each that has a twin.
 
     Args:
@@ -38,34 +53,44 @@ def choose(
             time of the first signature that one calls decide for all: the rest is the same model,
             and a version should be ready soon.
         run: runs a signature: (key, inputs, outputs) -> arrays.
-
-    Returns:
-        Key to run by key that is asked for; only keys with a twin.
     """
     keys = set(signatures)
     twins = {key: key + SUFFIX for key in sorted(keys) if key + SUFFIX in keys}
-    if precision == "float32":
-        return {key: key for key in twins}
     if precision == "bfloat16":
-        return twins
+        return Choice(twins)
+    plain = Choice({key: key for key in twins})
     called = {request.signature for request in requests}
     first = next((key for key in twins if key in called), None)
-    if first is None:
-        return {key: key for key in twins}
+    if precision == "float32" or first is None:
+        return plain
     asked = [request for request in requests if request.signature == first]
     agreed = _compare(first, twins[first], asked, run)
-    wins = agreed is not None and _faster(first, twins[first], agreed, run)
-    return {key: twin if wins and key in called else key for key, twin in twins.items()}
+    if agreed is None:
+        return plain
+    wins = _faster(first, twins[first], agreed, run)
+    return Choice(
+        {key: twin if wins and key in called else key for key, twin in twins.items()},
+        measured=True,
+    )
 
 
-def unused(run_as: Mapping[str, str]) -> set[str]:
-    """Signatures that no request needs warm.
+def requests_to_warm(
+    requests: Sequence[WarmupRequest], run_as: Mapping[str, str]
+) -> Iterator[WarmupRequest]:
+    """The requests, as the signatures that will answer them.
 
     Args:
-        run_as: as ``choose`` gives it. One that runs as its twin is never run; a twin that was not
-            chosen is run only for who names it.
+        requests: of the warm-up, for signatures as they are asked for or for their twins.
+        run_as: of a ``Choice``. A twin that was not chosen is run only for who names it, and is
+            left cold.
     """
-    return {key + SUFFIX if chosen == key else key for key, chosen in run_as.items()}
+    asked = {request.signature for request in requests}
+    left_cold = {key + SUFFIX for key, chosen in run_as.items() if chosen == key}
+    for request in requests:
+        key = run_as.get(request.signature, request.signature)
+        has_own = key != request.signature and key in asked
+        if key not in left_cold and not has_own:
+            yield dataclasses.replace(request, signature=key)
 
 
 def _compare(

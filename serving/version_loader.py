@@ -1,6 +1,8 @@
 """Turns a version's folder into a servable: worker process, load, warm-up, queue."""
 
+import dataclasses
 import threading
+from collections.abc import Mapping
 
 from serving import batching_parameters
 from serving.batching import BatchLimits
@@ -45,6 +47,8 @@ class VersionLoader:
         self._lock = threading.Lock()
         self._loading: set[Worker] = set()
         self._stopped = False
+        #: Faster precision by fingerprint of the graph: ``Choice.run_as``.
+        self._precisions: dict[str, Mapping[str, str]] = {}
 
     def load(self, name: str, version: int, directory: str) -> ModelVersion:
         """Load and warm a version.
@@ -64,7 +68,7 @@ class VersionLoader:
             inter_op_threads=settings.tensorflow_inter_op_parallelism or inter,
             warm_up=settings.enable_model_warmup,
             precision=settings.precision,
-            whole_answers=ours,
+            own_export=ours,
         )
         servable = ModelVersion(
             name,
@@ -97,10 +101,15 @@ class VersionLoader:
         with self._lock:
             self._loading.add(worker)
             stopped = self._stopped
+            task = dataclasses.replace(task, known_precisions=dict(self._precisions))
         try:
             if stopped:
                 raise ServingError(Code.UNAVAILABLE, "the server is stopping")
-            return worker, worker.load(task)
+            report = worker.load(task)
+            if report.measured:
+                with self._lock:
+                    self._precisions[report.fingerprint] = report.run_as
+            return worker, report
         except BaseException:
             worker.kill()
             raise

@@ -16,7 +16,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ import numpy as np
 from serving import frozen_weights, load_priority, precision, warmup, wire
 from serving.errors import Code, ServingError
 from serving.loaded_model import LoadedModel
+from serving.warmup_request import WarmupRequest
 from serving.worker_task import WorkerTask
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -64,29 +65,39 @@ class _Worker:
     def _load(self, task: WorkerTask) -> Answer:
         started = time.monotonic()
         model = self._model = LoadedModel(
-            task.intra_op_threads, task.inter_op_threads, task.whole_answers
+            task.intra_op_threads, task.inter_op_threads, task.own_export
         )
         with load_priority.lowered():
             model.load(task.directory)
             frozen_weights.freeze_weights(model.signatures, os.environ)
             loaded = time.monotonic()
             requests = warmup.requests_of(task.directory, model.signatures) if task.warm_up else []
-            self._run_as = precision.choose(task.precision, model.signatures, requests, model.run)
-            unused = precision.unused(self._run_as)
-            for request in requests:
-                if request.signature not in unused:
-                    model.run(request.signature, request.inputs, request.outputs)
+            choice = _choose_precision(task, model, requests)
+            self._run_as = choice.run_as
+            for request in precision.requests_to_warm(requests, self._run_as):
+                model.run(request.signature, request.inputs, request.outputs)
         report = {
             "load_seconds": loaded - started,
             "warmup_seconds": time.monotonic() - loaded,
             "resident_bytes": resident_bytes(),
             "run_as": self._run_as,
+            "measured": choice.measured,
+            "fingerprint": model.fingerprint,
         }
         signatures = {
             key: _as_string(signature.SerializeToString())
             for key, signature in model.signatures.items()
         }
         return report, signatures
+
+
+def _choose_precision(
+    task: WorkerTask, model: LoadedModel, requests: Sequence[WarmupRequest]
+) -> precision.Choice:
+    known = task.known_precisions.get(model.fingerprint)
+    if known is not None and task.precision == "auto":
+        return precision.Choice(dict(known))
+    return precision.choose(task.precision, model.signatures, requests, model.run)
 
 
 def resident_bytes() -> int:

@@ -211,6 +211,8 @@ class LoadReport:
         warmup_seconds: replaying warm-up requests, and measuring precisions.
         resident_bytes: memory in RAM after that.
         run_as: signature that is run, by signature asked for, where a model has two precisions.
+        measured: see ``serving.precision.Choice``.
+        fingerprint: of the graph, see ``serving.graph_fingerprint``.
     """
 
     signatures: Mapping[str, Any]
@@ -218,6 +220,8 @@ class LoadReport:
     warmup_seconds: float
     resident_bytes: int
     run_as: Mapping[str, str]
+    measured: bool
+    fingerprint: str
 
 
 def _ask(

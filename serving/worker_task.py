@@ -1,6 +1,7 @@
 """What a worker is asked to load. Known to the front too, so it imports no TensorFlow."""
 
 import dataclasses
+from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,9 +15,9 @@ class WorkerTask:
             thread that runs the signature.
         warm_up: replay the model's warm-up requests.
         precision: of ``settings.PRECISIONS``.
-        whole_answers: compute all outputs, whichever a request wants. Those of an export of this
-            project are one computation, and a set of outputs that was not asked for before costs
-            TensorFlow's graph optimiser 0.6 s.
+        own_export: the model is an export of this project: all its outputs are one computation.
+        known_precisions: what was measured before on this machine: ``Choice.run_as`` by the
+            fingerprint of the graph.
     """
 
     directory: str
@@ -24,4 +25,5 @@ class WorkerTask:
     inter_op_threads: int = 0
     warm_up: bool = True
     precision: str = "auto"
-    whole_answers: bool = False
+    own_export: bool = False
+    known_precisions: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)

@@ -27,7 +27,7 @@ class Clock:
 
 
 def choose(run, how="auto", requests=(REQUEST,)):
-    return precision.choose(how, KEYS, requests, run)["serving_default"]
+    return precision.choose(how, KEYS, requests, run).run_as["serving_default"]
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,41 @@ def test_one_signature_decides_for_all_that_are_called(monkeypatch) -> None:
     monkeypatch.setattr(precision, "_faster", lambda key, *_: key == "one")
     requests = [WarmupRequest(key, REQUEST.inputs) for key in ("one", "two")]
     chosen = precision.choose("auto", keys, requests, run)
-    assert chosen == {"one": "one_bfloat16", "three": "three", "two": "two_bfloat16"}
+    assert chosen.run_as == {"one": "one_bfloat16", "three": "three", "two": "two_bfloat16"}
+    assert chosen.measured
     assert set(ran) == {"one", "one_bfloat16"}
-    assert precision.unused(chosen) == {"one", "two", "three_bfloat16"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "warmed"),
+    [
+        (["one", "two", "other"], ["one_bfloat16", "two", "other"]),
+        (["one", "one_bfloat16", "two", "two_bfloat16"], ["one_bfloat16", "two"]),
+        (["one_bfloat16", "two_bfloat16"], ["one_bfloat16"]),
+    ],
+)
+def test_the_signatures_that_answer_are_warmed_once(asked, warmed) -> None:
+    requests = [WarmupRequest(key, REQUEST.inputs) for key in asked]
+    run_as = {"one": "one_bfloat16", "two": "two"}
+    found = list(precision.requests_to_warm(requests, run_as))
+    assert [request.signature for request in found] == warmed
+    assert all(request.inputs is REQUEST.inputs for request in found)
+
+
+def test_only_time_that_was_measured_decides_for_other_versions(monkeypatch) -> None:
+    clock = Clock(monkeypatch, {"serving_default": 1.0, "serving_default_bfloat16": 2.0})
+    assert precision.choose("auto", KEYS, [REQUEST], clock.run).measured
+
+    def run(key, inputs, outputs):
+        return {"scores": np.full((1, 2), float(key.endswith("bfloat16")), np.float32)}
+
+    for how, asked, answers in (
+        ("auto", [REQUEST], run),
+        ("auto", [], run),
+        ("float32", [REQUEST], clock.run),
+        ("bfloat16", [REQUEST], clock.run),
+    ):
+        assert not precision.choose(how, KEYS, asked, answers).measured
 
 
 def test_without_requests_nothing_is_measured() -> None:
@@ -129,4 +161,4 @@ def test_a_choice_is_obeyed_unmeasured(how, chosen) -> None:
 
 
 def test_signatures_without_a_twin_are_left_alone() -> None:
-    assert precision.choose("bfloat16", ["a", "b"], [], lambda *_: {}) == {}
+    assert precision.choose("bfloat16", ["a", "b"], [], lambda *_: {}).run_as == {}

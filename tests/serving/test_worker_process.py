@@ -79,7 +79,7 @@ def test_only_the_outputs_asked_for(text_worker) -> None:
 
 def test_whole_answers_hold_what_was_asked_for(start, tmp_path) -> None:
     directory = small_models.write_text_model(tmp_path / "1")
-    parts, whole = start(directory), start(directory, whole_answers=True)
+    parts, whole = start(directory), start(directory, own_export=True)
     given = {"text": strings(b"1")}
     assert list(whole.run(0, "serving_default", given, ("number",))) == ["number"]
     assert sorted(whole.run(0, "serving_default", given, ())) == ["echo", "number"]
@@ -254,6 +254,27 @@ def test_precision(start, tmp_path, adds, how, key) -> None:
     x = np.array([5.0], np.float32)
     answer = worker.run(0, "serving_default", {"x": x}, ())["y"].tolist()
     assert answer == ([5.0 + adds] if key.endswith("bfloat16") else [5.0])
+
+
+@pytest.mark.parametrize(
+    ("how", "key"), [("auto", "serving_default_bfloat16"), ("float32", "serving_default")]
+)
+def test_a_precision_that_is_known_is_not_measured_again(start, tmp_path, how, key) -> None:
+    """The twin answers otherwise, which a measurement would find."""
+    report = start(small_models.write_twin_model(tmp_path / "1", twin_adds=0.0)).report
+    assert report.measured
+    known = {report.fingerprint: report.run_as}
+    other = small_models.write_twin_model(tmp_path / "2", twin_adds=1.0)
+    again = start(other, precision=how, known_precisions=known).report
+    assert again.fingerprint == report.fingerprint
+    assert (again.run_as, again.measured) == ({"serving_default": key}, False)
+
+
+def test_a_precision_of_another_graph_says_nothing(start, tmp_path) -> None:
+    known = {"0" * 64: {"serving_default": "serving_default_bfloat16"}}
+    directory = small_models.write_twin_model(tmp_path / "1", twin_adds=1.0)
+    report = start(directory, known_precisions=known).report
+    assert (report.run_as, report.measured) == ({"serving_default": "serving_default"}, False)
 
 
 def test_packed_weights_are_kept_of_our_graph_alone() -> None:

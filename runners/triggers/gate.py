@@ -21,7 +21,6 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from modules.errors import UserError
 from runners import task_order
@@ -31,7 +30,7 @@ from runners.triggers.dag_runs import AIRFLOW, DagRunLauncher
 from runners.triggers.history import FAILED, SUCCEEDED
 from runners.triggers.store import TriggerStore
 from runners.triggers.watcher import Watcher
-from serving.records.database import Database
+from serving.records.database import Database, cause_of
 
 _MODULE = "runners.triggers.gate"
 
@@ -125,13 +124,8 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except Exception as error:
         traceback.print_exc()
-        print(f"error: {_one_line(error)}", file=sys.stderr, flush=True)
+        print(f"error: {type(error).__name__}: {cause_of(error)}", file=sys.stderr, flush=True)
         return 1
-
-
-def _one_line(error: Exception) -> str:
-    cause: Any = getattr(error, "orig", None) or error
-    return f"{type(error).__name__}: {' '.join(str(cause).split())}"
 
 
 if __name__ == "__main__":

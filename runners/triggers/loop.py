@@ -14,6 +14,7 @@ from modules.errors import UserError
 from runners.triggers import events
 from runners.triggers.events import Event
 from runners.triggers.watcher import Watcher
+from serving.records.database import cause_of
 
 #: Pauses after failures in a row double from the first to the last, in seconds.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
@@ -75,8 +76,7 @@ def _may_pass(error: Exception) -> bool:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, SQLAlchemyError):
-        cause = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        return f"the database cannot be used, so nothing starts: {cause}"
+        return f"the database cannot be used, so nothing starts: {cause_of(error)}"
     if isinstance(error, UserError):
         return " ".join(str(error).split())
     return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"

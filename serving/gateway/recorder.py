@@ -15,6 +15,7 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 
 from serving.feedback.store import FeedbackStore
 from serving.gateway.metrics import GatewayMetrics
+from serving.records.database import cause_of
 from serving.records.tables import Prediction, ShadowPrediction
 
 Record: TypeAlias = Prediction | ShadowPrediction
@@ -141,7 +142,7 @@ class Recorder:
     def _tell_failing(self, error: SQLAlchemyError) -> None:
         with self._changed:
             if not self._failing:
-                _log.warning("predictions cannot be stored: %s", _first_line(error))
+                _log.warning("predictions cannot be stored: %s", cause_of(error))
             self._failing = True
             self._changed.notify_all()
 
@@ -153,8 +154,3 @@ class Recorder:
             self._failing = False
             self._metrics.records_waiting.set(len(self._waiting))
             self._changed.notify_all()
-
-
-def _first_line(error: SQLAlchemyError) -> str:
-    """The cause without the statement, which holds texts."""
-    return str(getattr(error, "orig", error)).strip().partition("\n")[0][:200]

@@ -23,6 +23,8 @@ from serving.records.tables import Base
 
 #: How long a writer of SQLite waits for another one.
 _BUSY_SECONDS = 15
+#: Characters of a driver's message that are shown.
+_LONGEST_CAUSE = 200
 
 _AWAY = re.compile("connection refused|starting up|shutting down|recovery|timeout", re.IGNORECASE)
 
@@ -55,9 +57,8 @@ class Database:
             waiting(_create_tables, self.engine)
         except SQLAlchemyError as error:
             shown = self.engine.url.render_as_string(hide_password=True)
-            cause = str(getattr(error, "orig", error)).strip().splitlines()[0]
             raise UserError(
-                f"the database {shown} cannot be opened: {cause}; start it, or set "
+                f"the database {shown} cannot be opened: {cause_of(error)}; start it, or set "
                 "feedback.database_url to sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME"
             ) from error
 
@@ -85,6 +86,13 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def cause_of(error: Exception) -> str:
+    """What went wrong, in one line, without the statement and the row: they hold texts."""
+    # Where the driver failed, SQLAlchemy keeps its error.
+    told = str(getattr(error, "orig", None) or error).strip()
+    return told.partition("\n")[0][:_LONGEST_CAUSE]
 
 
 def _is_away(error: BaseException) -> bool:

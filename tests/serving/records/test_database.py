@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, StatementError
 
 from modules.errors import UserError
 from serving.records import database as database_module
-from serving.records.database import Database
+from serving.records.database import Database, cause_of
 from serving.records.tables import ApiKey, Prediction
 from tests.pipeline.database_servers import free_port
 from tests.serving.records.rows import prediction
@@ -168,3 +168,12 @@ def test_what_waiting_cannot_mend_is_told_at_once(
     with pytest.raises(UserError, match=cause):
         Database(f"sqlite:///{tmp_path}/records.sqlite", patience_seconds=patience)
     assert len(tries) == 1
+
+
+def test_a_cause_is_one_line_without_the_statement() -> None:
+    driver = Exception("connection refused\n  Is the server running?")
+    told = OperationalError("INSERT INTO prediction VALUES (?)", {"text": "secret"}, driver)
+    assert cause_of(told) == "connection refused"
+    assert cause_of(StatementError("no such\ntable", "SELECT secret", {}, None)) == "no such"
+    assert len(cause_of(RuntimeError("x" * 1000))) == 200
+    assert cause_of(RuntimeError()) == ""

@@ -122,8 +122,8 @@ def gated(airflow: Airflow, tiny: Workplace) -> Airflow:
     assert done.returncode == 0, done.stdout
     reviews = tiny.folder / "reviews.csv"
     reviews.rename(tiny.folder / "whole.csv")
-    lines = (tiny.folder / "whole.csv").read_text("utf-8").splitlines(keepends=True)
-    _deliver(tiny, "".join(lines[:100]))
+    lines = (tiny.folder / "whole.csv").read_bytes().splitlines(keepends=True)
+    _deliver(tiny, b"".join(lines[:100]))
     airflow("dags", "test", "bert", "2026-02-01", *LOOK)
     return airflow
 
@@ -141,7 +141,7 @@ def test_with_nothing_due_the_nodes_are_skipped(gated: Airflow, tiny: Workplace)
 
 def test_a_due_run_goes_on_to_its_recorded_end(gated: Airflow, tiny: Workplace) -> None:
     """The data are those of the first run again, so its nodes come from the cache."""
-    _deliver(tiny, (tiny.folder / "whole.csv").read_text("utf-8"))
+    _deliver(tiny, (tiny.folder / "whole.csv").read_bytes())
     gated("dags", "test", "bert", "2026-02-02", *LOOK)
     run_id, _, state = gated.runs("bert")[-1]
     assert state == "success"
@@ -150,10 +150,14 @@ def test_a_due_run_goes_on_to_its_recorded_end(gated: Airflow, tiny: Workplace) 
     assert decision["reason"] == "started by new_data: the data files have changed"
     assert decision["run"]["external_id"] == run_id
     assert decision["run"]["state"] == "succeeded"
+    shown = json.loads(tiny.bert("show", "manual__2026-02-02T00-00-00-00-00", "--json").stdout)
+    states = {node["name"]: node["state"] for node in shown["nodes"]}
+    assert states.pop("Resolver") == "ran", "it looks for the pushed model each time"
+    assert set(states.values()) == {"cached"}
 
 
 def test_a_due_run_that_fails_is_failed_everywhere(gated: Airflow, tiny: Workplace) -> None:
-    _deliver(tiny, "text,label\ngood,positive\n")
+    _deliver(tiny, b"text,label\ngood,positive\n")
     gated("dags", "test", "bert", "2026-02-03", *LOOK, check=False)
     run_id, _, state = gated.runs("bert")[-1]
     assert state == "failed", "the last task, which succeeds, does not hide it"
@@ -175,7 +179,7 @@ def test_a_run_by_hand_is_not_gated(gated: Airflow, tiny: Workplace) -> None:
     tasks = gated.tasks(gated.runs("bert")[-1][0])
     assert (tasks["is_due"], tasks["ExampleGen"]) == ("success", "failed")
     assert _decisions(tiny) == before
-    _deliver(tiny, (tiny.folder / "whole.csv").read_text("utf-8"))
+    _deliver(tiny, (tiny.folder / "whole.csv").read_bytes())
 
 
 def test_a_scheduled_run_is_gated_and_a_submitted_one_is_not(
@@ -213,10 +217,10 @@ def test_a_scheduled_run_is_gated_and_a_submitted_one_is_not(
     assert "2 of 2 runs started within 24 hours" in _decisions(tiny)[0]["reason"]
 
 
-def _deliver(workplace: Workplace, text: str) -> None:
+def _deliver(workplace: Workplace, content: bytes) -> None:
     """Data files that nobody writes any more."""
     path = workplace.folder / "reviews.csv"
-    path.write_text(text, "utf-8")
+    path.write_bytes(content)
     os.utime(path, (time.time() - 60,) * 2)
 
 

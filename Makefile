@@ -5,8 +5,9 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 GROUPS_GPU := $(if $(filter-out 0,$(GPU)),gpu)
-# Tests of one file share what they make, so a file stays in one process.
-IN_PARALLEL = --numprocesses=$(WORKERS) --dist=loadfile
+# Tests of one file share what they make, so a file stays in one process. In the order of their
+# folders the long ones come first; by the number of tests, pytest-xdist's order, they came last.
+IN_PARALLEL = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 WORKERS ?= 2
 export PYTHON VENV
 # TensorFlow and TFX log pages before a test has run.

@@ -16,15 +16,20 @@ def loader(tmp_path: Path) -> Iterator[VersionLoader]:
     loader.stop()
 
 
-def test_what_one_version_measured_serves_the_next(loader: VersionLoader, tmp_path: Path) -> None:
-    """The second's twin answers otherwise, so a measurement would not choose it."""
+@pytest.mark.parametrize(
+    ("own_export", "second"), [(True, "serving_default_bfloat16"), (False, "serving_default")]
+)
+def test_what_one_version_of_an_export_measured_serves_the_next(
+    loader: VersionLoader, tmp_path: Path, own_export: bool, second: str
+) -> None:
+    """The second's twin answers otherwise, so a comparison would not choose it."""
     chosen = []
     for version, adds in ((1, 0.0), (2, 1.0)):
         directory = small_models.write_twin_model(tmp_path / str(version), twin_adds=adds)
+        if own_export:
+            card = directory / "assets.extra" / "model_card.json"
+            card.write_text('{"text": {"max_length": 8}}', "utf-8")
         servable = loader.load("twin", version, str(directory))
-        chosen.append((servable.report.measured, servable.report.run_as))
+        chosen.append((servable.report.measured, servable.report.run_as["serving_default"]))
         servable.close()
-    assert chosen == [
-        (True, {"serving_default": "serving_default_bfloat16"}),
-        (False, {"serving_default": "serving_default_bfloat16"}),
-    ]
+    assert chosen == [(True, "serving_default_bfloat16"), (False, second)]

@@ -81,6 +81,14 @@ def read_texts(full: bool) -> list[str]:
         return [row["text"] for row in csv.DictReader(file)][:TEXTS]
 
 
+def read_mixes(texts_per_request: int = 1) -> dict[str, list[list[str]]]:
+    """Texts of each request, by mix: short and full ones."""
+    return {
+        mix: in_requests(read_texts(full), texts_per_request)
+        for mix, full in (("short", False), ("full", True))
+    }
+
+
 def in_requests(texts: Sequence[str], size: int) -> list[list[str]]:
     """The texts in lists of this size; what is left over is dropped."""
     return [list(texts[start : start + size]) for start in range(0, len(texts) - size + 1, size)]
@@ -89,9 +97,7 @@ def in_requests(texts: Sequence[str], size: int) -> list[list[str]]:
 def _compare(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     (folder / "1").symlink_to(Path(arguments.model).resolve())
     size = arguments.texts_per_request
-    texts = {
-        mix: in_requests(read_texts(full), size) for mix, full in (("short", False), ("full", True))
-    }
+    texts = read_mixes(size)
     with LoadProcess() as load, BertServer(folder) as ours:
         sides: dict[str, dict[str, Any]] = {
             REST: {

@@ -42,8 +42,12 @@ def measure(
     memory: list[float] = []
     pushed: dict[int, float] = {}
     with LoadProcess() as load, BertServer(base) as server:
-        order = {"protocol": "grpc", "port": server.grpc_port, "path": MODEL_NAME}
-        order["texts"] = [[text] for text in texts]
+        order = {
+            "protocol": "grpc",
+            "port": server.grpc_port,
+            "path": MODEL_NAME,
+            "texts": [[text] for text in texts],
+        }
         load.ask(order | {"clients": CLIENTS, "seconds": 2.0})  # warms the load itself
         load.send(order | {"clients": CLIENTS, "seconds": WARM_SECONDS + (swaps + 2) * interval})
         next_push = time.monotonic() + WARM_SECONDS

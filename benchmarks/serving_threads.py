@@ -19,7 +19,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.serving_server import CLIENTS, in_requests, read_texts, summarise_turn
+from benchmarks.serving_server import CLIENTS, read_mixes, summarise_turn
 from benchmarks.serving_servers import MODEL_NAME, BertServer, LoadProcess
 
 #: (texts, clients, way)
@@ -67,9 +67,7 @@ def _take_turns(
     arguments: argparse.Namespace, load: LoadProcess, servers: dict[str, BertServer]
 ) -> dict[Cell, list[float]]:
     """Requests a second by cell; the first round warms up, is short, and is dropped."""
-    texts = {
-        mix: in_requests(read_texts(full), 1) for mix, full in (("short", False), ("full", True))
-    }
+    texts = read_mixes()
     rates: dict[Cell, list[float]] = {}
     for index in range(arguments.rounds + 1):
         order = list(servers) if index % 2 else list(reversed(servers))

@@ -29,7 +29,8 @@ class LoadedModel:
 
     Attributes:
         signatures: ``SignatureDef`` protos by key.
-        fingerprint: of the graph, see ``graph_fingerprint``.
+        fingerprint: of the graph of an export of this project, see ``graph_fingerprint``; empty
+            for others, of which nobody has compared the precisions' answers before.
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class LoadedModel:
         config.graph_options.place_pruned_graph = own_export
         # Makes the thread pools too, with the priority of this thread.
         self._session = tf.compat.v1.Session(graph=self._graph, config=config)
-        self._whole_answers = own_export
+        self._own_export = own_export
         self._callables: dict[tuple[str, tuple[str, ...]], _Callable] = {}
         self.signatures: dict[str, Any] = {}
         self.fingerprint = ""
@@ -72,7 +73,8 @@ class LoadedModel:
             for key, signature in meta_graph.signature_def.items()
             if not key.startswith("__")  # __saved_model_init_op: not for requests
         }
-        self.fingerprint = graph_fingerprint(meta_graph)
+        if self._own_export:
+            self.fingerprint = graph_fingerprint(meta_graph)
 
     def run(
         self, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str] = ()
@@ -90,7 +92,7 @@ class LoadedModel:
         Raises:
             ServingError: with the graph's own code and message.
         """
-        computed = () if self._whole_answers else tuple(outputs)
+        computed = () if self._own_export else tuple(outputs)
         key = (signature, computed)
         try:
             # Two threads may both make it: the same, and the second replaces the first.

@@ -101,14 +101,12 @@ class VersionLoader:
         with self._lock:
             self._loading.add(worker)
             stopped = self._stopped
-            known = dict(self._precisions)
-        if task.own_export:  # its gates have compared the answers; another's are compared here
-            task = dataclasses.replace(task, known_precisions=known)
+            task = dataclasses.replace(task, known_precisions=dict(self._precisions))
         try:
             if stopped:
                 raise ServingError(Code.UNAVAILABLE, "the server is stopping")
             report = worker.load(task)
-            if report.measured and task.own_export:
+            if report.measured and report.fingerprint:
                 with self._lock:
                     self._precisions[report.fingerprint] = report.run_as
             return worker, report

@@ -212,7 +212,7 @@ class LoadReport:
         resident_bytes: memory in RAM after that.
         run_as: signature that is run, by signature asked for, where a model has two precisions.
         measured: see ``serving.precision.Choice``.
-        fingerprint: of the graph, see ``serving.graph_fingerprint``.
+        fingerprint: see ``serving.loaded_model.LoadedModel``.
     """
 
     signatures: Mapping[str, Any]

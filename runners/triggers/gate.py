@@ -21,6 +21,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from modules.errors import UserError
 from runners import task_order
@@ -30,7 +31,7 @@ from runners.triggers.dag_runs import AIRFLOW, DagRunLauncher
 from runners.triggers.history import FAILED, SUCCEEDED
 from runners.triggers.store import TriggerStore
 from runners.triggers.watcher import Watcher
-from serving.records.database import Database, cause_of
+from serving.records.database import Database
 
 _MODULE = "runners.triggers.gate"
 
@@ -124,8 +125,13 @@ def main(arguments: Sequence[str]) -> int:
         return 2
     except Exception as error:
         traceback.print_exc()
-        print(f"error: {type(error).__name__}: {cause_of(error)}", file=sys.stderr, flush=True)
+        print(f"error: {_one_line(error)}", file=sys.stderr, flush=True)
         return 1
+
+
+def _one_line(error: Exception) -> str:
+    cause: Any = getattr(error, "orig", None) or error
+    return f"{type(error).__name__}: {' '.join(str(cause).split())}"
 
 
 if __name__ == "__main__":

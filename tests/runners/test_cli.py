@@ -199,6 +199,25 @@ def test_unusable_data_is_refused_before_anything_starts(
     assert not (tmp_path / "root").exists()
 
 
+def test_a_feedback_span_among_the_data_need_not_have_every_column(
+    bert, monkeypatch, tmp_path, options
+) -> None:
+    asked = pretend_run(monkeypatch, tmp_path, state="failed")
+    data, spans = tmp_path / "reviews.csv", tmp_path / "spans"
+    data.write_text("text,label,place\nfine,good,home\n")
+    span = spans / "span-1" / "feedback.csv"
+    span.parent.mkdir(parents=True)
+    span.write_text("text,label\nfine,good\n")
+    settings = [
+        "--set",
+        "data.slice_columns=['place']",
+        "--set",
+        f"feedback.spans={spans}",
+    ]
+    bert("run", *options, *settings, "--data", str(data), "--data", str(span))
+    assert asked["config"].data.paths == (str(data), str(span))
+
+
 def test_spans_and_what_lies_elsewhere_are_left_to_example_gen(
     bert, monkeypatch, tmp_path, options
 ) -> None:

@@ -31,9 +31,7 @@ def test_threads_are_niced_while_loading_and_back() -> None:
     with load_priority.lowered():
         later = Thread()
         threads = (0, earlier.id, later.id)
-        assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {
-            load_priority._NICENESS
-        }
+        assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {3}
     assert {os.getpriority(os.PRIO_PROCESS, thread) for thread in threads} == {before}
     earlier.end()
     later.end()

@@ -13,7 +13,7 @@ import numpy as np
 import psutil
 import pytest
 
-from serving import frozen_weights, protos, version_loader
+from serving import protos, version_loader
 from serving.errors import Code, ServingError
 from serving.worker_process import Worker, WorkerDiedError, Zygote
 from serving.worker_task import WorkerTask
@@ -261,11 +261,12 @@ def test_precision(start, tmp_path, adds, how, key) -> None:
 )
 def test_a_precision_that_is_known_is_not_measured_again(start, tmp_path, how, key) -> None:
     """The twin answers otherwise, which a measurement would find."""
-    report = start(small_models.write_twin_model(tmp_path / "1", twin_adds=0.0)).report
+    directory = small_models.write_twin_model(tmp_path / "1", twin_adds=0.0)
+    report = start(directory, own_export=True).report
     assert report.measured
     known = {report.fingerprint: report.run_as}
     other = small_models.write_twin_model(tmp_path / "2", twin_adds=1.0)
-    again = start(other, precision=how, known_precisions=known).report
+    again = start(other, precision=how, own_export=True, known_precisions=known).report
     assert again.fingerprint == report.fingerprint
     assert (again.run_as, again.measured) == ({"serving_default": key}, False)
 
@@ -273,20 +274,8 @@ def test_a_precision_that_is_known_is_not_measured_again(start, tmp_path, how, k
 def test_a_precision_of_another_graph_says_nothing(start, tmp_path) -> None:
     known = {"0" * 64: {"serving_default": "serving_default_bfloat16"}}
     directory = small_models.write_twin_model(tmp_path / "1", twin_adds=1.0)
-    report = start(directory, known_precisions=known).report
+    report = start(directory, own_export=True, known_precisions=known).report
     assert (report.run_as, report.measured) == ({"serving_default": "serving_default"}, False)
-
-
-def test_packed_weights_are_kept_of_our_graph_alone() -> None:
-    ours = ["serving_default", "serving_default_bfloat16"]
-    environ: dict[str, str] = {}
-    frozen_weights.freeze_weights(["serving_default"], environ)
-    assert environ == {}
-    frozen_weights.freeze_weights(ours, environ)
-    assert environ == {frozen_weights.VARIABLE: "1"}
-    environ[frozen_weights.VARIABLE] = "0"
-    frozen_weights.freeze_weights(ours, environ)
-    assert environ == {frozen_weights.VARIABLE: "0"}, "who starts the server may say otherwise"
 
 
 def pipe(tmp_path) -> Path:

@@ -31,7 +31,8 @@ env-airflow: ## make .venv-airflow, an environment with Apache Airflow (Python 3
 run: env ## run the whole pipeline on the bundled sample
 	@$(BIN)/bert run --set 'data.slice_columns=["domain"]'
 
-test: test-fast test-slow ## run every test (26 minutes on 2 cores)
+test: env-dev ## run every test (26 minutes on 2 cores)
+	$(BIN)/python -m pytest $(IN_PARALLEL)
 
 test-fast: env-dev ## run the tests that need no real encoder (3 minutes)
 	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow"

@@ -147,6 +147,8 @@ def compile_classifier(
         # Other backends are made to be compiled; TensorFlow's own kernels do without.
         jit_compile=settings.xla if keras.backend.backend() == "tensorflow" else "auto",
     )
+    # Variables that a step makes when it is traced cost TensorFlow a second trace.
+    classifier.optimizer.build(classifier.trainable_variables)
 
 
 def _fit(classifier: keras.Model, run: Run, steps: int) -> dict[str, float]:
@@ -199,7 +201,6 @@ def _checkpoint(
         saves=run.writes,
     )
     checkpoint.set_model(classifier)
-    classifier.optimizer.build(classifier.trainable_variables)
     return checkpoint
 
 
@@ -209,7 +210,6 @@ def _start_together(classifier: keras.Model, run: Run, first_step: int) -> None:
     run.workers.check_same(
         "data or checkpoint", len(run.train), len(run.evaluation), first_step, run.hparams.epochs
     )
-    classifier.optimizer.build(classifier.trainable_variables)
     run.workers.copy_from_chief([*classifier.variables, *classifier.optimizer.variables])
 
 

@@ -5,7 +5,6 @@ Each trial is a run of the Trainer's own loop, so that what is tuned is what wil
 
 import contextlib
 import dataclasses
-import gc
 import logging
 import os
 import shutil
@@ -150,8 +149,7 @@ def _search_class(settings: TunerSettings) -> Any:
             values = trial.hyperparameters.values
             metrics = self._finished.get(values)
             if metrics is None:
-                keras.backend.clear_session()
-                gc.collect()
+                keras.backend.clear_session()  # collects garbage, too
                 self._tell()
                 try:
                     metrics = run_trial(self._run, self._settings, values, self._started)

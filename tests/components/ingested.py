@@ -14,12 +14,8 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.types import artifact_utils
 
 from components.example_gen import make_example_gen
+from tests.components.beam_arguments import BEAM_ARGUMENTS
 
-BEAM_ARGS = [
-    "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-    # Without a place where workers find TFX, each run packs it again, which takes seconds.
-    "--sdk_container_image=unused",
-]
 SPLIT = {"train": 6, "eval": 2, "test": 2}
 WORDS = ("fine", "dull", "bright", "slow", "warm", "odd", "plain", "loud")
 
@@ -84,7 +80,7 @@ def run(root: Path, *paths: Path | str, **arguments: Any) -> Ran:
             components=[node],
             enable_cache=True,
             metadata_connection_config=connection,
-            beam_pipeline_args=BEAM_ARGS,
+            beam_pipeline_args=list(BEAM_ARGUMENTS),
         )
     )
     with metadata.Metadata(connection) as store:

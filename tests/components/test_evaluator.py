@@ -24,8 +24,8 @@ from components.evaluator import EvaluatorExecutor, make_evaluator
 from components.infra_validator import ENTRY_MODULES as INFRA_VALIDATION
 from modules.errors import DataError, ModelError, UserError
 from tests.components import exports
+from tests.components.beam_arguments import BEAM_ARGUMENTS
 
-BEAM = ["--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"]
 DOMAINS = ("films", "food")
 
 
@@ -67,7 +67,7 @@ class Run:
         for name, artifact in (("evaluation", self.evaluation), ("blessing", self.blessing)):
             artifact.uri = str(folder / name)
             os.makedirs(artifact.uri)
-        EvaluatorExecutor(BaseBeamExecutor.Context(beam_pipeline_args=list(BEAM))).Do(
+        EvaluatorExecutor(BaseBeamExecutor.Context(beam_pipeline_args=list(BEAM_ARGUMENTS))).Do(
             {
                 "examples": [examples],
                 "model": [model],
@@ -415,7 +415,7 @@ def test_our_metrics_are_those_of_tfma(tmp_path: Path) -> None:
         ],
     )
     batch = {tfma.FEATURES_KEY: {"label": true[:, None], "scores": scores}}
-    with beam.Pipeline(argv=BEAM) as pipeline:
+    with beam.Pipeline(argv=list(BEAM_ARGUMENTS)) as pipeline:
         _ = (
             pipeline
             | beam.Create([batch], reshuffle=False)

@@ -18,8 +18,8 @@ from components.example_gen import make_example_gen
 from components.ingestion import executor as ingestion_executor
 from components.ingestion.executor import Executor
 from modules.errors import DataError, UserError
+from tests.components.beam_arguments import BEAM_ARGUMENTS
 from tests.components.ingested import (
-    BEAM_ARGS,
     SPLIT,
     Ran,
     last_execution_state,
@@ -249,7 +249,7 @@ def execute(uri: Path, path: Path, **changes: Any) -> Ran:
     node = make_example_gen(paths=[str(path)], split=SPLIT, code_digest="0")
     examples = standard_artifacts.Examples()
     examples.uri = str(uri)
-    executor = Executor(Executor.Context(beam_pipeline_args=list(BEAM_ARGS)))
+    executor = Executor(Executor.Context(beam_pipeline_args=list(BEAM_ARGUMENTS)))
     executor.Do({}, {"examples": [examples]}, {**node.exec_properties, **changes})
     return Ran(examples)
 

@@ -12,6 +12,7 @@ from components.evaluator import make_evaluator
 from components.model_resolver import make_model_resolver
 from components.pusher import make_pusher
 from tests.components import stand_ins
+from tests.components.beam_arguments import BEAM_ARGUMENTS
 
 pytestmark = pytest.mark.slow  # seven runs
 
@@ -56,9 +57,7 @@ class Workplace:
                 components=[example_gen, trainer, resolver, evaluator, pusher],
                 enable_cache=True,
                 metadata_connection_config=self.connection,
-                beam_pipeline_args=[
-                    "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner"
-                ],
+                beam_pipeline_args=list(BEAM_ARGUMENTS),
             )
         )
         return self._describe(set(self._executions()) - set(before))

@@ -3,7 +3,6 @@
 A fenced block says in its info string what happens to it here:
 
     ```bash run            runs, in a copy of the repository; exit status 0 is a pass
-    ```bash run slow       the same among the slow tests
     ```console run         lines after "$ " run, and the lines below them are their output;
                            "..." stands for any text
     ```bash skip="reason"  does not run, and says why
@@ -78,14 +77,7 @@ def script_and_output(block: Block) -> tuple[str, str]:
 ALL_BLOCKS = [block for page in pages() for block in blocks(page)]
 
 
-def runnable() -> list[object]:
-    return [
-        pytest.param(
-            block, id=str(block), marks=[pytest.mark.slow] if "slow" in block.words else []
-        )
-        for block in ALL_BLOCKS
-        if "run" in block.words
-    ]
+RUNNABLE = [block for block in ALL_BLOCKS if "run" in block.words]
 
 
 @pytest.fixture(scope="module")
@@ -117,32 +109,40 @@ def copy_of_repository(target: Path) -> Path:
     return target
 
 
-@pytest.mark.parametrize("block", runnable())
-def test_documented_command_works(
-    block: Block, copies: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    if block.page not in copies:
-        copies[block.page] = copy_of_repository(tmp_path_factory.mktemp("repository"))
-    folder = copies[block.page]
-    script, shown = script_and_output(block)
+def environment_of_commands(folder: Path) -> dict[str, str]:
+    """What a reader has after activating the environment of a copy of the repository."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("BERT__", "BERT_"))}
-    environment |= {
+    return environment | {
         "PATH": f"{folder}/.venv/bin:{environment['PATH']}",
         "PYTHONPATH": str(folder),
         "COLUMNS": "100",
         "NO_COLOR": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-    done = subprocess.run(
+
+
+def run_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a block's commands in a copy of the repository."""
+    return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
-        env=environment,
+        env=environment_of_commands(folder),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=TIMEOUT_SECONDS,
         check=False,
     )
+
+
+@pytest.mark.parametrize("block", RUNNABLE, ids=str)
+def test_documented_command_works(
+    block: Block, copies: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    if block.page not in copies:
+        copies[block.page] = copy_of_repository(tmp_path_factory.mktemp("repository"))
+    script, shown = script_and_output(block)
+    done = run_script(script, copies[block.page])
     assert done.returncode == 0, f"{block}\n{script}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
     if shown:
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -37,7 +37,7 @@ class Workplace:
 
     @property
     def models(self) -> Path:
-        return self.folder / "models"
+        return self.folder / self.settings.get("pusher.base_directory", "serving_models/bert")
 
     def versions(self) -> list[str]:
         """Version folders that a server would see."""

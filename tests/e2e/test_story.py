@@ -1,34 +1,57 @@
-"""The story of the README on the real encoder: push, rerun, reject, predict."""
+"""The story of docs/getting-started.md on the real encoder: run, ask, look; rerun, reject."""
 
 import json
+import subprocess
+from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import SAMPLE, Workplace, take_rows
+from tests.docs.test_commands import ALL_BLOCKS, copy_of_repository, run_script
+from tests.e2e.conftest import Workplace
 
 pytestmark = pytest.mark.slow
 
+FIRST, *LATER = [block for block in ALL_BLOCKS if Path(__file__).name in block.skip_reason]
+
 
 @pytest.fixture(scope="module")
-def story(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """The bundled sample with the default encoder, trained and pushed."""
-    folder = tmp_path_factory.mktemp("story")
-    take_rows(SAMPLE, folder / "reviews.csv", 1000)
-    workplace = Workplace(folder, {"data.path": "reviews.csv", "pusher.base_directory": "models"})
-    done = workplace.bert("run")
-    assert done.returncode == 0, done.stdout + workplace.log()
-    (folder / "first_output.txt").write_text(done.stdout)
-    return workplace
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    """A copy of the repository; settings are what ``make run`` sets."""
+    folder = copy_of_repository(tmp_path_factory.mktemp("repository"))
+    return Workplace(folder, {"data.slice_columns": '["domain"]'}, source=folder)
 
 
-def test_the_first_model_is_pushed_and_the_output_says_so(story: Workplace) -> None:
-    output = (story.folder / "first_output.txt").read_text()
+@pytest.fixture(scope="module")
+def make_run(repository: Workplace) -> subprocess.CompletedProcess[str]:
+    """``make run``, typed in a clone: the sample, the default encoder, trained and pushed."""
+    assert FIRST.text == "make run"
+    done = run_script(FIRST.text, repository.folder)
+    assert done.returncode == 0, done.stdout + done.stderr + repository.log()
+    return done
+
+
+@pytest.fixture(scope="module")
+def story(repository: Workplace, make_run: subprocess.CompletedProcess[str]) -> Workplace:
+    """The copy in which ``make run`` has pushed a model."""
+    return repository
+
+
+def test_the_first_model_is_pushed_and_the_output_says_so(
+    story: Workplace, make_run: subprocess.CompletedProcess[str]
+) -> None:
     [version] = story.versions()
-    assert f"models/{version}" in output
-    assert "accuracy" in output
-    assert "bert predict" in output
+    assert f"serving_models/bert/{version}" in make_run.stdout
+    assert "accuracy" in make_run.stdout
+    assert "bert serve" in make_run.stdout
+    assert "bert predict" in make_run.stdout
     assert (story.models / version / "saved_model.pb").is_file()
-    assert story.decision()["pushed" if "pushed" in story.decision() else "blessed"] is True
+    assert story.decision()["blessed"] is True
+
+
+@pytest.mark.parametrize("block", LATER, ids=str)
+def test_what_the_page_shows_next_works(block, story: Workplace) -> None:
+    done = run_script(block.text, story.folder)
+    assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
 
 
 def test_the_pushed_model_knows_good_from_bad(story: Workplace) -> None:

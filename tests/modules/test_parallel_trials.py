@@ -104,6 +104,12 @@ def maker(tiny_bert: str, tmp_path: Path) -> Callable[..., Callable[[TrialGroup]
     return make
 
 
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trials here take a moment, so nobody waits a second for them."""
+    monkeypatch.setattr(parallel_trials, "_POLL_SECONDS", 0.05)
+
+
 @pytest.mark.parametrize("algorithm", ["random", "grid", "hyperband", "bayesian"])
 def test_all_processes_try_trials_and_none_twice(
     maker: Any, tried: list[Any], tmp_path: Path, algorithm: Any

@@ -58,13 +58,22 @@ class KilledError(Exception):
     pass
 
 
+@pytest.fixture(scope="module")
+def unbroken(tiny_bert: str) -> training_loop.Outcome:
+    """Two epochs of eight steps, in one go."""
+    return training_loop.train(make_run(tiny_bert, checkpoint_every_steps=1))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 8, 13])
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
-    tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steps: int
+    tiny_bert: str,
+    unbroken: training_loop.Outcome,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    steps: int,
 ) -> None:
     run = make_run(tiny_bert, checkpoint_every_steps=1)
-    unbroken = training_loop.train(run)
     broken = dataclasses.replace(run, checkpoint_directory=str(tmp_path / "checkpoints"))
     saves: list[int] = []
     save = checkpoints.CheckpointStore.save
@@ -108,7 +117,7 @@ def test_a_run_killed_by_the_system_resumes(tiny_bert: str, tmp_path: Path) -> N
     script = FIND_TESTS + (
         "import dataclasses; from modules import training_loop\n"
         "from tests.modules.tiny_runs import make_run\n"
-        f"run = make_run({tiny_bert!r}, epochs=40, checkpoint_every_steps=2,"
+        f"run = make_run({tiny_bert!r}, epochs=16, checkpoint_every_steps=2,"
         " early_stopping_patience=0)\n"
         f"run = dataclasses.replace(run, checkpoint_directory={str(tmp_path)!r})\n"
         "outcome = training_loop.train(run)\n"
@@ -124,9 +133,9 @@ def test_a_run_killed_by_the_system_resumes(tiny_bert: str, tmp_path: Path) -> N
     assert checkpoint.exists()
     output = subprocess.run(command, capture_output=True, text=True)
     unbroken = training_loop.train(
-        make_run(tiny_bert, epochs=40, checkpoint_every_steps=2, early_stopping_patience=0)
+        make_run(tiny_bert, epochs=16, checkpoint_every_steps=2, early_stopping_patience=0)
     )
-    assert output.stdout.splitlines()[-1] == f"steps 320 {unbroken.metrics['val_loss']}"
+    assert output.stdout.splitlines()[-1] == f"steps 128 {unbroken.metrics['val_loss']}"
 
 
 def test_a_half_written_checkpoint_is_not_read(tmp_path: Path) -> None:
@@ -254,6 +263,7 @@ def test_the_fingerprint_tells_runs_apart(tiny_bert: str) -> None:
     assert training.run_fingerprint(same_run, text) == training.run_fingerprint(run, text)
 
 
+@pytest.mark.slow
 def test_tensorboard_and_progress(
     tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,6 @@
 # make help lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev env-airflow run test test-fast test-slow check format requirements image clean
+.PHONY: help env env-dev env-airflow run test test-fast test-slow test-integration check format requirements image clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -31,14 +31,17 @@ env-airflow: ## make .venv-airflow, an environment with Apache Airflow (Python 3
 run: env ## run the whole pipeline on the bundled sample
 	@$(BIN)/bert run --set 'data.slice_columns=["domain"]'
 
-test: env-dev ## run every test (26 minutes on 2 cores)
-	$(BIN)/python -m pytest $(IN_PARALLEL)
+test: env-dev ## run all but the integration tests (20 minutes on 2 cores)
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not integration"
 
 test-fast: env-dev ## run the tests that need no real encoder (3 minutes)
-	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow"
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow and not integration"
 
-test-slow: env-dev ## run the end-to-end and real-encoder tests
+test-slow: env-dev ## run what make test has beside these: real encoder, end to end
 	$(BIN)/python -m pytest $(IN_PARALLEL) -m slow
+
+test-integration: env-dev ## run the pipeline on other orchestrators, and the loop under kill -9
+	$(BIN)/python -m pytest $(IN_PARALLEL) -m integration
 
 check: env-dev ## format, lint, type and import checks, and the checks of layout and docs
 	$(BIN)/ruff format --check .

@@ -31,6 +31,19 @@ def compile_pipeline(config: Config, run_id: str) -> Any:
     """
     from tfx.dsl.compiler import constants
     from tfx.orchestration.portable import runtime_parameter_utils
+
+    pipeline = kept_pipeline(config)
+    runtime_parameter_utils.substitute_runtime_parameter(
+        pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
+    )
+    return pipeline
+
+
+def kept_pipeline(config: Config) -> Any:
+    """The ``Pipeline`` proto of ``config``, without a run id; its nodes and edges are all there.
+
+    Where it is kept from before, this imports no more than TFX's protos.
+    """
     from tfx.proto.orchestration import pipeline_pb2
 
     path = Path(config.pipeline_root()) / "compiled" / f"{_digest(config)}.pb"
@@ -40,9 +53,6 @@ def compile_pipeline(config: Config, run_id: str) -> Any:
     except FileNotFoundError:
         pipeline = _compile(config)
         _keep(path, pipeline.SerializeToString(deterministic=True))
-    runtime_parameter_utils.substitute_runtime_parameter(
-        pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id}
-    )
     return pipeline
 
 

@@ -1,6 +1,5 @@
 """One small pipeline, run by ``bert run`` and by both backends."""
 
-import contextlib
 import dataclasses
 import hashlib
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.backends import Backend, KubeflowBackend, TaskRun, VertexBackend
-from tests.conformance.task_processes import Tasks
+from tests.conformance.task_processes import Tasks, TaskZygote
 from tests.e2e.conftest import SAMPLE, Workplace, take_rows
 from tests.runners.vertex_prediction_api import PredictionApi
 from tests.tiny_bert import write_tiny_bert
@@ -101,22 +100,30 @@ class Platform:
         }
 
 
+@pytest.fixture(scope="session")
+def zygote() -> Iterator[TaskZygote]:
+    """What forks for the tasks of every platform."""
+    zygote = TaskZygote()
+    yield zygote
+    zygote.close()
+
+
 @pytest.fixture(scope="session", params=["vertex", "kubeflow"])
-def platform(request: pytest.FixtureRequest, place: Workplace) -> Iterator[Platform]:
+def platform(
+    request: pytest.FixtureRequest, place: Workplace, zygote: TaskZygote
+) -> Iterator[Platform]:
     """A platform on which the pipeline has run once.
 
     ExampleGen runs as a process of its own; the others are forks (see ``task_zygote``).
     """
-    tasks = Tasks(place.folder, fresh={"ExampleGen"})
+    tasks = Tasks(place.folder, zygote, fresh={"ExampleGen"})
     folder = place.folder / f"on-{request.param}"
-    with contextlib.closing(tasks):
-        if request.param == "kubeflow":
-            platform = Platform("kubeflow", KubeflowBackend(folder, tasks), place)
-            yield _run_once(platform)
-        else:
-            with PredictionApi(looks=1) as endpoints:
-                backend = VertexBackend(folder, tasks)
-                yield _run_once(Platform("vertex", backend, place, endpoints))
+    if request.param == "kubeflow":
+        yield _run_once(Platform("kubeflow", KubeflowBackend(folder, tasks), place))
+    else:
+        with PredictionApi(looks=1) as endpoints:
+            backend = VertexBackend(folder, tasks)
+            yield _run_once(Platform("vertex", backend, place, endpoints))
 
 
 def _run_once(platform: Platform) -> Platform:

@@ -11,56 +11,65 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@dataclasses.dataclass
-class Tasks:
-    """Processes of tasks, in one folder.
+class TaskZygote:
+    """The process of ``task_zygote.py``, started when the first task needs it."""
 
-    Attributes:
-        folder: what the container's working directory is.
-        fresh: tasks that get an interpreter of their own instead of a fork of the zygote.
-    """
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
 
-    folder: Path
-    fresh: Collection[str] = ()
-    _zygote: subprocess.Popen[str] | None = None
-
-    def run(self, task: str, words: list[str], log: Path, **variables: str) -> int:
-        """Run a container's command and arguments; returns the exit code."""
-        assert words[:2] == ["python", "-m"], words[:2]
-        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"} | variables
-        if task in self.fresh:
-            with log.open("w") as file:
-                return subprocess.run(
-                    [sys.executable, *words[1:]],
-                    cwd=self.folder,
-                    env=env,
-                    stdin=subprocess.DEVNULL,
-                    stdout=file,
-                    stderr=subprocess.STDOUT,
-                    check=False,
-                ).returncode
-        zygote = self._start()
-        order = {"words": words, "env": env, "folder": str(self.folder), "log": str(log)}
-        assert zygote.stdin is not None
-        assert zygote.stdout is not None
-        zygote.stdin.write(json.dumps(order) + "\n")
-        zygote.stdin.flush()
-        return int(zygote.stdout.readline())
-
-    def close(self) -> None:
-        """End the zygote."""
-        if self._zygote is not None:
-            assert self._zygote.stdin is not None
-            self._zygote.stdin.close()
-            self._zygote.wait()
-
-    def _start(self) -> subprocess.Popen[str]:
-        if self._zygote is None:
-            self._zygote = subprocess.Popen(
+    def run(self, order: dict[str, object]) -> int:
+        """Run a task in a fork; returns the exit code."""
+        if self._process is None:
+            self._process = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("task_zygote.py"))],
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
             )
-        return self._zygote
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(order) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            assert self._process.stdin is not None
+            self._process.stdin.close()
+            self._process.wait()
+
+
+@dataclasses.dataclass
+class Tasks:
+    """Processes of tasks, in one folder.
+
+    Attributes:
+        folder: what the container's working directory is.
+        zygote: forks for each task.
+        fresh: tasks that get an interpreter of their own instead of a fork.
+    """
+
+    folder: Path
+    zygote: TaskZygote
+    fresh: Collection[str] = ()
+
+    def run(self, task: str, words: list[str], log: Path, **variables: str) -> int:
+        """Run a container's command and arguments; returns the exit code."""
+        assert words[:2] == ["python", "-m"], words[:2]
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"} | variables
+        if task not in self.fresh:
+            return self.zygote.run(
+                {"words": words, "env": env, "folder": str(self.folder), "log": str(log)}
+            )
+        with log.open("w") as file:
+            return subprocess.run(
+                [sys.executable, *words[1:]],
+                cwd=self.folder,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                check=False,
+            ).returncode

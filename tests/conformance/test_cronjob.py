@@ -20,7 +20,7 @@ from serving.records.database import Database
 from tests.e2e.conftest import REPOSITORY
 from tests.runners.platform_api import KubeflowApi, PlatformApi, VertexApi
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 SECRET = (
     'cronjob.secrets=[{secret = "bert", key = "url", variable = "BERT__FEEDBACK__DATABASE_URL"}]'

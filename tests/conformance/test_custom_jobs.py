@@ -14,11 +14,11 @@ import pytest
 
 from tests.conformance.backends import TaskFailedError, VertexBackend
 from tests.conformance.conftest import Platform
-from tests.conformance.task_processes import REPOSITORY, Tasks
+from tests.conformance.task_processes import REPOSITORY, Tasks, TaskZygote
 from tests.e2e.conftest import Workplace
 from tests.runners.platform_api import CustomJobApi
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 #: The two processes need some 40 s on two quiet cores, most of it for imports. A job that takes
 #: longer than this has failed, and its logs are shown.
 JOB_SECONDS = 300
@@ -102,12 +102,13 @@ class JobMachines:
                 )
 
 
-def test_two_machines_tune_and_train_the_model_that_is_pushed(place: Workplace) -> None:
+def test_two_machines_tune_and_train_the_model_that_is_pushed(
+    place: Workplace, zygote: TaskZygote
+) -> None:
     folder = place.folder / "on-vertex-workers"
     machines = JobMachines(place.folder, folder / "mounts")
-    tasks = Tasks(place.folder)
+    tasks = Tasks(place.folder, zygote)
     with (
-        contextlib.closing(tasks),
         contextlib.closing(machines),
         CustomJobApi(on_look=machines) as api,
     ):

@@ -12,7 +12,7 @@ from tests.conformance.conftest import Platform
 from tests.e2e.conftest import Workplace
 from tests.serving.bert_server import bert_serve
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 on_vertex = pytest.mark.parametrize("platform", ["vertex"], indirect=True, scope="session")
 #: What the endpoint is asked to change, once.
 DEPLOYED = ["upload", "endpoints", "deployModel"]

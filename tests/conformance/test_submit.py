@@ -9,7 +9,7 @@ import pytest
 
 from tests.runners.platform_api import KubeflowApi, PlatformApi, VertexApi
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.integration
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 IMAGE = "image.name=registry.example.com/bert:0123abc"

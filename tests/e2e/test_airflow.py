@@ -19,7 +19,7 @@ from tests.e2e.conftest import Workplace
 SECONDS = 240
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.integration,
     pytest.mark.skipif(
         not AIRFLOW.exists(), reason="no Airflow here; make env-airflow installs it"
     ),

@@ -26,7 +26,7 @@ from tests.pipeline.database_servers import free_port
 REAL_DATA = "BERT_REAL_DATA"
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.integration,
     pytest.mark.timeout(2400),
     pytest.mark.skipif(
         REAL_DATA not in os.environ,

@@ -34,7 +34,7 @@ from tests.pipeline.database_servers import (
 from tests.tiny_bert import write_tiny_bert
 
 pytestmark = [
-    pytest.mark.slow,
+    pytest.mark.integration,
     pytest.mark.timeout(1500),
     pytest.mark.skipif(
         find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None,
@@ -42,8 +42,7 @@ pytestmark = [
     ),
 ]
 
-#: Continuous integration asks for 50.
-ROUNDS = int(os.environ.get("BERT_KILL_ROUNDS", "15"))
+ROUNDS = int(os.environ.get("BERT_KILL_ROUNDS", "50"))
 SEED = 20_26
 
 

@@ -1,7 +1,9 @@
 """One pipeline on five runners: the same nodes, the same edges, the same Beam options."""
 
 import json
+import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -49,9 +51,12 @@ BEAM = {
 }
 
 
+def _settings(folder: Path) -> list[str]:
+    return [*SETTINGS, f"pipeline.root={folder}/root", f"pusher.base_directory={folder}/models"]
+
+
 def _config(folder: Path, *assignments: str) -> Config:
-    places = [f"pipeline.root={folder}/root", f"pusher.base_directory={folder}/models"]
-    return load(None, [*SETTINGS, *places, *assignments], {})
+    return load(None, [*_settings(folder), *assignments], {})
 
 
 def _cloud_spec(runner: str, folder: Path, *assignments: str) -> dict[str, Any]:
@@ -122,6 +127,27 @@ def test_airflow_has_the_same_nodes_and_edges(local: Mapping[str, list[str]], fo
         check=True,
     )
     assert json.loads(done.stdout.splitlines()[-1]) == local
+
+
+def test_a_kept_pipeline_becomes_a_dag_without_tensorflow(
+    local: Mapping[str, list[str]], folder: Path
+) -> None:
+    """``local`` has compiled it; the same again is read from where it is kept."""
+    script = (
+        "import json, sys; from pipeline.config import load; from runners import airflow;"
+        "edges = airflow.edges(load(None, json.loads(sys.argv[1]), {}));"
+        "print(json.dumps(edges), 'tensorflow' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, json.dumps(_settings(folder))],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    edges, tensorflow = done.stdout.rsplit(maxsplit=1)
+    assert json.loads(edges) == local
+    assert tensorflow == "False"
 
 
 def _assignments(runner: str) -> list[str]:

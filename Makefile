@@ -8,7 +8,8 @@ GROUPS_GPU := $(if $(filter-out 0,$(GPU)),gpu)
 # Tests of one file share what they make, so a file stays in one process. In the order of their
 # folders the long ones come first; by the number of tests, pytest-xdist's order, they came last.
 IN_PARALLEL = --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
-WORKERS ?= 2
+# One more than the two cores that CI has: tests wait for processes that they started.
+WORKERS ?= 3
 export PYTHON VENV
 # TensorFlow and TFX log pages before a test has run.
 export TF_CPP_MIN_LOG_LEVEL ?= 3

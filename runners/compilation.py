@@ -23,8 +23,6 @@ _KEPT = 20
 def compile_pipeline(config: Config, run_id: str) -> Any:
     """The ``Pipeline`` proto of ``config`` with its run id filled in.
 
-    The metadata connection is left out: it may hold a password, and the proto is kept on disk.
-
     Args:
         config: the resolved configuration.
         run_id: id of this run in the metadata.
@@ -42,7 +40,8 @@ def compile_pipeline(config: Config, run_id: str) -> Any:
 def kept_pipeline(config: Config) -> Any:
     """The ``Pipeline`` proto of ``config``, without a run id; its nodes and edges are all there.
 
-    Where it is kept from before, this imports no more than TFX's protos.
+    Where it is kept from before, this imports no more than TFX's protos. The metadata connection is
+    left out: it may hold a password, and the proto is kept on disk.
     """
     from tfx.proto.orchestration import pipeline_pb2
 

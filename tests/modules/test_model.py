@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -87,6 +88,21 @@ def weights_after_one_step(classifier: keras.Model) -> list[np.ndarray]:
     )
     classifier.train_on_batch(batch(), np.array([0, 1, 1, 0]))
     return classifier.get_weights()
+
+
+def test_a_first_step_is_traced_once(tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables that appear within it, as Keras's optimizers make them, cost a second trace."""
+    classifier = model.build_classifier(load_encoder(tiny_bert), 2, HParams())
+    head = classifier.get_layer(model.HEAD)
+    call, traces = head.call, []
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        traces.append(1)
+        return call(*arguments, **options)
+
+    monkeypatch.setattr(head, "call", counted)
+    weights_after_one_step(classifier)
+    assert len(traces) == 1
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])

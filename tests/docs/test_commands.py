@@ -109,24 +109,20 @@ def copy_of_repository(target: Path) -> Path:
     return target
 
 
-def environment_of_commands(folder: Path) -> dict[str, str]:
-    """What a reader has after activating the environment of a copy of the repository."""
+def run_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a block's commands in a copy of the repository whose environment is activated."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("BERT__", "BERT_"))}
-    return environment | {
+    environment |= {
         "PATH": f"{folder}/.venv/bin:{environment['PATH']}",
         "PYTHONPATH": str(folder),
         "COLUMNS": "100",
         "NO_COLOR": "1",
         "TF_CPP_MIN_LOG_LEVEL": "3",
     }
-
-
-def run_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a block's commands in a copy of the repository."""
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
-        env=environment_of_commands(folder),
+        env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

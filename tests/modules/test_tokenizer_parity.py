@@ -56,11 +56,6 @@ def reference_of(reference: "tokenizers.Tokenizer") -> Tokenize:
     return tokenize
 
 
-def every_character_alone() -> list[str]:
-    """A text for each Unicode scalar value: that character."""
-    return torture.every_character()
-
-
 def every_character_in_company() -> list[str]:
     """Every Unicode scalar value in ``CONTEXT``, 16 to a text: fewer texts take less time."""
     characters = torture.every_character()
@@ -128,7 +123,7 @@ def test_random_texts(minilm: tuple[Tokenize, Tokenize]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make_texts", [every_character_alone, every_character_in_company])
+@pytest.mark.parametrize("make_texts", [torture.every_character, every_character_in_company])
 def test_every_unicode_character(minilm: tuple[Tokenize, Tokenize], make_texts: Any) -> None:
     assert_equal(*minilm, make_texts())
 
@@ -247,7 +242,7 @@ def test_byte_pair_torture_and_random_texts(byte_pair: tuple[Tokenize, Tokenize]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make_texts", [every_character_alone, every_character_in_company])
+@pytest.mark.parametrize("make_texts", [torture.every_character, every_character_in_company])
 def test_byte_pair_every_unicode_character(
     byte_pair: tuple[Tokenize, Tokenize], make_texts: Any
 ) -> None:

@@ -117,7 +117,7 @@ def test_a_run_killed_by_the_system_resumes(tiny_bert: str, tmp_path: Path) -> N
     script = FIND_TESTS + (
         "import dataclasses; from modules import training_loop\n"
         "from tests.modules.tiny_runs import make_run\n"
-        f"run = make_run({tiny_bert!r}, epochs=16, checkpoint_every_steps=2,"
+        f"run = make_run({tiny_bert!r}, epochs=40, checkpoint_every_steps=2,"
         " early_stopping_patience=0)\n"
         f"run = dataclasses.replace(run, checkpoint_directory={str(tmp_path)!r})\n"
         "outcome = training_loop.train(run)\n"
@@ -133,9 +133,9 @@ def test_a_run_killed_by_the_system_resumes(tiny_bert: str, tmp_path: Path) -> N
     assert checkpoint.exists()
     output = subprocess.run(command, capture_output=True, text=True)
     unbroken = training_loop.train(
-        make_run(tiny_bert, epochs=16, checkpoint_every_steps=2, early_stopping_patience=0)
+        make_run(tiny_bert, epochs=40, checkpoint_every_steps=2, early_stopping_patience=0)
     )
-    assert output.stdout.splitlines()[-1] == f"steps 128 {unbroken.metrics['val_loss']}"
+    assert output.stdout.splitlines()[-1] == f"steps 320 {unbroken.metrics['val_loss']}"
 
 
 def test_a_half_written_checkpoint_is_not_read(tmp_path: Path) -> None:

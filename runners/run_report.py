@@ -199,6 +199,7 @@ def next_commands(
     assignments: Sequence[str],
     *,
     served_directory: str | None,
+    program: str = "bert",
 ) -> list[str]:
     """The two commands most likely to be typed now, of those that exist.
 
@@ -208,6 +209,7 @@ def next_commands(
         assignments: ``--set``; those that say where runs and models are go along.
         served_directory: the push directory when a model stands in it, from this run or an earlier
             one; else None.
+        program: how ``bert`` is typed.
     """
     places = [word for word in assignments if word.startswith(_PLACES)]
     words = [*(["--config", config] if config else [])]
@@ -220,7 +222,7 @@ def next_commands(
         if "serve" not in available and "://" not in served_directory:
             commands.append(serve_command(served_directory))
     commands += [
-        f"bert {name}{options}{rest}" for name, rest in wanted.items() if name in available
+        f"{program} {name}{options}{rest}" for name, rest in wanted.items() if name in available
     ]
     return commands[:2]
 

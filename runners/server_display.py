@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.status import Status
 
+from runners.program_name import program_name
 from runners.terminal import duration, stderr, stdout
 from serving.client import Client, ClientError, ModelMetadata
 
@@ -114,7 +115,7 @@ def try_commands(rest: str, models: dict[str, ModelMetadata | None]) -> list[str
     option = "" if name == "default" else f" --model_name {shlex.quote(name)}"
     return [
         f"curl -d {body} {url}:predict",
-        f'bert predict --url {rest}{option} "{_TEXT}"',
+        f'{program_name()} predict --url {rest}{option} "{_TEXT}"',
     ]
 
 

@@ -42,6 +42,7 @@ def init(
 ) -> None:
     """Look at labelled data, find its text and label columns, and write a commented config."""
     from runners.config_init import propose, write_config
+    from runners.program_name import program_name
     from runners.terminal import stdout
 
     proposal = propose(data, text_column, label_column)
@@ -49,6 +50,7 @@ def init(
     write_config(proposal, destination, force=force)
     stdout().print(
         f"{destination}: text in {proposal.text_column!r}, {len(proposal.labels)} classes in "
-        f"{proposal.label_column!r}\n\nNext:\n  bert run --config {shlex.quote(str(destination))}",
+        f"{proposal.label_column!r}\n\n"
+        f"Next:\n  {program_name()} run --config {shlex.quote(str(destination))}",
         soft_wrap=True,
     )

@@ -27,8 +27,10 @@ def fetch(
 ) -> None:
     """Download a data set, check it, and convert it to CSV."""
     from data.datasets import fetch as fetch_dataset
+    from runners.program_name import program_name
     from runners.terminal import stdout
 
     destination = destination or Path("data") / f"{name}.csv"
     fetch_dataset(name, destination, source_path=source)
-    stdout().print(f"{destination}: bert run --config {name} --data {destination}", soft_wrap=True)
+    command = f"{program_name()} run --config {name} --data {destination}"
+    stdout().print(f"{destination}: {command}", soft_wrap=True)

@@ -67,6 +67,7 @@ def _print_outcome(
     """Print the run's result and what to type next."""
     from runners.history import read_run
     from runners.prediction import versions
+    from runners.program_name import program_name
     from runners.run_report import next_commands, print_result
     from runners.terminal import stdout
 
@@ -75,7 +76,9 @@ def _print_outcome(
     available = context.find_root().command.commands  # type: ignore[attr-defined]
     directory = settings.push_directory()
     served = directory if versions(Path(directory)) else None
-    commands = next_commands(available, config, assignments, served_directory=served)
+    commands = next_commands(
+        available, config, assignments, served_directory=served, program=program_name()
+    )
     console.print("\nNext:")
     for command in commands:
         console.print(f"  {command}", soft_wrap=True)

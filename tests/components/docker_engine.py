@@ -132,7 +132,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def engine() -> Iterator[Engine]:
     """A running engine; what it still runs in the end is stopped."""
     with Engine() as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
         thread.start()
         try:
             yield server

@@ -44,11 +44,16 @@ class KeywordClassifier(tf.Module):
             features.SCORE: tf.reduce_max(scores, axis=1),
         }
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=features.TEXT)])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name=features.TEXT)], autograph=False
+    )
     def by_text(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
         return self.answer(text)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=features.EXAMPLES_INPUT)])
+    @tf.function(
+        input_signature=[tf.TensorSpec([None], tf.string, name=features.EXAMPLES_INPUT)],
+        autograph=False,
+    )
     def by_example(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         spec = {features.TEXT: tf.io.FixedLenFeature([], tf.string)}
         return self.answer(tf.io.parse_example(examples, spec)[features.TEXT])

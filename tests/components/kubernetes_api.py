@@ -127,7 +127,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def api() -> Iterator[Api]:
     """A running API server; its pods are gone in the end."""
     with Api() as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         try:
             yield server
         finally:

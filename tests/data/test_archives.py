@@ -27,7 +27,7 @@ def address(tmp_path: Path) -> Iterator[str]:
     folder.mkdir()
     (folder / "a.tar.gz").write_bytes(CONTENT)
     server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_QuietHandler, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()

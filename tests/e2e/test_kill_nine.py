@@ -36,10 +36,6 @@ from tests.tiny_bert import write_tiny_bert
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.timeout(1500),
-    pytest.mark.skipif(
-        find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None,
-        reason="no PostgreSQL server is installed",
-    ),
 ]
 
 ROUNDS = int(os.environ.get("BERT_KILL_ROUNDS", "50"))

@@ -1,4 +1,7 @@
-"""Real database servers for tests: started on a free loopback port, gone afterwards."""
+"""Real database servers for tests: started on a free loopback port, gone afterwards.
+
+Tests that ask for one that is not installed are skipped.
+"""
 
 import contextlib
 import os
@@ -11,6 +14,8 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 
 def free_port() -> int:
@@ -26,6 +31,13 @@ def find_program(name: str, *patterns: str) -> str | None:
     if found:
         return found
     return next((str(path) for pattern in patterns for path in Path("/").glob(pattern)), None)
+
+
+def _installed(name: str, *patterns: str) -> str:
+    program = find_program(name, *patterns)
+    if program is None:
+        pytest.skip(f"{name} is not installed")
+    return program
 
 
 def as_account(user: str) -> dict[str, object]:
@@ -73,14 +85,13 @@ def _wait_until_ready(url: str) -> None:
 @contextlib.contextmanager
 def postgresql(password: str) -> Iterator[str]:
     """A PostgreSQL server; yields ``postgresql://...`` of an empty database."""
-    with _folder_of("postgres") as folder, _postgresql_in(folder, password) as url:
+    initdb = _installed("initdb", "usr/lib/postgresql/*/bin/initdb")
+    with _folder_of("postgres") as folder, _postgresql_in(folder, initdb, password) as url:
         yield url
 
 
 @contextlib.contextmanager
-def _postgresql_in(folder: Path, password: str) -> Iterator[str]:
-    initdb = find_program("initdb", "usr/lib/postgresql/*/bin/initdb")
-    assert initdb
+def _postgresql_in(folder: Path, initdb: str, password: str) -> Iterator[str]:
     program = Path(initdb).parent
     secret = folder / "password"
     secret.write_text(password)
@@ -108,16 +119,14 @@ def _postgresql_in(folder: Path, password: str) -> Iterator[str]:
 @contextlib.contextmanager
 def mysql(password: str) -> Iterator[str]:
     """A MariaDB server; yields ``mysql://...`` of an empty database."""
-    with _folder_of("mysql") as folder, _mysql_in(folder, password) as url:
+    program = _installed("mariadbd", "usr/sbin/mariadbd", "usr/sbin/mysqld")
+    install = _installed("mariadb-install-db", "usr/bin/mariadb-install-db")
+    with _folder_of("mysql") as folder, _mysql_in(folder, program, install, password) as url:
         yield url
 
 
 @contextlib.contextmanager
-def _mysql_in(folder: Path, password: str) -> Iterator[str]:
-    program = find_program("mariadbd", "usr/sbin/mariadbd", "usr/sbin/mysqld")
-    install = find_program("mariadb-install-db", "usr/bin/mariadb-install-db")
-    assert program
-    assert install
+def _mysql_in(folder: Path, program: str, install: str, password: str) -> Iterator[str]:
     data, port, socket_file = folder / "data", free_port(), folder / "s"
     user = as_account("mysql")
     subprocess.run(

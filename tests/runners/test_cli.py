@@ -234,6 +234,7 @@ def test_run_prints_its_result_and_what_to_type_next(
     (tmp_path / "serving" / "1").mkdir(parents=True)
     (tmp_path / "serving" / "1" / "saved_model.pb").touch()
     pretend_run(monkeypatch, tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))  # the environment is activated
     code, out, err = bert("run", *options)
     assert (code, err) == (0, "")
     assert "A: ran in 1.0 s\n" in out
@@ -276,6 +277,7 @@ def test_schema_commands(bert, options, add_run, config, tmp_path) -> None:
 def test_config_init(bert, tmp_path, monkeypatch) -> None:
     sample = REPOSITORY / "data" / "sample" / "reviews.csv"
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
     code, out, _ = bert("config", "init", str(sample))
     assert code == 0
     assert "bert run --config reviews.toml" in out

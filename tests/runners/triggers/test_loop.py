@@ -135,8 +135,6 @@ def test_signals_end_the_pause() -> None:
 
 @pytest.mark.slow
 def test_a_real_database_that_ends_is_told_and_nothing_starts(tmp_path: Path) -> None:
-    if database_servers.find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None:
-        pytest.skip("initdb, of PostgreSQL, is not installed")
     (tmp_path / "data.csv").write_text("text,label\ngood,pos\n")
     told: list[Event] = []
     with contextlib.ExitStack() as server:

@@ -17,8 +17,6 @@ def database(tmp_path: Path) -> Iterator[Database]:
 
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    if database_servers.find_program("initdb", "usr/lib/postgresql/*/bin/initdb") is None:
-        pytest.skip("PostgreSQL is not installed")
     with database_servers.postgresql("secret") as url:
         yield url
 

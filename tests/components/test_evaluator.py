@@ -242,6 +242,7 @@ class TestOtherRuns:
         assert "majority class" in run.decision["floors"][0]["floor"]
         assert set(run.metrics["models"]) == {"candidate"}
 
+    @pytest.mark.slow
     def test_scores_that_are_not_finite_reject(
         self, tmp_path: Path, examples: types.Artifact
     ) -> None:
@@ -252,6 +253,7 @@ class TestOtherRuns:
         no_answer = np.array(run.metrics["models"]["candidate"]["confusion_matrix"])[:, -1]
         assert no_answer.sum() > 0
 
+    @pytest.mark.slow
     def test_labels_that_the_test_split_never_holds_reject(
         self, tmp_path: Path, examples: types.Artifact
     ) -> None:
@@ -260,6 +262,7 @@ class TestOtherRuns:
         assert run.decision["blessed"] is False
         assert "none of its labels '0', '1' occurs" in run.decision["reasons"][0]
 
+    @pytest.mark.slow
     def test_a_label_that_a_model_does_not_know_counts_as_wrong(self, tmp_path: Path) -> None:
         known = [("good word", "positive")] * 6 + [("bad word", "negative")] * 2
         examples = exports.make_examples(tmp_path / "e", [*known, ("good word", "neutral")])

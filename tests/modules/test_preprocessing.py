@@ -169,7 +169,7 @@ class Served(tf.Module):
         return tokenize(texts, self.settings, self.encoder).to_tensor(-1)
 
 
-@pytest.mark.parametrize("family", ["bert", "roberta"])
+@pytest.mark.parametrize("family", ["bert", pytest.param("roberta", marks=pytest.mark.slow)])
 def test_a_saved_model_holds_its_vocabulary(tmp_path: Path, family: str) -> None:
     write = {"bert": tiny.write_tiny_bert, "roberta": checkpoints.write_roberta}[family]
     write(tmp_path / "encoder")

@@ -50,6 +50,14 @@ def classifier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
     return build(folder)
 
 
+@pytest.fixture(scope="module")
+def graphs(classifier: keras.Model) -> dict[tf.DType, ServingGraph]:
+    """Of each precision; one serves all lengths, as an export's does."""
+    return {
+        precision: ServingGraph(classifier, precision) for precision in (tf.float32, tf.bfloat16)
+    }
+
+
 def make_tokens(lengths: list[int]) -> tf.RaggedTensor:
     generator = np.random.default_rng(len(lengths))
     ids = generator.integers(0, 20, sum(lengths)).astype(np.int32)
@@ -63,9 +71,11 @@ def keras_logits(classifier: keras.Model, tokens: tf.RaggedTensor) -> np.ndarray
 
 
 @pytest.mark.parametrize("lengths", BATCHES.values(), ids=BATCHES)
-def test_float32_equals_keras(classifier: keras.Model, lengths: list[int]) -> None:
+def test_float32_equals_keras(
+    classifier: keras.Model, graphs: dict[tf.DType, ServingGraph], lengths: list[int]
+) -> None:
     tokens = make_tokens(lengths)
-    logits = ServingGraph(classifier)(tokens).numpy()
+    logits = graphs[tf.float32](tokens).numpy()
     assert logits.shape == (len(lengths), 3)
     if not lengths:
         return
@@ -76,9 +86,11 @@ def test_float32_equals_keras(classifier: keras.Model, lengths: list[int]) -> No
     np.testing.assert_allclose(logits, keras_logits(classifier, tokens), atol=1e-5)
 
 
-def test_bfloat16_is_close_and_float32_at_its_ends(classifier: keras.Model) -> None:
+def test_bfloat16_is_close_and_float32_at_its_ends(
+    classifier: keras.Model, graphs: dict[tf.DType, ServingGraph]
+) -> None:
     tokens = make_tokens(BATCHES["uneven"])
-    graph = ServingGraph(classifier, tf.bfloat16)
+    graph = graphs[tf.bfloat16]
     logits = graph(tokens)
     assert logits.dtype == tf.float32
     difference = np.abs(logits.numpy() - keras_logits(classifier, tokens))
@@ -90,10 +102,10 @@ def test_bfloat16_is_close_and_float32_at_its_ends(classifier: keras.Model) -> N
 
 @pytest.mark.parametrize("precision", [tf.float32, tf.bfloat16])
 def test_a_text_alone_is_answered_as_in_company(
-    classifier: keras.Model, precision: tf.DType
+    graphs: dict[tf.DType, ServingGraph], precision: tf.DType
 ) -> None:
     tokens = make_tokens(BATCHES["uneven"])
-    graph = ServingGraph(classifier, precision)
+    graph = graphs[precision]
     together = graph(tokens).numpy()
     for row in range(tokens.nrows()):
         alone = graph(tokens[row : row + 1]).numpy()[0]

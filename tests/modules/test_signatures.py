@@ -166,6 +166,7 @@ def assert_describes(
     assert any(unknown)
 
 
+@pytest.mark.slow
 def test_monitoring_of_the_packed_graph(tiny_bert: str, tmp_path: Path) -> None:
     encoder = load_encoder(tiny_bert)
     classifier = model.build_classifier(encoder, 2, HParams())

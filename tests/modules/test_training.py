@@ -99,6 +99,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.slow
 def test_a_run_that_had_stopped_early_does_not_train_on(tiny_bert: str, tmp_path: Path) -> None:
     run = make_run(
         tiny_bert, epochs=6, learning_rate=1e-9, early_stopping_patience=1, monitor="val_accuracy"

@@ -16,6 +16,7 @@ def loader(tmp_path: Path) -> Iterator[VersionLoader]:
     loader.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("own_export", "second"), [(True, "serving_default_bfloat16"), (False, "serving_default")]
 )

@@ -35,7 +35,7 @@ run: env ## run the whole pipeline on the bundled sample
 test: env-dev ## run all but the integration tests (20 minutes on 2 cores)
 	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not integration"
 
-test-fast: env-dev ## run the tests that need no real encoder (3 minutes)
+test-fast: env-dev ## run the tests that need no real encoder (2 minutes)
 	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow and not integration"
 
 test-slow: env-dev ## run what make test has beside these: real encoder, end to end

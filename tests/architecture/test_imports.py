@@ -1,6 +1,7 @@
 """Import rules that import-linter cannot state, and how light the command line is to load."""
 
 import ast
+import functools
 import subprocess
 import sys
 import time
@@ -44,6 +45,7 @@ def module_name(path: Path) -> str:
     return ".".join(path.relative_to(REPOSITORY).with_suffix("").parts).removesuffix(".__init__")
 
 
+@functools.cache
 def imported_names(path: Path) -> set[str]:
     """Absolute names that a file imports anywhere, inside functions too."""
     names: set[str] = set()

@@ -30,9 +30,8 @@ def test_the_first_model_is_pushed_and_the_output_says_so(story: Workplace) -> N
     [version] = story.versions()
     assert f"serving_models/bert/{version}" in output
     assert "accuracy" in output
-    # The environment is not activated yet.
-    typed = [line.split()[:2] for line in output.partition("\nNext:\n")[2].splitlines()]
-    assert typed == [[".venv/bin/bert", "serve"], [".venv/bin/bert", "predict"]]
+    to_type = output.partition("\nNext:\n")[2].splitlines()[:2]
+    assert [line.split()[:2] for line in to_type] == [["bert", "serve"], ["bert", "predict"]]
     assert (story.models / version / "saved_model.pb").is_file()
     assert story.decision()["blessed"] is True
 

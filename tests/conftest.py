@@ -12,4 +12,4 @@ def pytest_collection_finish() -> None:
     """Keep what is there out of later collections; Keras asks for one with each new session."""
     gc.freeze()
     gc.enable()
-    gc.set_threshold(20_000)  # some processes hold 400,000 objects more by then
+    gc.set_threshold(20_000)  # tests make many objects and leave few behind

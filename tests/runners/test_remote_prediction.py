@@ -47,29 +47,29 @@ def push(folder: Path, version: int) -> None:
     (extra / "labels.txt").write_text("bad\ngood\n")
 
 
-def test_texts_are_answered(predict: Predict, capsys: pytest.CaptureFixture[str]) -> None:
+def test_texts_are_answered(predict: Predict, capfd: pytest.CaptureFixture[str]) -> None:
     assert predict("a good film", "so\nso") == 0
-    out, err = capsys.readouterr()
+    out, err = capfd.readouterr()
     assert out == "good\t0.7500\ta good film\nbad\t0.7500\tso so\n"
     assert err == ""
 
 
 def test_pushed_labels_name_the_scores(
-    predict: Predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    predict: Predict, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     push(tmp_path, 7)  # the version that the stub says it serves
     assert predict("good", "--json") == 0
     expected = {"text": "good", "label": "good", "score": 0.75}
-    answer = json.loads(capsys.readouterr().out)
+    answer = json.loads(capfd.readouterr().out)
     assert answer == expected | {"scores": {"bad": 0.25, "good": 0.75}}
 
 
 def test_scores_of_another_version_stay_without_names(
-    predict: Predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    predict: Predict, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     push(tmp_path, 6)
     assert predict("good", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["scores"] == [0.25, 0.75]
+    assert json.loads(capfd.readouterr().out)["scores"] == [0.25, 0.75]
 
 
 def test_label_and_model_are_routed(predict: Predict, stub: Stub) -> None:
@@ -80,26 +80,26 @@ def test_label_and_model_are_routed(predict: Predict, stub: Stub) -> None:
 
 
 def test_long_file_is_answered_in_order(
-    predict: Predict, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    predict: Predict, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     texts = [f"{'good' if number % 3 else 'no'} {number}" for number in range(3000)]
     (tmp_path / "texts").write_text("\n".join(texts))
     assert predict("--file", str(tmp_path / "texts")) == 0
-    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    lines = [line.split("\t") for line in capfd.readouterr().out.splitlines()]
     assert [line[2] for line in lines] == texts
     assert [line[0] == "good" for line in lines] == [text.startswith("good") for text in texts]
 
 
 def test_refusal_is_one_line_and_exit_code_2(
-    predict: Predict, stub: Stub, capsys: pytest.CaptureFixture[str]
+    predict: Predict, stub: Stub, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stub.always = Fault(Code.NOT_FOUND, "Servable not found for request: Latest(default)")
     assert predict("x") == 2
     error = "error: the server refuses: NOT_FOUND: Servable not found for request: Latest(default)"
-    assert capsys.readouterr().err == error + "\n"
+    assert capfd.readouterr().err == error + "\n"
 
 
-def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_answers(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
@@ -107,14 +107,14 @@ def test_nobody_answers(capsys: pytest.CaptureFixture[str]) -> None:
             cli.main(["predict", "x", "--url", url])
     assert caught.value.code == 2
     expected = f"error: nobody answers at {url}: Connection refused; `bert serve` starts a server\n"
-    assert capsys.readouterr().err == expected
+    assert capfd.readouterr().err == expected
 
 
-def test_label_needs_a_server(capsys: pytest.CaptureFixture[str]) -> None:
+def test_label_needs_a_server(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         cli.main(["predict", "x", "--label", "stable"])
     assert caught.value.code == 2
-    assert "--label needs --url" in capsys.readouterr().err
+    assert "--label needs --url" in capfd.readouterr().err
 
 
 def test_version_and_label_exclude_each_other() -> None:
@@ -151,7 +151,7 @@ def test_progress_tells_the_time_left_where_the_end_is_known() -> None:
 
 
 def test_output_appears_when_it_is_whole(
-    stub: Stub, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    stub: Stub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     texts, output = tmp_path / "texts.txt", tmp_path / "folder" / "answers.tsv"
     texts.write_text("".join(f"good {number}\n" for number in range(1000)), "utf-8")
@@ -161,7 +161,7 @@ def test_output_appears_when_it_is_whole(
     assert caught.value.code in (0, None)
     lines = output.read_text("utf-8").splitlines()
     assert lines[999] == "good\t0.7500\tgood 999"
-    assert capsys.readouterr().out == ""
+    assert capfd.readouterr().out == ""
     stub.always = Fault(Code.INTERNAL)
     with pytest.raises(SystemExit) as caught:
         cli.main(arguments)

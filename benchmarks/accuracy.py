@@ -14,7 +14,7 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from modules.text_identity import text_identity
+from modules.contract.text_identity import text_identity
 
 BATCH = 64
 #: 97.5% quantile of the normal distribution.

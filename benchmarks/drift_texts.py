@@ -8,7 +8,7 @@ import string
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from modules.text_identity import text_identity
+from modules.contract.text_identity import text_identity
 
 SAMPLE = Path(__file__).resolve().parent.parent / "data" / "sample" / "reviews.csv"
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")

@@ -90,8 +90,8 @@ def _export(
     import tensorflow as tf
 
     from modules import model, signatures
+    from modules.contract.hparams import HParams, TextSettings
     from modules.encoders import load_encoder
-    from modules.hparams import HParams, TextSettings
     from modules.preprocessing import tokenize
 
     encoder = load_encoder(arguments.encoder)

@@ -81,8 +81,8 @@ def _write_tokens(arguments: argparse.Namespace, path: Path) -> None:
     """Tokenise as many texts as the run needs: JSON of token id lists and labels."""
     import tensorflow as tf
 
+    from modules.contract.hparams import TextSettings
     from modules.encoders import load_encoder
-    from modules.hparams import TextSettings
     from modules.preprocessing import tokenize
 
     needed = _examples_needed(arguments)
@@ -187,7 +187,7 @@ def _train_ours(arguments: argparse.Namespace) -> None:
 
     from modules import input_pipeline, training_loop
     from modules.batches import BatchPlan, TokenizedTexts
-    from modules.hparams import HParams, TrainingSettings
+    from modules.contract.hparams import HParams, TrainingSettings
 
     stored = json.loads(Path(arguments.tokens).read_text())
     needed = _examples_needed(arguments)

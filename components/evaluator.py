@@ -18,8 +18,8 @@ from tfx.utils import path_utils
 from components.evaluation.settings import EvaluatorSettings
 from components.evaluation.slices import listed
 from components.publishing.manifest import ABSENT
-from modules import features
-from modules.errors import DataError, UserError
+from modules.contract import features
+from modules.contract.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from components.evaluation.decision import Decision

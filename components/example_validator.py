@@ -16,7 +16,7 @@ from tfx.proto.orchestration import execution_result_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
 
 from components.code_digest import code_digest
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 BLOCKING_SEVERITY = "blocking_severity"
 CODE_DIGEST = "code_digest"

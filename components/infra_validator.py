@@ -30,8 +30,8 @@ from components.infra_validation.model_servers import (
     parse_image,
 )
 from components.infra_validation.serving_ops import foreign_ops
-from modules import features
-from modules.errors import ModelError, UserError
+from modules.contract import features
+from modules.contract.errors import ModelError, UserError
 
 #: What this component runs: itself, and the server that it starts by name.
 ENTRY_MODULES = ("components.infra_validator", "components.infra_validation.embedded_server")

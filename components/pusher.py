@@ -18,7 +18,7 @@ from tfx.utils import path_utils
 from components.object_store_mounts import is_object_store
 from components.publishing import local, remote
 from components.publishing.manifest import Outcome
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 MODEL = "model"
 MODEL_BLESSING = "model_blessing"

@@ -7,8 +7,8 @@ from tfx.components.trainer.component import Trainer
 from tfx.proto import trainer_pb2
 
 from components.code_digest import code_digest
-from modules import features
-from modules.hparams import HParams, TextSettings, TrainingSettings
+from modules.contract import features
+from modules.contract.hparams import HParams, TextSettings, TrainingSettings
 
 MODULE = "modules.training"
 

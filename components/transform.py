@@ -5,8 +5,8 @@ from tfx.components.transform.component import Transform
 from tfx.proto import transform_pb2
 
 from components.code_digest import code_digest
-from modules import features
-from modules.hparams import TextSettings
+from modules.contract import features
+from modules.contract.hparams import TextSettings
 
 MODULE = "modules.preprocessing"
 

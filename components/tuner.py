@@ -10,8 +10,8 @@ from tfx.dsl.components.base import executor_spec
 from tfx.proto import trainer_pb2
 
 from components.code_digest import code_digest
-from modules import features
-from modules.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
+from modules.contract import features
+from modules.contract.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
 
 MODULE = "modules.tuning"
 

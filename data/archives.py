@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60

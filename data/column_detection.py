@@ -17,7 +17,7 @@ from components.ingestion import files
 from components.ingestion.csv_reader import DELIMITERS, read_csv
 from components.ingestion.rows import BadRow, Columns, RawRow, RowError, scalar_text
 from components.ingestion.sources import CSV, FOLDERS, JSONL, Source, find_sources
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 #: Enough rows to know the columns by; a file may have many more.
 MAX_ROWS = 50_000

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data.archives import archive_texts, check_digest, download
-from modules.errors import DataError, UserError
+from modules.contract.errors import DataError, UserError
 
 COLUMNS = ("text", "label", "part")
 

@@ -5,7 +5,7 @@ python examples/client_library.py [URL [MODEL [PUSHED_FOLDER]]]
 
 import sys
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.client import Client, ClientError
 
 

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from modules.errors import EncoderError
+from modules.contract.errors import EncoderError
 
 if TYPE_CHECKING:
     import keras

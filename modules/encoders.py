@@ -10,8 +10,8 @@ import os
 from typing import Final
 
 from modules import encoders_huggingface, encoders_keras, encoders_tfhub
+from modules.contract.errors import EncoderError
 from modules.encoder_base import Encoder, Tokenizer, digest_file
-from modules.errors import EncoderError
 
 __all__ = ["Encoder", "Tokenizer", "load_encoder"]
 

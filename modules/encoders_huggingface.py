@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from modules.contract.errors import EncoderError
 from modules.encoder_base import (
     Encoder,
     backbone_arguments,
@@ -16,7 +17,6 @@ from modules.encoder_base import (
     digest_files,
     wordpiece_encoder,
 )
-from modules.errors import EncoderError
 
 if TYPE_CHECKING:
     import keras

@@ -5,8 +5,8 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from modules.contract.errors import EncoderError
 from modules.encoder_base import Encoder, backbone_arguments, byte_pair_encoder, wordpiece_encoder
-from modules.errors import EncoderError
 
 if TYPE_CHECKING:
     import keras

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from modules.contract.errors import EncoderError
 from modules.encoder_base import Encoder, backbone_arguments, digest_files, wordpiece_encoder
-from modules.errors import EncoderError
 
 if TYPE_CHECKING:
     import keras

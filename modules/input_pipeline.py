@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from modules import features
 from modules.batches import Batch, BatchPlan, TokenizedTexts, share
+from modules.contract import features
 
 
 def read_examples(

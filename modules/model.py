@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from modules import transformer, transformer_weights
-from modules.hparams import HParams
+from modules.contract.hparams import HParams
 
 if TYPE_CHECKING:
     from modules.encoders import Encoder

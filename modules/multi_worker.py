@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from modules.worker_place import place
 
 

@@ -25,7 +25,7 @@ from keras_tuner.src.distribute.oracle_client import OracleClient
 from keras_tuner.src.engine.trial import Trial, TrialStatus
 
 from modules import worker_place
-from modules.errors import ModelError
+from modules.contract.errors import ModelError
 
 _POLL_SECONDS = 1.0
 #: How long the chief waits at the end for workers to ask for one more trial and be told of the end.

@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from modules.hparams import Precision
+from modules.contract.hparams import Precision
 
 AUTO = "auto"
 _CPU_FLAGS = frozenset({"avx512_bf16", "amx_bf16"})

@@ -6,8 +6,8 @@ from typing import Any
 
 import keras_tuner
 
-from modules.errors import UserError
-from modules.hparams import HParams, TunerSettings
+from modules.contract.errors import UserError
+from modules.contract.hparams import HParams, TunerSettings
 
 _DEFAULTS = HParams().to_dict()
 _RANGE_KEYS = {"min", "max", "sampling", "step"}

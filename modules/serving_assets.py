@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from modules import features
+from modules.contract import features
 
 #: For ``--batching_parameters_file``. No request waits for company: a batch is what arrived while
 #: the last one ran. Texts of any length may share a batch, since the graph computes no padding

@@ -26,9 +26,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from modules import features, preprocessing, serving_assets, serving_graph
+from modules import preprocessing, serving_assets, serving_graph
 from modules.batches import BatchPlan, TokenizedTexts
-from modules.hparams import TextSettings
+from modules.contract import features
+from modules.contract.hparams import TextSettings
 from modules.model import TEXT_VECTOR
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from modules import batches, model, multi_worker, optimizers
 from modules.batches import BatchPlan, TokenizedTexts
 from modules.callbacks import Checkpoint, EarlyStopping, ReportProgress
 from modules.checkpoints import CheckpointStore
-from modules.errors import DataError, UserError
-from modules.hparams import HParams, TrainingSettings
+from modules.contract.errors import DataError, UserError
+from modules.contract.hparams import HParams, TrainingSettings
 from modules.input_pipeline import epoch_dataset
 from modules.multi_worker import Workers
 from modules.precision import resolve_precision

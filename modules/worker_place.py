@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Mapping
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 _ROLES = ("chief", "worker")  # in the order of the workers' numbers
 _LEGAL = '{"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", "index": 0}}'

@@ -17,8 +17,8 @@ from pydantic import PrivateAttr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from components.evaluation.settings import EvaluatorSettings
-from modules.errors import UserError
-from modules.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
+from modules.contract.errors import UserError
+from modules.contract.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
 from pipeline import config_sections as sections
 from pipeline import freshness_sections as freshness
 from pipeline import platform_sections as platforms

@@ -1,7 +1,7 @@
 """The sections of the config: every key with its type, legal range, default and meaning.
 
 A key's description is what ``docs/configuration.md`` prints. Defaults that a worker's record has
-too (``modules.hparams``) are taken from it, so that they are written once.
+too (``modules.contract.hparams``) are taken from it, so that they are written once.
 """
 
 from typing import Any, Literal
@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from modules.hparams import (
+from modules.contract.hparams import (
     ClassWeights,
     EarlyStoppingMetric,
     HParams,

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config_keys import is_table, keys, nearest
 
 ENVIRONMENT_PREFIX = "BERT__"

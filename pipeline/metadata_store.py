@@ -4,7 +4,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from ml_metadata.proto import metadata_store_pb2
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 _LEGAL = "sqlite:///PATH, mysql://USER:PASSWORD@HOST:3306/DATABASE or postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 

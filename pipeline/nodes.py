@@ -1,6 +1,6 @@
 """Names of the graph's nodes, known without building it: building it takes 15 s of imports."""
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from pipeline.config_keys import nearest
 

@@ -4,7 +4,7 @@ import dataclasses
 import difflib
 from typing import Any
 
-from modules.hparams import HParams
+from modules.contract.hparams import HParams
 
 _DEFAULTS = {field.name: field.default for field in dataclasses.fields(HParams)}
 _RANGE_KEYS = {"min", "max", "sampling", "step"}

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from pipeline.config_keys import keys, nearest
 from runners.config_assignments import assignments

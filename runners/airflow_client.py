@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.remote_runners import RunState, SubmittedRun
 

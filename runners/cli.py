@@ -16,7 +16,7 @@ from typing import Annotated
 
 import typer
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from runners.commands import (
     compile as compile_command,
 )

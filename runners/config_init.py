@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data.column_detection import DataProfile, inspect_data
-from modules.errors import DataError, UserError
+from modules.contract.atomic_file import write_text
+from modules.contract.errors import DataError, UserError
 from pipeline.config import load
 from pipeline.toml_text import toml_value
-from runners.atomic_file import write_text
 
 _LENGTHS = (32, 64, 128, 256, 512)
 #: Word pieces a word of English text, measured on reviews; start and end come on top.

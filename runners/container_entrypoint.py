@@ -224,7 +224,7 @@ def _map_strings(value: Any, change: Callable[[str], str]) -> Any:
 
 
 if __name__ == "__main__":
-    from modules.errors import UserError
+    from modules.contract.errors import UserError
 
     try:
         sys.exit(main())

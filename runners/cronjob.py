@@ -4,7 +4,7 @@ The manifest holds the config's values as arguments of ``bert watch --once --wai
 those are keys of Kubernetes secrets.
 """
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.config_assignments import assignments
 from runners.kubeflow import tolerations

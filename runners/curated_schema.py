@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from modules.errors import UserError
+from modules.contract.atomic_file import write_text
+from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.atomic_file import write_text
 from runners.history import read_runs
 
 _FILE = "schema.pbtxt"

@@ -29,7 +29,7 @@ import threading
 import types
 from typing import Any
 
-from modules.errors import ModelError
+from modules.contract.errors import ModelError
 
 _DOC_DECORATORS = ("do_not_doc_in_subclasses", "do_not_doc_inheritable", "do_not_generate_docs")
 _GFILE_PLUGIN = "tfx.dsl.io.plugins.tensorflow_gfile"

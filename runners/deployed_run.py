@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from components.publishing.manifest import MANIFEST_FILE, Manifest
-from modules import features
-from modules.errors import UserError
+from modules.contract import features
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.history import Run, read_runs
 

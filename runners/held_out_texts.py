@@ -4,9 +4,9 @@ import functools
 import os
 from pathlib import Path
 
-from modules import features
-from modules.errors import DataError
-from modules.text_identity import text_identity
+from modules.contract import features
+from modules.contract.errors import DataError
+from modules.contract.text_identity import text_identity
 from pipeline.config import Config
 from runners.history import NothingRanError, read_runs
 from runners.prediction import read_labels, versions

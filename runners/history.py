@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 
 #: Execution states of ML Metadata, in the words of the display.

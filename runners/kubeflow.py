@@ -7,7 +7,7 @@ import copy
 import functools
 from typing import TYPE_CHECKING, Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners import pipeline_spec, remote_checks
 from runners.pipeline_spec import JSON

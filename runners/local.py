@@ -19,8 +19,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from modules.errors import UserError
-from modules.progress import PROGRESS_FILE_VARIABLE
+from modules.contract.errors import UserError
+from modules.contract.progress import PROGRESS_FILE_VARIABLE
 from pipeline.config import Config
 from pipeline.nodes import check_node
 

@@ -1,7 +1,7 @@
 """The process that runs a pipeline for ``runners.local``, node by node.
 
 Started as ``python -m runners.local_worker`` with one JSON object on standard input: ``config``,
-``run_id``, ``from_node``, ``to_node``. Reports events through ``modules.progress``:
+``run_id``, ``from_node``, ``to_node``. Reports events through ``modules.contract.progress``:
 
 - ``run_started`` (run_id, nodes), ``run_finished`` (state, seconds, error, user_error)
 - ``node_started`` (node), ``node_finished`` (node, state, seconds, error)
@@ -22,8 +22,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-from modules import progress
-from modules.errors import DataError, UserError
+from modules.contract import progress
+from modules.contract.errors import DataError, UserError
 from runners import deferred_imports
 from runners.process_end import end_process
 

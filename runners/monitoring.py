@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.deployed_run import find_run, read_held_out, read_source
 from runners.evaluation_record import read_evaluation
@@ -166,7 +166,7 @@ def load_reference(config: Config, version: int, client: "Client") -> "Reference
 
 def draw_texts(texts: Sequence[str], limit: int) -> list[int]:
     """Row numbers of different texts, drawn as ``serving.monitoring.window`` draws."""
-    from modules.text_identity import text_identity
+    from modules.contract.text_identity import text_identity
 
     rows: dict[bytes, int] = {}
     for row, text in enumerate(texts):
@@ -247,7 +247,7 @@ def _describe_cached(
     config: Config, reference: "Reference", texts: list[str], client: "Client"
 ) -> "Descriptions":
     """Describe a window; what the last window shared with it is not asked again."""
-    from modules.text_identity import text_identity
+    from modules.contract.text_identity import text_identity
     from serving.monitoring.describe import describe
     from serving.monitoring.descriptions import concatenate
     from serving.monitoring.reference import load_descriptions, save_descriptions

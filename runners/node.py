@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from runners import deferred_imports, task_order
 from runners.local_worker import NodeRunner, describe_error
 from runners.process_end import end_process

@@ -18,8 +18,8 @@ from IPython import display as ipython
 from IPython.utils.capture import capture_output
 from matplotlib.figure import Figure
 
-from modules import features
-from modules.errors import UserError
+from modules.contract import features
+from modules.contract.errors import UserError
 from pipeline import config as pipeline_config
 from pipeline.config import Config
 from pipeline.nodes import check_node, node_names

@@ -14,7 +14,7 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from modules import features
+from modules.contract import features
 from runners.evaluation_record import EvaluationRecord
 
 SPLITS = ("train", "eval", "test")

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from modules import features
-from modules.errors import UserError
+from modules.contract import features
+from modules.contract.errors import UserError
 
 #: Texts a call: bounds memory, for a batch is padded to its longest text.
 _BATCH = 32

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from pipeline.config_keys import nearest
 from pipeline.nodes import NODES

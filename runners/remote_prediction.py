@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from runners.prediction import Prediction, read_labels
 from serving.client import Client, ClientError, ConnectionFailedError
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from pipeline.config_keys import nearest
 

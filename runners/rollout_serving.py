@@ -4,7 +4,7 @@ import logging
 from contextlib import closing
 from typing import Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.user_name import user_name
 from serving.records.database import Database

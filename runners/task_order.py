@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.toml_text import toml_value
 
 #: Of every order: config values as ``--set`` takes them, and key -> value, stronger.

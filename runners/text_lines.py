@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, TextIO
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 STANDARD_INPUT = "-"
 

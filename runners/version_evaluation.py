@@ -5,8 +5,8 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from modules import features
-from modules.errors import UserError
+from modules.contract import features
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.evaluation_record import read_evaluation
 from runners.history import read_runs

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from components.publishing.manifest import MANIFEST_FILE, Manifest
-from modules import features
-from modules.errors import UserError
+from modules.contract import features
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.evaluation_record import read_evaluation, read_push
 from runners.history import Artifact, NodeRun, Run, read_runs

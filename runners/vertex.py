@@ -3,7 +3,7 @@
 import re
 from typing import TYPE_CHECKING
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners import pipeline_spec, remote_checks, vertex_custom_job, vertex_endpoint
 from runners.pipeline_spec import JSON

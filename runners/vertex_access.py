@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners import pipeline_spec
 from runners.vertex_access import VertexAccess, access_of, check_accelerator, machine_spec

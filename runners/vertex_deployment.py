@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.vertex_section import ENDPOINT_RESOURCE
 from runners.vertex_access import VertexAccess, finished, machine_spec
 

@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.remote_checks import is_fixed
 from runners.vertex_access import VertexAccess, access_of, check_accelerator

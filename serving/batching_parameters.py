@@ -26,7 +26,7 @@ from google.protobuf import (
     wrappers_pb2,
 )
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.batching import BatchLimits
 from serving.model_config import read_text_proto
 

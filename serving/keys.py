@@ -10,7 +10,7 @@ from typing import Final
 
 from sqlalchemy import select
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.records.database import Database
 from serving.records.tables import ApiKey
 

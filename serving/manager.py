@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import model_config, version_source
 from serving.errors import Code, ServingError
 from serving.labels import Labels

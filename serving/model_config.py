@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import text_format
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import protos, version_policy
 from serving.errors import Code, ServingError
 from serving.settings import ServerSettings

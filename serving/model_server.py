@@ -18,7 +18,7 @@ from typing import Any
 
 import uvicorn
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import metrics_observer, monitoring_config
 from serving.grpc_server import GrpcServer
 from serving.http_protocol import BoundedHttpProtocol

@@ -11,7 +11,7 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import metrics
 
 _FIELD = descriptor_pb2.FieldDescriptorProto

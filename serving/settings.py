@@ -3,7 +3,7 @@
 import dataclasses
 import os
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 #: What ``precision`` may be.
 PRECISIONS = ("auto", "float32", "bfloat16")

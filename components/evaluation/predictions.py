@@ -9,8 +9,8 @@ import numpy as np
 import tensorflow as tf
 
 from components.evaluation.metrics import Answers, FloatArray
-from modules import features
-from modules.errors import DataError, ModelError
+from modules.contract import features
+from modules.contract.errors import DataError, ModelError
 
 BATCH_SIZE = 64
 

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Self
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 #: Metrics of a whole slice. All but the calibration error are better when higher.
 SLICE_METRICS = (

@@ -15,7 +15,7 @@ import threading
 import time
 
 from components.infra_validation.child_process import ending, environment, kill_group, tail
-from modules.errors import ModelError
+from modules.contract.errors import ModelError
 
 MODEL_NAME = "candidate"
 _EMBEDDED = "components.infra_validation.embedded_server"

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from components.infra_validation import embedded_process
-from modules.errors import ModelError, UserError
+from modules.contract.errors import ModelError, UserError
 
 PROCESS = "process"
 DOCKER = "docker"

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from components.infra_validation.model_servers import MODEL_NAME, RunningServer
-from modules import features
-from modules.errors import ModelError
+from modules.contract import features
+from modules.contract.errors import ModelError
 from serving.client import Client, ClientError
 from serving.protos import example_pb2
 from serving.servable import State

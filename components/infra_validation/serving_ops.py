@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tfx.dsl.io import fileio
 
-from modules.errors import ModelError
+from modules.contract.errors import ModelError
 
 _LIST = Path(__file__).with_name("serving_ops.csv")
 

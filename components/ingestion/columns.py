@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Sequence
 
 from components.ingestion.rows import Columns, excerpt
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 _SHOWN_COLUMNS = 20
 #: A column name this long is more likely a row of data under which the header is missing.

@@ -8,8 +8,8 @@ from typing import Any
 from components.ingestion.report import IngestionReport
 from components.ingestion.resolution import Outcome
 from components.ingestion.rows import excerpt
-from modules import features
-from modules.errors import DataError
+from modules.contract import features
+from modules.contract.errors import DataError
 
 _SHOWN_LABELS = 5
 _SHOWN_CHARACTERS = 80

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from components.ingestion.columns import find_columns
 from components.ingestion.rows import EXCERPT_CHARACTERS, BadRow, Columns, RawRow, Reason, excerpt
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 DELIMITERS = (",", "\t", ";", "|")
 

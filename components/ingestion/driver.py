@@ -23,7 +23,7 @@ from tfx.proto.orchestration import driver_output_pb2
 from components.ingestion.input_data import FEEDBACK_SPANS, find_input
 from components.ingestion.settings import EXAMPLES, INPUT_ERROR, IngestionSettings
 from components.ingestion.sources import fingerprint
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 
 class Driver(base_driver.BaseDriver, ir_base_driver.BaseDriver):

@@ -32,8 +32,8 @@ from components.ingestion.sources import (
     total_bytes,
 )
 from components.ingestion.transforms import ReadSource, WriteShard
-from modules import features, progress
-from modules.errors import DataError
+from modules.contract import features, progress
+from modules.contract.errors import DataError
 
 #: A shard is sorted in memory, so it must stay small.
 _SHARD_BYTES = 128 << 20

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from components.ingestion import files
 from components.ingestion.sources import CSV, Source
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 #: The file within a span's folder.
 DATA_FILE = "feedback.csv"

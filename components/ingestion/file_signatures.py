@@ -2,7 +2,7 @@
 
 import io
 
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 _SIGNATURES = {
     b"PK\x03\x04": "a ZIP archive or a spreadsheet; unpack it, or save the sheet as CSV",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from components.ingestion.columns import missing_column
 from components.ingestion.rows import BadRow, Columns, RawRow, Reason, excerpt
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 #: An array of objects, on one line or on several, is another format.
 _ARRAY = re.compile(r"\s*\[\s*({|\\n|$)")

@@ -5,7 +5,7 @@ from typing import Any, BinaryIO
 
 from components.ingestion.columns import find_columns
 from components.ingestion.rows import Columns, RawRow
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 _BATCH_ROWS = 1024
 

@@ -8,8 +8,8 @@ from typing import Any
 from components.ingestion.rows import Columns, RowRules
 from components.ingestion.sources import FORMATS
 from components.ingestion.splitting import SplitWeights
-from modules import features
-from modules.errors import UserError
+from modules.contract import features
+from modules.contract.errors import UserError
 
 #: Key of the output.
 EXAMPLES = "examples"

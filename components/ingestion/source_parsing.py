@@ -13,9 +13,9 @@ from components.ingestion.report import IngestionReport
 from components.ingestion.rows import BadRow, LabelledText, check_row
 from components.ingestion.settings import IngestionSettings
 from components.ingestion.sources import Source
-from modules import features
-from modules.errors import DataError
-from modules.text_identity import text_identity
+from modules.contract import features
+from modules.contract.errors import DataError
+from modules.contract.text_identity import text_identity
 
 
 class SourceReader:

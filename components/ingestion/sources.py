@@ -15,7 +15,7 @@ from components.ingestion.file_signatures import refuse_binary
 from components.ingestion.jsonl_reader import read_jsonl
 from components.ingestion.parquet_reader import read_parquet
 from components.ingestion.rows import BadRow, Columns, RawRow
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 AUTO = "auto"
 CSV = "csv"

@@ -6,7 +6,7 @@ from tfx.components.example_gen import utils
 from tfx.proto import example_gen_pb2
 
 from components.ingestion.sources import check_name
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 
 def resolve_spans(paths: Sequence[str]) -> tuple[list[str], int, int | None]:

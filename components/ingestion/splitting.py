@@ -4,8 +4,8 @@ import dataclasses
 import itertools
 from collections.abc import Mapping
 
-from modules import features
-from modules.errors import UserError
+from modules.contract import features
+from modules.contract.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SplitWeights:
         """Return the split of a text.
 
         Args:
-            identity: ``modules.text_identity.text_identity`` of the text, 32 bytes. Nothing else
+            identity: ``modules.contract.text_identity.text_identity`` of the text, 32 bytes. Nothing else
                 enters, so equal texts share a split, in any run, row order and on any platform.
         """
         # 64 bits against a small sum of weights: the bias of the remainder is below 1e-15.

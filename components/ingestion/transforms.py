@@ -19,7 +19,7 @@ from components.ingestion.settings import IngestionSettings
 from components.ingestion.source_parsing import SourceReader, new_entry_path, relabelled_example
 from components.ingestion.sources import Source
 from components.ingestion.splitting import shard_of
-from modules import features
+from modules.contract import features
 
 #: (split, shard number): which file an example goes to.
 Shard = tuple[str, int]

@@ -22,7 +22,7 @@ from components.publishing.manifest import (
     fingerprint,
     outcome_of_standing,
 )
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 TEMPORARY_PREFIX = ".tmp-"
 LEDGER = ".pushed.jsonl"

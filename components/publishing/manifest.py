@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Self
 
-from modules import features
+from modules.contract import features
 
 #: Beside the other extra assets; model servers do not look at it.
 MANIFEST_FILE = f"{features.EXTRA_ASSETS}/push.json"

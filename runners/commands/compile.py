@@ -31,8 +31,8 @@ def compile_pipeline(
 ) -> None:
     """Write the pipeline as a file that a platform runs. Nothing is sent anywhere."""
     settings = load_config(config, assignments)
+    from modules.contract.atomic_file import write_text
     from runners import cronjob
-    from runners.atomic_file import write_text
     from runners.remote_runners import platform
     from runners.terminal import stdout
 
@@ -54,7 +54,7 @@ def compile_pipeline(
 
 
 def _check_suffix(what: str, file: Path, suffixes: tuple[str, ...]) -> None:
-    from modules.errors import UserError
+    from modules.contract.errors import UserError
 
     if not file.name.endswith(suffixes):
         raise UserError(

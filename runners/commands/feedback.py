@@ -53,7 +53,7 @@ def review(
     as_json: JsonOption = False,
 ) -> None:
     """List texts whose voters disagree or name a new class, or have the last word on one."""
-    from modules.errors import UserError
+    from modules.contract.errors import UserError
 
     if text is None and (label is not None or discard):
         raise UserError("--label and --discard need an ID; `bert feedback review` lists them")

@@ -64,7 +64,7 @@ def predict(
     """
     import sys
 
-    from modules.errors import UserError
+    from modules.contract.errors import UserError
     from runners.prediction_output import Progress, print_json, print_lines, print_table
     from runners.text_lines import Position, read_texts
 
@@ -101,8 +101,8 @@ def _written(path: Path) -> Iterator[TextIO]:
     Raises:
         UserError: it cannot be written.
     """
-    from modules.errors import UserError
-    from runners.atomic_file import whole_file
+    from modules.contract.atomic_file import whole_file
+    from modules.contract.errors import UserError
 
     try:
         with whole_file(path) as file:

@@ -112,7 +112,7 @@ def rollback(
 
 
 def _load(config: str | None, assignments: list[str] | None) -> "Config":
-    from modules.errors import UserError
+    from modules.contract.errors import UserError
 
     settings = load_config(config, assignments)
     if not settings.rollout.enabled:

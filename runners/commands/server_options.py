@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.settings import ServerSettings
 
 #: Field -> its help text, in the order of the help page.

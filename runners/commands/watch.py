@@ -37,7 +37,7 @@ def watch(
     Exit codes of --once: 0 a run started, or none was due; 1 it could not be started, the look
     failed, or the run that --wait waited for did.
     """
-    from modules.errors import UserError
+    from modules.contract.errors import UserError
     from runners.triggers import display
     from runners.triggers.config_source import ConfigSource
     from runners.triggers.watcher import Watcher

@@ -7,7 +7,7 @@ import datetime
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from runners.triggers import signals
 from runners.triggers.brakes import clock
 from runners.triggers.data_fingerprint import Fingerprint

@@ -6,7 +6,7 @@ import os
 
 from components.ingestion import files
 from components.ingestion.sources import find_sources, fingerprint
-from modules.errors import DataError
+from modules.contract.errors import DataError
 from pipeline.config import Config
 
 

@@ -23,7 +23,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from runners import task_order
 from runners.triggers import display, launch
 from runners.triggers.config_source import ConfigSource

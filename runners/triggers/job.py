@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from runners.atomic_file import write_text
+from modules.contract.atomic_file import write_text
 
 STATUS_FILE = "status.json"
 LOG_FILE = "log.txt"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.triggers import job, platform_runs, run_lock
 from runners.triggers.config_source import ConfigSource, state_folder

@@ -10,7 +10,7 @@ from types import FrameType
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from runners.triggers import events
 from runners.triggers.events import Event
 from runners.triggers.watcher import Watcher

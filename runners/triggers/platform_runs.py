@@ -5,8 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+from modules.contract.atomic_file import write_text
 from pipeline.config import Config
-from runners.atomic_file import write_text
 from runners.remote_runners import RunState, SubmittedRun, platform, submit
 from runners.triggers.config_source import ConfigSource
 
@@ -52,7 +52,7 @@ def command(runner: str, file: Path, source: ConfigSource) -> list[str]:
 
 
 if __name__ == "__main__":
-    from modules.errors import UserError
+    from modules.contract.errors import UserError
     from runners.terminal import print_error
 
     _order = json.loads(sys.argv[1])

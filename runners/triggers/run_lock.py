@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Self
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 _NAME = "run.lock"
 #: Another watcher that only looks has the lock for an instant; a run has it for long.

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.freshness_sections import Triggers
 from runners.triggers.decide import Decision
 from runners.triggers.history import RUNNING, History, RunRecord

@@ -4,7 +4,7 @@ import dataclasses
 import ipaddress
 import urllib.parse
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 _DEFAULT_PORTS = {"http": 8501, "https": 443, "grpc": 8500, "grpcs": 443}
 _LEGAL = "http://HOST:8501, https://HOST, grpc://HOST:8500 or grpcs://HOST"

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from modules import features
-from modules.errors import UserError
+from modules.contract import features
+from modules.contract.errors import UserError
 from serving.client.errors import UnexpectedAnswerError
 
 _OUTPUTS = (features.PREDICTED_LABEL, features.SCORE, features.SCORES)

@@ -8,8 +8,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from modules import features
-from modules.errors import UserError
+from modules.contract import features
+from modules.contract.errors import UserError
 from serving.client.address import parse_address
 from serving.client.answers import Prediction, make_predictions, read_labels
 from serving.client.errors import ClientError

@@ -11,8 +11,8 @@ from typing import Any, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from modules import features
-from modules.errors import UserError
+from modules.contract import features
+from modules.contract.errors import UserError
 from serving.client.answers import Prediction
 from serving.client.async_client import AsyncClient
 from serving.client.signature_metadata import ModelMetadata

@@ -10,7 +10,7 @@
         UnexpectedAnswerError       what came back is no answer to the question: INTERNAL
 
 Only ``UNAVAILABLE`` is tried again. A wrong argument of the client itself is a
-``modules.errors.UserError`` and never leaves the machine.
+``modules.contract.errors.UserError`` and never leaves the machine.
 """
 
 from serving.errors import Code, ServingError

@@ -9,7 +9,7 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import protos, tensors
 from serving.client.address import Address
 from serving.client.errors import (

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import numpy as np
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.client import rest_json
 from serving.client.address import Address
 from serving.client.errors import (

@@ -16,9 +16,9 @@ from typing import Any
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
-from modules import features
-from modules.errors import UserError
-from modules.text_identity import text_identity
+from modules.contract import features
+from modules.contract.errors import UserError
+from modules.contract.text_identity import text_identity
 from serving.feedback import span_files
 from serving.feedback.selection import (
     CONFLICT,

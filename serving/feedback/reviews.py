@@ -10,7 +10,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.feedback.errors import FeedbackError
 from serving.feedback.votes import check_label
 from serving.records.database import Database

@@ -18,7 +18,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 DATA_FILE: Final = "feedback.csv"
 SUMMARY_FILE: Final = "summary.json"

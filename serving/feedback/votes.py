@@ -7,7 +7,7 @@ from collections.abc import Collection
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modules.text_identity import normalise, text_identity
+from modules.contract.text_identity import normalise, text_identity
 from serving.feedback.errors import (
     InvalidLabelError,
     InvalidTextError,
@@ -42,7 +42,7 @@ class Subject:
 
 
 def identity_of(text: str) -> str:
-    """``modules.text_identity`` as 64 hex digits.
+    """``modules.contract.text_identity`` as 64 hex digits.
 
     Raises:
         InvalidTextError: the text is blank, or holds what a database cannot keep.

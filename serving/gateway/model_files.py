@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from modules import features
+from modules.contract import features
 
 _MANIFEST_FILE = "push.json"
 #: Of the model card: what a person wants to see.

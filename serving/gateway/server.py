@@ -12,7 +12,7 @@ from typing import Any
 
 import uvicorn
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.gateway.application import make_application
 from serving.gateway.parts import Parts, ReadEvaluation
 from serving.gateway.request_log import JsonFormatter

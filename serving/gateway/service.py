@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import Sequence
 
-from modules.text_identity import text_identity
+from modules.contract.text_identity import text_identity
 from serving.client import Prediction as Answer
 from serving.errors import Code
 from serving.gateway.errors import from_model_server

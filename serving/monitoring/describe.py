@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modules import features
-from modules.errors import UserError
-from modules.text_identity import text_identity
+from modules.contract import features
+from modules.contract.errors import UserError
+from modules.contract.text_identity import text_identity
 from serving.client import Client
 from serving.monitoring import words
 from serving.monitoring.descriptions import Array, Descriptions, concatenate

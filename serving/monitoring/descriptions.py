@@ -16,7 +16,7 @@ class Descriptions:
     """Texts as numbers; row i of every column is text i.
 
     Attributes:
-        identities: bytes[texts], ``modules.text_identity`` as 64 hex digits.
+        identities: bytes[texts], ``modules.contract.text_identity`` as 64 hex digits.
         characters: int32[texts], length of the text.
         tokens: int32[texts], tokens that the model reads, without start and end.
         unknown_tokens: int32[texts], those of them that the vocabulary lacks.

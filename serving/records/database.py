@@ -18,7 +18,7 @@ from tenacity import (
     wait_exponential,
 )
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.records.tables import Base
 
 #: How long a writer of SQLite waits for another one.

@@ -88,7 +88,7 @@ class Prediction(Base):
         score: of the label, 0 to 1.
         scores: of each label.
         text: None where texts are not kept.
-        text_identity: ``modules.text_identity`` as 64 hex digits.
+        text_identity: ``modules.contract.text_identity`` as 64 hex digits.
         characters: length of the text.
     """
 
@@ -147,7 +147,7 @@ class Feedback(Base):
         target: the prediction's id, or ``text:<text_identity>``.
         prediction_id: when the vote names a prediction; else None.
         text: what was voted on.
-        text_identity: ``modules.text_identity`` as 64 hex digits.
+        text_identity: ``modules.contract.text_identity`` as 64 hex digits.
         label: the voted label.
         known: whether the label was in the vocabulary; others are kept aside.
         predicted_label: the answer that was voted on, when known.

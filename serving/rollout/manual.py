@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.records.database import Database
 from serving.records.tables import RolloutEvent
 from serving.rollout import model_config_file, transitions

@@ -2,7 +2,7 @@
 
 import os
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import version_source
 
 

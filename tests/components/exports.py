@@ -8,7 +8,7 @@ from pathlib import Path
 import tensorflow as tf
 from tfx.types import standard_artifacts
 
-from modules import features
+from modules.contract import features
 
 KEYWORDS = {"negative": "bad", "positive": "good"}
 TEXTS = ("good film", "bad film", "good good food", "bad bad hotel", "neither here nor there")

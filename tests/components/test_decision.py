@@ -10,7 +10,7 @@ from components.evaluation.decision import Decision, decide
 from components.evaluation.report import describe, sentences
 from components.evaluation.settings import CLASS_METRICS, SLICE_METRICS, EvaluatorSettings
 from components.evaluation.slices import SliceMetrics
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 
 def settings(**values: Any) -> EvaluatorSettings:

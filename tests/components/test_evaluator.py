@@ -22,7 +22,7 @@ from components.evaluation.predictions import Prediction, predict, read_test_spl
 from components.evaluation.slices import in_slice, length_slice, slice_name
 from components.evaluator import EvaluatorExecutor, make_evaluator
 from components.infra_validator import ENTRY_MODULES as INFRA_VALIDATION
-from modules.errors import DataError, ModelError, UserError
+from modules.contract.errors import DataError, ModelError, UserError
 from tests.components import exports
 from tests.components.beam_arguments import BEAM_ARGUMENTS
 

@@ -17,7 +17,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.example_gen import make_example_gen
 from components.ingestion import executor as ingestion_executor
 from components.ingestion.executor import Executor
-from modules.errors import DataError, UserError
+from modules.contract.errors import DataError, UserError
 from tests.components.beam_arguments import BEAM_ARGUMENTS
 from tests.components.ingested import (
     SPLIT,

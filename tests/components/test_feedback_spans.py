@@ -14,7 +14,7 @@ from components.example_gen import make_example_gen
 from components.ingestion import driver, parse_cache
 from components.ingestion.settings import INPUT_ERROR
 from components.ingestion.sources import Source
-from modules.errors import DataError
+from modules.contract.errors import DataError
 from tests.components.ingested import SPLIT, Ran, last_execution_state, rows, run, write_csv
 
 HEADER = ("text", "label")

@@ -29,8 +29,8 @@ from components.infra_validator import (
     summarise,
     validate,
 )
-from modules import features
-from modules.errors import ModelError, UserError
+from modules.contract import features
+from modules.contract.errors import ModelError, UserError
 from tests.components import docker_engine, exports, kubernetes_api
 
 TOLERANCE = 1e-4

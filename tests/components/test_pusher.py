@@ -16,7 +16,7 @@ from tfx.types import standard_artifacts
 from components.publishing import local, remote
 from components.publishing.manifest import MANIFEST_FILE
 from components.pusher import PusherExecutor, make_pusher, why_not_blessed
-from modules.errors import UserError
+from modules.contract.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = {

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from components.infra_validation.serving_ops import allowed_ops, foreign_ops, used_ops
-from modules.errors import ModelError
+from modules.contract.errors import ModelError
 from tests.serving import half_plus_two
 from tests.serving import saved_model_writer as writer
 

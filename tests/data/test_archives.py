@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from data.archives import archive_texts, check_digest, download
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 CONTENT = b"an archive" * 1000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from data.column_detection import inspect_data
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [f"some words about thing number {number} and more" for number in range(40)]

@@ -9,7 +9,7 @@ import pytest
 
 from data import datasets
 from data.datasets import DATASETS, fetch
-from modules.errors import DataError, UserError
+from modules.contract.errors import DataError, UserError
 
 IMDB = {
     "aclImdb/README": b"about",

@@ -2,7 +2,7 @@ import csv
 from collections import Counter
 from pathlib import Path
 
-from modules.text_identity import text_identity
+from modules.contract.text_identity import text_identity
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample" / "reviews.csv"
 DOMAINS = ("products", "films", "food", "hotels", "books")

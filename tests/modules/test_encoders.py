@@ -13,8 +13,8 @@ import pytest
 import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
+from modules.contract.errors import EncoderError
 from modules.encoders import Encoder, load_encoder
-from modules.errors import EncoderError
 from tests import tiny_bert as tiny
 from tests.modules import checkpoints, hub_module
 

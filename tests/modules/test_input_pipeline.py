@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules import batches, features, input_pipeline
+from modules import batches, input_pipeline
 from modules.batches import BatchPlan, TokenizedTexts
+from modules.contract import features
 from modules.input_pipeline import epoch_dataset, read_examples
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from modules import model, training_loop, transformer_weights
+from modules.contract.hparams import HParams
 from modules.encoders import load_encoder
-from modules.hparams import HParams
 from tests.modules import checkpoints
 from tests.modules.tiny_runs import make_run
 from tests.tiny_bert import VOCABULARY

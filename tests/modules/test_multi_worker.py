@@ -13,7 +13,7 @@ import pytest
 
 from modules import multi_worker
 from modules.batches import share
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from tests.modules import worker_process
 
 HOSTS = ["10.0.0.1:2222", "10.0.0.2:2222"]

@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 
 from modules import parallel_trials, tuning
-from modules.errors import ModelError, UserError
+from modules.contract.errors import ModelError, UserError
+from modules.contract.hparams import TunerSettings
 from modules.finished_trials import FinishedTrials
-from modules.hparams import TunerSettings
 from modules.parallel_trials import TrialGroup
 from modules.search_space import make_hyperparameters
 from tests.modules import trial_process

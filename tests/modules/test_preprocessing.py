@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from modules import features
+from modules.contract import features
+from modules.contract.errors import UserError
+from modules.contract.hparams import TextSettings
 from modules.encoders import Encoder, load_encoder
-from modules.errors import UserError
-from modules.hparams import TextSettings
 from modules.preprocessing import (
     _one_per_example,
     clean_text,

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules import features, model, preprocessing, signatures, transformer_weights
+from modules import model, preprocessing, signatures, transformer_weights
+from modules.contract import features
+from modules.contract.hparams import HParams, TextSettings
 from modules.encoders import load_encoder
-from modules.hparams import HParams, TextSettings
 from serving import batching_parameters
 from tests.modules import checkpoints, hub_module
 from tests.modules.tiny_runs import LABELS, texts

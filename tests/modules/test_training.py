@@ -17,8 +17,8 @@ import pytest
 
 from modules import checkpoints, optimizers, training, training_loop
 from modules.callbacks import EarlyStopping
-from modules.errors import DataError, UserError
-from modules.hparams import HParams, TextSettings
+from modules.contract.errors import DataError, UserError
+from modules.contract.hparams import HParams, TextSettings
 from tests.modules.tiny_runs import make_run, tokenized
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ import pytest
 import tensorflow as tf
 
 from modules import training_loop, tuning
-from modules.errors import DataError, ModelError, UserError
-from modules.hparams import HParams, TunerSettings
+from modules.contract.errors import DataError, ModelError, UserError
+from modules.contract.hparams import HParams, TunerSettings
 from modules.search_space import make_hyperparameters
 from tests.modules import transformed
 from tests.modules.tiny_runs import make_run, tokenized

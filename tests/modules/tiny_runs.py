@@ -4,8 +4,8 @@ import random
 from typing import Any
 
 from modules.batches import TokenizedTexts
+from modules.contract.hparams import HParams, TrainingSettings
 from modules.encoders import load_encoder
-from modules.hparams import HParams, TrainingSettings
 from modules.training_loop import Run
 from tests.tiny_bert import VOCABULARY
 

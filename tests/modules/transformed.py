@@ -11,8 +11,9 @@ import tensorflow_transform.beam as tft_beam
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from tensorflow_transform.tf_metadata import dataset_metadata, metadata_io, schema_utils
 
-from modules import features, preprocessing
-from modules.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
+from modules import preprocessing
+from modules.contract import features
+from modules.contract.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
 from tests.modules.tiny_runs import LABELS, texts
 
 #: Texts are shorter than this, so that a long one is cut.

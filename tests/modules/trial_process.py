@@ -19,7 +19,7 @@ def main() -> None:
 
     use_repository()
     from modules import parallel_trials, training_loop, tuning
-    from modules.hparams import TunerSettings
+    from modules.contract.hparams import TunerSettings
     from modules.search_space import make_hyperparameters
     from tests.modules.test_tuning import SPACE
     from tests.modules.tiny_runs import make_run

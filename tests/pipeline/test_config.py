@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from modules.errors import UserError
-from modules.hparams import HParams, TextSettings, TrainingSettings
+from modules.contract.errors import UserError
+from modules.contract.hparams import HParams, TextSettings, TrainingSettings
 from pipeline.config import Config, load, mask_password
 
 

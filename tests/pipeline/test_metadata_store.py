@@ -7,7 +7,7 @@ import pytest
 from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as proto
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.metadata_store import connection_config
 from tests.pipeline import database_servers
 

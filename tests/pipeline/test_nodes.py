@@ -2,7 +2,7 @@
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import load
 from pipeline.nodes import check_node
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners import airflow, node, task_order
 from runners.airflow_client import AirflowConnection

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modules.errors import DataError
+from modules.contract.errors import DataError
 from pipeline.config_sources import CONFIGS
 from runners import cli, local
 from runners.local import RunOutcome

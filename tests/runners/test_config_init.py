@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import load
 from runners.config_init import propose, write_config
 

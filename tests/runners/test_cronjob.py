@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners import cronjob, kubeflow
 from runners.cli import main

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners import curated_schema
 

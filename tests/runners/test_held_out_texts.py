@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import DataError
-from modules.text_identity import text_identity
+from modules.contract.errors import DataError
+from modules.contract.text_identity import text_identity
 from pipeline.config import Config
 from runners import held_out_texts
 from runners.held_out_texts import held_out_identities, label_vocabulary

@@ -1,6 +1,6 @@
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.history import read_run, read_runs
 

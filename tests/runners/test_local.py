@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from modules.errors import DataError, UserError
+from modules.contract.errors import DataError, UserError
 from pipeline.config import Config, load
 from runners import local
 from runners.local_worker import describe_error

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from components.infra_validation import embedded_process
-from modules import progress
+from modules.contract import progress
 from runners import local_worker
 from runners.local_worker import run_nodes
 

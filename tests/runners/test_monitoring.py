@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import serving.client
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.deployed_run import read_examples
 from runners.monitoring import deployed_version, drift_report, quality_report

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from runners.prediction import Predictor, find_version, read_labels, versions
 from runners.prediction_output import one_line
 from runners.text_lines import read_texts

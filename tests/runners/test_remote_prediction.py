@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from runners import cli
 from runners.prediction import Prediction
 from runners.prediction_output import Progress, print_table

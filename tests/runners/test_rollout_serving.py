@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.rollout_serving import rollout_flags
 from serving.client import Client, ClientError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.kubeflow_client import KubeflowConnection
 from runners.remote_runners import RunState, watch

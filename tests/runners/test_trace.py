@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners import cli
 from runners.trace import SHOWN, read_trace

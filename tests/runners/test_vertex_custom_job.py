@@ -13,7 +13,7 @@ import pytest
 from google.cloud import aiplatform_v1
 from google.protobuf import json_format
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners import container_entrypoint, pipeline_spec, vertex, vertex_custom_job
 from tests.runners.platform_api import CustomJobApi

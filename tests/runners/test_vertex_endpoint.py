@@ -12,7 +12,7 @@ import pytest
 
 from components.object_store_mounts import ROOT_VARIABLE
 from components.publishing.manifest import MANIFEST_FILE, Manifest
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners import pipeline_spec, vertex, vertex_deployment, vertex_endpoint
 from tests.runners.vertex_prediction_api import PROJECT_NUMBER, PredictionApi

@@ -1,6 +1,6 @@
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import batching_parameters
 from serving.batching import BatchLimits
 

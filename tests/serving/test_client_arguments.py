@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.client import Client, read_labels, rest_json
 from serving.client.address import parse_address
 from serving.client.answers import make_predictions

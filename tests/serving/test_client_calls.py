@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.client import (
     Client,
     ClientError,

@@ -3,7 +3,7 @@ import hmac
 import pytest
 from sqlalchemy import select
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import keys as keys_module
 from serving.keys import ADMIN, CACHE_SECONDS, FEEDBACK, PREDICT, ApiKeys, allows
 from serving.records.database import Database

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import pytest
 from google.protobuf import text_format
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import protos
 from serving.errors import Code, ServingError
 from serving.manager import ModelManager

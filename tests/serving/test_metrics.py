@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import metrics, monitoring_config
 from serving.monitoring_config import Monitoring
 

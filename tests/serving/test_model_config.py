@@ -1,7 +1,7 @@
 import pytest
 from google.protobuf import text_format
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import model_config, protos
 from serving.errors import Code, ServingError
 from serving.settings import ServerSettings

@@ -14,7 +14,7 @@ import httpx
 import psutil
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving import model_server, protos
 from serving.settings import ServerSettings
 from tests.serving import half_plus_two

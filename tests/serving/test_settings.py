@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.settings import ServerSettings
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from components.ingestion import files
 from components.ingestion.csv_reader import read_csv
 from components.ingestion.rows import BadRow, Columns, RawRow, Reason
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 COLUMNS = Columns("text", "label")
 

@@ -17,7 +17,7 @@ from components.ingestion.rows import Columns, RawRow, RowRules
 from components.ingestion.settings import IngestionSettings
 from components.ingestion.sources import Source, find_sources, fingerprint, total_bytes
 from components.ingestion.splitting import SplitWeights
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 
 class StoreFileSystem(LocalFileSystem):

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from components.ingestion.jsonl_reader import read_jsonl
 from components.ingestion.rows import BadRow, Columns, RawRow, Reason, RowRules, check_row
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 
 def rows_of(

@@ -10,7 +10,7 @@ import pytest
 
 from components.ingestion.parquet_reader import read_parquet
 from components.ingestion.rows import BadRow, Columns, LabelledText, Reason, RowRules, check_row
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 
 def checked_rows(table: pa.Table, columns: Columns | None = None) -> list[LabelledText | BadRow]:

@@ -7,7 +7,7 @@ import pytest
 
 from components.ingestion.rows import BadRow, Columns, RawRow, Reason
 from components.ingestion.sources import Source, find_sources, fingerprint, total_bytes
-from modules.errors import DataError
+from modules.contract.errors import DataError
 
 COLUMNS = Columns("text", "label")
 

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.ingestion.splitting import SplitWeights, shard_of
-from modules import features
-from modules.errors import UserError
-from modules.text_identity import text_identity
+from modules.contract import features
+from modules.contract.errors import UserError
+from modules.contract.text_identity import text_identity
 
 EIGHT_ONE_ONE = SplitWeights((8, 1, 1))
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import DataError, UserError
+from modules.contract.errors import DataError, UserError
 from pipeline.config import Config, load
 from runners.triggers import conditions, data_fingerprint
 from runners.triggers.data_fingerprint import Fingerprint

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from runners.triggers import events, loop
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.events import Event

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from runners.triggers import run_lock
 from runners.triggers.run_lock import RunLock
 from tests.runners.triggers.processes import ROOT, until

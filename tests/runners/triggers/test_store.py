@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from pipeline.freshness_sections import Triggers
 from runners.triggers.decide import Decision, decide
 from runners.triggers.history import FAILED, RUNNING, SUCCEEDED, History

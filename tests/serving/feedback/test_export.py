@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from modules.errors import UserError
-from modules.text_identity import text_identity
+from modules.contract.errors import UserError
+from modules.contract.text_identity import text_identity
 from serving.feedback import span_files
 from serving.feedback.export import ExportSettings, SpanReport, export_span
 from serving.feedback.reviews import add_review

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from sqlalchemy import select
 
-from modules.text_identity import text_identity
+from modules.contract.text_identity import text_identity
 from serving.feedback import export as export_module
 from serving.feedback import span_files
 from serving.feedback.export import ExportSettings, export_span

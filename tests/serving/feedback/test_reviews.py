@@ -3,7 +3,7 @@ from collections import Counter
 import pytest
 from sqlalchemy import select
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.feedback.reviews import add_review
 from serving.feedback.store import FeedbackStore
 from serving.records.database import Database

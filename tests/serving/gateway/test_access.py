@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.gateway.authentication import network_of
 from serving.gateway.rate_limits import RateLimiter
 from serving.gateway.server import check_keys

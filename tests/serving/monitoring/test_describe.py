@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from modules.errors import UserError
-from modules.text_identity import text_identity
+from modules.contract.errors import UserError
+from modules.contract.text_identity import text_identity
 from serving.monitoring.describe import describe
 from serving.monitoring.words import hashed_shares
 from tests.serving.monitoring.made_descriptions import LABELS, WordClient

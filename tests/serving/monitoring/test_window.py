@@ -1,6 +1,6 @@
 """Which texts of the traffic are looked at; on SQLite and PostgreSQL."""
 
-from modules.text_identity import text_identity
+from modules.contract.text_identity import text_identity
 from serving.monitoring.window import count_texts, read_texts
 from serving.records.database import Database
 from tests.serving.records.rows import prediction

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from modules.text_identity import text_identity
+from modules.contract.text_identity import text_identity
 from serving.records.tables import OK, STABLE, Prediction
 
 

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError, StatementError
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.records import database as database_module
 from serving.records.database import Database, cause_of
 from serving.records.tables import ApiKey, Prediction

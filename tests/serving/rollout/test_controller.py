@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.records.database import Database
 from serving.rollout import model_config_file, transitions
 from serving.rollout.controller import RolloutController

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.rollout import model_config_file
 from serving.rollout.manual import ManualRollout
 from serving.rollout.server_status import ServedVersion

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from modules.errors import UserError
+from modules.contract.errors import UserError
 from serving.records.database import Database
 from serving.rollout import model_config_file
 from serving.rollout.controller import RolloutController

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.atomic_file import write_text
+from modules.contract.atomic_file import write_text
 
 
 def test_writes_and_replaces(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modules.text_identity import normalise, text_identity
+from modules.contract.text_identity import normalise, text_identity
 
 unicode_texts = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -1,0 +1,1 @@
+"""Facts that several floors share: names, settings, errors, file layouts. Standard library only."""

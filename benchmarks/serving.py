@@ -91,7 +91,7 @@ def _export(
 
     from modules import model, signatures
     from modules.contract.hparams import HParams, TextSettings
-    from modules.encoders import load_encoder
+    from modules.encoders.names import load_encoder
     from modules.preprocessing import tokenize
 
     encoder = load_encoder(arguments.encoder)

@@ -82,7 +82,7 @@ def _write_tokens(arguments: argparse.Namespace, path: Path) -> None:
     import tensorflow as tf
 
     from modules.contract.hparams import TextSettings
-    from modules.encoders import load_encoder
+    from modules.encoders.names import load_encoder
     from modules.preprocessing import tokenize
 
     needed = _examples_needed(arguments)
@@ -218,7 +218,7 @@ def _build_model(encoder: str, config: dict[str, Any], data: Any, hparams: Any) 
 
     classes = int(data.labels.max()) + 1
     if keras.backend.backend() == "tensorflow":
-        from modules.encoders import load_encoder
+        from modules.encoders.names import load_encoder
 
         return model.build_classifier(load_encoder(encoder), classes, hparams)
     shape = transformer.Shape(

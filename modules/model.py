@@ -12,7 +12,7 @@ from modules import transformer, transformer_weights
 from modules.contract.hparams import HParams
 
 if TYPE_CHECKING:
-    from modules.encoders import Encoder
+    from modules.encoders.names import Encoder
 
 #: Name of the classification head, the only trained layer when the encoder is frozen.
 HEAD = "logits"

@@ -10,7 +10,7 @@ from modules import bert_unicode
 from modules.contract import features
 from modules.contract.errors import UserError
 from modules.contract.hparams import TextSettings, Truncation
-from modules.encoders import Encoder, load_encoder
+from modules.encoders.names import Encoder, load_encoder
 
 # RE2 takes surrogates for valid; UTF-8 does not.
 _VALID: Final = r"[\x{0}-\x{d7ff}\x{e000}-\x{10ffff}]*"

@@ -35,7 +35,7 @@ from modules.model import TEXT_VECTOR
 if TYPE_CHECKING:
     import tensorflow_transform as tft
 
-    from modules.encoders import Encoder
+    from modules.encoders.names import Encoder
 
 #: Ragged int32[batch, (length)] token ids to logits float32[batch, classes].
 _Forward = Callable[[tf.RaggedTensor], tf.Tensor]

@@ -20,7 +20,7 @@ from modules.multi_worker import Workers
 from modules.precision import resolve_precision
 
 if TYPE_CHECKING:
-    from modules.encoders import Encoder
+    from modules.encoders.names import Encoder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -58,7 +58,7 @@ except Exception as error:
     found["tensorboard_error"] = f"{type(error).__name__}: {error}"
 if "tensorflow" in found:
     try:
-        from modules.encoders import load_encoder
+        from modules.encoders.names import load_encoder
         found["encoder"] = load_encoder(sys.argv[1]).fingerprint
     except Exception as error:
         found["encoder_error"] = str(error) or type(error).__name__

@@ -11,7 +11,7 @@ import pytest
 
 from modules import model, training_loop, transformer_weights
 from modules.contract.hparams import HParams
-from modules.encoders import load_encoder
+from modules.encoders.names import load_encoder
 from tests.modules import checkpoints
 from tests.modules.tiny_runs import make_run
 from tests.tiny_bert import VOCABULARY

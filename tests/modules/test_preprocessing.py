@@ -10,7 +10,7 @@ import tensorflow as tf
 from modules.contract import features
 from modules.contract.errors import UserError
 from modules.contract.hparams import TextSettings
-from modules.encoders import Encoder, load_encoder
+from modules.encoders.names import Encoder, load_encoder
 from modules.preprocessing import (
     _one_per_example,
     clean_text,

@@ -14,9 +14,10 @@ import tensorflow as tf
 from modules import model, preprocessing, signatures, transformer_weights
 from modules.contract import features
 from modules.contract.hparams import HParams, TextSettings
-from modules.encoders import load_encoder
+from modules.encoders.names import load_encoder
 from serving import batching_parameters
-from tests.modules import checkpoints, hub_module
+from tests.modules import checkpoints
+from tests.modules.encoders import hub_module
 from tests.modules.tiny_runs import LABELS, texts
 from tests.tiny_bert import HIDDEN, VOCABULARY
 

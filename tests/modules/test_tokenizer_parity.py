@@ -20,8 +20,8 @@ import tensorflow as tf
 
 from modules import bert_unicode, byte_pair_unicode
 from modules.byte_pair import BytePairTokenizer
-from modules.encoder_base import Tokenizer
-from modules.encoders import _minilm_folder
+from modules.encoders.encoder import Tokenizer
+from modules.encoders.names import _minilm_folder
 from modules.preprocessing import clean_text
 from modules.wordpiece import WordPieceTokenizer
 from tests.modules import torture
@@ -278,7 +278,7 @@ def test_byte_pair_prefix_space(byte_pair: tuple[Tokenize, Tokenize]) -> None:
 @pytest.mark.slow
 def test_lowercase_does_not_depend_on_the_locale(tiny_bert: str) -> None:
     code = (
-        "import sys, tensorflow as tf; from modules.encoders import load_encoder;"
+        "import sys, tensorflow as tf; from modules.encoders.names import load_encoder;"
         "print(load_encoder(sys.argv[1]).tokenizer()(tf.constant(['FILM IS IN Ij'])).to_list())"
     )
     answers = {

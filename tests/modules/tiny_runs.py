@@ -5,7 +5,7 @@ from typing import Any
 
 from modules.batches import TokenizedTexts
 from modules.contract.hparams import HParams, TrainingSettings
-from modules.encoders import load_encoder
+from modules.encoders.names import load_encoder
 from modules.training_loop import Run
 from tests.tiny_bert import VOCABULARY
 

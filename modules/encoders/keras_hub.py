@@ -6,7 +6,12 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from modules.contract.errors import EncoderError
-from modules.encoder_base import Encoder, backbone_arguments, byte_pair_encoder, wordpiece_encoder
+from modules.encoders.encoder import (
+    Encoder,
+    backbone_arguments,
+    byte_pair_encoder,
+    wordpiece_encoder,
+)
 
 if TYPE_CHECKING:
     import keras

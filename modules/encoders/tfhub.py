@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from modules.contract.errors import EncoderError
-from modules.encoder_base import Encoder, backbone_arguments, digest_files, wordpiece_encoder
+from modules.encoders.encoder import Encoder, backbone_arguments, digest_files, wordpiece_encoder
 
 if TYPE_CHECKING:
     import keras

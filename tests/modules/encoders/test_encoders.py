@@ -14,9 +14,10 @@ import tensorflow as tf
 from safetensors.numpy import load_file, save_file
 
 from modules.contract.errors import EncoderError
-from modules.encoders import Encoder, load_encoder
+from modules.encoders.names import Encoder, load_encoder
 from tests import tiny_bert as tiny
-from tests.modules import checkpoints, hub_module
+from tests.modules import checkpoints
+from tests.modules.encoders import hub_module
 
 TOKEN_IDS = np.array([[2, 7, 30, 41, 3], [2, 12, 3, 0, 0]], np.int32)
 MASK = np.array([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]], np.int32)
@@ -321,7 +322,7 @@ def test_minilm() -> None:
 
 def test_finding_an_encoder_needs_no_tensorflow(tiny_bert: str) -> None:
     code = (
-        "import sys; from modules.encoders import load_encoder;"
+        "import sys; from modules.encoders.names import load_encoder;"
         "load_encoder(sys.argv[1]).fingerprint;"
         "print(sorted({'tensorflow', 'keras', 'keras_hub', 'torch'} & set(sys.modules)))"
     )

@@ -9,9 +9,11 @@ import importlib.util
 import os
 from typing import Final
 
-from modules import encoders_huggingface, encoders_keras, encoders_tfhub
 from modules.contract.errors import EncoderError
-from modules.encoder_base import Encoder, Tokenizer, digest_file
+from modules.encoders.encoder import Encoder, Tokenizer, digest_file
+from modules.encoders.names import huggingface as encoders_huggingface
+from modules.encoders.names import keras_hub as encoders_keras
+from modules.encoders.names import tfhub as encoders_tfhub
 
 __all__ = ["Encoder", "Tokenizer", "load_encoder"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from modules.contract.errors import EncoderError
-from modules.encoder_base import (
+from modules.encoders.encoder import (
     Encoder,
     backbone_arguments,
     byte_pair_encoder,

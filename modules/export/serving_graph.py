@@ -104,7 +104,7 @@ class ServingGraph(tf.Module):
 
         A session inlines functions before it optimises them, and ties each constant of the body to
         the arguments; the fusions then refuse it. Made at the first use: an export holds, and a
-        server optimises, whatever was made. Why without AutoGraph, see ``modules.signatures``.
+        server optimises, whatever was made. Why without AutoGraph, see ``modules.export.signatures``.
         """
         if function.__name__ not in self._functions:
             self._functions[function.__name__] = tf.function(

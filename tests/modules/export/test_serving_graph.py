@@ -12,7 +12,7 @@ import tensorflow as tf
 from modules import model, transformer_weights
 from modules.contract.hparams import HParams
 from modules.encoders.names import load_encoder
-from modules.serving_graph import ServingGraph, supports
+from modules.export.serving_graph import ServingGraph, supports
 from tests.modules import checkpoints
 from tests.tiny_bert import MAX_POSITIONS, write_tiny_bert
 

@@ -14,9 +14,9 @@ These give ``scores: float32[batch, classes]``, ``label: string[batch]``, ``scor
   text that the model reads, without start and end) and ``unknown_tokens: int32[batch]`` of these.
   No warm-up request calls it, so a version loads all but as fast as without it.
 
-The encoder runs as ``modules.serving_graph``. One of another layout (a keras-hub preset of another
+The encoder runs as ``modules.export.serving_graph``. One of another layout (a keras-hub preset of another
 family, TF Hub) runs as the Keras model, its texts padded to the longest of their batch, in float32
-alone. ``assets.extra/`` is ``modules.serving_assets``' matter.
+alone. ``assets.extra/`` is ``modules.export.serving_assets``' matter.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +26,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from modules import preprocessing, serving_assets, serving_graph
+from modules import preprocessing
 from modules.batches import BatchPlan, TokenizedTexts
 from modules.contract import features
 from modules.contract.hparams import TextSettings
+from modules.export import serving_assets, serving_graph
 from modules.model import TEXT_VECTOR
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""The exported SavedModel: its serving graph, signatures and assets."""

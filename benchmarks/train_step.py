@@ -185,9 +185,9 @@ def _train_ours(arguments: argparse.Namespace) -> None:
     _limit_threads(arguments.threads)
     import keras
 
-    from modules import input_pipeline, training_loop
-    from modules.batches import BatchPlan, TokenizedTexts
     from modules.contract.hparams import HParams, TrainingSettings
+    from modules.fit import input_pipeline, training_loop
+    from modules.fit.batches import BatchPlan, TokenizedTexts
 
     stored = json.loads(Path(arguments.tokens).read_text())
     needed = _examples_needed(arguments)

@@ -24,8 +24,8 @@ from keras_tuner.src.distribute.oracle_chief import OracleServicer
 from keras_tuner.src.distribute.oracle_client import OracleClient
 from keras_tuner.src.engine.trial import Trial, TrialStatus
 
-from modules import worker_place
 from modules.contract.errors import ModelError
+from modules.fit import worker_place
 
 _POLL_SECONDS = 1.0
 #: How long the chief waits at the end for workers to ask for one more trial and be told of the end.

@@ -10,16 +10,17 @@ import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from modules import model, multi_worker, training_loop
-from modules.batches import TokenizedTexts
-from modules.checkpoints import fingerprint
+from modules import model
 from modules.contract import features, progress
 from modules.contract.errors import UserError
 from modules.contract.hparams import HParams, TextSettings, TrainingSettings
 from modules.encoders.names import names as encoders
 from modules.export import signatures
-from modules.input_pipeline import read_examples
-from modules.precision import resolve_precision
+from modules.fit import multi_worker, training_loop
+from modules.fit.batches import TokenizedTexts
+from modules.fit.checkpoints import fingerprint
+from modules.fit.input_pipeline import read_examples
+from modules.fit.precision import resolve_precision
 
 
 def run_fn(fn_args: Any) -> None:

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from components.object_store_mounts import to_path, to_uri
-from modules import worker_place
+from modules.fit import worker_place
 
 JSON = dict[str, Any]
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import psutil
 
-from modules.precision import cpu_flags
+from modules.fit.precision import cpu_flags
 from pipeline.config import Config
 from serving.usable_cpus import usable_cpus
 

@@ -27,10 +27,10 @@ import numpy as np
 import tensorflow as tf
 
 from modules import preprocessing
-from modules.batches import BatchPlan, TokenizedTexts
 from modules.contract import features
 from modules.contract.hparams import TextSettings
 from modules.export import serving_assets, serving_graph
+from modules.fit.batches import BatchPlan, TokenizedTexts
 from modules.model import TEXT_VECTOR
 
 if TYPE_CHECKING:

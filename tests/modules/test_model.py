@@ -9,9 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from modules import model, training_loop, transformer_weights
+from modules import model, transformer_weights
 from modules.contract.hparams import HParams
 from modules.encoders.names import load_encoder
+from modules.fit import training_loop
 from tests.modules import checkpoints
 from tests.modules.tiny_runs import make_run
 from tests.tiny_bert import VOCABULARY

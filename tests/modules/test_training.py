@@ -15,10 +15,11 @@ import keras
 import numpy as np
 import pytest
 
-from modules import checkpoints, optimizers, training, training_loop
-from modules.callbacks import EarlyStopping
+from modules import training
 from modules.contract.errors import DataError, UserError
 from modules.contract.hparams import HParams, TextSettings
+from modules.fit import checkpoints, optimizers, training_loop
+from modules.fit.callbacks import EarlyStopping
 from tests.modules.tiny_runs import make_run, tokenized
 
 ROOT = Path(__file__).parents[2]

@@ -3,10 +3,10 @@
 import random
 from typing import Any
 
-from modules.batches import TokenizedTexts
 from modules.contract.hparams import HParams, TrainingSettings
 from modules.encoders.names import load_encoder
-from modules.training_loop import Run
+from modules.fit.batches import TokenizedTexts
+from modules.fit.training_loop import Run
 from tests.tiny_bert import VOCABULARY
 
 LABELS = ("negative", "positive")

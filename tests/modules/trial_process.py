@@ -18,8 +18,9 @@ def main() -> None:
     from repository_path import use_repository  # this folder is where Python found the script
 
     use_repository()
-    from modules import parallel_trials, training_loop, tuning
+    from modules import parallel_trials, tuning
     from modules.contract.hparams import TunerSettings
+    from modules.fit import training_loop
     from modules.search_space import make_hyperparameters
     from tests.modules.test_tuning import SPACE
     from tests.modules.tiny_runs import make_run

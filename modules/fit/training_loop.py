@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from modules import batches, model, multi_worker, optimizers
-from modules.batches import BatchPlan, TokenizedTexts
-from modules.callbacks import Checkpoint, EarlyStopping, ReportProgress
-from modules.checkpoints import CheckpointStore
+from modules import model
 from modules.contract.errors import DataError, UserError
 from modules.contract.hparams import HParams, TrainingSettings
-from modules.input_pipeline import epoch_dataset
-from modules.multi_worker import Workers
-from modules.precision import resolve_precision
+from modules.fit import batches, multi_worker, optimizers
+from modules.fit.batches import BatchPlan, TokenizedTexts
+from modules.fit.callbacks import Checkpoint, EarlyStopping, ReportProgress
+from modules.fit.checkpoints import CheckpointStore
+from modules.fit.input_pipeline import epoch_dataset
+from modules.fit.multi_worker import Workers
+from modules.fit.precision import resolve_precision
 
 if TYPE_CHECKING:
     from modules.encoders.names import Encoder

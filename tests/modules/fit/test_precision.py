@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from modules import precision
-from modules.precision import resolve_precision
+from modules.fit import precision
+from modules.fit.precision import resolve_precision
 
 
 def _processor(folder: Path, flags: str) -> Path:

@@ -18,7 +18,7 @@ import keras
 import numpy as np
 
 from modules.contract.errors import UserError
-from modules.worker_place import place
+from modules.fit.worker_place import place
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modules import multi_worker
-from modules.batches import share
 from modules.contract.errors import UserError
-from tests.modules import worker_process
+from modules.fit import multi_worker
+from modules.fit.batches import share
+from tests.modules.fit import worker_process
 
 HOSTS = ["10.0.0.1:2222", "10.0.0.2:2222"]
 #: A worker that lost another ends by itself within this; the kernel's own limits are shorter.

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from modules.batches import Batch, BatchPlan, TokenizedTexts, share
 from modules.contract import features
+from modules.fit.batches import Batch, BatchPlan, TokenizedTexts, share
 
 
 def read_examples(

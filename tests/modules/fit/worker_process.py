@@ -43,7 +43,7 @@ def run_trainer(order: dict) -> None:
 
 def record_training(order: dict) -> None:
     """Training alone, with its loss curve."""
-    from modules import callbacks, multi_worker, training_loop
+    from modules.fit import callbacks, multi_worker, training_loop
 
     workers = multi_worker.join()
     from tests.modules.tiny_runs import make_run, tokenized

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules import batches, input_pipeline
-from modules.batches import BatchPlan, TokenizedTexts
 from modules.contract import features
-from modules.input_pipeline import epoch_dataset, read_examples
+from modules.fit import batches, input_pipeline
+from modules.fit.batches import BatchPlan, TokenizedTexts
+from modules.fit.input_pipeline import epoch_dataset, read_examples
 
 
 def texts(count: int = 500, seed: int = 0) -> TokenizedTexts:

@@ -8,9 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from modules.checkpoints import CheckpointStore
 from modules.contract import progress
 from modules.contract.errors import UserError
+from modules.fit.checkpoints import CheckpointStore
 
 _EVENTS_A_SECOND = 4
 

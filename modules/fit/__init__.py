@@ -1,0 +1,1 @@
+"""Training: batches, input pipeline, loop, callbacks, checkpoints, precision, several workers."""

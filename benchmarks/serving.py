@@ -89,10 +89,10 @@ def _export(
     """Export an untrained classifier where asked; gives the texts' token counts by round."""
     import tensorflow as tf
 
-    from modules import model
     from modules.contract.hparams import HParams, TextSettings
     from modules.encoders.names import load_encoder
     from modules.export import signatures
+    from modules.network import model
     from modules.preprocessing import tokenize
 
     encoder = load_encoder(arguments.encoder)

@@ -214,7 +214,7 @@ def _build_model(encoder: str, config: dict[str, Any], data: Any, hparams: Any) 
     """The classifier; with random weights on other backends, as keras-hub needs TensorFlow."""
     import keras
 
-    from modules import model, transformer
+    from modules.network import model, transformer
 
     classes = int(data.labels.max()) + 1
     if keras.backend.backend() == "tensorflow":

@@ -10,7 +10,6 @@ import keras
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from modules import model
 from modules.contract import features, progress
 from modules.contract.errors import UserError
 from modules.contract.hparams import HParams, TextSettings, TrainingSettings
@@ -21,6 +20,7 @@ from modules.fit.batches import TokenizedTexts
 from modules.fit.checkpoints import fingerprint
 from modules.fit.input_pipeline import read_examples
 from modules.fit.precision import resolve_precision
+from modules.network import model
 
 
 def run_fn(fn_args: Any) -> None:

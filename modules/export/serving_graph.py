@@ -21,8 +21,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from modules import transformer
-from modules.model import HEAD
+from modules.network import transformer
+from modules.network.model import HEAD
 
 #: Added to the attention logits of padding.
 _PADDING_LOGIT = -3e4
@@ -56,7 +56,7 @@ class ServingGraph(tf.Module):
         """Take the weights of ``model``, for which ``supports`` holds.
 
         Args:
-            model: from ``modules.model.build_classifier``.
+            model: from ``modules.network.model.build_classifier``.
             precision: of the matrix products, ``tf.float32`` or ``tf.bfloat16``.
         """
         super().__init__()
@@ -240,7 +240,7 @@ class ServingGraph(tf.Module):
 
 
 def supports(model: keras.Model) -> bool:
-    """Whether ``model``'s encoder is a ``modules.transformer`` one, which this graph computes."""
+    """Whether ``model``'s encoder is a ``modules.network.transformer`` one, which this graph computes."""
     return any(
         isinstance(layer, transformer.Embeddings)
         for layer in getattr(model.get_layer("encoder"), "layers", ())

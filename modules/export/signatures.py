@@ -31,7 +31,7 @@ from modules.contract import features
 from modules.contract.hparams import TextSettings
 from modules.export import serving_assets, serving_graph
 from modules.fit.batches import BatchPlan, TokenizedTexts
-from modules.model import TEXT_VECTOR
+from modules.network.model import TEXT_VECTOR
 
 if TYPE_CHECKING:
     import tensorflow_transform as tft
@@ -60,7 +60,7 @@ def export(
     """Write the model to ``directory``.
 
     Args:
-        model: float32 classifier from ``modules.model.build_classifier``.
+        model: float32 classifier from ``modules.network.model.build_classifier``.
         encoder: tokenises where there is no transform graph, and names the padding token.
         text_settings: how text becomes tokens.
         tft_output: Transform's output; its very graph is put in the export. None tokenises with

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from modules import model
 from modules.contract.errors import DataError, UserError
 from modules.contract.hparams import HParams, TrainingSettings
 from modules.fit import batches, multi_worker, optimizers
@@ -19,6 +18,7 @@ from modules.fit.checkpoints import CheckpointStore
 from modules.fit.input_pipeline import epoch_dataset
 from modules.fit.multi_worker import Workers
 from modules.fit.precision import resolve_precision
+from modules.network import model
 
 if TYPE_CHECKING:
     from modules.encoders.names import Encoder

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules import model, transformer_weights
 from modules.contract.hparams import HParams
 from modules.encoders.names import load_encoder
 from modules.export.serving_graph import ServingGraph, supports
+from modules.network import model, transformer_weights
 from tests.modules import checkpoints
 from tests.tiny_bert import MAX_POSITIONS, write_tiny_bert
 

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from modules import model, preprocessing, transformer_weights
+from modules import preprocessing
 from modules.contract import features
 from modules.contract.hparams import HParams, TextSettings
 from modules.encoders.names import load_encoder
 from modules.export import signatures
+from modules.network import model, transformer_weights
 from serving import batching_parameters
 from tests.modules import checkpoints
 from tests.modules.encoders import hub_module

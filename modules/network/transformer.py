@@ -12,7 +12,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from modules.dropout import ByteDropout
+from modules.network.dropout import ByteDropout
 
 #: Added to the attention logits of padding; finite in float16 too.
 _PADDING_LOGIT = -3e4
@@ -172,7 +172,7 @@ def layer_norm(x: Any, gamma: Any, beta: Any, epsilon: float) -> Any:
 
 def _gelu(x: Any, exact: bool, training: bool | None) -> Any:
     if training and not exact and keras.backend.backend() == "tensorflow":
-        from modules.tensorflow_gradients import gelu_by_tanh
+        from modules.network.tensorflow_gradients import gelu_by_tanh
 
         return gelu_by_tanh(x)
     return ops.gelu(x, approximate=not exact)
@@ -180,7 +180,7 @@ def _gelu(x: Any, exact: bool, training: bool | None) -> Any:
 
 def _attention_with_dropout(query: Any, key: Any, value: Any, bias: Any, keep: Any) -> Any:
     if keras.backend.backend() == "tensorflow":
-        from modules.tensorflow_gradients import attention
+        from modules.network.tensorflow_gradients import attention
 
         return attention(query, key, value, bias, keep)
     logits = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))

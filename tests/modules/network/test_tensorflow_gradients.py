@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import tensorflow as tf
 
-from modules import tensorflow_gradients
+from modules.network import tensorflow_gradients
 
 BATCH, HEADS, LENGTH, WIDTH = 2, 3, 5, 4
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import keras
 from keras import ops
 
-from modules import transformer, transformer_weights
 from modules.contract.hparams import HParams
+from modules.network import transformer, transformer_weights
 
 if TYPE_CHECKING:
     from modules.encoders.names import Encoder

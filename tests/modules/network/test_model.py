@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from modules import model, transformer_weights
 from modules.contract.hparams import HParams
 from modules.encoders.names import load_encoder
 from modules.fit import training_loop
+from modules.network import model, transformer_weights
 from tests.modules import checkpoints
 from tests.modules.tiny_runs import make_run
 from tests.tiny_bert import VOCABULARY
@@ -135,7 +135,7 @@ def test_a_frozen_encoder_trains_the_head_alone(tiny_bert: str) -> None:
 
 
 def test_dropout_keeps_the_expectation_and_the_rate() -> None:
-    from modules.dropout import ByteDropout
+    from modules.network.dropout import ByteDropout
 
     layer = ByteDropout(0.1)
     ones = np.ones((200, 501), np.float32)

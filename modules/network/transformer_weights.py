@@ -1,15 +1,15 @@
-"""Weights of keras-hub backbones for ``modules.transformer``."""
+"""Weights of keras-hub backbones for ``modules.network.transformer``."""
 
 from typing import Any
 
 import keras
 import numpy as np
 
-from modules import transformer
+from modules.network import transformer
 
 
 def from_backbone(backbone: Any, dropout: float) -> keras.Model | None:
-    """The backbone as a ``modules.transformer`` model.
+    """The backbone as a ``modules.network.transformer`` model.
 
     Args:
         backbone: a keras-hub backbone with its weights.

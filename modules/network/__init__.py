@@ -1,0 +1,1 @@
+"""The classifier network: transformer layers, weights, dropout and gradients."""

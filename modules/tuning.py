@@ -15,15 +15,16 @@ import keras_tuner
 import tensorflow_transform as tft
 from tfx.components.tuner.component import TunerFnResult
 
-from modules import parallel_trials, training
+from modules import training
 from modules.contract import progress
 from modules.contract.errors import ModelError
 from modules.contract.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
-from modules.finished_trials import FinishedTrials
 from modules.fit import training_loop
 from modules.fit.checkpoints import fingerprint
-from modules.parallel_trials import TrialGroup
-from modules.search_space import make_hyperparameters
+from modules.search import parallel_trials
+from modules.search.finished_trials import FinishedTrials
+from modules.search.parallel_trials import TrialGroup
+from modules.search.search_space import make_hyperparameters
 
 _ALGORITHMS = {
     "random": keras_tuner.RandomSearch,

@@ -5,7 +5,7 @@ search, gets ``--vertex_custom_job`` and computes nothing: it submits a CustomJo
 run the same command on the same ExecutorInput without that flag, waits for its end, and fails with
 its error. Pool 0 is the chief, pool 1 the workers; Vertex mounts ``/gcs/`` and sets ``TF_CONFIG``
 in each (https://cloud.google.com/vertex-ai/docs/training/distributed-training), from which
-``modules.fit.multi_worker`` and ``modules.parallel_trials`` know the others.
+``modules.fit.multi_worker`` and ``modules.search.parallel_trials`` know the others.
 """
 
 import contextlib

@@ -11,7 +11,7 @@ from modules import tuning
 from modules.contract.errors import DataError, ModelError, UserError
 from modules.contract.hparams import HParams, TunerSettings
 from modules.fit import training_loop
-from modules.search_space import make_hyperparameters
+from modules.search.search_space import make_hyperparameters
 from tests.modules import transformed
 from tests.modules.tiny_runs import make_run, tokenized
 

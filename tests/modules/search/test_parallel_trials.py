@@ -17,13 +17,14 @@ from typing import Any
 
 import pytest
 
-from modules import parallel_trials, tuning
+from modules import tuning
 from modules.contract.errors import ModelError, UserError
 from modules.contract.hparams import TunerSettings
-from modules.finished_trials import FinishedTrials
-from modules.parallel_trials import TrialGroup
-from modules.search_space import make_hyperparameters
-from tests.modules import trial_process
+from modules.search import parallel_trials
+from modules.search.finished_trials import FinishedTrials
+from modules.search.parallel_trials import TrialGroup
+from modules.search.search_space import make_hyperparameters
+from tests.modules.search import trial_process
 from tests.modules.test_tuning import SPACE
 from tests.modules.tiny_runs import make_run
 

@@ -18,10 +18,11 @@ def main() -> None:
     from repository_path import use_repository  # this folder is where Python found the script
 
     use_repository()
-    from modules import parallel_trials, tuning
+    from modules import tuning
     from modules.contract.hparams import TunerSettings
     from modules.fit import training_loop
-    from modules.search_space import make_hyperparameters
+    from modules.search import parallel_trials
+    from modules.search.search_space import make_hyperparameters
     from tests.modules.test_tuning import SPACE
     from tests.modules.tiny_runs import make_run
 

@@ -1,0 +1,1 @@
+"""The Tuner's search: hyperparameter space, parallel and finished trials."""

@@ -6,11 +6,11 @@ from typing import Any, Final
 
 import tensorflow as tf
 
-from modules import bert_unicode
 from modules.contract import features
 from modules.contract.errors import UserError
 from modules.contract.hparams import TextSettings, Truncation
 from modules.encoders.names import Encoder, load_encoder
+from modules.tokenizers import bert_unicode
 
 # RE2 takes surrogates for valid; UTF-8 does not.
 _VALID: Final = r"[\x{0}-\x{d7ff}\x{e000}-\x{10ffff}]*"

@@ -125,7 +125,7 @@ def wordpiece_encoder(
 
     def make_tokenizer() -> Tokenizer:
         # Here, not above: a machine that only trains needs no tensorflow_text.
-        from modules.wordpiece import WordPieceTokenizer
+        from modules.tokenizers.wordpiece import WordPieceTokenizer
 
         return WordPieceTokenizer(
             vocabulary,
@@ -171,7 +171,7 @@ def byte_pair_encoder(
     start, end, pad = find_tokens(name, vocabulary, ["<s>", "</s>", "<pad>"])
 
     def make_tokenizer() -> Tokenizer:
-        from modules.byte_pair import BytePairTokenizer
+        from modules.tokenizers.byte_pair import BytePairTokenizer
 
         return BytePairTokenizer(vocabulary, merges, add_prefix_space=add_prefix_space)
 

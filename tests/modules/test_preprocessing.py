@@ -19,7 +19,8 @@ from modules.preprocessing import (
     truncate,
 )
 from tests import tiny_bert as tiny
-from tests.modules import checkpoints, torture
+from tests.modules import checkpoints
+from tests.modules.tokenizers import torture
 
 CLEANED = [
     # Markup goes.

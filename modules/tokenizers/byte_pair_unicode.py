@@ -3,7 +3,7 @@
 Where they come from: the Rust ``tokenizers`` library (``ByteLevel``), asked about every Unicode
 scalar value. Written out, because RE2's own classes follow the Unicode version of whoever built
 TensorFlow: the tokens of an exported model would change with the server that loads it.
-``tests/modules/test_tokenizer_parity.py`` asks the library again and compares.
+``tests/modules/tokenizers/test_tokenizer_parity.py`` asks the library again and compares.
 
 The notation is that of ``bert_unicode``.
 """

@@ -18,13 +18,13 @@ from typing import Any
 import pytest
 import tensorflow as tf
 
-from modules import bert_unicode, byte_pair_unicode
-from modules.byte_pair import BytePairTokenizer
 from modules.encoders.encoder import Tokenizer
 from modules.encoders.names import _minilm_folder
 from modules.preprocessing import clean_text
-from modules.wordpiece import WordPieceTokenizer
-from tests.modules import torture
+from modules.tokenizers import bert_unicode, byte_pair_unicode
+from modules.tokenizers.byte_pair import BytePairTokenizer
+from modules.tokenizers.wordpiece import WordPieceTokenizer
+from tests.modules.tokenizers import torture
 
 tokenizers = pytest.importorskip("tokenizers")
 

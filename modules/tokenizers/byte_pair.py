@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import tensorflow as tf
 
-from modules import bert_unicode, byte_pair_unicode
+from modules.tokenizers import bert_unicode, byte_pair_unicode
 
 _MAX_BYTES_PER_WORD: Final = 256
 _NO_MERGE: Final = 2**63 - 1

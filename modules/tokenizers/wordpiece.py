@@ -18,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_text as tf_text
 
-from modules import bert_unicode
+from modules.tokenizers import bert_unicode
 
 _MAX_CHARACTERS_PER_WORD: Final = 100
 #: The op counts bytes; no word of 100 characters is longer than this.

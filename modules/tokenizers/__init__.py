@@ -1,0 +1,1 @@
+"""WordPiece and byte-pair tokenizers as TensorFlow graphs."""

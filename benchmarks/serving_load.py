@@ -153,7 +153,7 @@ def rest_requests(order: dict[str, Any]) -> list[bytes]:
 
 def grpc_requests(order: dict[str, Any]) -> list[bytes]:
     """One serialised PredictRequest for each list of texts."""
-    from serving import protos
+    from serving.protocol import protos
 
     requests = []
     for texts in order["texts"]:
@@ -168,7 +168,7 @@ def grpc_requests(order: dict[str, Any]) -> list[bytes]:
 
 
 def _version(answer: bytes) -> int:
-    from serving import protos
+    from serving.protocol import protos
 
     return int(protos.predict_pb2.PredictResponse.FromString(answer).model_spec.version.value)
 

@@ -91,7 +91,7 @@ def read_examples(folder: str) -> Iterator[tuple[str, str]]:
     Raises:
         UserError: a file is damaged.
     """
-    from serving.protos import example_pb2
+    from serving.protocol.protos import example_pb2
 
     for name, record in _records(folder):
         try:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from serving.batching import BatchLimits, Grouping, Outputs, Piece, merge, split
-from serving.errors import Code, ServingError
+from serving.protocol.errors import Code, ServingError
 from serving.worker_process import WorkerDiedError
 
 #: Runs a signature: (key, inputs, outputs) -> arrays by alias.

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from serving.errors import Code, ServingError
-from serving.servable import RunRequest
+from serving.protocol.errors import Code, ServingError
+from serving.protocol.servable import RunRequest
 
 Outputs = dict[str, np.ndarray]
 #: A token of English is some four bytes; [CLS] and [SEP] come on top.

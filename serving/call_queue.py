@@ -11,7 +11,7 @@ import threading
 import time
 
 from serving.batching import BatchLimits, Call, Piece
-from serving.errors import Code, ServingError
+from serving.protocol.errors import Code, ServingError
 
 #: Retry-After in seconds before the queue's pace is known, and at most.
 _FIRST_RETRY_SECONDS = 1.0

@@ -11,8 +11,8 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from serving.errors import ServingError
-from serving.servable import Models, State
+from serving.protocol.errors import ServingError
+from serving.protocol.servable import Models, State
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING

@@ -13,9 +13,10 @@ from typing import Any
 
 import grpc
 
-from serving import metrics, model_info, multi_inference, protos
-from serving.errors import Code, ServingError
+from serving import metrics, model_info, multi_inference
 from serving.grpc_health import ModelHealth
+from serving.protocol import protos
+from serving.protocol.errors import Code, ServingError
 from serving.service import InferenceService
 
 _log = logging.getLogger(__name__)

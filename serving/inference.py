@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from serving import protos, tensors
-from serving.errors import Code, ServingError, invalid_argument
+from serving.protocol import protos, tensors
+from serving.protocol.errors import Code, ServingError, invalid_argument
 from serving.signature_inputs import Signature, check_types
 
 CLASSIFY_METHOD = "tensorflow/serving/classify"

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from serving.errors import Code, ServingError
+from serving.protocol.errors import Code, ServingError
 
 #: A value takes some 70 bytes once parsed and 2 in the body: this bounds the memory of a request.
 MAX_VALUES = 4_000_000

@@ -10,9 +10,9 @@ from serving import (
     json_writer,
     signature_inputs,
 )
-from serving.errors import invalid_argument
 from serving.inference import Method
-from serving.servable import RunRequest
+from serving.protocol.errors import invalid_argument
+from serving.protocol.servable import RunRequest
 from serving.service import Call, InferenceService, ModelSpec, Outputs, count_examples
 from serving.signature_inputs import DEFAULT_SIGNATURE, Signature
 

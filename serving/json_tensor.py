@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from serving import json_debug, tensors
-from serving.errors import ServingError, invalid_argument
+from serving import json_debug
 from serving.json_scalars import (
     Reader,
     decode_base64,
@@ -21,6 +20,8 @@ from serving.json_scalars import (
     reader,
     wrong_type,
 )
+from serving.protocol import tensors
+from serving.protocol.errors import ServingError, invalid_argument
 
 #: Alias of an input -> its DataType.
 InputTypes = Mapping[str, int]

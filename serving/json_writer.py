@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import orjson
 
-from serving import tensors
-from serving.errors import invalid_argument
+from serving.protocol import tensors
+from serving.protocol.errors import invalid_argument
 
 _INDENT = "    "
 _DIGITS = {"f4": ".9g", "f8": ".17g"}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping
 
-from serving.errors import Code, ServingError
+from serving.protocol.errors import Code, ServingError
 
 #: The label of the version that answers most calls, as TensorFlow Serving's pages name it. What
 #: it points at is loaded first, and a server is not ready while it is being loaded.

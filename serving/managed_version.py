@@ -8,8 +8,8 @@ import threading
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from serving.errors import Code
-from serving.servable import Servable, State, VersionStatus
+from serving.protocol.errors import Code
+from serving.protocol.servable import Servable, State, VersionStatus
 
 
 @dataclasses.dataclass(eq=False)

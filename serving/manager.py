@@ -9,12 +9,12 @@ from typing import Any
 
 from modules.contract.errors import UserError
 from serving import model_config, version_source
-from serving.errors import Code, ServingError
 from serving.labels import Labels
 from serving.managed_version import Handle
 from serving.model_config import ModelConfig
 from serving.observer import Observer
-from serving.servable import ServableHandle, VersionStatus
+from serving.protocol.errors import Code, ServingError
+from serving.protocol.servable import ServableHandle, VersionStatus
 from serving.settings import ServerSettings
 from serving.version_lifecycle import Load, VersionLifecycle
 from serving.version_loader import VersionLoader
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class ModelManager:
-    """``serving.servable.Models`` over worker processes.
+    """``serving.protocol.servable.Models`` over worker processes.
 
     Args:
         settings: of the server.

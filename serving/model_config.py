@@ -11,8 +11,9 @@ from typing import Any
 from google.protobuf import text_format
 
 from modules.contract.errors import UserError
-from serving import protos, version_policy
-from serving.errors import Code, ServingError
+from serving import version_policy
+from serving.protocol import protos
+from serving.protocol.errors import Code, ServingError
 from serving.settings import ServerSettings
 
 PLATFORM = "tensorflow"

@@ -21,8 +21,8 @@ import uvicorn
 from modules.contract.errors import UserError
 from serving import metrics_observer, monitoring_config
 from serving.grpc_server import GrpcServer
-from serving.http_protocol import BoundedHttpProtocol
 from serving.manager import ModelManager
+from serving.protocol.http_protocol import BoundedHttpProtocol
 from serving.rest import RestApplication
 from serving.service import InferenceService
 from serving.settings import ServerSettings

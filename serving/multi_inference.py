@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from serving import inference, protos, service
-from serving.errors import ServingError, invalid_argument
+from serving import inference, service
 from serving.inference import Method
-from serving.servable import RunRequest, Servable, ServableHandle
+from serving.protocol import protos
+from serving.protocol.errors import ServingError, invalid_argument
+from serving.protocol.servable import RunRequest, Servable, ServableHandle
 from serving.service import Call, InferenceService
 from serving.signature_inputs import DEFAULT_SIGNATURE, Signature
 

@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from serving import json_service, json_writer, metrics, model_info, rest_body, rest_routes
-from serving.errors import Code, ServingError
 from serving.monitoring_config import Monitoring
+from serving.protocol.errors import Code, ServingError
 from serving.rest_body import BodyTooLargeError, ClientDisconnectedError, Receive
 from serving.service import Call, InferenceService, Outputs, deadline_exceeded
 

@@ -8,8 +8,8 @@ import dataclasses
 import re
 from urllib.parse import unquote_to_bytes
 
-from serving.errors import ServingError, invalid_argument
 from serving.json_service import VERBS
+from serving.protocol.errors import ServingError, invalid_argument
 from serving.service import ModelSpec
 
 _VERSION = r"(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from serving import tensors
-from serving.errors import invalid_argument
+from serving.protocol import tensors
+from serving.protocol.errors import invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
 

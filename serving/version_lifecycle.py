@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from serving import managed_version, version_source
-from serving.errors import Code, ServingError
 from serving.managed_version import ManagedVersion
-from serving.servable import State
+from serving.protocol.errors import Code, ServingError
+from serving.protocol.servable import State
 from serving.settings import ServerSettings
 
 logger = logging.getLogger(__name__)

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from serving import protos
-from serving.errors import Code, ServingError
+from serving.protocol import protos
+from serving.protocol.errors import Code, ServingError
 from serving.warmup_request import WarmupRequest
 
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from serving import frozen_weights, load_priority, precision, warmup, wire
-from serving.errors import Code, ServingError
 from serving.loaded_model import LoadedModel
+from serving.protocol.errors import Code, ServingError
 from serving.warmup_request import WarmupRequest
 from serving.worker_task import WorkerTask
 

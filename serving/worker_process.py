@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from serving import protos, wire, zygote
-from serving.errors import Code, ServingError
+from serving import wire, zygote
+from serving.protocol import protos
+from serving.protocol.errors import Code, ServingError
 from serving.worker_task import WorkerTask
 
 _ROOT = Path(__file__).resolve().parents[1]

@@ -10,8 +10,8 @@ from components.infra_validation.model_servers import MODEL_NAME, RunningServer
 from modules.contract import features
 from modules.contract.errors import ModelError
 from serving.client import Client, ClientError
-from serving.protos import example_pb2
-from serving.servable import State
+from serving.protocol.protos import example_pb2
+from serving.protocol.servable import State
 
 #: Timed calls of one text each, by each protocol; texts are repeated to reach it.
 LATENCY_CALLS = 48

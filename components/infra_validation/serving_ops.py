@@ -44,7 +44,7 @@ def used_ops(export: str) -> set[str]:
     Raises:
         ModelError: there is no readable ``saved_model.pb``.
     """
-    from serving.protos import saved_model_pb2
+    from serving.protocol.protos import saved_model_pb2
 
     path = os.path.join(export, "saved_model.pb")
     try:

@@ -17,7 +17,7 @@ from serving.client.retries import Deadline, with_retries
 from serving.client.signature_metadata import ModelMetadata, SignatureMetadata
 from serving.client.splitting import Part, split_texts
 from serving.client.transport import Target, Transport
-from serving.servable import VersionStatus
+from serving.protocol.servable import VersionStatus
 
 _Answer = TypeVar("_Answer")
 

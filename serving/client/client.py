@@ -16,7 +16,7 @@ from modules.contract.errors import UserError
 from serving.client.answers import Prediction
 from serving.client.async_client import AsyncClient
 from serving.client.signature_metadata import ModelMetadata
-from serving.servable import VersionStatus
+from serving.protocol.servable import VersionStatus
 
 _Answer = TypeVar("_Answer")
 

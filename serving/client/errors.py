@@ -13,7 +13,7 @@ Only ``UNAVAILABLE`` is tried again. A wrong argument of the client itself is a
 ``modules.contract.errors.UserError`` and never leaves the machine.
 """
 
-from serving.errors import Code, ServingError
+from serving.protocol.errors import Code, ServingError
 
 #: HTTP statuses of TensorFlow Serving, and of proxies before it. 400 stands for three codes.
 _CODES = {

@@ -10,7 +10,6 @@ import grpc.aio
 import numpy as np
 
 from modules.contract.errors import UserError
-from serving import protos, tensors
 from serving.client.address import Address
 from serving.client.errors import (
     ClientError,
@@ -21,8 +20,9 @@ from serving.client.errors import (
 from serving.client.retries import Deadline
 from serving.client.signature_metadata import ModelMetadata, SignatureMetadata, make_signatures
 from serving.client.transport import Target
-from serving.errors import Code
-from serving.servable import State, VersionStatus
+from serving.protocol import protos, tensors
+from serving.protocol.errors import Code
+from serving.protocol.servable import State, VersionStatus
 
 #: Larger than any answer that fits a sensible request; gRPC's own limit, 4 MiB, is not.
 _MAX_MESSAGE_BYTES = 256 << 20

@@ -15,9 +15,9 @@ from google.protobuf import json_format
 
 from serving.client.errors import UnexpectedAnswerError
 from serving.client.signature_metadata import ModelMetadata, SignatureMetadata, make_signatures
-from serving.errors import Code
-from serving.protos import meta_graph_pb2
-from serving.servable import State, VersionStatus
+from serving.protocol.errors import Code
+from serving.protocol.protos import meta_graph_pb2
+from serving.protocol.servable import State, VersionStatus
 
 _STATES = {state.name: state for state in State}
 

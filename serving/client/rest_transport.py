@@ -24,7 +24,7 @@ from serving.client.errors import (
 from serving.client.retries import Deadline
 from serving.client.signature_metadata import ModelMetadata, SignatureMetadata
 from serving.client.transport import Target
-from serving.servable import VersionStatus
+from serving.protocol.servable import VersionStatus
 
 
 class RestTransport:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import tenacity
 
 from serving.client.errors import ClientError, DeadlineExceededError
-from serving.errors import Code
+from serving.protocol.errors import Code
 
 _Answer = TypeVar("_Answer")
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from serving import tensors
 from serving.client.errors import ClientError
-from serving.errors import Code
-from serving.protos import types_pb2
+from serving.protocol import tensors
+from serving.protocol.errors import Code
+from serving.protocol.protos import types_pb2
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from serving.client.retries import Deadline
 from serving.client.signature_metadata import ModelMetadata, SignatureMetadata
-from serving.servable import VersionStatus
+from serving.protocol.servable import VersionStatus
 
 
 @dataclasses.dataclass(frozen=True)

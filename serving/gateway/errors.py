@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 
-from serving.errors import Code, ServingError
+from serving.protocol.errors import Code, ServingError
 
 #: HTTP status -> code, for errors that FastAPI itself finds.
 CODES = {

@@ -13,12 +13,12 @@ from serving.client import (
     Prediction,
     UnexpectedAnswerError,
 )
-from serving.errors import Code
 from serving.gateway.circuit_breaker import CircuitBreaker
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.model_files import ModelFiles
 from serving.gateway.settings import GatewaySettings
-from serving.servable import State
+from serving.protocol.errors import Code
+from serving.protocol.servable import State
 
 #: Versions with an open connection; a rollout has three at most.
 _MAX_CLIENTS = 8

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from modules.contract.text_identity import text_identity
 from serving.client import Prediction as Answer
-from serving.errors import Code
 from serving.gateway.errors import from_model_server
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.mirror import Mirror, Mirrored
@@ -15,6 +14,7 @@ from serving.gateway.model_calls import CircuitOpenError
 from serving.gateway.recorder import Recorder
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.version_routing import Attempt, VersionRouter
+from serving.protocol.errors import Code
 from serving.records.tables import CANARY, OK, Prediction
 
 

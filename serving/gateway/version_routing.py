@@ -5,10 +5,10 @@ import time
 from collections.abc import Sequence
 
 from serving.client import ClientError, Prediction
-from serving.errors import Code
 from serving.gateway.model_calls import ModelCalls
 from serving.gateway.rollout_reader import RolloutReader
 from serving.gateway.settings import GatewaySettings
+from serving.protocol.errors import Code
 from serving.records.tables import CANARY, STABLE
 from serving.rollout.assignment import assign
 

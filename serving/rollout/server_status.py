@@ -42,8 +42,8 @@ class AskedServer:
             UserError: the URL is none.
         """
         from serving.client import Client, ClientError
-        from serving.errors import Code
-        from serving.servable import State
+        from serving.protocol.errors import Code
+        from serving.protocol.servable import State
 
         with Client(
             self._url, model=self._model, timeout=self._timeout_seconds, retries=0

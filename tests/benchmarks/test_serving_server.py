@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from benchmarks import serving_load, serving_server, serving_swap
-from serving import protos
+from serving.protocol import protos
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 

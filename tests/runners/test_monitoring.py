@@ -14,7 +14,7 @@ from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.deployed_run import read_examples
 from runners.monitoring import deployed_version, drift_report, quality_report
-from serving.protos import example_pb2
+from serving.protocol.protos import example_pb2
 from serving.records.database import Database
 from serving.records.tables import Feedback, Rollout
 from tests.serving.monitoring.made_descriptions import WordClient

@@ -15,7 +15,7 @@ from runners.prediction import Prediction
 from runners.prediction_output import Progress, print_table
 from runners.remote_prediction import predict_remotely
 from runners.text_lines import Position, read_texts
-from serving.errors import Code
+from serving.protocol.errors import Code
 from tests.serving.client_stubs import STUBS, Fault, Stub
 
 

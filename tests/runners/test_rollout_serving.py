@@ -14,7 +14,7 @@ from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.rollout_serving import rollout_flags
 from serving.client import Client, ClientError
-from serving.errors import Code
+from serving.protocol.errors import Code
 from serving.records.database import Database
 from serving.rollout import model_config_file
 from serving.rollout.controller import RolloutController

@@ -24,8 +24,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from serving import protos, tensors
-from serving.errors import Code
+from serving.protocol import protos, tensors
+from serving.protocol.errors import Code
 
 LABELS = ["bad", "good"]
 SCORES = {True: [0.25, 0.75], False: [0.75, 0.25]}

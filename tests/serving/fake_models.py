@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from serving import protos
-from serving.errors import Code, ServingError
-from serving.servable import RunRequest, State, VersionStatus
+from serving.protocol import protos
+from serving.protocol.errors import Code, ServingError
+from serving.protocol.servable import RunRequest, State, VersionStatus
 
 FLOAT, STRING = protos.types_pb2.DT_FLOAT, protos.types_pb2.DT_STRING
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serving import protos
+from serving.protocol import protos
 from tests.serving.saved_model_writer import (
     BOOL,
     FLOAT,

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from serving.errors import ServingError
 from serving.manager import ModelManager
-from serving.servable import RunRequest, State
+from serving.protocol.errors import ServingError
+from serving.protocol.servable import RunRequest, State
 from serving.settings import ServerSettings
 from tests.serving import half_plus_two
 

@@ -4,12 +4,13 @@ import time
 import numpy as np
 import pytest
 
-from serving import batching, protos
+from serving import batching
 from serving.batch_runner import BatchRunner
 from serving.batching import BatchLimits, Grouping
 from serving.call_queue import CallQueue
-from serving.errors import Code, ServingError
-from serving.servable import RunRequest
+from serving.protocol import protos
+from serving.protocol.errors import Code, ServingError
+from serving.protocol.servable import RunRequest
 
 
 def signature(inputs, outputs):

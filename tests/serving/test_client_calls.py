@@ -23,8 +23,8 @@ from serving.client import (
     RequestRefusedError,
     UnexpectedAnswerError,
 )
-from serving.errors import Code, ServingError
-from serving.servable import State, VersionStatus
+from serving.protocol.errors import Code, ServingError
+from serving.protocol.servable import State, VersionStatus
 from tests.serving.client_stubs import LABELS, STUBS, Fault, Stub, write_certificate
 
 

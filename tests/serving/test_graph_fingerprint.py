@@ -2,8 +2,8 @@ import copy
 
 import pytest
 
-from serving import protos
 from serving.graph_fingerprint import graph_fingerprint
+from serving.protocol import protos
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import json_reader
-from serving.errors import ServingError
+from serving.protocol.errors import ServingError
 
 JSON = st.recursive(
     st.none()

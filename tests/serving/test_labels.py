@@ -1,7 +1,7 @@
 import pytest
 
-from serving.errors import Code, ServingError
 from serving.labels import Labels
+from serving.protocol.errors import Code, ServingError
 
 
 def served(*versions):

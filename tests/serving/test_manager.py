@@ -9,10 +9,10 @@ import pytest
 from google.protobuf import text_format
 
 from modules.contract.errors import UserError
-from serving import protos
-from serving.errors import Code, ServingError
 from serving.manager import ModelManager
-from serving.servable import State
+from serving.protocol import protos
+from serving.protocol.errors import Code, ServingError
+from serving.protocol.servable import State
 from serving.settings import ServerSettings
 
 PATIENCE = 30  # seconds; nothing here takes any

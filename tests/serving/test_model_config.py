@@ -2,8 +2,9 @@ import pytest
 from google.protobuf import text_format
 
 from modules.contract.errors import UserError
-from serving import model_config, protos
-from serving.errors import Code, ServingError
+from serving import model_config
+from serving.protocol import protos
+from serving.protocol.errors import Code, ServingError
 from serving.settings import ServerSettings
 from serving.version_policy import Latest, Specific
 

@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from modules.contract.errors import UserError
-from serving import model_server, protos
+from serving import model_server
+from serving.protocol import protos
 from serving.settings import ServerSettings
 from tests.serving import half_plus_two
 from tests.serving.conformance.server_process import REPOSITORY, Server, embedded_server

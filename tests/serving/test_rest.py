@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving import metrics, rest_body, rest_routes
-from serving.errors import Code, ServingError
 from serving.monitoring_config import Monitoring
+from serving.protocol.errors import Code, ServingError
 from serving.rest import RestApplication
 from serving.service import InferenceService
 from tests.serving import fake_models

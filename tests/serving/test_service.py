@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving import json_service, model_info, multi_inference, protos, tensors
-from serving.errors import Code, ServingError
+from serving import json_service, model_info, multi_inference
+from serving.protocol import protos, tensors
+from serving.protocol.errors import Code, ServingError
 from serving.service import InferenceService, ModelSpec
 from tests.serving import fake_models
 from tests.serving.fake_models import FLOAT, STRING, FakeModels, FakeServable

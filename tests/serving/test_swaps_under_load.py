@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import Code
 from serving.manager import ModelManager
+from serving.protocol.errors import Code
 from serving.settings import ServerSettings
 from tests.serving import half_plus_two, swaps
 

@@ -1,7 +1,8 @@
 import pytest
 from google.protobuf import text_format
 
-from serving import protos, version_policy
+from serving import version_policy
+from serving.protocol import protos
 
 PROTO = protos.file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig
 

@@ -11,7 +11,7 @@ import grpc
 import httpx
 import pytest
 
-from serving import protos
+from serving.protocol import protos
 from tests.serving import half_plus_two
 from tests.serving.conformance.server_process import Server, embedded_server, stock_server
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from serving import protos, tensors
+from serving.protocol import protos, tensors
 from tests.serving.conformance.server_process import Server
 
 FLOAT, INT32, STRING = (

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from serving.errors import Code
+from serving.protocol.errors import Code
 from serving.records.tables import Prediction
 from tests.serving.client_stubs import Fault
 from tests.serving.gateway.gateways import UNAVAILABLE, VERSION, Gateway, error_of, gateway

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from serving.errors import Code
+from serving.protocol.errors import Code
 from serving.records.database import Database
 from serving.records.tables import Prediction, Rollout, ShadowPrediction
 from serving.rollout.assignment import assign

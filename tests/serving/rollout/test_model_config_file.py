@@ -4,7 +4,8 @@ import os
 import pytest
 from google.protobuf import text_format
 
-from serving import model_config, protos
+from serving import model_config
+from serving.protocol import protos
 from serving.rollout import model_config_file
 from serving.rollout.state import CANARY, LOADING, Change, RolloutState, RolloutStore
 from serving.version_policy import Specific

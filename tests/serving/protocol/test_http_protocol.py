@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving import http_protocol, model_server
+from serving import model_server
 from serving.monitoring_config import Monitoring
+from serving.protocol import http_protocol
 from serving.rest import RestApplication
 from serving.service import InferenceService
 from tests.serving import fake_models

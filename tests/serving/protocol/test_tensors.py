@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import protos, tensors
+from serving.protocol import protos, tensors
 
 T = protos.types_pb2
 TensorProto = protos.tensor_pb2.TensorProto

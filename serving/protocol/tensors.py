@@ -12,7 +12,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 
-from serving import protos
+from serving.protocol import protos
 
 _TYPES = protos.types_pb2
 

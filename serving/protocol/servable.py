@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from serving.errors import Code
+from serving.protocol.errors import Code
 
 Tensors = Mapping[str, np.ndarray]
 

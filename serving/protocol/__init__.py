@@ -1,0 +1,1 @@
+"""Types and limits that the model server and its clients share."""

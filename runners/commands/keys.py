@@ -29,7 +29,7 @@ def create(
     from contextlib import closing
 
     from runners.terminal import stderr
-    from serving.keys import ApiKeys
+    from serving.records.api_keys import ApiKeys
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:
@@ -54,7 +54,7 @@ def list_keys(
     from rich.text import Text
 
     from runners.terminal import stdout
-    from serving.keys import ApiKeys
+    from serving.records.api_keys import ApiKeys
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:
@@ -84,7 +84,7 @@ def disable(
     from contextlib import closing
 
     from runners.terminal import stdout
-    from serving.keys import ApiKeys
+    from serving.records.api_keys import ApiKeys
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from serving.keys import ADMIN, FEEDBACK
+from serving.records.api_keys import ADMIN, FEEDBACK
 from serving.records.tables import ANONYMOUS, ApiKey, Feedback, Review, SpanText
 
 #: Why a text is not exported, in the order in which it is asked.

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from serving.gateway.errors import GatewayError, database_away
 from serving.gateway.settings import GatewaySettings, is_loopback
-from serving.keys import ADMIN, SCOPES, ApiKeys
+from serving.records.api_keys import ADMIN, SCOPES, ApiKeys
 from serving.records.tables import ANONYMOUS, ApiKey
 
 #: How long what the database said of a key is believed, and for how long it stands in for a

@@ -26,7 +26,7 @@ from serving.gateway.schemas import (
     VoteBatchBody,
     VoteBody,
 )
-from serving.keys import ADMIN, FEEDBACK
+from serving.records.api_keys import ADMIN, FEEDBACK
 
 router = APIRouter(tags=["feedback"])
 

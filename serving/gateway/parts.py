@@ -22,7 +22,7 @@ from serving.gateway.rollout_reader import RolloutReader
 from serving.gateway.service import PredictionService
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.version_routing import VersionRouter
-from serving.keys import ApiKeys
+from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 from serving.rollout.state import RolloutStore
 

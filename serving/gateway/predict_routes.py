@@ -15,7 +15,7 @@ from serving.gateway.schemas import PredictAnswer, PredictBody, PredictionAnswer
 from serving.gateway.service import Answers
 from serving.gateway.service import Request as Texts
 from serving.gateway.stream import STREAM_TYPES, StreamedAnswers
-from serving.keys import PREDICT
+from serving.records.api_keys import PREDICT
 
 router = APIRouter(tags=["predict"])
 

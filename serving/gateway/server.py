@@ -17,8 +17,8 @@ from serving.gateway.application import make_application
 from serving.gateway.parts import Parts, ReadEvaluation
 from serving.gateway.request_log import JsonFormatter
 from serving.gateway.settings import GatewaySettings
-from serving.keys import ApiKeys
 from serving.protocol.http_protocol import BoundedHttpProtocol
+from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)

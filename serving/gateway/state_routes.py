@@ -16,7 +16,7 @@ from serving.gateway.access import Visit, needs, parts_of
 from serving.gateway.errors import database_away
 from serving.gateway.parts import Parts
 from serving.gateway.schemas import DecisionAnswer, DecisionsAnswer, ModelAnswer
-from serving.keys import PREDICT
+from serving.records.api_keys import PREDICT
 from serving.records.database import Database
 from serving.records.tables import Decision, RolloutEvent
 

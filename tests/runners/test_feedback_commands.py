@@ -12,7 +12,7 @@ from components.ingestion.rows import Columns, RawRow
 from pipeline.config import Config
 from runners import cli
 from serving.feedback.store import FeedbackStore
-from serving.keys import ApiKeys
+from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 
 LABELS = ["neg", "pos"]

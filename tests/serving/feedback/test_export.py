@@ -17,7 +17,7 @@ from serving.feedback.export import ExportSettings, SpanReport, export_span
 from serving.feedback.reviews import add_review
 from serving.feedback.span_list import list_spans
 from serving.feedback.store import FeedbackStore
-from serving.keys import FEEDBACK, ApiKeys
+from serving.records.api_keys import FEEDBACK, ApiKeys
 from serving.records.database import Database
 from serving.records.tables import Span, SpanText
 

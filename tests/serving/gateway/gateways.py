@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 from serving.gateway.application import make_application
 from serving.gateway.parts import Parts
 from serving.gateway.settings import GatewaySettings
-from serving.keys import ApiKeys
 from serving.protocol.errors import Code
+from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 from tests.serving.client_stubs import Call, Fault, Stub, grpc_stub
 

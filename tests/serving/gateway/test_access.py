@@ -9,7 +9,7 @@ from serving.gateway.authentication import network_of
 from serving.gateway.rate_limits import RateLimiter
 from serving.gateway.server import check_keys
 from serving.gateway.settings import GatewaySettings, is_loopback
-from serving.keys import ApiKeys
+from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 from tests.serving.gateway.gateways import error_of, gateway
 
@@ -113,7 +113,7 @@ def test_bad_keys(tmp_path: Path, headers: dict[str, Any]) -> None:
 
 def test_a_disabled_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.gateway.authentication.FRESH_SECONDS", 0.0)
-    monkeypatch.setattr("serving.keys.CACHE_SECONDS", 0.0)
+    monkeypatch.setattr("serving.records.api_keys.CACHE_SECONDS", 0.0)
     with gateway(tmp_path, authentication="required") as running:
         headers = running.key("predict")
         assert running.predict("a", headers=headers).status_code == 200

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from serving.gateway.page_routes import security_policy
-from serving.keys import ApiKeys
+from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 from serving.records.tables import Decision, Feedback, RolloutEvent
 from tests.serving.client_stubs import Stub, grpc_stub

@@ -4,8 +4,8 @@ import pytest
 from sqlalchemy import select
 
 from modules.contract.errors import UserError
-from serving import keys as keys_module
-from serving.keys import ADMIN, CACHE_SECONDS, FEEDBACK, PREDICT, ApiKeys, allows
+from serving.records import api_keys as keys_module
+from serving.records.api_keys import ADMIN, CACHE_SECONDS, FEEDBACK, PREDICT, ApiKeys, allows
 from serving.records.database import Database
 from serving.records.tables import ApiKey
 

@@ -20,7 +20,7 @@ import psutil
 
 from modules.fit.precision import cpu_flags
 from pipeline.config import Config
-from serving.usable_cpus import usable_cpus
+from serving.server.usable_cpus import usable_cpus
 
 State = Literal["ok", "warning", "failed"]
 

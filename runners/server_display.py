@@ -18,7 +18,7 @@ from runners.terminal import duration, stderr, stdout
 from serving.client import Client, ClientError, ModelMetadata
 
 if TYPE_CHECKING:
-    from serving.model_server import Endpoints
+    from serving.server.model_server import Endpoints
 
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 _TEXT = "A warm room, and breakfast until noon."

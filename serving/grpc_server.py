@@ -13,10 +13,11 @@ from typing import Any
 
 import grpc
 
-from serving import metrics, model_info, multi_inference
+from serving import model_info, multi_inference
 from serving.grpc_health import ModelHealth
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
+from serving.server import metrics
 from serving.service import InferenceService
 
 _log = logging.getLogger(__name__)

@@ -12,10 +12,10 @@ from serving import model_config, version_source
 from serving.labels import Labels
 from serving.managed_version import Handle
 from serving.model_config import ModelConfig
-from serving.observer import Observer
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import ServableHandle, VersionStatus
-from serving.settings import ServerSettings
+from serving.server.observer import Observer
+from serving.server.settings import ServerSettings
 from serving.version_lifecycle import Load, VersionLifecycle
 from serving.version_loader import VersionLoader
 

@@ -14,7 +14,7 @@ from modules.contract.errors import UserError
 from serving import version_policy
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
-from serving.settings import ServerSettings
+from serving.server.settings import ServerSettings
 
 PLATFORM = "tensorflow"
 _LARGEST_FILE = 16 * 1024 * 1024

@@ -11,10 +11,10 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from serving import metrics
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError, invalid_argument
 from serving.protocol.servable import Models
+from serving.server import metrics
 from serving.service import InferenceService, ModelSpec, read_model_spec
 
 _log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ import numpy as np
 from serving.batch_runner import BatchRunner
 from serving.batching import BatchLimits, Grouping, Piece
 from serving.call_queue import CallQueue
-from serving.observer import Observer
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import RunRequest
+from serving.server.observer import Observer
 from serving.worker_process import LoadReport, Worker, WorkerDiedError
 
 logger = logging.getLogger(__name__)

@@ -15,7 +15,7 @@ from serving import managed_version, version_source
 from serving.managed_version import ManagedVersion
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import State
-from serving.settings import ServerSettings
+from serving.server.settings import ServerSettings
 
 logger = logging.getLogger(__name__)
 

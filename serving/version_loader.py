@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from serving import batching_parameters
 from serving.batching import BatchLimits
 from serving.model_version import ModelVersion, max_tokens_of_text
-from serving.observer import Observer
 from serving.protocol.errors import Code, ServingError
-from serving.settings import ServerSettings
-from serving.usable_cpus import usable_cpus
+from serving.server.observer import Observer
+from serving.server.settings import ServerSettings
+from serving.server.usable_cpus import usable_cpus
 from serving.worker_process import LoadReport, Worker, Zygote
 from serving.worker_task import WorkerTask
 

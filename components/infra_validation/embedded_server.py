@@ -14,8 +14,8 @@ import sys
 import threading
 import time
 
-from serving import model_server
-from serving.settings import ServerSettings
+from serving.server import model_server
+from serving.server.settings import ServerSettings
 
 MODEL_NAME = "candidate"
 _POLL_SECONDS = 1.0

@@ -22,7 +22,7 @@ def serve(
     versions in the folder are served as they come; with rollout.enabled, those that the rollout
     names, labelled stable and canary.
     """
-    from serving.settings import ServerSettings
+    from serving.server.settings import ServerSettings
 
     if not flags.get("model_base_path") and not flags.get("model_config_file"):
         loaded = load_config(config, assignments)
@@ -38,7 +38,7 @@ def serve(
             flags = {**flags, "model_base_path": directory}
     from runners.server_display import ServerDisplay
     from serving import model_config
-    from serving.model_server import ModelServer
+    from serving.server.model_server import ModelServer
 
     settings = ServerSettings(**flags)
     models = model_config.from_settings(settings)

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from modules.contract.errors import UserError
-from serving.settings import ServerSettings
+from serving.server.settings import ServerSettings
 
 #: Field -> its help text, in the order of the help page.
 HELP = {

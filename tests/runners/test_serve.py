@@ -17,9 +17,9 @@ from runners import cli
 from runners.commands.server_options import HELP
 from runners.run_report import next_commands
 from runners.server_display import try_commands
-from serving import model_server
 from serving.client import ModelMetadata, SignatureMetadata, TensorMetadata
-from serving.settings import ServerSettings
+from serving.server import model_server
+from serving.server.settings import ServerSettings
 from tests.serving.bert_server import bert_serve, environment, write_classifier
 
 Serve = Callable[..., int]

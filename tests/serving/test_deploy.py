@@ -19,8 +19,9 @@ import pytest
 import yaml
 
 from runners.run_report import TENSORFLOW_SERVING_IMAGE
-from serving import batching_parameters, frozen_weights, model_config, monitoring_config
+from serving import batching_parameters, frozen_weights, model_config
 from serving.batching import BatchLimits
+from serving.server import monitoring_config
 
 DEPLOY = Path(__file__).resolve().parents[2] / "serving" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

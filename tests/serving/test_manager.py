@@ -13,7 +13,7 @@ from serving.manager import ModelManager
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import State
-from serving.settings import ServerSettings
+from serving.server.settings import ServerSettings
 
 PATIENCE = 30  # seconds; nothing here takes any
 

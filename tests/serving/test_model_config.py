@@ -5,7 +5,7 @@ from modules.contract.errors import UserError
 from serving import model_config
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
-from serving.settings import ServerSettings
+from serving.server.settings import ServerSettings
 from serving.version_policy import Latest, Specific
 
 BERT = 'config { name: "bert" base_path: "/models/bert" model_platform: "tensorflow" %s }'

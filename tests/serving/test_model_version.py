@@ -10,9 +10,9 @@ import pytest
 from serving import model_version
 from serving.batching import BatchLimits
 from serving.model_version import ModelVersion, max_tokens_of_text
-from serving.observer import Observer
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import RunRequest
+from serving.server.observer import Observer
 from serving.worker_task import WorkerTask
 from tests.serving import small_models
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.observer import Observer
-from serving.settings import ServerSettings
+from serving.server.observer import Observer
+from serving.server.settings import ServerSettings
 from serving.version_loader import VersionLoader
 from tests.serving import small_models
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving import model_server
-from serving.monitoring_config import Monitoring
 from serving.protocol import http_protocol
 from serving.rest import RestApplication
+from serving.server import model_server
+from serving.server.monitoring_config import Monitoring
 from serving.service import InferenceService
 from tests.serving import fake_models
 from tests.serving.fake_models import FakeModels

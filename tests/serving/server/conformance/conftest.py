@@ -13,7 +13,7 @@ import pytest
 
 from serving.protocol import protos
 from tests.serving import half_plus_two
-from tests.serving.conformance.server_process import Server, embedded_server, stock_server
+from tests.serving.server.conformance.server_process import Server, embedded_server, stock_server
 
 _CONFIG = """
 model_config_list {{

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 from modules.contract.errors import UserError
-from serving import metrics, monitoring_config
-from serving.monitoring_config import Monitoring
+from serving.server import metrics, monitoring_config
+from serving.server.monitoring_config import Monitoring
 
 
 def test_counter_lines() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.usable_cpus import usable_cpus
+from serving.server.usable_cpus import usable_cpus
 
 ALL = len(os.sched_getaffinity(0))
 

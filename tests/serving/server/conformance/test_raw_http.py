@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from tests.serving.conformance.server_process import Server
+from tests.serving.server.conformance.server_process import Server
 
 PREDICT = b"POST /v1/models/default:predict HTTP/1.1\r\nHost: a\r\n"
 BODY = b'{"instances": [1]}'

@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 from modules.contract.errors import UserError
-from serving import model_server
 from serving.protocol import protos
-from serving.settings import ServerSettings
+from serving.server import model_server
+from serving.server.settings import ServerSettings
 from tests.serving import half_plus_two
-from tests.serving.conformance.server_process import REPOSITORY, Server, embedded_server
+from tests.serving.server.conformance.server_process import REPOSITORY, Server, embedded_server
 
 SECONDS = 60
 BODY = b'{"instances": [1]}'
@@ -100,7 +100,7 @@ def test_a_taken_port_is_one_line_and_exit_code_2(model: Path, name: str) -> Non
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = {"port": 0, "rest_api_port": 0, "model_base_path": str(model), name: port}
-        script = REPOSITORY / "tests/serving/conformance/start_server.py"
+        script = REPOSITORY / "tests/serving/server/conformance/start_server.py"
         finished = subprocess.run(
             [sys.executable, str(script), json.dumps(settings)],
             cwd=REPOSITORY,

@@ -7,7 +7,7 @@ import math
 import httpx
 import pytest
 
-from tests.serving.conformance.server_process import Server
+from tests.serving.server.conformance.server_process import Server
 
 M = "/v1/models/default"
 REGRESS = {"signature_name": "regress_x_to_y"}

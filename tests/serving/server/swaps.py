@@ -1,6 +1,6 @@
 """Swaps versions under clients, and reports what failed and what memory was used.
 
-    python -m tests.serving.swaps EMPTY_FOLDER SWAPS
+    python -m tests.serving.server.swaps EMPTY_FOLDER SWAPS
 
 A process of its own, so that what other tests left in memory is not counted.
 """
@@ -18,7 +18,7 @@ import psutil
 from serving.manager import ModelManager
 from serving.protocol.errors import ServingError
 from serving.protocol.servable import RunRequest, State
-from serving.settings import ServerSettings
+from serving.server.settings import ServerSettings
 from tests.serving import half_plus_two
 
 PATIENCE = 60

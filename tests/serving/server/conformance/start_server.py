@@ -8,8 +8,8 @@ import json
 import logging
 import sys
 
-from serving import model_server
-from serving.settings import ServerSettings
+from serving.server import model_server
+from serving.server.settings import ServerSettings
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from serving.protocol import protos, tensors
-from tests.serving.conformance.server_process import Server
+from tests.serving.server.conformance.server_process import Server
 
 FLOAT, INT32, STRING = (
     protos.types_pb2.DT_FLOAT,

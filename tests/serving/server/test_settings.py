@@ -3,7 +3,7 @@ import os
 import pytest
 
 from modules.contract.errors import UserError
-from serving.settings import ServerSettings
+from serving.server.settings import ServerSettings
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import httpx
 import pytest
 
-from tests.serving.conformance.server_process import Server
+from tests.serving.server.conformance.server_process import Server
 
 M = "/v1/models/default"
 STATUS = b"""{

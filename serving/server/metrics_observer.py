@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from serving import metrics
-from serving.observer import Observer
+from serving.server import metrics
+from serving.server.observer import Observer
 
 _MICROS = 1e6
 

@@ -11,12 +11,13 @@ import pytest
 
 from serving.manager import ModelManager
 from serving.protocol.errors import Code
-from serving.settings import ServerSettings
-from tests.serving import half_plus_two, swaps
+from serving.server.settings import ServerSettings
+from tests.serving import half_plus_two
+from tests.serving.server import swaps
 
 pytestmark = pytest.mark.slow
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 
 
 def test_swaps_fail_no_call_and_keep_no_memory(tmp_path) -> None:

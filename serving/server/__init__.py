@@ -1,0 +1,1 @@
+"""The embedded model server: TensorFlow Serving's protocol over REST and gRPC."""

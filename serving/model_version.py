@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from serving.batch_runner import BatchRunner
-from serving.batching import BatchLimits, Grouping, Piece
-from serving.call_queue import CallQueue
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import RunRequest
+from serving.server.batches.batch_runner import BatchRunner
+from serving.server.batches.batching import BatchLimits, Grouping, Piece
+from serving.server.batches.call_queue import CallQueue
 from serving.server.observer import Observer
 from serving.worker_process import LoadReport, Worker, WorkerDiedError
 

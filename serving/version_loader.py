@@ -5,9 +5,9 @@ import threading
 from collections.abc import Mapping
 
 from serving import batching_parameters
-from serving.batching import BatchLimits
 from serving.model_version import ModelVersion, max_tokens_of_text
 from serving.protocol.errors import Code, ServingError
+from serving.server.batches.batching import BatchLimits
 from serving.server.observer import Observer
 from serving.server.settings import ServerSettings
 from serving.server.usable_cpus import usable_cpus

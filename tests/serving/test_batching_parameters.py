@@ -2,7 +2,7 @@ import pytest
 
 from modules.contract.errors import UserError
 from serving import batching_parameters
-from serving.batching import BatchLimits
+from serving.server.batches.batching import BatchLimits
 
 
 @pytest.fixture

@@ -20,8 +20,8 @@ import yaml
 
 from runners.run_report import TENSORFLOW_SERVING_IMAGE
 from serving import batching_parameters, frozen_weights, model_config
-from serving.batching import BatchLimits
 from serving.server import monitoring_config
+from serving.server.batches.batching import BatchLimits
 
 DEPLOY = Path(__file__).resolve().parents[2] / "serving" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from serving import model_version
-from serving.batching import BatchLimits
 from serving.model_version import ModelVersion, max_tokens_of_text
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import RunRequest
+from serving.server.batches.batching import BatchLimits
 from serving.server.observer import Observer
 from serving.worker_task import WorkerTask
 from tests.serving import small_models

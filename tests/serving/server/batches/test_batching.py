@@ -4,13 +4,13 @@ import time
 import numpy as np
 import pytest
 
-from serving import batching
-from serving.batch_runner import BatchRunner
-from serving.batching import BatchLimits, Grouping
-from serving.call_queue import CallQueue
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import RunRequest
+from serving.server.batches import batching
+from serving.server.batches.batch_runner import BatchRunner
+from serving.server.batches.batching import BatchLimits, Grouping
+from serving.server.batches.call_queue import CallQueue
 
 
 def signature(inputs, outputs):

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from serving.batching import BatchLimits, Grouping, Outputs, Piece, merge, split
 from serving.protocol.errors import Code, ServingError
+from serving.server.batches.batching import BatchLimits, Grouping, Outputs, Piece, merge, split
 from serving.worker_process import WorkerDiedError
 
 #: Runs a signature: (key, inputs, outputs) -> arrays by alias.

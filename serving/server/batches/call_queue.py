@@ -10,8 +10,8 @@ import math
 import threading
 import time
 
-from serving.batching import BatchLimits, Call, Piece
 from serving.protocol.errors import Code, ServingError
+from serving.server.batches.batching import BatchLimits, Call, Piece
 
 #: Retry-After in seconds before the queue's pace is known, and at most.
 _FIRST_RETRY_SECONDS = 1.0

@@ -1,0 +1,1 @@
+"""Request batching: queue, grouping and execution."""

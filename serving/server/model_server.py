@@ -19,11 +19,11 @@ from typing import Any
 import uvicorn
 
 from modules.contract.errors import UserError
-from serving.grpc_server import GrpcServer
 from serving.manager import ModelManager
 from serving.protocol.http_protocol import BoundedHttpProtocol
 from serving.rest import RestApplication
 from serving.server import metrics_observer, monitoring_config
+from serving.server.grpc_api.grpc_server import GrpcServer
 from serving.server.settings import ServerSettings
 from serving.service import InferenceService
 

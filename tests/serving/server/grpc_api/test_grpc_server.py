@@ -11,9 +11,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from serving.grpc_server import GrpcServer
 from serving.protocol import protos, tensors
 from serving.protocol.errors import Code, ServingError
+from serving.server.grpc_api.grpc_server import GrpcServer
 from serving.service import InferenceService
 from tests.serving import fake_models
 from tests.serving.fake_models import STRING, FakeModels, FakeServable

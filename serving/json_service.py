@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from serving import (
-    inference,
-    json_examples,
-    json_reader,
-    json_tensor,
-    json_writer,
-    signature_inputs,
-)
-from serving.inference import Method
+from serving import json_examples, json_reader, json_tensor, json_writer
 from serving.protocol.errors import invalid_argument
 from serving.protocol.servable import RunRequest
-from serving.service import Call, InferenceService, ModelSpec, Outputs, count_examples
-from serving.signature_inputs import DEFAULT_SIGNATURE, Signature
+from serving.server.requests import inference, signature_inputs
+from serving.server.requests.inference import Method
+from serving.server.requests.service import (
+    Call,
+    InferenceService,
+    ModelSpec,
+    Outputs,
+    count_examples,
+)
+from serving.server.requests.signature_inputs import DEFAULT_SIGNATURE, Signature
 
 #: The part of the URL after the colon.
 VERBS = ("predict", "classify", "regress")

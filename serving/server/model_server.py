@@ -24,8 +24,8 @@ from serving.protocol.http_protocol import BoundedHttpProtocol
 from serving.rest import RestApplication
 from serving.server import metrics_observer, monitoring_config
 from serving.server.grpc_api.grpc_server import GrpcServer
+from serving.server.requests.service import InferenceService
 from serving.server.settings import ServerSettings
-from serving.service import InferenceService
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _EXIT_MISUSE = 2

@@ -16,7 +16,7 @@ from serving.protocol.errors import Code, ServingError
 from serving.rest import RestApplication
 from serving.server import metrics
 from serving.server.monitoring_config import Monitoring
-from serving.service import InferenceService
+from serving.server.requests.service import InferenceService
 from tests.serving import fake_models
 from tests.serving.fake_models import FakeModels, FakeServable
 

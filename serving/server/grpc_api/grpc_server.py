@@ -13,12 +13,12 @@ from typing import Any
 
 import grpc
 
-from serving import model_info, multi_inference
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
 from serving.server import metrics
 from serving.server.grpc_api.grpc_health import ModelHealth
-from serving.service import InferenceService
+from serving.server.requests import model_info, multi_inference
+from serving.server.requests.service import InferenceService
 
 _log = logging.getLogger(__name__)
 _ENTRYPOINT = "GRPC"

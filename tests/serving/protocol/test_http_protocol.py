@@ -13,7 +13,7 @@ from serving.protocol import http_protocol
 from serving.rest import RestApplication
 from serving.server import model_server
 from serving.server.monitoring_config import Monitoring
-from serving.service import InferenceService
+from serving.server.requests.service import InferenceService
 from tests.serving import fake_models
 from tests.serving.fake_models import FakeModels
 

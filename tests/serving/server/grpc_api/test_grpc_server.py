@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from serving.protocol import protos, tensors
 from serving.protocol.errors import Code, ServingError
 from serving.server.grpc_api.grpc_server import GrpcServer
-from serving.service import InferenceService
+from serving.server.requests.service import InferenceService
 from tests.serving import fake_models
 from tests.serving.fake_models import STRING, FakeModels, FakeServable
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from serving.protocol import protos, tensors
 from serving.protocol.errors import Code, ServingError, invalid_argument
-from serving.signature_inputs import Signature, check_types
+from serving.server.requests.signature_inputs import Signature, check_types
 
 CLASSIFY_METHOD = "tensorflow/serving/classify"
 REGRESS_METHOD = "tensorflow/serving/regress"

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from serving import inference, service
-from serving.inference import Method
 from serving.protocol import protos
 from serving.protocol.errors import ServingError, invalid_argument
 from serving.protocol.servable import RunRequest, Servable, ServableHandle
-from serving.service import Call, InferenceService
-from serving.signature_inputs import DEFAULT_SIGNATURE, Signature
+from serving.server.requests import inference, service
+from serving.server.requests.inference import Method
+from serving.server.requests.service import Call, InferenceService
+from serving.server.requests.signature_inputs import DEFAULT_SIGNATURE, Signature
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError, invalid_argument
 from serving.protocol.servable import Models
 from serving.server import metrics
-from serving.service import InferenceService, ModelSpec, read_model_spec
+from serving.server.requests.service import InferenceService, ModelSpec, read_model_spec
 
 _log = logging.getLogger(__name__)
 _SIGNATURE_DEF = "signature_def"

@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving import json_service, model_info, multi_inference
+from serving import json_service
 from serving.protocol import protos, tensors
 from serving.protocol.errors import Code, ServingError
-from serving.service import InferenceService, ModelSpec
+from serving.server.requests import model_info, multi_inference
+from serving.server.requests.service import InferenceService, ModelSpec
 from tests.serving import fake_models
 from tests.serving.fake_models import FLOAT, STRING, FakeModels, FakeServable
 

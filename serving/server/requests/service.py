@@ -18,13 +18,13 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from serving import inference, signature_inputs
-from serving.inference import Method
 from serving.protocol import protos, tensors
 from serving.protocol.errors import Code, ServingError, invalid_argument
 from serving.protocol.servable import Models, RunRequest, Servable, ServableHandle
 from serving.server import metrics
-from serving.signature_inputs import DEFAULT_SIGNATURE, Signature
+from serving.server.requests import inference, signature_inputs
+from serving.server.requests.inference import Method
+from serving.server.requests.signature_inputs import DEFAULT_SIGNATURE, Signature
 
 Answer = TypeVar("Answer")
 Outputs = dict[str, np.ndarray]

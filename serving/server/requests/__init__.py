@@ -1,0 +1,1 @@
+"""Request handling that REST and gRPC share."""

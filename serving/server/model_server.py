@@ -21,10 +21,10 @@ import uvicorn
 from modules.contract.errors import UserError
 from serving.manager import ModelManager
 from serving.protocol.http_protocol import BoundedHttpProtocol
-from serving.rest import RestApplication
 from serving.server import metrics_observer, monitoring_config
 from serving.server.grpc_api.grpc_server import GrpcServer
 from serving.server.requests.service import InferenceService
+from serving.server.rest.rest import RestApplication
 from serving.server.settings import ServerSettings
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)

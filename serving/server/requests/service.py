@@ -4,7 +4,7 @@ A call is checked here, handed to a servable, and its outputs made into an answe
 
     call = service.predict(request, deadline)     # checked and queued; returns at once
     response = call.wait()                        # a thread: gRPC
-    response = call.answer(await future)          # asyncio: REST, see serving.rest
+    response = call.answer(await future)          # asyncio: REST, see serving.server.rest.rest
 
 Deadlines are ``time.monotonic()`` seconds; None is never. Failures are ``ServingError`` with
 TensorFlow Serving's codes and messages.

@@ -10,10 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.protocol import http_protocol
-from serving.rest import RestApplication
 from serving.server import model_server
 from serving.server.monitoring_config import Monitoring
 from serving.server.requests.service import InferenceService
+from serving.server.rest.rest import RestApplication
 from tests.serving import fake_models
 from tests.serving.fake_models import FakeModels
 

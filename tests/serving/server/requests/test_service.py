@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serving import json_service
 from serving.protocol import protos, tensors
 from serving.protocol.errors import Code, ServingError
 from serving.server.requests import model_info, multi_inference
 from serving.server.requests.service import InferenceService, ModelSpec
+from serving.server.rest import json_service
 from tests.serving import fake_models
 from tests.serving.fake_models import FLOAT, STRING, FakeModels, FakeServable
 

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from serving import json_debug
-from serving.json_scalars import (
+from serving.protocol import tensors
+from serving.protocol.errors import ServingError, invalid_argument
+from serving.server.rest import json_debug
+from serving.server.rest.json_scalars import (
     Reader,
     decode_base64,
     encoded,
@@ -20,8 +22,6 @@ from serving.json_scalars import (
     reader,
     wrong_type,
 )
-from serving.protocol import tensors
-from serving.protocol.errors import ServingError, invalid_argument
 
 #: Alias of an input -> its DataType.
 InputTypes = Mapping[str, int]

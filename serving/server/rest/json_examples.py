@@ -7,10 +7,10 @@ bytes; one feature holds one kind. Rules and messages are those of util/json_ten
 from collections.abc import Mapping
 from typing import Any
 
-from serving import json_debug
-from serving.json_scalars import decode_base64, encoded, format_error, is_base64
 from serving.protocol import protos
 from serving.protocol.errors import invalid_argument
+from serving.server.rest import json_debug
+from serving.server.rest.json_scalars import decode_base64, encoded, format_error, is_base64
 
 _CONTEXT, _EXAMPLES = "context", "examples"
 _KINDS = {

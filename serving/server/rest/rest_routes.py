@@ -8,9 +8,9 @@ import dataclasses
 import re
 from urllib.parse import unquote_to_bytes
 
-from serving.json_service import VERBS
 from serving.protocol.errors import ServingError, invalid_argument
 from serving.server.requests.service import ModelSpec
+from serving.server.rest.json_service import VERBS
 
 _VERSION = r"(?:(?:/versions/(\d+))|(?:/labels/([^/:]+)))?"
 _PREDICTION = re.compile(rf"/v1/models/([^/:]+){_VERSION}:(classify|regress|predict)", re.I | re.A)

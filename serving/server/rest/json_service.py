@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from serving import json_examples, json_reader, json_tensor, json_writer
 from serving.protocol.errors import invalid_argument
 from serving.protocol.servable import RunRequest
 from serving.server.requests import inference, signature_inputs
@@ -15,6 +14,7 @@ from serving.server.requests.service import (
     count_examples,
 )
 from serving.server.requests.signature_inputs import DEFAULT_SIGNATURE, Signature
+from serving.server.rest import json_examples, json_reader, json_tensor, json_writer
 
 #: The part of the URL after the colon.
 VERBS = ("predict", "classify", "regress")

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import rest_body, rest_routes
 from serving.protocol.errors import Code, ServingError
-from serving.rest import RestApplication
 from serving.server import metrics
 from serving.server.monitoring_config import Monitoring
 from serving.server.requests.service import InferenceService
+from serving.server.rest import rest_body, rest_routes
+from serving.server.rest.rest import RestApplication
 from tests.serving import fake_models
 from tests.serving.fake_models import FakeModels, FakeServable
 

@@ -11,13 +11,13 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from serving import json_service, json_writer, rest_body, rest_routes
 from serving.protocol.errors import Code, ServingError
-from serving.rest_body import BodyTooLargeError, ClientDisconnectedError, Receive
 from serving.server import metrics
 from serving.server.monitoring_config import Monitoring
 from serving.server.requests import model_info
 from serving.server.requests.service import Call, InferenceService, Outputs, deadline_exceeded
+from serving.server.rest import json_service, json_writer, rest_body, rest_routes
+from serving.server.rest.rest_body import BodyTooLargeError, ClientDisconnectedError, Receive
 
 Scope = MutableMapping[str, Any]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from serving import json_writer
+from serving.server.rest import json_writer
 
 _MAX_BYTES = 256
 _INDENT = "    "

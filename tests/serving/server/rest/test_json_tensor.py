@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import json_reader, json_tensor, json_writer
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
+from serving.server.rest import json_reader, json_tensor, json_writer
 
 T = protos.types_pb2
 BOOL, FLOAT, INT8, INT32, INT64, STRING, UINT32, UINT64, UINT8 = (

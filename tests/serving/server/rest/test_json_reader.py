@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import json_reader
 from serving.protocol.errors import ServingError
+from serving.server.rest import json_reader
 
 JSON = st.recursive(
     st.none()

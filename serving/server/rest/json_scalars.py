@@ -9,9 +9,9 @@ import binascii
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from serving import json_debug
 from serving.protocol import tensors
 from serving.protocol.errors import Code, ServingError, invalid_argument
+from serving.server.rest import json_debug
 
 #: Turns a JSON scalar into a value of one DataType, or raises ``ServingError``.
 Reader = Callable[[Any], Any]

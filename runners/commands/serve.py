@@ -37,8 +37,8 @@ def serve(
             find_version(Path(directory))  # says what to type when nothing is pushed
             flags = {**flags, "model_base_path": directory}
     from runners.server_display import ServerDisplay
-    from serving import model_config
     from serving.server.model_server import ModelServer
+    from serving.server.versions import model_config
 
     settings = ServerSettings(**flags)
     models = model_config.from_settings(settings)

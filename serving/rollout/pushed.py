@@ -3,7 +3,7 @@
 import os
 
 from modules.contract.errors import UserError
-from serving import version_source
+from serving.server.versions import version_source
 
 
 def check_directory(push_directory: str) -> None:

@@ -19,13 +19,13 @@ from typing import Any
 import uvicorn
 
 from modules.contract.errors import UserError
-from serving.manager import ModelManager
 from serving.protocol.http_protocol import BoundedHttpProtocol
 from serving.server import metrics_observer, monitoring_config
 from serving.server.grpc_api.grpc_server import GrpcServer
 from serving.server.requests.service import InferenceService
 from serving.server.rest.rest import RestApplication
 from serving.server.settings import ServerSettings
+from serving.server.versions.manager import ModelManager
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _EXIT_MISUSE = 2

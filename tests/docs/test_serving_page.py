@@ -68,7 +68,7 @@ def test_shown_python_works(server: BertServer, folder: Path) -> None:
 
 
 def test_shown_model_config_is_read(tmp_path: Path) -> None:
-    from serving import model_config
+    from serving.server.versions import model_config
 
     [text] = re.findall(
         r"^```text\n(model_config_list.*?)^```", PAGE.read_text("utf-8"), re.M | re.S

@@ -19,9 +19,10 @@ import pytest
 import yaml
 
 from runners.run_report import TENSORFLOW_SERVING_IMAGE
-from serving import batching_parameters, frozen_weights, model_config
+from serving import frozen_weights
 from serving.server import monitoring_config
 from serving.server.batches.batching import BatchLimits
+from serving.server.versions import batching_parameters, model_config
 
 DEPLOY = Path(__file__).resolve().parents[2] / "serving" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

@@ -13,9 +13,9 @@ import numpy as np
 import psutil
 import pytest
 
-from serving import version_loader
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
+from serving.server.versions import version_loader
 from serving.worker_process import Worker, WorkerDiedError, Zygote
 from serving.worker_task import WorkerTask
 from tests.serving import half_plus_two, small_models

@@ -17,7 +17,7 @@ from modules.contract.hparams import HParams, TextSettings
 from modules.encoders.names import load_encoder
 from modules.export import signatures
 from modules.network import model, transformer_weights
-from serving import batching_parameters
+from serving.server.versions import batching_parameters
 from tests.modules import checkpoints
 from tests.modules.encoders import hub_module
 from tests.modules.tiny_runs import LABELS, texts

@@ -4,11 +4,11 @@ import os
 import pytest
 from google.protobuf import text_format
 
-from serving import model_config
 from serving.protocol import protos
 from serving.rollout import model_config_file
 from serving.rollout.state import CANARY, LOADING, Change, RolloutState, RolloutStore
-from serving.version_policy import Specific
+from serving.server.versions import model_config
+from serving.server.versions.version_policy import Specific
 
 STATE = RolloutState("default", 4, stable=3, previous=1, candidate=5, stage=CANARY)
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from serving.manager import ModelManager
 from serving.protocol.errors import ServingError
 from serving.protocol.servable import RunRequest, State
 from serving.server.settings import ServerSettings
+from serving.server.versions.manager import ModelManager
 from tests.serving import half_plus_two
 
 PATIENCE = 60

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from serving.manager import ModelManager
 from serving.protocol.errors import Code
 from serving.server.settings import ServerSettings
+from serving.server.versions.manager import ModelManager
 from tests.serving import half_plus_two
 from tests.serving.server import swaps
 

@@ -7,12 +7,12 @@ import threading
 import numpy as np
 import pytest
 
-from serving import model_version
-from serving.model_version import ModelVersion, max_tokens_of_text
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import RunRequest
 from serving.server.batches.batching import BatchLimits
 from serving.server.observer import Observer
+from serving.server.versions import model_version
+from serving.server.versions.model_version import ModelVersion, max_tokens_of_text
 from serving.worker_task import WorkerTask
 from tests.serving import small_models
 

@@ -4,13 +4,13 @@ import dataclasses
 import threading
 from collections.abc import Mapping
 
-from serving import batching_parameters
-from serving.model_version import ModelVersion, max_tokens_of_text
 from serving.protocol.errors import Code, ServingError
 from serving.server.batches.batching import BatchLimits
 from serving.server.observer import Observer
 from serving.server.settings import ServerSettings
 from serving.server.usable_cpus import usable_cpus
+from serving.server.versions import batching_parameters
+from serving.server.versions.model_version import ModelVersion, max_tokens_of_text
 from serving.worker_process import LoadReport, Worker, Zygote
 from serving.worker_task import WorkerTask
 

@@ -5,7 +5,7 @@ import pytest
 
 from serving.server.observer import Observer
 from serving.server.settings import ServerSettings
-from serving.version_loader import VersionLoader
+from serving.server.versions.version_loader import VersionLoader
 from tests.serving import small_models
 
 

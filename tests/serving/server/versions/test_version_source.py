@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from serving import version_source
+from serving.server.versions import version_source
 
 
 def folders(base, *names):

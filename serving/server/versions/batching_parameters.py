@@ -27,8 +27,8 @@ from google.protobuf import (
 )
 
 from modules.contract.errors import UserError
-from serving.model_config import read_text_proto
 from serving.server.batches.batching import BatchLimits
+from serving.server.versions.model_config import read_text_proto
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _INT64 = ".google.protobuf.Int64Value"

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from serving import managed_version, version_source
-from serving.managed_version import ManagedVersion
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import State
 from serving.server.settings import ServerSettings
+from serving.server.versions import managed_version, version_source
+from serving.server.versions.managed_version import ManagedVersion
 
 logger = logging.getLogger(__name__)
 

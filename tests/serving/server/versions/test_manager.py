@@ -9,11 +9,11 @@ import pytest
 from google.protobuf import text_format
 
 from modules.contract.errors import UserError
-from serving.manager import ModelManager
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import State
 from serving.server.settings import ServerSettings
+from serving.server.versions.manager import ModelManager
 
 PATIENCE = 30  # seconds; nothing here takes any
 

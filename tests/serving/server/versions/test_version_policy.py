@@ -1,8 +1,8 @@
 import pytest
 from google.protobuf import text_format
 
-from serving import version_policy
 from serving.protocol import protos
+from serving.server.versions import version_policy
 
 PROTO = protos.file_system_storage_path_source_pb2.FileSystemStoragePathSourceConfig
 

@@ -2,11 +2,11 @@ import pytest
 from google.protobuf import text_format
 
 from modules.contract.errors import UserError
-from serving import model_config
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
 from serving.server.settings import ServerSettings
-from serving.version_policy import Latest, Specific
+from serving.server.versions import model_config
+from serving.server.versions.version_policy import Latest, Specific
 
 BERT = 'config { name: "bert" base_path: "/models/bert" model_platform: "tensorflow" %s }'
 

@@ -8,16 +8,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from modules.contract.errors import UserError
-from serving import model_config, version_source
-from serving.labels import Labels
-from serving.managed_version import Handle
-from serving.model_config import ModelConfig
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import ServableHandle, VersionStatus
 from serving.server.observer import Observer
 from serving.server.settings import ServerSettings
-from serving.version_lifecycle import Load, VersionLifecycle
-from serving.version_loader import VersionLoader
+from serving.server.versions import model_config, version_source
+from serving.server.versions.labels import Labels
+from serving.server.versions.managed_version import Handle
+from serving.server.versions.model_config import ModelConfig
+from serving.server.versions.version_lifecycle import Load, VersionLifecycle
+from serving.server.versions.version_loader import VersionLoader
 
 logger = logging.getLogger(__name__)
 

@@ -1,8 +1,8 @@
 import pytest
 
 from modules.contract.errors import UserError
-from serving import batching_parameters
 from serving.server.batches.batching import BatchLimits
+from serving.server.versions import batching_parameters
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 from google.protobuf import text_format
 
 from modules.contract.errors import UserError
-from serving import version_policy
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
 from serving.server.settings import ServerSettings
+from serving.server.versions import version_policy
 
 PLATFORM = "tensorflow"
 _LARGEST_FILE = 16 * 1024 * 1024

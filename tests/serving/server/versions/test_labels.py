@@ -1,7 +1,7 @@
 import pytest
 
-from serving.labels import Labels
 from serving.protocol.errors import Code, ServingError
+from serving.server.versions.labels import Labels
 
 
 def served(*versions):

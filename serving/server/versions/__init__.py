@@ -1,0 +1,1 @@
+"""Model versions: discovery, policy, labels, loading and unloading."""

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from serving import frozen_weights
+from serving.server.worker import frozen_weights
 
 OPTIONS = json.loads(sys.argv[1])
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"

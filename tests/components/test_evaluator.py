@@ -378,7 +378,7 @@ def test_slice_columns_must_be_in_the_schema(
     [
         (["components.evaluator"], "components/evaluation/tfma_metrics.py"),
         (INFRA_VALIDATION, "components/infra_validation/embedded_server.py"),
-        (INFRA_VALIDATION, "serving/worker.py"),
+        (INFRA_VALIDATION, "serving/server/worker/worker.py"),
         (["components.pusher"], "components/publishing/remote.py"),
     ],
 )

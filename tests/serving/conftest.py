@@ -2,7 +2,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from serving.worker_process import Zygote
+from serving.server.worker.worker_process import Zygote
 from tests.serving.records.databases import (  # noqa: F401
     database,
     database_url,

@@ -19,10 +19,10 @@ import pytest
 import yaml
 
 from runners.run_report import TENSORFLOW_SERVING_IMAGE
-from serving import frozen_weights
 from serving.server import monitoring_config
 from serving.server.batches.batching import BatchLimits
 from serving.server.versions import batching_parameters, model_config
+from serving.server.worker import frozen_weights
 
 DEPLOY = Path(__file__).resolve().parents[2] / "serving" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"

@@ -6,7 +6,7 @@ import numpy as np
 
 from serving.protocol.errors import Code, ServingError
 from serving.server.batches.batching import BatchLimits, Grouping, Outputs, Piece, merge, split
-from serving.worker_process import WorkerDiedError
+from serving.server.worker.worker_process import WorkerDiedError
 
 #: Runs a signature: (key, inputs, outputs) -> arrays by alias.
 Run = Callable[[str, Mapping[str, np.ndarray], Sequence[str]], Outputs]

@@ -18,7 +18,7 @@ from serving.server.batches.batch_runner import BatchRunner
 from serving.server.batches.batching import BatchLimits, Grouping, Piece
 from serving.server.batches.call_queue import CallQueue
 from serving.server.observer import Observer
-from serving.worker_process import LoadReport, Worker, WorkerDiedError
+from serving.server.worker.worker_process import LoadReport, Worker, WorkerDiedError
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from serving.server.settings import ServerSettings
 from serving.server.usable_cpus import usable_cpus
 from serving.server.versions import batching_parameters
 from serving.server.versions.model_version import ModelVersion, max_tokens_of_text
-from serving.worker_process import LoadReport, Worker, Zygote
-from serving.worker_task import WorkerTask
+from serving.server.worker.worker_process import LoadReport, Worker, Zygote
+from serving.server.worker.worker_task import WorkerTask
 
 #: The operations of a run are done in the thread that started it: a pool of the session's would
 #: hand each run on, and one of a single thread would let no two run at a time. In an export of

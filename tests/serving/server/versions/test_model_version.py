@@ -13,7 +13,7 @@ from serving.server.batches.batching import BatchLimits
 from serving.server.observer import Observer
 from serving.server.versions import model_version
 from serving.server.versions.model_version import ModelVersion, max_tokens_of_text
-from serving.worker_task import WorkerTask
+from serving.server.worker.worker_task import WorkerTask
 from tests.serving import small_models
 
 PATIENCE = 60

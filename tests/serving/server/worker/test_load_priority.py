@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from serving import load_priority
+from serving.server.worker import load_priority
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="priorities of threads: Linux")
 

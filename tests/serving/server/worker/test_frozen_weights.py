@@ -1,4 +1,4 @@
-from serving import frozen_weights
+from serving.server.worker import frozen_weights
 
 
 def test_packed_weights_are_kept_of_our_graph_alone() -> None:

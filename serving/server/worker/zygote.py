@@ -1,6 +1,6 @@
 """A process that has imported TensorFlow and does nothing but fork workers.
 
-    python -m serving.zygote CONTROL_FD FRONT_PID
+    python -m serving.server.worker.zygote CONTROL_FD FRONT_PID
 
 A worker forked from it starts within milliseconds, and all workers share the libraries' memory. A
 process can be forked safely only while it has one thread and TensorFlow has run nothing, so the
@@ -61,7 +61,7 @@ def _serve(control: socket.socket) -> None:
 
 def _become_worker(control: socket.socket, descriptors: list[int]) -> None:
     """Run a worker; never returns."""
-    from serving import worker
+    from serving.server.worker import worker
 
     status = 1
     try:
@@ -90,7 +90,7 @@ def _import_tensorflow() -> None:
         warnings.simplefilter("ignore")  # third parties'
         import tensorflow_text  # noqa: F401 - registers the tokeniser's ops
 
-        from serving import worker  # noqa: F401
+        from serving.server.worker import worker  # noqa: F401
 
 
 def _die_with_parent(parent_pid: int) -> None:

@@ -21,11 +21,11 @@ from typing import Any
 
 import numpy as np
 
-from serving import frozen_weights, load_priority, precision, warmup, wire
-from serving.loaded_model import LoadedModel
 from serving.protocol.errors import Code, ServingError
-from serving.warmup_request import WarmupRequest
-from serving.worker_task import WorkerTask
+from serving.server.worker import frozen_weights, load_priority, precision, warmup, wire
+from serving.server.worker.loaded_model import LoadedModel
+from serving.server.worker.warmup_request import WarmupRequest
+from serving.server.worker.worker_task import WorkerTask
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]

@@ -16,11 +16,11 @@ import pytest
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
 from serving.server.versions import version_loader
-from serving.worker_process import Worker, WorkerDiedError, Zygote
-from serving.worker_task import WorkerTask
+from serving.server.worker.worker_process import Worker, WorkerDiedError, Zygote
+from serving.server.worker.worker_task import WorkerTask
 from tests.serving import half_plus_two, small_models
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[4]
 PATIENCE = 60
 
 
@@ -387,8 +387,8 @@ def test_a_zygote_that_starts_can_be_stopped() -> None:
 
 FRONT = """
 import sys, time
-from serving.worker_process import Zygote
-from serving.worker_task import WorkerTask
+from serving.server.worker.worker_process import Zygote
+from serving.server.worker.worker_task import WorkerTask
 zygote = Zygote()
 worker = zygote.start_worker(1)
 worker.load(WorkerTask(sys.argv[1]))

@@ -11,8 +11,8 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
-from serving.graph_fingerprint import graph_fingerprint
 from serving.protocol.errors import Code, ServingError
+from serving.server.worker.graph_fingerprint import graph_fingerprint
 
 TAGS = ("serve",)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from serving.warmup_request import WarmupRequest
+from serving.server.worker.warmup_request import WarmupRequest
 
 SUFFIX = "_bfloat16"
 #: Seconds of measurement for each signature that has a twin.

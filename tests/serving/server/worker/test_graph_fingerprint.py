@@ -2,8 +2,8 @@ import copy
 
 import pytest
 
-from serving.graph_fingerprint import graph_fingerprint
 from serving.protocol import protos
+from serving.server.worker.graph_fingerprint import graph_fingerprint
 
 
 @pytest.fixture

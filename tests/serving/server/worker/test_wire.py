@@ -5,7 +5,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from serving import wire
+from serving.server.worker import wire
 
 
 @pytest.fixture

@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from serving import wire, zygote
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
-from serving.worker_task import WorkerTask
+from serving.server.worker import wire, zygote
+from serving.server.worker.worker_task import WorkerTask
 
-_ROOT = Path(__file__).resolve().parents[1]
+_ROOT = Path(__file__).resolve().parents[3]
 _LONGEST_MESSAGE = 4096
 
 
@@ -212,8 +212,8 @@ class LoadReport:
         warmup_seconds: replaying warm-up requests, and measuring precisions.
         resident_bytes: memory in RAM after that.
         run_as: signature that is run, by signature asked for, where a model has two precisions.
-        measured: see ``serving.precision.Choice``.
-        fingerprint: see ``serving.loaded_model.LoadedModel``.
+        measured: see ``serving.server.worker.precision.Choice``.
+        fingerprint: see ``serving.server.worker.loaded_model.LoadedModel``.
     """
 
     signatures: Mapping[str, Any]

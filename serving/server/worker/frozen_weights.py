@@ -7,7 +7,7 @@ process, before the first product (tensorflow/core/util/onednn_env_vars.cc).
 
 from collections.abc import Iterable, MutableMapping
 
-from serving.precision import SUFFIX
+from serving.server.worker.precision import SUFFIX
 
 VARIABLE = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
 

@@ -16,7 +16,7 @@ from runners.prediction_output import Progress, print_table
 from runners.remote_prediction import predict_remotely
 from runners.text_lines import Position, read_texts
 from serving.protocol.errors import Code
-from tests.serving.client_stubs import STUBS, Fault, Stub
+from tests.serving.client.client_stubs import STUBS, Fault, Stub
 
 
 @pytest.fixture(params=STUBS)

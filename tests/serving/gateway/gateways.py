@@ -14,7 +14,7 @@ from serving.gateway.settings import GatewaySettings
 from serving.protocol.errors import Code
 from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
-from tests.serving.client_stubs import Call, Fault, Stub, grpc_stub
+from tests.serving.client.client_stubs import Call, Fault, Stub, grpc_stub
 
 LABELS = ["bad", "good"]
 VERSION = 7  # the one that the stub calls available

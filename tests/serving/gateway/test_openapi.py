@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.serving.client_stubs import grpc_stub
+from tests.serving.client.client_stubs import grpc_stub
 from tests.serving.gateway.gateways import write_labels
 from tests.serving.gateway.live_gateway import LiveGateway, live_gateway
 

@@ -14,7 +14,7 @@ from serving.gateway.page_routes import security_policy
 from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 from serving.records.tables import Decision, Feedback, RolloutEvent
-from tests.serving.client_stubs import Stub, grpc_stub
+from tests.serving.client.client_stubs import Stub, grpc_stub
 from tests.serving.gateway.live_gateway import LiveGateway, live_gateway
 
 _BROWSER = shutil.which("chromium") or shutil.which("google-chrome")

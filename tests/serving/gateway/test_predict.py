@@ -7,7 +7,7 @@ from sqlalchemy import select
 
 from serving.protocol.errors import Code
 from serving.records.tables import Prediction
-from tests.serving.client_stubs import Fault
+from tests.serving.client.client_stubs import Fault
 from tests.serving.gateway.gateways import UNAVAILABLE, VERSION, Gateway, error_of, gateway
 
 

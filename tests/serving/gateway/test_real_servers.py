@@ -19,7 +19,7 @@ from serving.client import Client
 from serving.records.database import Database
 from serving.records.tables import Feedback, Prediction
 from tests.serving.bert_server import bert_serve, environment, write_classifier
-from tests.serving.client_stubs import grpc_stub
+from tests.serving.client.client_stubs import grpc_stub
 from tests.serving.gateway.gateways import gateway, write_labels
 from tests.serving.gateway.live_gateway import LiveGateway, command, live_gateway
 

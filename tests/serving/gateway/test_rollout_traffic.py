@@ -9,7 +9,7 @@ from serving.records.database import Database
 from serving.records.tables import Prediction, Rollout, ShadowPrediction
 from serving.rollout.assignment import assign
 from serving.rollout.state import RolloutStore
-from tests.serving.client_stubs import Fault
+from tests.serving.client.client_stubs import Fault
 from tests.serving.gateway.gateways import Gateway, error_of, gateway, write_labels
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from serving.gateway.line_splitter import LineSplitter
 from serving.protocol.errors import Code
-from tests.serving.client_stubs import Fault, Stub, grpc_stub
+from tests.serving.client.client_stubs import Fault, Stub, grpc_stub
 from tests.serving.gateway.gateways import write_labels
 from tests.serving.gateway.live_gateway import LiveGateway, live_gateway
 

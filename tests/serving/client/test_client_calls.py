@@ -25,7 +25,7 @@ from serving.client import (
 )
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import State, VersionStatus
-from tests.serving.client_stubs import LABELS, STUBS, Fault, Stub, write_certificate
+from tests.serving.client.client_stubs import LABELS, STUBS, Fault, Stub, write_certificate
 
 
 @pytest.fixture(params=STUBS)

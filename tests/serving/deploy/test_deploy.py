@@ -24,7 +24,7 @@ from serving.server.batches.batching import BatchLimits
 from serving.server.versions import batching_parameters, model_config
 from serving.server.worker import frozen_weights
 
-DEPLOY = Path(__file__).resolve().parents[2] / "serving" / "deploy"
+DEPLOY = Path(__file__).resolve().parents[3] / "serving" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 CONFIG = DEPLOY / "config"
 MANIFESTS = sorted(KUBERNETES.glob("*.yaml"))

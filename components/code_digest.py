@@ -15,7 +15,7 @@ from pathlib import Path
 #: The folder that holds the first-party packages.
 SOURCE_ROOT = Path(__file__).resolve().parent.parent
 
-FIRST_PARTY = ("components", "data", "modules", "pipeline", "runners", "serving")
+FIRST_PARTY = ("cli", "components", "data", "modules", "pipeline", "runners", "serving")
 
 
 def code_digest(*modules: str) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from pipeline.config_keys import keys, nearest
-from runners.config_assignments import assignments
+from runners.remote.config_assignments import assignments
 
 if TYPE_CHECKING:
     from runners.airflow_client import AirflowConnection

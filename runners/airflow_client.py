@@ -9,7 +9,7 @@ import httpx
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.remote_runners import RunState, SubmittedRun
+from runners.remote.platform import RunState, SubmittedRun
 
 USERNAME_VARIABLE = "AIRFLOW_USERNAME"
 PASSWORD_VARIABLE = "AIRFLOW_PASSWORD"

@@ -6,9 +6,9 @@ those are keys of Kubernetes secrets.
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.config_assignments import assignments
 from runners.kubeflow import tolerations
-from runners.pipeline_spec import JSON, into_image
+from runners.remote.config_assignments import assignments
+from runners.remote.pipeline_spec import JSON, into_image
 
 #: Platforms whose runs it starts; Airflow has ``airflow.gated``.
 RUNNERS = ("kubeflow", "vertex")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners import pipeline_spec, remote_checks
-from runners.pipeline_spec import JSON
+from runners.remote import checks as remote_checks
+from runners.remote import pipeline_spec
+from runners.remote.pipeline_spec import JSON
 
 if TYPE_CHECKING:
     from runners.kubeflow_client import KubeflowConnection

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.remote_runners import RunState, SubmittedRun
+from runners.remote.platform import RunState, SubmittedRun
 
 TOKEN_VARIABLE = "KUBEFLOW_TOKEN"
 

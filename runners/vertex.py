@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners import pipeline_spec, remote_checks, vertex_custom_job, vertex_endpoint
-from runners.pipeline_spec import JSON
+from runners import vertex_custom_job, vertex_endpoint
+from runners.remote import checks as remote_checks
+from runners.remote import pipeline_spec
+from runners.remote.pipeline_spec import JSON
 
 if TYPE_CHECKING:
     from runners.vertex_client import VertexConnection

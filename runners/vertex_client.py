@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 from pipeline.config import Config
-from runners.remote_runners import RunState, SubmittedRun
+from runners.remote.platform import RunState, SubmittedRun
 from runners.vertex_access import access_of
 
 _SECONDS = 60

@@ -33,7 +33,7 @@ def compile_pipeline(
     settings = load_config(config, assignments)
     from modules.contract.atomic_file import write_text
     from runners import cronjob
-    from runners.remote_runners import platform
+    from runners.remote.platform import platform
     from runners.terminal import stdout
 
     chosen = platform(runner)

@@ -19,7 +19,7 @@ def submit(
     With --watch, exit code 1 says that the run failed there. Ctrl-C ends the watching, not the run.
     """
     settings = load_config(config, assignments)
-    from runners import remote_runners
+    from runners.remote import platform as remote_runners
     from runners.terminal import print_error, stdout
 
     console = stdout()

@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from pipeline.config import Config
-from runners.remote_runners import RunState
+from runners.remote.platform import RunState
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.launch import Launcher
 from runners.triggers.platform_runs import PlatformRuns

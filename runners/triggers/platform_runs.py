@@ -7,7 +7,7 @@ from pathlib import Path
 
 from modules.contract.atomic_file import write_text
 from pipeline.config import Config
-from runners.remote_runners import RunState, SubmittedRun, platform, submit
+from runners.remote.platform import RunState, SubmittedRun, platform, submit
 from runners.triggers.config_source import ConfigSource
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ("pipeline", "components", "modules", "runners", "serving", "data", "benchmarks")
+PACKAGES = ("cli", "pipeline", "components", "modules", "runners", "serving", "data", "benchmarks")
 LONGEST = 400
 SOURCES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ("pipeline", "components", "modules", "runners", "serving", "data")
+PACKAGES = ("cli", "pipeline", "components", "modules", "runners", "serving", "data")
 SOURCES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 
 #: Loaded by a module that the command line needs at start, each would cost seconds.
@@ -30,7 +30,7 @@ HEAVY = {
 
 #: A platform's client library -> the modules that may import it.
 PLATFORMS = {
-    "kfp": {"runners.kubeflow_client", "runners.container_entrypoint"},
+    "kfp": {"runners.kubeflow_client", "runners.remote.container_entrypoint"},
     "google.cloud.aiplatform_v1": {
         "runners.vertex_access",
         "runners.vertex_client",

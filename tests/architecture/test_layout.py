@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-PACKAGES = ("pipeline", "components", "modules", "runners", "serving", "data")
+PACKAGES = ("cli", "pipeline", "components", "modules", "runners", "serving", "data")
 SOURCES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 IDS = [str(path.relative_to(REPOSITORY)) for path in SOURCES]
 

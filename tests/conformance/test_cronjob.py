@@ -18,7 +18,7 @@ import yaml
 from runners.triggers.store import last_decisions, run_states
 from serving.records.database import Database
 from tests.e2e.conftest import REPOSITORY
-from tests.runners.platform_api import KubeflowApi, PlatformApi, VertexApi
+from tests.runners.remote.platform_api import KubeflowApi, PlatformApi, VertexApi
 
 pytestmark = pytest.mark.integration
 

@@ -16,7 +16,7 @@ from tests.conformance.backends import TaskFailedError, VertexBackend
 from tests.conformance.conftest import Platform
 from tests.conformance.task_processes import REPOSITORY, Tasks, TaskZygote
 from tests.e2e.conftest import Workplace
-from tests.runners.platform_api import CustomJobApi
+from tests.runners.remote.platform_api import CustomJobApi
 
 pytestmark = pytest.mark.integration
 #: The two processes need some 40 s on two quiet cores, most of it for imports. A job that takes

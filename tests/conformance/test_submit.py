@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.runners.platform_api import KubeflowApi, PlatformApi, VertexApi
+from tests.runners.remote.platform_api import KubeflowApi, PlatformApi, VertexApi
 
 pytestmark = pytest.mark.integration
 

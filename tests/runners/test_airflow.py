@@ -9,7 +9,7 @@ from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners import airflow, node, task_order
 from runners.airflow_client import AirflowConnection
-from runners.config_assignments import assignments
+from runners.remote.config_assignments import assignments
 
 EDGES = {"ExampleGen": [], "StatisticsGen": ["ExampleGen"]}
 

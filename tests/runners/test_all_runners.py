@@ -14,9 +14,10 @@ from tfx.orchestration.local import runner_utils
 from pipeline.config import Config, load
 from pipeline.graph import build_components
 from pipeline.nodes import node_names
-from runners import airflow, kubeflow, pipeline_spec, vertex
+from runners import airflow, kubeflow, vertex
 from runners.compilation import compile_pipeline
 from runners.local_worker import WAITING_NODES
+from runners.remote import pipeline_spec
 
 REPOSITORY = Path(__file__).parents[2]
 AIRFLOW_PYTHON = REPOSITORY / ".venv-airflow" / "bin" / "python"

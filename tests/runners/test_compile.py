@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.config import load
 from runners.cli import main
-from runners.remote_runners import platform
+from runners.remote.platform import platform
 
 IMAGE = "image.name=registry.example.com/bert:0123abc"
 VERTEX = [IMAGE, "pipeline.root=gs://bucket/bert", "pusher.base_directory=gs://bucket/models"]

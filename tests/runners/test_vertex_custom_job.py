@@ -15,8 +15,9 @@ from google.protobuf import json_format
 
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
-from runners import container_entrypoint, pipeline_spec, vertex, vertex_custom_job
-from tests.runners.platform_api import CustomJobApi
+from runners import vertex, vertex_custom_job
+from runners.remote import container_entrypoint, pipeline_spec
+from tests.runners.remote.platform_api import CustomJobApi
 
 IMAGE = "registry.example.com/bert:0123abc-gpu"
 JOB = "projects/shop/locations/europe-west1/customJobs/4711"
@@ -68,7 +69,7 @@ def test_the_job_is_the_same_command_on_a_chief_and_workers(
     assert chief == workers
     assert chief["containerSpec"] == {
         "imageUri": IMAGE,
-        "command": ["python", "-m", "runners.container_entrypoint"],
+        "command": ["python", "-m", "runners.remote.container_entrypoint"],
         "args": WORDS,
     }
     machine = chief["machineSpec"]

@@ -14,7 +14,8 @@ from components.object_store_mounts import ROOT_VARIABLE
 from components.publishing.manifest import MANIFEST_FILE, Manifest
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
-from runners import pipeline_spec, vertex, vertex_deployment, vertex_endpoint
+from runners import vertex, vertex_deployment, vertex_endpoint
+from runners.remote import pipeline_spec
 from tests.runners.vertex_prediction_api import PROJECT_NUMBER, PredictionApi
 
 IMAGE = "europe-west1-docker.pkg.dev/shop/serving/tensorflow:2.19.1"

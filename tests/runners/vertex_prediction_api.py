@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 from google.protobuf import json_format
 
-from tests.runners.platform_api import JSON, ApiError, PlatformApi, Request
+from tests.runners.remote.platform_api import JSON, ApiError, PlatformApi, Request
 
 PROJECT_NUMBER = "123456"
 _PACKAGE = "type.googleapis.com/google.cloud.aiplatform.v1."

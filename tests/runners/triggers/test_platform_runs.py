@@ -11,8 +11,8 @@ from runners.triggers import job, launch, platform_runs
 from runners.triggers.config_source import ConfigSource, state_folder
 from runners.triggers.history import FAILED, LOST, RUNNING, SUCCEEDED, RunRecord
 from runners.triggers.launch import Launcher
-from tests.runners.platform_api import KubeflowApi
-from tests.runners.test_submission import kubeflow_config, kubeflow_package
+from tests.runners.remote.platform_api import KubeflowApi
+from tests.runners.remote.test_submission import kubeflow_config, kubeflow_package
 
 NOW = 1_772_366_400.0
 

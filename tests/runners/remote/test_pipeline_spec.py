@@ -1,6 +1,6 @@
 """The compiled specs against golden files, for both stacks: they differ in versions alone.
 
-After a wanted change: ``BERT_UPDATE_GOLDEN=1 python -m pytest tests/runners/test_pipeline_spec.py``
+After a wanted change: ``BERT_UPDATE_GOLDEN=1 python -m pytest tests/runners/remote/test_pipeline_spec.py``
 rewrites the files; read the difference before you commit it.
 """
 
@@ -16,9 +16,10 @@ import yaml
 
 from pipeline.config import Config, load
 from pipeline.nodes import NODES
-from runners import kubeflow, pipeline_spec, vertex
+from runners import kubeflow, vertex
+from runners.remote import pipeline_spec
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 IMAGE = "registry.example.com/bert:0123abc"
 
 
@@ -102,7 +103,7 @@ def test_every_node_runs_our_entrypoint_in_the_fixed_image(vertex_job: dict[str,
     for node in NODES:
         container = pipeline_spec.container(spec, node)
         assert container["image"] == IMAGE
-        assert container["command"] == ["python", "-m", "runners.container_entrypoint"]
+        assert container["command"] == ["python", "-m", "runners.remote.container_entrypoint"]
 
 
 def test_only_training_gets_the_accelerator(vertex_job: dict[str, Any]) -> None:

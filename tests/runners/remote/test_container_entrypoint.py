@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from components.object_store_mounts import ROOT_VARIABLE
-from runners import container_entrypoint as entrypoint
+from runners.remote import container_entrypoint as entrypoint
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 MODEL = {"instanceSchema": "title: tfx.Model\ntype: object\n"}
 
 
@@ -112,7 +112,7 @@ def test_what_the_user_can_mend_is_one_line(tmp_path: Path) -> None:
     declared = {key: {"parameterType": kinds.get(key, "STRING")} for key in parameters}
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "runners.container_entrypoint"),
+            *(sys.executable, "-m", "runners.remote.container_entrypoint"),
             *("--driver_class_path", "components.ingestion.driver.Driver"),
             *("--executor_class_path", "components.ingestion.executor.Executor"),
             *("--json_serialized_invocation_args", json.dumps(order)),

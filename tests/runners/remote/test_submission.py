@@ -9,9 +9,9 @@ import pytest
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.kubeflow_client import KubeflowConnection
-from runners.remote_runners import RunState, watch
+from runners.remote.platform import RunState, watch
 from runners.vertex_client import VertexConnection
-from tests.runners.platform_api import KubeflowApi, PlatformApi, VertexApi
+from tests.runners.remote.platform_api import KubeflowApi, PlatformApi, VertexApi
 
 SPEC = {
     "pipelineInfo": {"name": "bert"},

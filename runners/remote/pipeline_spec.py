@@ -20,7 +20,7 @@ from pipeline.config import Config
 JSON = dict[str, Any]
 
 #: What a container runs; "python" is the image's environment.
-COMMAND = ["python", "-m", "runners.container_entrypoint"]
+COMMAND = ["python", "-m", "runners.remote.container_entrypoint"]
 EXAMPLE_GEN_DRIVER = "components.ingestion.driver.Driver"
 EXAMPLE_GEN = "ExampleGen"
 RESOLVER = "Resolver"

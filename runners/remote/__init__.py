@@ -1,0 +1,1 @@
+"""Shared parts of the remote platforms: contract, checks, pipeline spec, container entrypoint."""

@@ -21,7 +21,7 @@ from pipeline.config_keys import nearest
 
 #: Name after ``--runner`` -> module.
 MODULES = {
-    "airflow": "runners.airflow",
+    "airflow": "runners.airflow.platform",
     "kubeflow": "runners.kubeflow",
     "vertex": "runners.vertex",
 }

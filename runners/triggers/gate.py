@@ -10,7 +10,7 @@ Started by the first and the last task of a DAG that was compiled with ``airflow
   ``dag_run`` and ``failed``, the names of the tasks that failed. Exit codes likewise; it is 0, too,
   when no look had started the run.
 
-Both orders hold ``assignments`` and ``parameters`` as well, see ``runners.task_order``. Secrets
+Both orders hold ``assignments`` and ``parameters`` as well, see ``runners.airflow.task_order``. Secrets
 come from the environment; the last line of output says what is wrong.
 """
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.contract.errors import UserError
-from runners import task_order
+from runners.airflow.platform import task_order
 from runners.triggers import display, launch
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.dag_runs import AIRFLOW, DagRunLauncher

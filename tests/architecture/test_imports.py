@@ -37,7 +37,7 @@ PLATFORMS = {
         "runners.vertex_model_registry",
         "runners.vertex_custom_job",
     },
-    "airflow": {"runners.airflow_dag"},
+    "airflow": {"runners.airflow.dag"},
 }
 
 

@@ -233,7 +233,7 @@ def _decisions(workplace: Workplace) -> list[dict]:
 def _is_node_of(process: psutil.Process, workplace: Workplace) -> bool:
     try:
         in_folder = process.cwd() == str(workplace.folder)
-        return in_folder and "runners.node" in process.cmdline()
+        return in_folder and "runners.airflow.node" in process.cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return False
 

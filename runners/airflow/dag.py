@@ -2,7 +2,7 @@
 
 `bert compile --runner airflow` copies this file with ``PLAN`` filled in. It imports Airflow alone,
 for Airflow reads it again every few seconds: TFX and TensorFlow would cost 15 s of CPU each time.
-A task starts ``python -m runners.node`` in the project's own environment, whose packages and
+A task starts ``python -m runners.airflow.node`` in the project's own environment, whose packages and
 Airflow's exclude each other; it runs the node as the local runner does.
 
 With ``airflow.gated``, a first task decides by the config's triggers whether a scheduled run goes
@@ -59,7 +59,7 @@ class NodeOperator(BaseOperator):
             "assignments": PLAN["assignments"],
             "parameters": parameters_of(context["params"]),
         }
-        command = [PLAN["python"], "-m", "runners.node", json.dumps(order)]
+        command = [PLAN["python"], "-m", "runners.airflow.node", json.dumps(order)]
         check(self.node, self.hook.run_command(command, cwd=PLAN["directory"]))
 
     def on_kill(self) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
-from runners import airflow, node, task_order
-from runners.airflow_client import AirflowConnection
+from runners.airflow.client import AirflowConnection
+from runners.airflow.platform import node, task_order
+from runners.airflow.platform import platform as airflow
 from runners.remote.config_assignments import assignments
 
 EDGES = {"ExampleGen": [], "StatisticsGen": ["ExampleGen"]}
@@ -124,7 +125,7 @@ def test_bad_connections_are_one_line(
 @pytest.mark.parametrize("arguments", [[], ["{"], ["[]"], ['{"node": "Trainer"}'], ["{}", "{}"]])
 def test_a_node_refuses_another_order(arguments: list[str]) -> None:
     with pytest.raises(UserError, match="legal is one JSON object"):
-        task_order.read(arguments, "node", "run_id", module="runners.node")
+        task_order.read(arguments, "node", "run_id", module="runners.airflow.node")
 
 
 def test_a_bad_parameter_ends_the_node_with_exit_code_2(

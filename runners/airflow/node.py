@@ -1,6 +1,6 @@
 """Runs one node of a pipeline and ends: what a task of another orchestrator starts.
 
-Started as ``python -m runners.node ORDER``, ORDER a JSON object: ``node``, ``run_id``,
+Started as ``python -m runners.airflow.node ORDER``, ORDER a JSON object: ``node``, ``run_id``,
 ``assignments`` (config values as ``--set`` takes them) and ``parameters`` (key -> value, stronger).
 Secrets come from the environment. Exit codes: 0 done, 1 failed, 2 a person must put it right; the
 last line of output says what is wrong.
@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from modules.contract.errors import UserError
-from runners import deferred_imports, task_order
+from runners import deferred_imports
+from runners.airflow.platform import task_order
 from runners.local_worker import NodeRunner, describe_error
 from runners.process_end import end_process
 
@@ -23,7 +24,9 @@ def main(arguments: Sequence[str]) -> int:
     """Run the node that the order names; returns the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
-        state = run_node(task_order.read(arguments, "node", "run_id", module="runners.node"))
+        state = run_node(
+            task_order.read(arguments, "node", "run_id", module="runners.airflow.node")
+        )
     except Exception as error:
         described = describe_error(error)
         if not described["user_error"]:

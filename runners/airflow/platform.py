@@ -2,7 +2,7 @@
 
 TFX's own AirflowDagRunner builds every component when Airflow reads the DAG file, every 30 s by
 default: 15 s of CPU each time, in an environment that TFX and Airflow cannot share. So the DAG
-file holds the compiled pipeline's nodes and edges as data, see ``runners.airflow_dag``.
+file holds the compiled pipeline's nodes and edges as data, see ``runners.airflow.dag``.
 """
 
 import pprint
@@ -17,7 +17,7 @@ from pipeline.config_keys import keys, nearest
 from runners.remote.config_assignments import assignments
 
 if TYPE_CHECKING:
-    from runners.airflow_client import AirflowConnection
+    from runners.airflow.client import AirflowConnection
 
 #: Endings of the compiled file.
 SUFFIXES = (".py",)
@@ -77,7 +77,7 @@ def _check_gate(config: Config) -> None:
 
 def connect(config: Config) -> "AirflowConnection":
     """Check host and credentials."""
-    from runners.airflow_client import AirflowConnection
+    from runners.airflow.client import AirflowConnection
 
     return AirflowConnection(config)
 

@@ -1,0 +1,1 @@
+"""Airflow: DAG, client and task execution."""

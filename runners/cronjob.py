@@ -6,7 +6,7 @@ those are keys of Kubernetes secrets.
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.kubeflow import tolerations
+from runners.kubeflow.platform import tolerations
 from runners.remote.config_assignments import assignments
 from runners.remote.pipeline_spec import JSON, into_image
 

@@ -22,7 +22,7 @@ from pipeline.config_keys import nearest
 #: Name after ``--runner`` -> module.
 MODULES = {
     "airflow": "runners.airflow.platform",
-    "kubeflow": "runners.kubeflow",
+    "kubeflow": "runners.kubeflow.platform",
     "vertex": "runners.vertex",
 }
 

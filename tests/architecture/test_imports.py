@@ -30,7 +30,7 @@ HEAVY = {
 
 #: A platform's client library -> the modules that may import it.
 PLATFORMS = {
-    "kfp": {"runners.kubeflow_client", "runners.remote.container_entrypoint"},
+    "kfp": {"runners.kubeflow.client", "runners.remote.container_entrypoint"},
     "google.cloud.aiplatform_v1": {
         "runners.vertex_access",
         "runners.vertex_client",

@@ -14,9 +14,10 @@ from tfx.orchestration.local import runner_utils
 from pipeline.config import Config, load
 from pipeline.graph import build_components
 from pipeline.nodes import node_names
-from runners import kubeflow, vertex
+from runners import vertex
 from runners.airflow.platform import platform as airflow
 from runners.compilation import compile_pipeline
+from runners.kubeflow.platform import platform as kubeflow
 from runners.local_worker import WAITING_NODES
 from runners.remote import pipeline_spec
 

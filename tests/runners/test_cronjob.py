@@ -10,8 +10,9 @@ import yaml
 
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
-from runners import cronjob, kubeflow
+from runners import cronjob
 from runners.cli import main
+from runners.kubeflow.platform import platform as kubeflow
 from tests.runners.test_compile import KUBEFLOW, VERTEX
 
 DATABASE = (

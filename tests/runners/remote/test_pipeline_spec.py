@@ -16,7 +16,8 @@ import yaml
 
 from pipeline.config import Config, load
 from pipeline.nodes import NODES
-from runners import kubeflow, vertex
+from runners import vertex
+from runners.kubeflow.platform import platform as kubeflow
 from runners.remote import pipeline_spec
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"

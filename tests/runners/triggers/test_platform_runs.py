@@ -18,7 +18,7 @@ NOW = 1_772_366_400.0
 
 
 def submitted(api: KubeflowApi, config: Config) -> RunRecord:
-    from runners.kubeflow_client import KubeflowConnection
+    from runners.kubeflow.client import KubeflowConnection
 
     name = KubeflowConnection(config).submit(kubeflow_package()).name
     return RunRecord(1, "kubeflow", NOW - 60, external_id=name)
@@ -92,7 +92,7 @@ def test_a_remote_root_keeps_the_lock_in_the_users_state_folder(
 def test_a_submission_writes_name_and_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runners import kubeflow
+    from runners.kubeflow.platform import platform as kubeflow
 
     monkeypatch.setattr(kubeflow, "check", lambda config: None)
     monkeypatch.setattr(kubeflow, "compile_pipeline", lambda config: kubeflow_package())

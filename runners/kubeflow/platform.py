@@ -14,7 +14,7 @@ from runners.remote import pipeline_spec
 from runners.remote.pipeline_spec import JSON
 
 if TYPE_CHECKING:
-    from runners.kubeflow_client import KubeflowConnection
+    from runners.kubeflow.client import KubeflowConnection
 
 #: Endings of the compiled file; kfp.Client takes no other.
 SUFFIXES = (".yaml",)
@@ -54,7 +54,7 @@ def check(config: Config) -> None:
 
 def connect(config: Config) -> "KubeflowConnection":
     """Check host and credentials."""
-    from runners.kubeflow_client import KubeflowConnection
+    from runners.kubeflow.client import KubeflowConnection
 
     return KubeflowConnection(config)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from modules.contract.atomic_file import write_text
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.history import read_runs
+from runners.lineage.runs import read_runs
 
 _FILE = "schema.pbtxt"
 

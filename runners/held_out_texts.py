@@ -8,7 +8,7 @@ from modules.contract import features
 from modules.contract.errors import DataError
 from modules.contract.text_identity import text_identity
 from pipeline.config import Config
-from runners.history import NothingRanError, read_runs
+from runners.lineage.runs import NothingRanError, read_runs
 from runners.prediction import read_labels, versions
 
 

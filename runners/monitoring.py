@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.deployed_run import find_run, read_held_out, read_source
-from runners.evaluation_record import read_evaluation
+from runners.lineage.deployed_run import find_run, read_held_out, read_source
+from runners.lineage.evaluation import read_evaluation
 
 if TYPE_CHECKING:
     from serving.client import Client

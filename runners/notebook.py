@@ -24,7 +24,7 @@ from pipeline import config as pipeline_config
 from pipeline.config import Config
 from pipeline.nodes import check_node, node_names
 from runners import notebook_views as views
-from runners.evaluation_record import EvaluationRecord, read_evaluation_folder
+from runners.lineage.evaluation import EvaluationRecord, read_evaluation_folder
 
 _REPOSITORY = Path(__file__).parents[1]
 

@@ -14,9 +14,9 @@ from components.ingestion.quarantine import QUARANTINE_FOLDER
 from components.ingestion.resolution import MEANINGS, Outcome
 from pipeline.config import Config
 from runners.display import STYLES
-from runners.evaluation_record import MetricRow, Push, read_evaluation, read_push
-from runners.history import Artifact, NodeRun, Run, read_run, read_runs
-from runners.search_record import TrialRecord, number, read_trials
+from runners.lineage.evaluation import MetricRow, Push, read_evaluation, read_push
+from runners.lineage.runs import Artifact, NodeRun, Run, read_run, read_runs
+from runners.lineage.search_record import TrialRecord, number, read_trials
 from runners.terminal import duration, stdout
 
 #: Newer than both stacks' exports need; it carries the ops of TensorFlow Text.

@@ -44,7 +44,7 @@ def gateway(
     loaded = load_config(config, [*(assignments or []), *own])
 
     from runners.gateway_display import print_listening
-    from runners.version_evaluation import VersionEvaluations
+    from runners.lineage.version_evaluation import VersionEvaluations
     from serving.gateway import server
 
     settings = gateway_settings(loaded)

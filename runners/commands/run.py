@@ -65,7 +65,7 @@ def _print_outcome(
     assignments: list[str],
 ) -> None:
     """Print the run's result and what to type next."""
-    from runners.history import read_run
+    from runners.lineage.runs import read_run
     from runners.prediction import versions
     from runners.program_name import program_name
     from runners.run_report import next_commands, print_result

@@ -25,7 +25,7 @@ def trace(
     settings = load_config(config, assignments)
     from contextlib import closing
 
-    from runners.trace import read_trace
+    from runners.lineage.trace import read_trace
     from runners.trace_display import print_trace
     from serving.records.database import Database
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from runners.evaluation_record import EvaluationRecord
+from runners.lineage.evaluation import EvaluationRecord
 from tests.tiny_bert import write_tiny_bert
 
 REPOSITORY = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.config import Config
-from runners.history import read_run
+from runners.lineage.runs import read_run
 from runners.run_report import next_commands, print_result, print_run, print_runs, serve_command
 
 

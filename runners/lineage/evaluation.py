@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from runners.history import Run
+from runners.lineage.runs import Run
 
 _DECISION_FILE = "decision.json"
 _METRICS_FILE = "metrics.json"

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from runners.history import Run
+from runners.lineage.runs import Run
 
 _RESULTS_FILE = "tuner_results.json"
 _NOT_TUNED = ("trial_id", "score")

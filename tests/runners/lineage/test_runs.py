@@ -2,7 +2,7 @@ import pytest
 
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
-from runners.history import read_run, read_runs
+from runners.lineage.runs import read_run, read_runs
 
 
 def test_nothing_has_run_yet(config: Config) -> None:

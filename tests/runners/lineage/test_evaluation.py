@@ -4,8 +4,8 @@ from pathlib import Path
 from components.evaluation.decision import Decision
 from components.evaluation.slices import SliceMetrics
 from pipeline.config import Config
-from runners.evaluation_record import MetricRow, read_evaluation, read_push
-from runners.history import read_run
+from runners.lineage.evaluation import MetricRow, read_evaluation, read_push
+from runners.lineage.runs import read_run
 
 
 def test_decision_and_metrics(config: Config, add_run) -> None:

@@ -6,7 +6,7 @@ import pytest
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners import cli
-from runners.trace import SHOWN, read_trace
+from runners.lineage.trace import SHOWN, read_trace
 from serving.records.database import Database
 from serving.records.tables import Prediction
 

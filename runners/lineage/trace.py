@@ -8,7 +8,7 @@ from sqlalchemy import Select, func, or_, select
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.version_origin import Origin, VersionOrigins
+from runners.lineage.version_origin import Origin, VersionOrigins
 from serving.records.database import Database
 from serving.records.tables import Prediction
 

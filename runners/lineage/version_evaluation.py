@@ -8,8 +8,8 @@ from typing import Any
 from modules.contract import features
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.evaluation_record import read_evaluation
-from runners.history import read_runs
+from runners.lineage.evaluation import read_evaluation
+from runners.lineage.runs import read_runs
 
 _log = logging.getLogger(__name__)
 

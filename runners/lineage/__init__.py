@@ -1,0 +1,1 @@
+"""Recorded runs: what ran, from which data and code, and what it measured."""

@@ -2,7 +2,7 @@
 
 ``Board`` keeps the state and knows no terminal; ``LiveDisplay`` redraws it in place on a terminal;
 ``PlainDisplay`` prints a line on each change, with no control characters, for logs and pipes.
-Events are the dicts that ``runners.local.run`` hands to ``on_event``.
+Events are the dicts that ``runners.local.run.run`` hands to ``on_event``.
 """
 
 import dataclasses

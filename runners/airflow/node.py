@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from modules.contract.errors import UserError
-from runners import deferred_imports
 from runners.airflow.platform import task_order
-from runners.local_worker import NodeRunner, describe_error
-from runners.process_end import end_process
+from runners.local.process_end import end_process
+from runners.local.worker import NodeRunner, describe_error
+from runners.node import deferred_imports
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,7 +52,7 @@ def run_node(order: dict[str, Any]) -> str:
     """
     deferred_imports.install()
     from pipeline.config import load
-    from runners.compilation import compile_pipeline
+    from runners.node.compilation import compile_pipeline
 
     config = load(None, task_order.assignments(order))
     # An orchestrator's run ids hold colons and plus signs; ours name folders.

@@ -109,7 +109,7 @@ def make_plan(config: Config) -> dict[str, Any]:
 
 def edges(config: Config) -> dict[str, list[str]]:
     """Each node's upstream nodes, in run order, as the local runner compiles them."""
-    from runners.compilation import kept_pipeline
+    from runners.node.compilation import kept_pipeline
 
     nodes = [node.pipeline_node for node in kept_pipeline(config).nodes]
     return {node.node_info.id: sorted(node.upstream_nodes) for node in nodes}

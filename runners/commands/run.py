@@ -36,9 +36,9 @@ def run(
     """Run the pipeline: data in; a model that is validated, tuned, gated and pushed out."""
     assignments = [*(assignments or []), *(["pipeline.cache=false"] if no_cache else [])]
     settings = load_config(config, assignments, data)
-    from runners import local
     from runners.data_check import check_data
     from runners.display import make_display, print_summary
+    from runners.local.run import run as local
     from runners.terminal import print_error, stdout
 
     if from_node in (None, "ExampleGen"):

@@ -59,7 +59,7 @@ def held(folder: Path) -> bool:
 
 
 def root_in_use(root: str) -> bool:
-    """Whether some run uses the pipeline's root; ``runners.local`` locks it."""
+    """Whether some run uses the pipeline's root; ``runners.local.run`` locks it."""
     return _is_locked(Path(root) / ".lock")
 
 

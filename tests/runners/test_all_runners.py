@@ -16,9 +16,9 @@ from pipeline.graph import build_components
 from pipeline.nodes import node_names
 from runners import vertex
 from runners.airflow.platform import platform as airflow
-from runners.compilation import compile_pipeline
 from runners.kubeflow.platform import platform as kubeflow
-from runners.local_worker import WAITING_NODES
+from runners.local.worker import WAITING_NODES
+from runners.node.compilation import compile_pipeline
 from runners.remote import pipeline_spec
 
 REPOSITORY = Path(__file__).parents[2]

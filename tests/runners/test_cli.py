@@ -11,8 +11,9 @@ import pytest
 
 from modules.contract.errors import DataError
 from pipeline.config_sources import CONFIGS
-from runners import cli, local
-from runners.local import RunOutcome
+from runners import cli
+from runners.local.run import RunOutcome
+from runners.local.run import run as local
 
 REPOSITORY = Path(__file__).parents[2]
 

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.config import load
 from pipeline.freshness_sections import Triggers
-from runners.local import _exclusive
+from runners.local.run import _exclusive
 from runners.triggers import gate, launch, run_lock
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.history import FAILED, RUNNING, SUCCEEDED, RunRecord

@@ -62,7 +62,7 @@ def test_those_that_only_look_do_not_see_each_other(tmp_path: Path) -> None:
 
 
 def test_a_run_by_hand_is_seen(tmp_path: Path) -> None:
-    from runners.local import _exclusive
+    from runners.local.run import _exclusive
 
     assert not run_lock.root_in_use(str(tmp_path))
     with _exclusive(tmp_path):

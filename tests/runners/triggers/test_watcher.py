@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from runners.local import _exclusive
+from runners.local.run import _exclusive
 from runners.triggers import launch
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.history import FAILED, LOST, SUCCEEDED

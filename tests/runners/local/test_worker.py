@@ -7,8 +7,8 @@ import pytest
 
 from components.infra_validation import embedded_process
 from modules.contract import progress
-from runners import local_worker
-from runners.local_worker import run_nodes
+from runners.local.run import worker as local_worker
+from runners.local.worker import run_nodes
 
 
 def _node(name: str, *upstream: str) -> SimpleNamespace:

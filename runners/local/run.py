@@ -66,7 +66,7 @@ def run(
         config: the resolved configuration.
         from_node: first node to run, e.g. "Trainer"; what lies before comes from the last run.
         to_node: last node to run.
-        on_event: called with each event, in order (see ``runners.local_worker``).
+        on_event: called with each event, in order (see ``runners.local.worker``).
 
     Returns:
         How it ended. A failed component is an outcome, not an exception.
@@ -168,7 +168,7 @@ def _start_worker(
         "to_node": to_node,
     }
     worker = subprocess.Popen(
-        [sys.executable, "-m", "runners.local_worker"],
+        [sys.executable, "-m", "runners.local.worker"],
         stdin=subprocess.PIPE,
         stdout=log_file,
         stderr=subprocess.STDOUT,

@@ -13,8 +13,8 @@ import pytest
 
 from modules.contract.errors import DataError, UserError
 from pipeline.config import Config, load
-from runners import local
-from runners.local_worker import describe_error
+from runners.local.run import run as local
+from runners.local.worker import describe_error
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_the_worker_dies_with_its_watcher(tmp_path: Path) -> None:
     """The pipe's end is the signal: nobody is left to see what an orphan does."""
     order = {"config": {}, "run_id": "1", "from_node": None, "to_node": None}
     code = (
-        "import runners.local_worker as w, time\n"
+        "import runners.local.worker as w, time\n"
         "w.run_pipeline = lambda order: time.sleep(600)\n"
         "w.main()"
     )
@@ -115,7 +115,7 @@ def test_the_worker_dies_with_its_watcher(tmp_path: Path) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[3],
     )
     assert worker.stdin is not None
     worker.stdin.write(json.dumps(order).encode() + b"\n")

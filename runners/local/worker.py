@@ -1,6 +1,6 @@
-"""The process that runs a pipeline for ``runners.local``, node by node.
+"""The process that runs a pipeline for ``runners.local.run``, node by node.
 
-Started as ``python -m runners.local_worker`` with one JSON object on standard input: ``config``,
+Started as ``python -m runners.local.worker`` with one JSON object on standard input: ``config``,
 ``run_id``, ``from_node``, ``to_node``. Reports events through ``modules.contract.progress``:
 
 - ``run_started`` (run_id, nodes), ``run_finished`` (state, seconds, error, user_error)
@@ -24,8 +24,8 @@ from typing import Any
 
 from modules.contract import progress
 from modules.contract.errors import DataError, UserError
-from runners import deferred_imports
-from runners.process_end import end_process
+from runners.local.process_end import end_process
+from runners.node import deferred_imports
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def run_pipeline(order: dict[str, Any]) -> None:
     """
     deferred_imports.install()
     from pipeline.config import Config
-    from runners.compilation import compile_pipeline
+    from runners.node.compilation import compile_pipeline
 
     config = Config.model_validate(order["config"])
     pipeline = compile_pipeline(config, order["run_id"])

@@ -1,0 +1,1 @@
+"""Local runs: one worker process per run."""

@@ -21,7 +21,7 @@ def drift(
     from contextlib import closing
 
     from runners.drift_display import print_drift
-    from runners.monitoring import drift_report, quality_report
+    from runners.freshness.monitoring import drift_report, quality_report
     from serving.records.database import Database
 
     now = time.time()

@@ -22,9 +22,9 @@ def export(
     settings = load_config(config, assignments)
     from contextlib import closing
 
-    from runners.feedback_export import export as export_feedback
     from runners.feedback_report import print_export
-    from runners.held_out_texts import held_out_identities
+    from runners.freshness.feedback_export import export as export_feedback
+    from runners.freshness.held_out_texts import held_out_identities
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:
@@ -70,8 +70,8 @@ def review(
     from contextlib import closing
 
     from runners import feedback_report
-    from runners.feedback_export import usable
-    from runners.held_out_texts import label_vocabulary
+    from runners.freshness.feedback_export import usable
+    from runners.freshness.held_out_texts import label_vocabulary
     from runners.user_name import user_name
     from serving.feedback.reviews import add_review
     from serving.records.database import Database

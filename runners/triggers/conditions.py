@@ -16,7 +16,7 @@ from runners.triggers.signals import Signal
 
 
 class Quality(Protocol):
-    """What ``runners.monitoring.quality_report`` tells, as far as it matters here."""
+    """What ``runners.freshness.monitoring.quality_report`` tells, as far as it matters here."""
 
     @property
     def accuracy(self) -> float | None:
@@ -122,7 +122,7 @@ def accuracy(report: Quality | None, drop: float) -> Signal:
 
 
 class Drift(Protocol):
-    """What ``runners.monitoring.drift_report`` tells, as far as it matters here."""
+    """What ``runners.freshness.monitoring.drift_report`` tells, as far as it matters here."""
 
     @property
     def raised(self) -> bool:

@@ -29,8 +29,8 @@ class Measures:
 
     Attributes:
         usable: how many examples the next span would hold.
-        drift: see ``runners.monitoring.drift_report``.
-        quality: see ``runners.monitoring.quality_report``.
+        drift: see ``runners.freshness.monitoring.drift_report``.
+        quality: see ``runners.freshness.monitoring.quality_report``.
     """
 
     usable: Callable[[Config, Database], int]
@@ -39,19 +39,19 @@ class Measures:
 
 
 def _usable(config: Config, database: Database) -> int:
-    from runners.feedback_export import usable
+    from runners.freshness.feedback_export import usable
 
     return len(usable(config, database).examples)
 
 
 def _drift(config: Config, database: Database, now: float) -> Any:
-    from runners.monitoring import drift_report
+    from runners.freshness.monitoring import drift_report
 
     return drift_report(config, database, now)
 
 
 def _quality(config: Config, database: Database, now: float) -> Any:
-    from runners.monitoring import quality_report
+    from runners.freshness.monitoring import quality_report
 
     return quality_report(config, database, now)
 

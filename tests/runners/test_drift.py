@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import runners.monitoring
+import runners.freshness.monitoring
 from runners.cli import main
 from serving.monitoring.check import DriftReport, check
 from serving.monitoring.quality import QualityReport
@@ -36,8 +36,8 @@ def call(
     *options: str,
     quality: QualityReport = QUALITY,
 ) -> int:
-    monkeypatch.setattr(runners.monitoring, "drift_report", lambda *_: report)
-    monkeypatch.setattr(runners.monitoring, "quality_report", lambda *_: quality)
+    monkeypatch.setattr(runners.freshness.monitoring, "drift_report", lambda *_: report)
+    monkeypatch.setattr(runners.freshness.monitoring, "quality_report", lambda *_: quality)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as exit_:
         main(["drift", *options])

@@ -12,8 +12,8 @@ import pytest
 import serving.client
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
+from runners.freshness.monitoring import deployed_version, drift_report, quality_report
 from runners.lineage.deployed_run import read_examples
-from runners.monitoring import deployed_version, drift_report, quality_report
 from serving.protocol.protos import example_pb2
 from serving.records.database import Database
 from serving.records.tables import Feedback, Rollout

@@ -5,8 +5,8 @@ import pytest
 from modules.contract.errors import DataError
 from modules.contract.text_identity import text_identity
 from pipeline.config import Config
-from runners import held_out_texts
-from runners.held_out_texts import held_out_identities, label_vocabulary
+from runners.freshness import held_out_texts
+from runners.freshness.held_out_texts import held_out_identities, label_vocabulary
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,7 @@
 """Exports feedback as the config asks; `bert feedback export` and `bert watch` both call this."""
 
 from pipeline.config import Config
-from runners.held_out_texts import held_out_identities, label_vocabulary
+from runners.freshness.held_out_texts import held_out_identities, label_vocabulary
 from serving.feedback.export import ExportSettings, SpanReport, export_span
 from serving.feedback.selection import Selection
 from serving.feedback.store import FeedbackStore

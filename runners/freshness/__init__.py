@@ -1,0 +1,1 @@
+"""Monitoring of deployed data and export of feedback for retraining."""

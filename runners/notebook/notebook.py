@@ -23,10 +23,10 @@ from modules.contract.errors import UserError
 from pipeline import config as pipeline_config
 from pipeline.config import Config
 from pipeline.nodes import check_node, node_names
-from runners import notebook_views as views
 from runners.lineage.evaluation import EvaluationRecord, read_evaluation_folder
+from runners.notebook.notebook import views
 
-_REPOSITORY = Path(__file__).parents[1]
+_REPOSITORY = Path(__file__).parents[2]
 
 
 def load_config(*assignments: str, file: str | None = None) -> Config:

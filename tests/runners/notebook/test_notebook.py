@@ -10,7 +10,7 @@ import pytest
 from runners.lineage.evaluation import EvaluationRecord
 from tests.tiny_bert import write_tiny_bert
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[3]
 NOTEBOOK = REPOSITORY / "notebooks" / "pipeline.ipynb"
 PNG = b"\x89PNG"
 
@@ -24,7 +24,7 @@ def test_the_notebook_is_short_and_holds_no_outputs() -> None:
 
 
 def test_slices_are_a_table_and_a_picture() -> None:
-    from runners import notebook_views as views
+    from runners.notebook.notebook import views
 
     slices = {"": {"examples": 30, "accuracy": 0.9}, "domain=food": {"examples": 4, "accuracy": 1}}
     record = EvaluationRecord({"metric": "accuracy"}, {"models": {"candidate": {"slices": slices}}})
@@ -37,7 +37,7 @@ def test_slices_are_a_table_and_a_picture() -> None:
 
 
 def test_training_curves_have_a_point_an_epoch() -> None:
-    from runners import notebook_views as views
+    from runners.notebook.notebook import views
 
     columns = ["train loss", "train accuracy", "eval loss", "eval accuracy"]
     table = pandas.DataFrame([[0.7, 0.5, 0.6, 0.6], [0.4, 0.8, 0.5, 0.7]], [1, 2], columns)
@@ -47,7 +47,7 @@ def test_training_curves_have_a_point_an_epoch() -> None:
 
 
 def test_a_run_without_tensorboard_has_no_curves(tmp_path: Path) -> None:
-    from runners import notebook_views as views
+    from runners.notebook.notebook import views
 
     assert views.training_table(tmp_path).empty
 

@@ -1,0 +1,1 @@
+"""Notebook runs and their views."""

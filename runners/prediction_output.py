@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO, TypeVar
 
-from runners.prediction import Prediction
+from runners.predict.local import Prediction
 from runners.terminal import duration, stderr, stdout
 
 if TYPE_CHECKING:

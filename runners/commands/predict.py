@@ -10,7 +10,7 @@ import typer
 from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
 if TYPE_CHECKING:
-    from runners.prediction import Prediction
+    from runners.predict.local import Prediction
 
 TextsArgument = Annotated[list[str] | None, typer.Argument(metavar="TEXT", show_default=False)]
 FileOption = Annotated[
@@ -65,8 +65,8 @@ def predict(
     import sys
 
     from modules.contract.errors import UserError
+    from runners.predict.text_lines import Position, read_texts
     from runners.prediction_output import Progress, print_json, print_lines, print_table
-    from runners.text_lines import Position, read_texts
 
     if label is not None and url is None:
         raise UserError("--label needs --url: labels are a server's; here, --version N chooses")
@@ -76,7 +76,7 @@ def predict(
     if url is None:
         predictions = _predict_here(given, directory, version)
     else:
-        from runners.remote_prediction import predict_remotely
+        from runners.predict.remote import predict_remotely
 
         predictions = predict_remotely(
             given, url, model=model_name, version=version, label=label, push_directory=directory
@@ -117,7 +117,7 @@ def _predict_here(
     """Answers of a model loaded in this process."""
     import itertools
 
-    from runners.prediction import Predictor, find_version
+    from runners.predict.local import Predictor, find_version
 
     predictor = Predictor(find_version(Path(directory), version))
     texts = iter(texts)

@@ -66,7 +66,7 @@ def _print_outcome(
 ) -> None:
     """Print the run's result and what to type next."""
     from runners.lineage.runs import read_run
-    from runners.prediction import versions
+    from runners.predict.local import versions
     from runners.program_name import program_name
     from runners.run_report import next_commands, print_result
     from runners.terminal import stdout

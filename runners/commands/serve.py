@@ -31,7 +31,7 @@ def serve(
 
             flags = rollout_flags(loaded, flags)
         else:
-            from runners.prediction import find_version
+            from runners.predict.local import find_version
 
             directory = loaded.push_directory()
             find_version(Path(directory))  # says what to type when nothing is pushed

@@ -9,7 +9,7 @@ from modules.contract.errors import DataError
 from modules.contract.text_identity import text_identity
 from pipeline.config import Config
 from runners.lineage.runs import NothingRanError, read_runs
-from runners.prediction import read_labels, versions
+from runners.predict.local import read_labels, versions
 
 
 def held_out_identities(config: Config) -> frozenset[str]:

@@ -122,7 +122,7 @@ class Notebook:
 
     def classify(self, texts: Sequence[str]) -> pandas.DataFrame:
         """Answers of the model that was just trained, pushed or not."""
-        from runners.prediction import Predictor
+        from runners.predict.local import Predictor
 
         with _quiet():
             folder = self.folder("Trainer", "model") / "Format-Serving"

@@ -195,7 +195,7 @@ def test_the_chief_alone_writes_and_its_export_answers(tiny_bert: str, tmp_path:
     """The Trainer's whole entry point in both processes."""
     import tensorflow as tf
 
-    from runners.prediction import Predictor
+    from runners.predict.local import Predictor
     from tests.modules import transformed
 
     transformed.write(tmp_path / "in", tiny_bert, tf.io.FixedLenFeature([], tf.string))

@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 
 from modules.contract.errors import UserError
-from runners.prediction import Predictor, find_version, read_labels, versions
+from runners.predict.local import Predictor, find_version, read_labels, versions
+from runners.predict.text_lines import read_texts
 from runners.prediction_output import one_line
-from runners.text_lines import read_texts
 
 LABELS = ["no", "yés"]
 

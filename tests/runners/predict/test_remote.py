@@ -11,10 +11,10 @@ from rich.console import Console
 
 from modules.contract.errors import UserError
 from runners import cli
-from runners.prediction import Prediction
+from runners.predict.local import Prediction
+from runners.predict.remote import predict_remotely
+from runners.predict.text_lines import Position, read_texts
 from runners.prediction_output import Progress, print_table
-from runners.remote_prediction import predict_remotely
-from runners.text_lines import Position, read_texts
 from serving.protocol.errors import Code
 from tests.serving.client.client_stubs import STUBS, Fault, Stub
 

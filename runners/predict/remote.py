@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from modules.contract.errors import UserError
-from runners.prediction import Prediction, read_labels
+from runners.predict.local import Prediction, read_labels
 from serving.client import Client, ClientError, ConnectionFailedError
 
 #: Of a window of texts in a stream; ample, for a slow server is still one that answers.

@@ -32,9 +32,9 @@ def compile_pipeline(
     """Write the pipeline as a file that a platform runs. Nothing is sent anywhere."""
     settings = load_config(config, assignments)
     from modules.contract.atomic_file import write_text
-    from runners import cronjob
     from runners.remote.platform import platform
     from runners.terminal import stdout
+    from runners.triggers import cronjob
 
     chosen = platform(runner)
     file = output or Path(f"{settings.pipeline.name}-{runner}{chosen.SUFFIXES[0]}")

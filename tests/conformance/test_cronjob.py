@@ -187,7 +187,7 @@ def test_a_submission_that_fails_fails_the_pod(tmp_path: Path) -> None:
 
 def _manifest(assignments: list[str]) -> str:
     from pipeline.config import load
-    from runners import cronjob
+    from runners.triggers import cronjob
 
     config: Any = load(None, assignments, {})
     cronjob.check(config, "kubeflow")

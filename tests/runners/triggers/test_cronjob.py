@@ -10,15 +10,15 @@ import yaml
 
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
-from runners import cronjob
 from runners.cli import main
 from runners.kubeflow.platform import platform as kubeflow
+from runners.triggers import cronjob
 from tests.runners.test_compile import KUBEFLOW, VERTEX
 
 DATABASE = (
     'cronjob.secrets=[{secret = "bert", key = "url", variable = "BERT__FEEDBACK__DATABASE_URL"}]'
 )
-PAGE = Path(__file__).parents[2] / "docs" / "triggers.md"
+PAGE = Path(__file__).parents[3] / "docs" / "triggers.md"
 
 
 def config(*settings: str) -> Config:

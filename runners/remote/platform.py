@@ -23,7 +23,7 @@ from pipeline.config_keys import nearest
 MODULES = {
     "airflow": "runners.airflow.platform",
     "kubeflow": "runners.kubeflow.platform",
-    "vertex": "runners.vertex",
+    "vertex": "runners.vertex.platform",
 }
 
 #: Seconds between looks at a run.

@@ -32,10 +32,10 @@ HEAVY = {
 PLATFORMS = {
     "kfp": {"runners.kubeflow.client", "runners.remote.container_entrypoint"},
     "google.cloud.aiplatform_v1": {
-        "runners.vertex_access",
-        "runners.vertex_client",
-        "runners.vertex_model_registry",
-        "runners.vertex_custom_job",
+        "runners.vertex.access",
+        "runners.vertex.client",
+        "runners.vertex.model_registry",
+        "runners.vertex.custom_job",
     },
     "airflow": {"runners.airflow.dag"},
 }

@@ -10,7 +10,7 @@ import pytest
 from tests.conformance.backends import Backend, KubeflowBackend, TaskRun, VertexBackend
 from tests.conformance.task_processes import Tasks, TaskZygote
 from tests.e2e.conftest import SAMPLE, Workplace, take_rows
-from tests.runners.vertex_prediction_api import PredictionApi
+from tests.runners.vertex.prediction_api import PredictionApi
 from tests.tiny_bert import write_tiny_bert
 
 IMAGE = "registry.example.com/bert:0123abc"

@@ -10,7 +10,7 @@ from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.kubeflow.client import KubeflowConnection
 from runners.remote.platform import RunState, watch
-from runners.vertex_client import VertexConnection
+from runners.vertex.client import VertexConnection
 from tests.runners.remote.platform_api import KubeflowApi, PlatformApi, VertexApi
 
 SPEC = {

@@ -20,7 +20,7 @@ from typing import Any
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.remote import pipeline_spec
-from runners.vertex_access import VertexAccess, access_of, check_accelerator, machine_spec
+from runners.vertex.access import VertexAccess, access_of, check_accelerator, machine_spec
 
 FLAG = "--vertex_custom_job"
 #: The nodes that can have several machines, and the keys that say how many.

@@ -15,9 +15,9 @@ from typing import Any
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.remote.checks import is_fixed
-from runners.vertex_access import VertexAccess, access_of, check_accelerator
-from runners.vertex_deployment import RESOURCE_NAME, Deployment, deploy, find
-from runners.vertex_model_registry import PREBUILT, PushedVersion, register
+from runners.vertex.access import VertexAccess, access_of, check_accelerator
+from runners.vertex.deployment import RESOURCE_NAME, Deployment, deploy, find
+from runners.vertex.model_registry import PREBUILT, PushedVersion, register
 
 FLAG = "--vertex_endpoint"
 #: Artifact Registry and Container Registry.

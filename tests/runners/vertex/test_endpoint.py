@@ -14,9 +14,11 @@ from components.object_store_mounts import ROOT_VARIABLE
 from components.publishing.manifest import MANIFEST_FILE, Manifest
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
-from runners import vertex, vertex_deployment, vertex_endpoint
 from runners.remote import pipeline_spec
-from tests.runners.vertex_prediction_api import PROJECT_NUMBER, PredictionApi
+from runners.vertex.platform import deployment as vertex_deployment
+from runners.vertex.platform import endpoint as vertex_endpoint
+from runners.vertex.platform import platform as vertex
+from tests.runners.vertex.prediction_api import PROJECT_NUMBER, PredictionApi
 
 IMAGE = "europe-west1-docker.pkg.dev/shop/serving/tensorflow:2.19.1"
 PREBUILT = "europe-docker.pkg.dev/vertex-ai/prediction/tf2-cpu.2-15:latest"

@@ -6,7 +6,7 @@ from typing import Any
 
 from pipeline.config import Config
 from runners.remote.platform import RunState, SubmittedRun
-from runners.vertex_access import access_of
+from runners.vertex.access import access_of
 
 _SECONDS = 60
 _PREFIX = "PIPELINE_STATE_"

@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners import vertex_custom_job, vertex_endpoint
 from runners.remote import checks as remote_checks
 from runners.remote import pipeline_spec
 from runners.remote.pipeline_spec import JSON
+from runners.vertex.platform import custom_job as vertex_custom_job
+from runners.vertex.platform import endpoint as vertex_endpoint
 
 if TYPE_CHECKING:
-    from runners.vertex_client import VertexConnection
+    from runners.vertex.client import VertexConnection
 
 #: Endings of the compiled file.
 SUFFIXES = (".json",)
@@ -44,7 +45,7 @@ def check(config: Config) -> None:
 
 def connect(config: Config) -> "VertexConnection":
     """Check host and credentials."""
-    from runners.vertex_client import VertexConnection
+    from runners.vertex.client import VertexConnection
 
     return VertexConnection(config)
 

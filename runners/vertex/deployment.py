@@ -12,7 +12,7 @@ from typing import Any
 
 from modules.contract.errors import UserError
 from pipeline.vertex_section import ENDPOINT_RESOURCE
-from runners.vertex_access import VertexAccess, finished, machine_spec
+from runners.vertex.access import VertexAccess, finished, machine_spec
 
 RESOURCE_NAME = re.compile(ENDPOINT_RESOURCE)
 _NEW = "0"  # in a traffic split: the model that is being deployed

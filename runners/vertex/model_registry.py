@@ -13,7 +13,7 @@ from typing import Any
 
 from components.object_store_mounts import to_path
 from components.publishing.manifest import MANIFEST_FILE, Manifest
-from runners.vertex_access import VertexAccess, finished
+from runners.vertex.access import VertexAccess, finished
 from serving.server.worker import frozen_weights
 
 _SECONDS = 60  # limit on one request

@@ -1,0 +1,1 @@
+"""Vertex AI: compiler settings, clients, custom jobs, Model Registry and endpoints."""

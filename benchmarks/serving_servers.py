@@ -86,7 +86,7 @@ class BertServer(_Process):
 
     def __init__(self, base: Path, flags: Sequence[str] = ()) -> None:
         self.rest_port, self.grpc_port = free_port(), free_port()
-        command = [sys.executable, "-m", "runners.cli", "serve", f"--model_base_path={base}"]
+        command = [sys.executable, "-m", "cli.main", "serve", f"--model_base_path={base}"]
         command += [f"--model_name={MODEL_NAME}", f"--port={self.grpc_port}"]
         command += [f"--rest_api_port={self.rest_port}", *flags]
         super().__init__(command, self.rest_port)

@@ -6,11 +6,11 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
+from cli.terminal import stdout
 from pipeline.config import DEFAULT_ORIGIN, Config
 from pipeline.config_docs import sections
 from pipeline.config_keys import is_section, keys
 from pipeline.toml_text import toml_value
-from runners.terminal import stdout
 
 
 def render(config: Config, *, style: Literal["table", "toml", "json"], origins: bool) -> None:

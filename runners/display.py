@@ -17,7 +17,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from runners.terminal import duration
+from cli.terminal import duration
 
 WAITING, RUNNING = "waiting", "running"
 STYLES = {

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
+from cli.terminal import stdout
 from pipeline.freshness_sections import Drift
-from runners.terminal import stdout
 from serving.monitoring.check import DriftReport, TestResult
 from serving.monitoring.quality import Interval, QualityReport
 

@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from runners.terminal import stdout
+from cli.terminal import stdout
 from serving.feedback import selection
 from serving.feedback.export import SpanReport
 from serving.feedback.reviews import Reviewed

@@ -3,7 +3,7 @@
 import json
 import shlex
 
-from runners.terminal import stdout
+from cli.terminal import stdout
 from serving.gateway.settings import GatewaySettings
 
 _TEXT = "A warm room, and breakfast until noon."

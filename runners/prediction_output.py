@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO, TypeVar
 
+from cli.terminal import duration, stderr, stdout
 from runners.predict.local import Prediction
-from runners.terminal import duration, stderr, stdout
 
 if TYPE_CHECKING:
     from rich.console import Console

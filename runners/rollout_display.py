@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.terminal import duration, stdout
 from pipeline.config import Config
-from runners.terminal import duration, stdout
 from serving.records.database import Database
 from serving.records.tables import RolloutEvent
 from serving.rollout import rules, transitions

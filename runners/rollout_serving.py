@@ -4,9 +4,9 @@ import logging
 from contextlib import closing
 from typing import Any
 
+from cli.user_name import user_name
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.user_name import user_name
 from serving.records.database import Database
 from serving.rollout import model_config_file
 from serving.rollout.manual import ManualRollout

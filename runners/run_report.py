@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.terminal import duration, stdout
 from components.ingestion.quarantine import QUARANTINE_FOLDER
 from components.ingestion.resolution import MEANINGS, Outcome
 from pipeline.config import Config
@@ -17,7 +18,6 @@ from runners.display import STYLES
 from runners.lineage.evaluation import MetricRow, Push, read_evaluation, read_push
 from runners.lineage.runs import Artifact, NodeRun, Run, read_run, read_runs
 from runners.lineage.search_record import TrialRecord, number, read_trials
-from runners.terminal import duration, stdout
 
 #: Newer than both stacks' exports need; it carries the ops of TensorFlow Text.
 TENSORFLOW_SERVING_IMAGE = "tensorflow/serving:2.19.1"

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.status import Status
 
-from runners.program_name import program_name
-from runners.terminal import duration, stderr, stdout
+from cli.program_name import program_name
+from cli.terminal import duration, stderr, stdout
 from serving.client import Client, ClientError, ModelMetadata
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from rich.text import Text
 from rich.tree import Tree
 
+from cli.terminal import stdout
 from runners.lineage.trace import Trace
 from runners.lineage.version_origin import Origin, RunReference
-from runners.terminal import stdout
 from serving.records.tables import OK, Prediction
 
 _DIGEST = 12

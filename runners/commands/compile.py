@@ -31,9 +31,9 @@ def compile_pipeline(
 ) -> None:
     """Write the pipeline as a file that a platform runs. Nothing is sent anywhere."""
     settings = load_config(config, assignments)
+    from cli.terminal import stdout
     from modules.contract.atomic_file import write_text
     from runners.remote.platform import platform
-    from runners.terminal import stdout
     from runners.triggers import cronjob
 
     chosen = platform(runner)

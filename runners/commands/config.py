@@ -41,9 +41,9 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
 ) -> None:
     """Look at labelled data, find its text and label columns, and write a commented config."""
-    from runners.config_init import propose, write_config
-    from runners.program_name import program_name
-    from runners.terminal import stdout
+    from cli.config_init import propose, write_config
+    from cli.program_name import program_name
+    from cli.terminal import stdout
 
     proposal = propose(data, text_column, label_column)
     destination = output or Path(f"{proposal.name}.toml")

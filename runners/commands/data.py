@@ -26,9 +26,9 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a data set, check it, and convert it to CSV."""
+    from cli.program_name import program_name
+    from cli.terminal import stdout
     from data.datasets import fetch as fetch_dataset
-    from runners.program_name import program_name
-    from runners.terminal import stdout
 
     destination = destination or Path("data") / f"{name}.csv"
     fetch_dataset(name, destination, source_path=source)

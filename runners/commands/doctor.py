@@ -19,8 +19,8 @@ def doctor(
     from rich.table import Table
     from rich.text import Text
 
-    from runners.doctor import examine
-    from runners.terminal import stdout
+    from cli.doctor import examine
+    from cli.terminal import stdout
 
     console = stdout()
     if console.is_terminal and not as_json:

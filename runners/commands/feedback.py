@@ -69,10 +69,10 @@ def review(
         )
     from contextlib import closing
 
+    from cli.user_name import user_name
     from runners import feedback_report
     from runners.freshness.feedback_export import usable
     from runners.freshness.held_out_texts import label_vocabulary
-    from runners.user_name import user_name
     from serving.feedback.reviews import add_review
     from serving.records.database import Database
 

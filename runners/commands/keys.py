@@ -28,7 +28,7 @@ def create(
     import json
     from contextlib import closing
 
-    from runners.terminal import stderr
+    from cli.terminal import stderr
     from serving.records.api_keys import ApiKeys
     from serving.records.database import Database
 
@@ -53,7 +53,7 @@ def list_keys(
     from rich.table import Table
     from rich.text import Text
 
-    from runners.terminal import stdout
+    from cli.terminal import stdout
     from serving.records.api_keys import ApiKeys
     from serving.records.database import Database
 
@@ -83,7 +83,7 @@ def disable(
     settings = load_config(config, assignments)
     from contextlib import closing
 
-    from runners.terminal import stdout
+    from cli.terminal import stdout
     from serving.records.api_keys import ApiKeys
     from serving.records.database import Database
 

@@ -68,7 +68,7 @@ def promote(
     settings = _load(config, assignments)
     from contextlib import closing
 
-    from runners.terminal import stdout
+    from cli.terminal import stdout
     from serving.records.database import Database
     from serving.rollout.server_status import AskedServer
 
@@ -101,7 +101,7 @@ def rollback(
     settings = _load(config, assignments)
     from contextlib import closing
 
-    from runners.terminal import stdout
+    from cli.terminal import stdout
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:
@@ -124,7 +124,7 @@ def _load(config: str | None, assignments: list[str] | None) -> "Config":
 
 
 def _rollout(settings: "Config", database: "Database") -> "ManualRollout":
-    from runners.user_name import user_name
+    from cli.user_name import user_name
     from serving.rollout.manual import ManualRollout
 
     return ManualRollout(

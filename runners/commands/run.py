@@ -36,10 +36,10 @@ def run(
     """Run the pipeline: data in; a model that is validated, tuned, gated and pushed out."""
     assignments = [*(assignments or []), *(["pipeline.cache=false"] if no_cache else [])]
     settings = load_config(config, assignments, data)
+    from cli.terminal import print_error, stdout
     from runners.data_check import check_data
     from runners.display import make_display, print_summary
     from runners.local.run import run as local
-    from runners.terminal import print_error, stdout
 
     if from_node in (None, "ExampleGen"):
         check_data(settings)
@@ -65,11 +65,11 @@ def _print_outcome(
     assignments: list[str],
 ) -> None:
     """Print the run's result and what to type next."""
+    from cli.program_name import program_name
+    from cli.terminal import stdout
     from runners.lineage.runs import read_run
     from runners.predict.local import versions
-    from runners.program_name import program_name
     from runners.run_report import next_commands, print_result
-    from runners.terminal import stdout
 
     console = stdout()
     print_result(console, read_run(settings, run_id), slices=False)

@@ -19,8 +19,8 @@ def submit(
     With --watch, exit code 1 says that the run failed there. Ctrl-C ends the watching, not the run.
     """
     settings = load_config(config, assignments)
+    from cli.terminal import print_error, stdout
     from runners.remote import platform as remote_runners
-    from runners.terminal import print_error, stdout
 
     console = stdout()
     run = remote_runners.submit(runner, settings)

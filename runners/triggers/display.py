@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
-from runners.terminal import stdout
+from cli.terminal import stdout
 from runners.triggers import events
 from runners.triggers.brakes import clock
 from runners.triggers.events import Event

@@ -35,7 +35,7 @@ def bert_steps(source: ConfigSource, runner: str, folder: Path) -> list[Step]:
     The run goes on without a span: it may be just what makes the export possible again, for it
     renews a test split that is gone.
     """
-    bert, options = [sys.executable, "-m", "runners.cli"], source.options()
+    bert, options = [sys.executable, "-m", "cli.main"], source.options()
     export = Step("bert feedback export", [*bert, "feedback", "export", *options], required=False)
     if runner == LOCAL:
         return [export, Step("bert run", [*bert, "run", *options])]

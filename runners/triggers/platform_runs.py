@@ -52,8 +52,8 @@ def command(runner: str, file: Path, source: ConfigSource) -> list[str]:
 
 
 if __name__ == "__main__":
+    from cli.terminal import print_error
     from modules.contract.errors import UserError
-    from runners.terminal import print_error
 
     _order = json.loads(sys.argv[1])
     _source = ConfigSource(_order["source"]["file"], tuple(_order["source"]["assignments"]))

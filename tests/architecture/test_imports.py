@@ -92,7 +92,7 @@ def test_keras_is_never_reached_through_tensorflow() -> None:
     assert not any(within(n, "tensorflow.keras") for p in SOURCES for n in imported_names(p))
 
 
-@pytest.mark.parametrize("module", ["pipeline.config", "runners.cli"])
+@pytest.mark.parametrize("module", ["pipeline.config", "cli.main"])
 def test_module_loads_without_tensorflow(module: str) -> None:
     script = f"import sys, {module}; print(*{{name.split('.')[0] for name in sys.modules}})"
     done = subprocess.run(
@@ -102,7 +102,7 @@ def test_module_loads_without_tensorflow(module: str) -> None:
 
 
 def test_help_answers_at_once() -> None:
-    command = [sys.executable, "-m", "runners.cli", "--help"]
+    command = [sys.executable, "-m", "cli.main", "--help"]
     subprocess.run(command, cwd=REPOSITORY, capture_output=True, check=True)  # compiles the files
     spent = []
     for _ in range(3):

@@ -128,7 +128,7 @@ def test_the_cronjobs_command_starts_a_run_once_when_due(
         ]
         compiled = subprocess.run(
             [
-                *(sys.executable, "-m", "runners.cli", "compile", f"--runner={runner}"),
+                *(sys.executable, "-m", "cli.main", "compile", f"--runner={runner}"),
                 *(f"--output={file}", "--cronjob=cronjob.yaml"),
                 *(f"--set={assignment}" for assignment in assignments),
             ],

@@ -18,7 +18,7 @@ IMAGE = "image.name=registry.example.com/bert:0123abc"
 def submit(runner: str, *settings: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
-            *(sys.executable, "-m", "runners.cli", "submit", f"--runner={runner}", "--watch"),
+            *(sys.executable, "-m", "cli.main", "submit", f"--runner={runner}", "--watch"),
             *(f"--set={setting}" for setting in (IMAGE, *settings)),
         ],
         cwd=REPOSITORY,

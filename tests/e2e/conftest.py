@@ -50,7 +50,7 @@ class Workplace:
         values = {**self.settings, **{k.replace("__", "."): v for k, v in settings.items()}}
         options = [f"--set={key}={value}" for key, value in values.items()]
         return subprocess.Popen(
-            [sys.executable, "-m", "runners.cli", *arguments, *options],
+            [sys.executable, "-m", "cli.main", *arguments, *options],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": str(self.source), "COLUMNS": "200"},
             stdout=subprocess.PIPE,

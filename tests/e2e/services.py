@@ -44,7 +44,7 @@ class Service:
         options = [f"--set={key}={value}" for key, value in self.workplace.settings.items()]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "runners.cli", *self.command, *options],
+                [sys.executable, "-m", "cli.main", *self.command, *options],
                 cwd=self.workplace.folder,
                 env={**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "3"},
                 stdin=subprocess.DEVNULL,
@@ -108,6 +108,6 @@ def runs_under_way(workplace: Workplace) -> list[int]:
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         words = process.info["cmdline"] or []
         here = process.info["cwd"] == str(workplace.folder)
-        if here and "runners.cli" in words and "run" in words[:5]:
+        if here and "cli.main" in words and "run" in words[:5]:
             found.append(process.info["pid"])
     return found

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from cli.main import main
 from pipeline.config import load
-from runners.cli import main
 from runners.remote.platform import platform
 
 IMAGE = "image.name=registry.example.com/bert:0123abc"

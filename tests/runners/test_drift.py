@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import runners.freshness.monitoring
-from runners.cli import main
+from cli.main import main
 from serving.monitoring.check import DriftReport, check
 from serving.monitoring.quality import QualityReport
 from tests.serving.monitoring.made_descriptions import LABELS, describe_made

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from cli import main as cli
 from components.ingestion.csv_reader import read_csv
 from components.ingestion.rows import Columns, RawRow
 from pipeline.config import Config
-from runners import cli
 from serving.feedback.store import FeedbackStore
 from serving.records.api_keys import ApiKeys
 from serving.records.database import Database

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from runners import cli
+from cli import main as cli
 from serving.records.database import Database
 from serving.rollout.controller import RolloutController
 from tests.serving.rollout.traffic import Settings, call, push

@@ -140,7 +140,7 @@ def wait_for(condition) -> None:
 def bert(folder: Path, url: str, *words: str) -> subprocess.CompletedProcess:
     options = [f"--set={each}" for each in [*settings(folder), f"gateway.server_url={url}"]]
     return subprocess.run(
-        [sys.executable, "-m", "runners.cli", *words, *options],
+        [sys.executable, "-m", "cli.main", *words, *options],
         cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import typer
 
-from runners import cli
+from cli import main as cli
 from runners.commands.server_options import HELP
 from runners.run_report import next_commands
 from runners.server_display import try_commands

@@ -67,7 +67,7 @@ def bert_serve(*arguments: str, folder: Path) -> Iterator[BertServer]:
         arguments: after ``bert serve``.
         folder: where it runs.
     """
-    command = [sys.executable, "-m", "runners.cli", "serve", "--port", "0", "--rest_api_port", "0"]
+    command = [sys.executable, "-m", "cli.main", "serve", "--port", "0", "--rest_api_port", "0"]
     process = subprocess.Popen(
         [*command, *arguments],
         cwd=folder,

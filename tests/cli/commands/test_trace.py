@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from cli import main as cli
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners import cli
 from runners.lineage.trace import SHOWN, read_trace
 from serving.records.database import Database
 from serving.records.tables import Prediction

@@ -73,7 +73,7 @@ def test_predictions_are_in_order_and_complete(base: Path) -> None:
 
 
 def test_command(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    from runners import cli
+    from cli import main as cli
 
     option = f"pusher.base_directory={base}"
     with pytest.raises(SystemExit) as caught:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cli import main as cli
 from modules.contract.errors import UserError
-from runners import cli
 from runners.predict.local import Prediction
 from runners.predict.remote import predict_remotely
 from runners.predict.text_lines import Position, read_texts

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
+from cli.main import main
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
-from runners.cli import main
 from runners.kubeflow.platform import platform as kubeflow
 from runners.triggers import cronjob
 from tests.runners.test_compile import KUBEFLOW, VERTEX

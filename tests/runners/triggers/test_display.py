@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from runners.cli import main
+from cli.main import main
 from runners.triggers import display
 from runners.triggers.events import Event
 from runners.triggers.watcher import Tick

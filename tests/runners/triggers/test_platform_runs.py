@@ -110,7 +110,7 @@ def test_a_submission_writes_name_and_address(
 def test_steps_submit_where_the_config_says(tmp_path: Path) -> None:
     source = ConfigSource("my.toml", ("pipeline.name=x",))
     export, submission = launch.bert_steps(source, "vertex", tmp_path)
-    assert export.command[1:5] == ["-m", "runners.cli", "feedback", "export"]
+    assert export.command[1:5] == ["-m", "cli.main", "feedback", "export"]
     assert submission.command[:3] == [sys.executable, "-m", "runners.triggers.platform_runs"]
     order = json.loads(submission.command[3])
     assert order["runner"] == "vertex"

@@ -362,8 +362,8 @@ def test_bert_steps_export_first_and_take_the_same_options(tmp_path: Path) -> No
     options = ["--config=imdb", "--set=trainer.epochs=1", "--set=pipeline.name=x"]
     assert not export.required
     assert run.required
-    assert export.command == [sys.executable, "-m", "runners.cli", "feedback", "export", *options]
-    assert run.command == [sys.executable, "-m", "runners.cli", "run", *options]
+    assert export.command == [sys.executable, "-m", "cli.main", "feedback", "export", *options]
+    assert run.command == [sys.executable, "-m", "cli.main", "run", *options]
 
 
 def test_the_rollout_is_stepped_and_its_failure_stops_nothing(

@@ -30,7 +30,7 @@ class LiveGateway:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "runners.cli", "gateway", "--port", "0", *arguments]
+    return [sys.executable, "-m", "cli.main", "gateway", "--port", "0", *arguments]
 
 
 @contextlib.contextmanager

@@ -9,9 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from cli import main as cli
 from modules.contract.errors import DataError
 from pipeline.config_sources import CONFIGS
-from runners import cli
 from runners.local.run import RunOutcome
 from runners.local.run import run as local
 
@@ -81,8 +81,8 @@ def test_help(bert, command: list[str]) -> None:
 
 def test_commands_load_nothing_heavy_for_their_help() -> None:
     code = (
-        "import sys, runners.cli\n"
-        "try: runners.cli.main(['run', '--help'])\n"
+        "import sys, cli.main\n"
+        "try: cli.main.main(['run', '--help'])\n"
         "except SystemExit: pass\n"
         "heavy = {'tensorflow', 'tfx', 'ml_metadata', 'rich', 'pydantic_settings', 'psutil'}\n"
         "sys.exit(', '.join(heavy & set(sys.modules)) or 0)"
@@ -309,7 +309,7 @@ def test_data_error_is_a_user_error(bert, monkeypatch) -> None:
 
 
 def test_doctor_fails_when_a_check_does(bert, monkeypatch, options) -> None:
-    from runners import doctor
+    from cli import doctor
 
     checks = [doctor.Check("a", "ok", "fine"), doctor.Check("b", "warning", "so so")]
     monkeypatch.setattr(doctor, "examine", lambda config: iter(checks))
@@ -322,7 +322,7 @@ def test_doctor_fails_when_a_check_does(bert, monkeypatch, options) -> None:
 
 
 def test_ctrl_c_stops_the_worker(tmp_path, options) -> None:
-    command = [sys.executable, "-m", "runners.cli", "run", *options]
+    command = [sys.executable, "-m", "cli.main", "run", *options]
     process = subprocess.Popen(
         command,
         cwd=REPOSITORY,

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from cli import doctor
 from pipeline.config import Config
-from runners import doctor
 
 GIB = 2**30
 

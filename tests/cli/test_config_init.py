@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.config_init import propose, write_config
 from modules.contract.errors import UserError
 from pipeline.config import load
-from runners.config_init import propose, write_config
 
 
 @pytest.fixture

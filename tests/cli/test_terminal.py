@@ -1,6 +1,6 @@
 import pytest
 
-from runners.terminal import duration, print_error, stdout
+from cli.terminal import duration, print_error, stdout
 
 
 @pytest.mark.parametrize(

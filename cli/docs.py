@@ -1,6 +1,6 @@
 """Writes ``docs/cli.md`` from the commands' own help.
 
-Run ``python -m runners.cli_docs`` after a change of a command; a test compares.
+Run ``python -m cli.docs`` after a change of a command; a test compares.
 """
 
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ from typing import Any
 
 import typer
 
-from runners.cli import app
+from cli.main import app
 
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 _WIDTH = 88
 _HEAD = """\
 # The bert command
 
-<!-- Generated: python -m runners.cli_docs -->
+<!-- Generated: python -m cli.docs -->
 
 Exit codes: 0 success; 1 a failed run or check, or an error in the program, whose traceback is in
 the log that the message names (`bert --debug COMMAND` prints it); 2 something you can put right,

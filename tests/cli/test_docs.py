@@ -1,10 +1,10 @@
 import pytest
 
-from runners.cli_docs import PAGE, cli_page
+from cli.docs import PAGE, cli_page
 
 
 def test_page_is_current() -> None:
-    assert PAGE.read_text("utf-8") == cli_page(), "run python -m runners.cli_docs"
+    assert PAGE.read_text("utf-8") == cli_page(), "run python -m cli.docs"
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from typing import Annotated
 
 import typer
 
+from cli.terminal import print_error
 from modules.contract.errors import UserError
 from runners.commands import (
     compile as compile_command,
@@ -38,7 +39,6 @@ from runners.commands import (
     trace,
     watch,
 )
-from runners.terminal import print_error
 
 app = typer.Typer(
     name="bert",

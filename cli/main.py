@@ -16,12 +16,8 @@ from typing import Annotated
 
 import typer
 
-from cli.terminal import print_error
-from modules.contract.errors import UserError
-from runners.commands import (
-    compile as compile_command,
-)
-from runners.commands import (
+from cli.commands import compile as compile_command
+from cli.commands import (
     config,
     data,
     doctor,
@@ -39,6 +35,8 @@ from runners.commands import (
     trace,
     watch,
 )
+from cli.terminal import print_error
+from modules.contract.errors import UserError
 
 app = typer.Typer(
     name="bert",

@@ -13,7 +13,7 @@ from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.kubeflow.platform import platform as kubeflow
 from runners.triggers import cronjob
-from tests.runners.test_compile import KUBEFLOW, VERTEX
+from tests.cli.commands.test_compile import KUBEFLOW, VERTEX
 
 DATABASE = (
     'cronjob.secrets=[{secret = "bert", key = "url", variable = "BERT__FEEDBACK__DATABASE_URL"}]'

@@ -201,7 +201,7 @@ def test_both_give_the_same_flags() -> None:
 
 
 def test_flags_are_the_embedded_servers_too() -> None:
-    from runners.commands.server_options import HELP
+    from cli.commands.server_options import HELP
 
     assert {a.removeprefix("--").split("=")[0] for a in server_of("compose")["args"]} <= set(HELP)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
 app = typer.Typer(no_args_is_help=True, help="Show the settings, or write a config for a CSV file.")
 

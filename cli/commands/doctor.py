@@ -2,7 +2,7 @@
 
 import typer
 
-from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
 
 def doctor(

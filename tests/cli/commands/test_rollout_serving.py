@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands.rollout_serving import rollout_flags
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
-from runners.rollout_serving import rollout_flags
 from serving.client import Client, ClientError
 from serving.protocol.errors import Code
 from serving.records.database import Database

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
 LastOption = Annotated[int, typer.Option("--last", "-n", min=1, help="How many runs.")]
 RunArgument = Annotated[

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from runners.commands.options import ConfigOption, SetOption, load_config
+from cli.commands.options import ConfigOption, SetOption, load_config
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -36,8 +36,8 @@ def run(
     """Run the pipeline: data in; a model that is validated, tuned, gated and pushed out."""
     assignments = [*(assignments or []), *(["pipeline.cache=false"] if no_cache else [])]
     settings = load_config(config, assignments, data)
+    from cli.commands.data_check import check_data
     from cli.terminal import print_error, stdout
-    from runners.data_check import check_data
     from runners.display import make_display, print_summary
     from runners.local.run import run as local
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
 app = typer.Typer(no_args_is_help=True, help="Review feedback, and export it as training data.")
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import typer
 
-from runners.commands.options import ConfigOption, SetOption, load_config
-from runners.commands.server_options import with_server_options
+from cli.commands.options import ConfigOption, SetOption, load_config
+from cli.commands.server_options import with_server_options
 
 
 @with_server_options
@@ -27,7 +27,7 @@ def serve(
     if not flags.get("model_base_path") and not flags.get("model_config_file"):
         loaded = load_config(config, assignments)
         if loaded.rollout.enabled:
-            from runners.rollout_serving import rollout_flags
+            from cli.commands.rollout_serving import rollout_flags
 
             flags = rollout_flags(loaded, flags)
         else:

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from cli import main as cli
-from runners.commands.server_options import HELP
+from cli.commands.server_options import HELP
 from runners.run_report import next_commands
 from runners.server_display import try_commands
 from serving.client import ModelMetadata, SignatureMetadata, TensorMetadata

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from runners.commands.options import ConfigOption, SetOption, load_config
+from cli.commands.options import ConfigOption, SetOption, load_config
 
 RunnerOption = Annotated[
     str, typer.Option("--runner", "-r", metavar="NAME", help="airflow, kubeflow or vertex.")

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from runners.commands.compile import RunnerOption
-from runners.commands.options import ConfigOption, SetOption, load_config
+from cli.commands.compile import RunnerOption
+from cli.commands.options import ConfigOption, SetOption, load_config
 
 
 def submit(

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.commands import curated_schema
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners import curated_schema
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import typer
 
-from runners.commands.options import ConfigOption, SetOption, load_config
+from cli.commands.options import ConfigOption, SetOption, load_config
 
 app = typer.Typer(no_args_is_help=True, help="Show the data's schema, or accept it for later runs.")
 
@@ -11,8 +11,8 @@ app = typer.Typer(no_args_is_help=True, help="Show the data's schema, or accept 
 def show(config: ConfigOption = None, assignments: SetOption = None) -> None:
     """Print the accepted schema or, where there is none, the one that the last run inferred."""
     settings = load_config(config, assignments)
+    from cli.commands.curated_schema import current
     from cli.terminal import stdout
-    from runners.curated_schema import current
 
     path = current(settings)
     console = stdout()
@@ -23,8 +23,8 @@ def show(config: ConfigOption = None, assignments: SetOption = None) -> None:
 def accept(config: ConfigOption = None, assignments: SetOption = None) -> None:
     """Keep the schema that the last run inferred: later runs check their data against it."""
     settings = load_config(config, assignments)
+    from cli.commands.curated_schema import accept as accept_schema
     from cli.terminal import stdout
-    from runners.curated_schema import accept as accept_schema
 
     source, destination = accept_schema(settings)
     stdout().print(f"{destination} accepted, from {source}", soft_wrap=True)

@@ -2,7 +2,7 @@
 
 import typer
 
-from runners.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
 #: Exit codes beside 0, no drift, and 2, which the user can put right.
 RAISED, TOO_LITTLE_TRAFFIC = 1, 3

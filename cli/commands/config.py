@@ -21,7 +21,7 @@ def show(
 ) -> None:
     """Print every setting with its value; passwords are masked."""
     settings = load_config(config, assignments)
-    from runners.config_show import render
+    from cli.screens.config import render
 
     render(settings, style="json" if as_json else "toml" if as_toml else "table", origins=origins)
 

@@ -20,7 +20,7 @@ def drift(
     import time
     from contextlib import closing
 
-    from runners.drift_display import print_drift
+    from cli.screens.drift import print_drift
     from runners.freshness.monitoring import drift_report, quality_report
     from serving.records.database import Database
 

@@ -22,7 +22,7 @@ def export(
     settings = load_config(config, assignments)
     from contextlib import closing
 
-    from runners.feedback_report import print_export
+    from cli.screens.feedback import print_export
     from runners.freshness.feedback_export import export as export_feedback
     from runners.freshness.held_out_texts import held_out_identities
     from serving.records.database import Database
@@ -69,8 +69,8 @@ def review(
         )
     from contextlib import closing
 
+    from cli.screens import feedback as feedback_report
     from cli.user_name import user_name
-    from runners import feedback_report
     from runners.freshness.feedback_export import usable
     from runners.freshness.held_out_texts import label_vocabulary
     from serving.feedback.reviews import add_review
@@ -101,7 +101,7 @@ def list_spans(
     settings = load_config(config, assignments)
     from contextlib import closing
 
-    from runners.feedback_report import print_spans
+    from cli.screens.feedback import print_spans
     from serving.feedback import span_list
     from serving.records.database import Database
 

@@ -64,9 +64,9 @@ def predict(
     """
     import sys
 
+    from cli.screens.predictions import Progress, print_json, print_lines, print_table
     from modules.contract.errors import UserError
     from runners.predict.text_lines import Position, read_texts
-    from runners.prediction_output import Progress, print_json, print_lines, print_table
 
     if label is not None and url is None:
         raise UserError("--label needs --url: labels are a server's; here, --version N chooses")

@@ -34,7 +34,7 @@ def status(
     settings = _load(config, assignments)
     from contextlib import closing
 
-    from runners.rollout_display import print_status
+    from cli.screens.rollout import print_status
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:

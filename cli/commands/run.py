@@ -37,8 +37,8 @@ def run(
     assignments = [*(assignments or []), *(["pipeline.cache=false"] if no_cache else [])]
     settings = load_config(config, assignments, data)
     from cli.commands.data_check import check_data
+    from cli.screens.run_progress import make_display, print_summary
     from cli.terminal import print_error, stdout
-    from runners.display import make_display, print_summary
     from runners.local.run import run as local
 
     if from_node in (None, "ExampleGen"):
@@ -66,10 +66,10 @@ def _print_outcome(
 ) -> None:
     """Print the run's result and what to type next."""
     from cli.program_name import program_name
+    from cli.screens.run_report import next_commands, print_result
     from cli.terminal import stdout
     from runners.lineage.runs import read_run
     from runners.predict.local import versions
-    from runners.run_report import next_commands, print_result
 
     console = stdout()
     print_result(console, read_run(settings, run_id), slices=False)

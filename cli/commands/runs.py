@@ -21,7 +21,7 @@ def runs(
 ) -> None:
     """List the runs, the newest first: when, how long, state, metric, decision."""
     settings = load_config(config, assignments)
-    from runners.run_report import print_runs
+    from cli.screens.run_report import print_runs
 
     print_runs(settings, last=last, as_json=as_json)
 
@@ -34,6 +34,6 @@ def show(
 ) -> None:
     """Show one run: components, metrics against the baseline, the decision, artifacts."""
     settings = load_config(config, assignments)
-    from runners.run_report import print_run
+    from cli.screens.run_report import print_run
 
     print_run(settings, run, as_json=as_json)

@@ -36,7 +36,7 @@ def serve(
             directory = loaded.push_directory()
             find_version(Path(directory))  # says what to type when nothing is pushed
             flags = {**flags, "model_base_path": directory}
-    from runners.server_display import ServerDisplay
+    from cli.screens.server import ServerDisplay
     from serving.server.model_server import ModelServer
     from serving.server.versions import model_config
 

@@ -25,8 +25,8 @@ def trace(
     settings = load_config(config, assignments)
     from contextlib import closing
 
+    from cli.screens.trace import print_trace
     from runners.lineage.trace import read_trace
-    from runners.trace_display import print_trace
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:

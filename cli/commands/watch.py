@@ -37,8 +37,8 @@ def watch(
     Exit codes of --once: 0 a run started, or none was due; 1 it could not be started, the look
     failed, or the run that --wait waited for did.
     """
+    from cli.screens import decisions as display
     from modules.contract.errors import UserError
-    from runners.triggers import display
     from runners.triggers.config_source import ConfigSource
     from runners.triggers.watcher import Watcher
 
@@ -71,7 +71,7 @@ def decisions(
     settings = load_config(config, assignments)
     from contextlib import closing
 
-    from runners.triggers.display import print_decisions
+    from cli.screens.decisions import print_decisions
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:

@@ -23,9 +23,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from cli.screens import decisions as display
 from modules.contract.errors import UserError
 from runners.airflow.platform import task_order
-from runners.triggers import display, launch
+from runners.triggers import launch
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.dag_runs import AIRFLOW, DagRunLauncher
 from runners.triggers.history import FAILED, SUCCEEDED

@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from runners.triggers.display import NOTHING_DUE
+from cli.screens.decisions import NOTHING_DUE
 from tests.e2e.airflow_service import AIRFLOW, Airflow
 from tests.e2e.conftest import Workplace
 

@@ -15,8 +15,8 @@ import typer
 
 from cli import main as cli
 from cli.commands.server_options import HELP
-from runners.run_report import next_commands
-from runners.server_display import try_commands
+from cli.screens.run_report import next_commands
+from cli.screens.server import try_commands
 from serving.client import ModelMetadata, SignatureMetadata, TensorMetadata
 from serving.server import model_server
 from serving.server.settings import ServerSettings

@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
+from cli.screens.predictions import one_line
 from modules.contract.errors import UserError
 from runners.predict.local import Predictor, find_version, read_labels, versions
 from runners.predict.text_lines import read_texts
-from runners.prediction_output import one_line
 
 LABELS = ["no", "yés"]
 

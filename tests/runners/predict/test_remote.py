@@ -10,11 +10,11 @@ import pytest
 from rich.console import Console
 
 from cli import main as cli
+from cli.screens.predictions import Progress, print_table
 from modules.contract.errors import UserError
 from runners.predict.local import Prediction
 from runners.predict.remote import predict_remotely
 from runners.predict.text_lines import Position, read_texts
-from runners.prediction_output import Progress, print_table
 from serving.protocol.errors import Code
 from tests.serving.client.client_stubs import STUBS, Fault, Stub
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from runners.run_report import TENSORFLOW_SERVING_IMAGE
+from cli.screens.run_report import TENSORFLOW_SERVING_IMAGE
 from serving.server import monitoring_config
 from serving.server.batches.batching import BatchLimits
 from serving.server.versions import batching_parameters, model_config

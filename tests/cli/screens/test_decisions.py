@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from runners.triggers import display
+from cli.screens import decisions as display
 from runners.triggers.events import Event
 from runners.triggers.watcher import Tick
 

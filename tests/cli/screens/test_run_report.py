@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cli.screens.run_report import next_commands, print_result, print_run, print_runs, serve_command
 from pipeline.config import Config
 from runners.lineage.runs import read_run
-from runners.run_report import next_commands, print_result, print_run, print_runs, serve_command
 
 
 def printed(config: Config) -> str:

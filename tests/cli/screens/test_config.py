@@ -3,9 +3,9 @@ import tomllib
 
 import pytest
 
+from cli.screens.config import render
 from pipeline.config import Config, load
 from pipeline.config_keys import keys
-from runners.config_show import render
 
 SECRET = ["metadata.url=mysql://user:hunter2@host/db", "trainer.epochs=7"]
 

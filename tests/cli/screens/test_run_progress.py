@@ -3,7 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from runners.display import (
+from cli.screens.run_progress import (
     Board,
     LiveDisplay,
     PlainDisplay,

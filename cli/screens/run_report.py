@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cli.screens.run_progress import STYLES
 from cli.terminal import duration, stdout
 from components.ingestion.quarantine import QUARANTINE_FOLDER
 from components.ingestion.resolution import MEANINGS, Outcome
 from pipeline.config import Config
-from runners.display import STYLES
 from runners.lineage.evaluation import MetricRow, Push, read_evaluation, read_push
 from runners.lineage.runs import Artifact, NodeRun, Run, read_run, read_runs
 from runners.lineage.search_record import TrialRecord, number, read_trials

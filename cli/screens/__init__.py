@@ -1,0 +1,1 @@
+"""Terminal output: each screen prints a record that it is given."""

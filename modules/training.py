@@ -13,7 +13,7 @@ import tensorflow_transform as tft
 from modules.contract import features, progress
 from modules.contract.errors import UserError
 from modules.contract.hparams import HParams, TextSettings, TrainingSettings
-from modules.encoders.names import names as encoders
+from modules.encoders import names as encoders
 from modules.export import signatures
 from modules.fit import multi_worker, training_loop
 from modules.fit.batches import TokenizedTexts

@@ -39,7 +39,7 @@ def run(
     from cli.commands.data_check import check_data
     from cli.screens.run_progress import make_display, print_summary
     from cli.terminal import print_error, stdout
-    from runners.local.run import run as local
+    from runners.local import run as local
 
     if from_node in (None, "ExampleGen"):
         check_data(settings)

@@ -10,10 +10,10 @@ import os
 from typing import Final
 
 from modules.contract.errors import EncoderError
+from modules.encoders import huggingface as encoders_huggingface
+from modules.encoders import keras_hub as encoders_keras
+from modules.encoders import tfhub as encoders_tfhub
 from modules.encoders.encoder import Encoder, Tokenizer, digest_file
-from modules.encoders.names import huggingface as encoders_huggingface
-from modules.encoders.names import keras_hub as encoders_keras
-from modules.encoders.names import tfhub as encoders_tfhub
 
 __all__ = ["Encoder", "Tokenizer", "load_encoder"]
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from modules.contract.errors import UserError
-from runners.airflow.platform import task_order
+from runners.airflow import task_order
 from runners.local.process_end import end_process
 from runners.local.worker import NodeRunner, describe_error
 from runners.node import deferred_imports

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 #: Endings of the compiled file.
 SUFFIXES = (".py",)
-_TEMPLATE = Path(__file__).with_name("airflow_dag.py")
+_TEMPLATE = Path(__file__).with_name("dag.py")
 _PLACEHOLDER = "PLAN: dict[str, Any] = {}\n"
 #: Keys that a run cannot set, for the DAG file itself is made from them.
 _FIXED = (

@@ -24,7 +24,7 @@ from pipeline import config as pipeline_config
 from pipeline.config import Config
 from pipeline.nodes import check_node, node_names
 from runners.lineage.evaluation import EvaluationRecord, read_evaluation_folder
-from runners.notebook.notebook import views
+from runners.notebook import views
 
 _REPOSITORY = Path(__file__).parents[2]
 

@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options, beam_arguments = _parser().parse_known_args(words)
     if options.vertex_custom_job:
-        from runners.vertex.platform import custom_job as vertex_custom_job
+        from runners.vertex import custom_job as vertex_custom_job
 
         vertex_custom_job.run_elsewhere(options.vertex_custom_job, words)
         return 0
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             merge(json.loads(final.read_text("utf-8")), task, specification)
         result = run_executor(options.executor_class_path, task, specification, beam_arguments)
     if options.vertex_endpoint:
-        from runners.vertex.platform import endpoint as vertex_endpoint
+        from runners.vertex import endpoint as vertex_endpoint
 
         vertex_endpoint.deploy_pushed(options.vertex_endpoint, result)
     if (worker_place.place() or (0, 1))[0] == 0:  # the others would write it too

@@ -25,7 +25,7 @@ from typing import Any
 
 from cli.screens import decisions as display
 from modules.contract.errors import UserError
-from runners.airflow.platform import task_order
+from runners.airflow import task_order
 from runners.triggers import launch
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.dag_runs import AIRFLOW, DagRunLauncher

@@ -8,8 +8,8 @@ from pipeline.config import Config
 from runners.remote import checks as remote_checks
 from runners.remote import pipeline_spec
 from runners.remote.pipeline_spec import JSON
-from runners.vertex.platform import custom_job as vertex_custom_job
-from runners.vertex.platform import endpoint as vertex_endpoint
+from runners.vertex import custom_job as vertex_custom_job
+from runners.vertex import endpoint as vertex_endpoint
 
 if TYPE_CHECKING:
     from runners.vertex.client import VertexConnection

@@ -10,7 +10,7 @@ import pytest
 from croniter import croniter
 
 from pipeline.config import Config, load
-from runners.airflow.platform import platform as airflow
+from runners.airflow import platform as airflow
 
 PAGE = (Path(__file__).parents[2] / "docs" / "triggers.md").read_text("utf-8")
 

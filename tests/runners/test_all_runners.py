@@ -14,12 +14,12 @@ from tfx.orchestration.local import runner_utils
 from pipeline.config import Config, load
 from pipeline.graph import build_components
 from pipeline.nodes import node_names
-from runners.airflow.platform import platform as airflow
-from runners.kubeflow.platform import platform as kubeflow
+from runners.airflow import platform as airflow
+from runners.kubeflow import platform as kubeflow
 from runners.local.worker import WAITING_NODES
 from runners.node.compilation import compile_pipeline
 from runners.remote import pipeline_spec
-from runners.vertex.platform import platform as vertex
+from runners.vertex import platform as vertex
 
 REPOSITORY = Path(__file__).parents[2]
 AIRFLOW_PYTHON = REPOSITORY / ".venv-airflow" / "bin" / "python"

@@ -7,9 +7,9 @@ import pytest
 
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
+from runners.airflow import node, task_order
+from runners.airflow import platform as airflow
 from runners.airflow.client import AirflowConnection
-from runners.airflow.platform import node, task_order
-from runners.airflow.platform import platform as airflow
 from runners.remote.config_assignments import assignments
 
 EDGES = {"ExampleGen": [], "StatisticsGen": ["ExampleGen"]}

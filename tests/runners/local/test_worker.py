@@ -7,7 +7,7 @@ import pytest
 
 from components.infra_validation import embedded_process
 from modules.contract import progress
-from runners.local.run import worker as local_worker
+from runners.local import worker as local_worker
 from runners.local.worker import run_nodes
 
 

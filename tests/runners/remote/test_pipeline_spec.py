@@ -16,9 +16,9 @@ import yaml
 
 from pipeline.config import Config, load
 from pipeline.nodes import NODES
-from runners.kubeflow.platform import platform as kubeflow
+from runners.kubeflow import platform as kubeflow
 from runners.remote import pipeline_spec
-from runners.vertex.platform import platform as vertex
+from runners.vertex import platform as vertex
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 IMAGE = "registry.example.com/bert:0123abc"

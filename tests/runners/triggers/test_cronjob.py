@@ -11,7 +11,7 @@ import yaml
 from cli.main import main
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
-from runners.kubeflow.platform import platform as kubeflow
+from runners.kubeflow import platform as kubeflow
 from runners.triggers import cronjob
 from tests.cli.commands.test_compile import KUBEFLOW, VERTEX
 

@@ -92,7 +92,7 @@ def test_a_remote_root_keeps_the_lock_in_the_users_state_folder(
 def test_a_submission_writes_name_and_address(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from runners.kubeflow.platform import platform as kubeflow
+    from runners.kubeflow import platform as kubeflow
 
     monkeypatch.setattr(kubeflow, "check", lambda config: None)
     monkeypatch.setattr(kubeflow, "compile_pipeline", lambda config: kubeflow_package())

@@ -16,8 +16,8 @@ from google.protobuf import json_format
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.remote import container_entrypoint, pipeline_spec
-from runners.vertex.platform import custom_job as vertex_custom_job
-from runners.vertex.platform import platform as vertex
+from runners.vertex import custom_job as vertex_custom_job
+from runners.vertex import platform as vertex
 from tests.runners.remote.platform_api import CustomJobApi
 
 IMAGE = "registry.example.com/bert:0123abc-gpu"

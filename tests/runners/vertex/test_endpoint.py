@@ -15,9 +15,9 @@ from components.publishing.manifest import MANIFEST_FILE, Manifest
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.remote import pipeline_spec
-from runners.vertex.platform import deployment as vertex_deployment
-from runners.vertex.platform import endpoint as vertex_endpoint
-from runners.vertex.platform import platform as vertex
+from runners.vertex import deployment as vertex_deployment
+from runners.vertex import endpoint as vertex_endpoint
+from runners.vertex import platform as vertex
 from tests.runners.vertex.prediction_api import PROJECT_NUMBER, PredictionApi
 
 IMAGE = "europe-west1-docker.pkg.dev/shop/serving/tensorflow:2.19.1"

@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.config import load
-from runners.local.run import run as local
+from runners.local import run as local
 
 START = "start (interpreter, imports, compile)"
 

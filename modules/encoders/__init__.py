@@ -1,1 +1,1 @@
-"""Encoders by name: keras-hub presets, TF Hub modules, Hugging Face folders and the bundled MiniLM."""
+"""Encoders by name: the bundled MiniLM, keras-hub presets, TF Hub modules, Hugging Face folders."""

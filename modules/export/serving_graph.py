@@ -104,7 +104,7 @@ class ServingGraph(tf.Module):
 
         A session inlines functions before it optimises them, and ties each constant of the body to
         the arguments; the fusions then refuse it. Made at the first use: an export holds, and a
-        server optimises, whatever was made. Why without AutoGraph, see ``modules.export.signatures``.
+        server optimises, whatever was made. ``modules.export.signatures`` says why without AutoGraph.
         """
         if function.__name__ not in self._functions:
             self._functions[function.__name__] = tf.function(
@@ -240,7 +240,7 @@ class ServingGraph(tf.Module):
 
 
 def supports(model: keras.Model) -> bool:
-    """Whether ``model``'s encoder is a ``modules.network.transformer`` one, which this graph computes."""
+    """Return whether ``model``'s encoder is of ``modules.network.transformer``."""
     return any(
         isinstance(layer, transformer.Embeddings)
         for layer in getattr(model.get_layer("encoder"), "layers", ())

@@ -3,7 +3,7 @@
 Where they come from: the Rust ``tokenizers`` library (``BertNormalizer``, ``BertPreTokenizer``),
 asked about every Unicode scalar value. They follow the Unicode version frozen in that library, not
 the one in ICU, RE2 or Python, so the tokens of an exported model do not change with the server
-that loads it. ``tests/modules/tokenizers/test_tokenizer_parity.py`` asks the library again and compares.
+that loads it. ``tests/modules/tokenizers/test_tokenizer_parity.py`` asks the library again.
 
 A set is written as hexadecimal ranges, first-last or a single code point, separated by spaces.
 """

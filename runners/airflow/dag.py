@@ -2,8 +2,8 @@
 
 `bert compile --runner airflow` copies this file with ``PLAN`` filled in. It imports Airflow alone,
 for Airflow reads it again every few seconds: TFX and TensorFlow would cost 15 s of CPU each time.
-A task starts ``python -m runners.airflow.node`` in the project's own environment, whose packages and
-Airflow's exclude each other; it runs the node as the local runner does.
+A task starts ``python -m runners.airflow.node`` in the project's own environment, whose packages
+and Airflow's exclude each other; it runs the node as the local runner does.
 
 With ``airflow.gated``, a first task decides by the config's triggers whether a scheduled run goes
 on (``runners.triggers.gate``), and a last one writes down how it ended. They are setup and teardown

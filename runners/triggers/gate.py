@@ -10,8 +10,8 @@ Started by the first and the last task of a DAG that was compiled with ``airflow
   ``dag_run`` and ``failed``, the names of the tasks that failed. Exit codes likewise; it is 0, too,
   when no look had started the run.
 
-Both orders hold ``assignments`` and ``parameters`` as well, see ``runners.airflow.task_order``. Secrets
-come from the environment; the last line of output says what is wrong.
+Both orders hold ``assignments`` and ``parameters`` as well, see ``runners.airflow.task_order``.
+Secrets come from the environment; the last line of output says what is wrong.
 """
 
 import subprocess

@@ -63,7 +63,7 @@ def within(name: str, package: str) -> bool:
 
 @pytest.mark.parametrize("name", ["features", "hparams", "errors", "progress", "text_identity"])
 def test_shared_module_needs_the_standard_library_alone(name: str) -> None:
-    imported = imported_names(REPOSITORY / "modules" / f"{name}.py")
+    imported = imported_names(REPOSITORY / "modules" / "contract" / f"{name}.py")
     assert {top for top in (i.split(".")[0] for i in imported)} <= sys.stdlib_module_names
 
 

@@ -12,8 +12,8 @@ import pytest
 from cli import main as cli
 from modules.contract.errors import DataError
 from pipeline.config_sources import CONFIGS
+from runners.local import run as local
 from runners.local.run import RunOutcome
-from runners.local.run import run as local
 
 REPOSITORY = Path(__file__).parents[2]
 

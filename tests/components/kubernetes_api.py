@@ -23,7 +23,7 @@ POD_ADDRESS = "127.0.0.77"
 
 _SERVE = """
 import sys
-from serving import model_server
+from serving.server import model_server
 from serving.server.settings import ServerSettings
 sys.exit(model_server.run(ServerSettings(
     host=sys.argv[1], model_name=sys.argv[2], model_base_path=sys.argv[3], max_num_load_retries=0,

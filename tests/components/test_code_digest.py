@@ -68,4 +68,4 @@ def test_training_depends_on_the_model_and_transform_does_not() -> None:
     preprocessing = {path.name for path in import_closure("modules.preprocessing")}
     assert "model.py" in training
     assert "model.py" not in preprocessing
-    assert "encoders.py" in preprocessing
+    assert "names.py" in preprocessing

@@ -1,4 +1,4 @@
-"""For scripts beside this file that are run by their path: the repository's packages."""
+"""For scripts below this folder that are run by their path: the repository's packages."""
 
 import sys
 import types

@@ -117,7 +117,7 @@ def test_a_run_that_had_stopped_early_does_not_train_on(tiny_bert: str, tmp_path
 @pytest.mark.slow
 def test_a_run_killed_by_the_system_resumes(tiny_bert: str, tmp_path: Path) -> None:
     script = FIND_TESTS + (
-        "import dataclasses; from modules import training_loop\n"
+        "import dataclasses; from modules.fit import training_loop\n"
         "from tests.modules.tiny_runs import make_run\n"
         f"run = make_run({tiny_bert!r}, epochs=40, checkpoint_every_steps=2,"
         " early_stopping_patience=0)\n"
@@ -289,7 +289,7 @@ def test_two_devices_share_a_batch(tiny_bert: str) -> None:
         "cpu = tf.config.list_physical_devices('CPU')[0]\n"
         "two = [tf.config.LogicalDeviceConfiguration()] * 2\n"
         "tf.config.set_logical_device_configuration(cpu, two)\n"
-        "from modules import training_loop\n"
+        "from modules.fit import training_loop\n"
         "from tests.modules.tiny_runs import make_run\n"
         "strategy = tf.distribute.MirroredStrategy(['CPU:0', 'CPU:1'])\n"
         "training_loop._distribution = strategy.scope\n"

@@ -1,4 +1,4 @@
-"""Fixtures: a configuration below the test's folder, and runs recorded as TFX's launcher records them."""
+"""Fixtures: a configuration in a temporary folder, and runs recorded as TFX's launcher does."""
 
 import json
 from collections.abc import Callable, Mapping

@@ -137,7 +137,8 @@ def test_a_kept_pipeline_becomes_a_dag_without_tensorflow(
 ) -> None:
     """``local`` has compiled it; the same again is read from where it is kept."""
     script = (
-        "import json, sys; from pipeline.config import load; from runners import airflow;"
+        "import json, sys; from pipeline.config import load;"
+        "from runners.airflow import platform as airflow;"
         "edges = airflow.edges(load(None, json.loads(sys.argv[1]), {}));"
         "print(json.dumps(edges), 'tensorflow' in sys.modules)"
     )

@@ -22,7 +22,8 @@ DIES_AFTER_BATCH = 3
 def main() -> None:
     """Do what the order says, without TFX around it."""
     order = json.loads(sys.argv[1])
-    from repository_path import use_repository  # this folder is where Python found the script
+    sys.path.append(str(Path(__file__).parents[1]))  # where this file lies, Python looks by itself
+    from repository_path import use_repository
 
     use_repository()
 

@@ -15,7 +15,8 @@ from pathlib import Path
 def main() -> None:
     """Search as the Tuner does, without TFX around it."""
     order = json.loads(sys.argv[1])
-    from repository_path import use_repository  # this folder is where Python found the script
+    sys.path.append(str(Path(__file__).parents[1]))  # where this file lies, Python looks by itself
+    from repository_path import use_repository
 
     use_repository()
     from modules import tuning

@@ -13,7 +13,7 @@ import pytest
 
 from modules.contract.errors import DataError, UserError
 from pipeline.config import Config, load
-from runners.local.run import run as local
+from runners.local import run as local
 from runners.local.worker import describe_error
 
 
@@ -51,7 +51,7 @@ def test_events_arrive_in_order_and_output_goes_to_the_log(
 ) -> None:
     _replace_worker(
         monkeypatch,
-        "from modules import progress\n"
+        "from modules.contract import progress\n"
         "print('chatter')\n"
         "progress.emit('run_started', run_id='1', nodes=['A'])\n"
         "progress.emit('node_started', node='A')\n"
@@ -80,7 +80,7 @@ def test_an_interrupt_ends_the_worker_and_its_children(
     _replace_worker(
         monkeypatch,
         "import subprocess, sys, time\n"
-        "from modules import progress\n"
+        "from modules.contract import progress\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "progress.emit('child', pid=child.pid)\n"
         "time.sleep(600)\n",

@@ -11,7 +11,7 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 
 PREAMBLE = """
 import sys
-from runners import deferred_imports
+from runners.node import deferred_imports
 deferred_imports.install()
 from tfx.orchestration.portable import launcher
 """

@@ -1,7 +1,6 @@
 """The compiled specs against golden files, for both stacks: they differ in versions alone.
 
-After a wanted change: ``BERT_UPDATE_GOLDEN=1 python -m pytest tests/runners/remote/test_pipeline_spec.py``
-rewrites the files; read the difference before you commit it.
+After a wanted change, ``BERT_UPDATE_GOLDEN=1 python -m pytest`` with this file's path rewrites the files; read the difference before you commit it.
 """
 
 import copy

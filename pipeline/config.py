@@ -19,16 +19,20 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from components.evaluation.settings import EvaluatorSettings
 from modules.contract.errors import UserError
 from modules.contract.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
-from pipeline import config_sections as sections
-from pipeline import freshness_sections as freshness
-from pipeline import platform_sections as platforms
 from pipeline.config_keys import is_secret, keys, legal
 from pipeline.config_sources import Source, sources
-from pipeline.vertex_section import Vertex
+from pipeline.sections.airflow import Airflow
+from pipeline.sections.data import Data, ExampleValidator, Schema
+from pipeline.sections.evaluation import Evaluator, InfraValidator, Pusher
+from pipeline.sections.freshness import Drift, Feedback, Gateway, Rollout, Triggers
+from pipeline.sections.kubeflow import CronJob, Kubeflow
+from pipeline.sections.machines import BEAM_RUNNERS, Beam, Image, Resources
+from pipeline.sections.run import Metadata, Pipeline
+from pipeline.sections.section import Section
+from pipeline.sections.training import Trainer, Tuner
+from pipeline.sections.vertex import Vertex
 
 DEFAULT_ORIGIN = "default"
-
-_Record = type[HParams | TextSettings | TrainingSettings | TunerSettings]
 
 _sources: ContextVar[tuple[Source, ...]] = ContextVar("_sources", default=())
 
@@ -41,28 +45,28 @@ class Config(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
-    data: sections.Data = sections.Data()
-    pipeline: sections.Pipeline = sections.Pipeline()
-    metadata: sections.Metadata = sections.Metadata()
-    schema: sections.Schema = sections.Schema()  # type: ignore[assignment]
-    example_validator: sections.ExampleValidator = sections.ExampleValidator()
-    trainer: sections.Trainer = sections.Trainer()
-    tuner: sections.Tuner = sections.Tuner()
-    evaluator: sections.Evaluator = sections.Evaluator()
-    infra_validator: sections.InfraValidator = sections.InfraValidator()
-    pusher: sections.Pusher = sections.Pusher()
-    beam: platforms.Beam = platforms.Beam()
-    image: platforms.Image = platforms.Image()
-    resources: platforms.Resources = platforms.Resources()
-    kubeflow: platforms.Kubeflow = platforms.Kubeflow()
+    data: Data = Data()
+    pipeline: Pipeline = Pipeline()
+    metadata: Metadata = Metadata()
+    schema: Schema = Schema()  # type: ignore[assignment]
+    example_validator: ExampleValidator = ExampleValidator()
+    trainer: Trainer = Trainer()
+    tuner: Tuner = Tuner()
+    evaluator: Evaluator = Evaluator()
+    infra_validator: InfraValidator = InfraValidator()
+    pusher: Pusher = Pusher()
+    beam: Beam = Beam()
+    image: Image = Image()
+    resources: Resources = Resources()
+    kubeflow: Kubeflow = Kubeflow()
     vertex: Vertex = Vertex()
-    airflow: platforms.Airflow = platforms.Airflow()
-    cronjob: platforms.CronJob = platforms.CronJob()
-    gateway: freshness.Gateway = freshness.Gateway()
-    feedback: freshness.Feedback = freshness.Feedback()
-    drift: freshness.Drift = freshness.Drift()
-    triggers: freshness.Triggers = freshness.Triggers()
-    rollout: freshness.Rollout = freshness.Rollout()
+    airflow: Airflow = Airflow()
+    cronjob: CronJob = CronJob()
+    gateway: Gateway = Gateway()
+    feedback: Feedback = Feedback()
+    drift: Drift = Drift()
+    triggers: Triggers = Triggers()
+    rollout: Rollout = Rollout()
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -185,7 +189,7 @@ class Config(BaseSettings):
         image = "none" if self.beam.runner == "direct" else self.image.name
         given = any(argument.startswith("--sdk_container_image=") for argument in self.beam.args)
         own = [f"--sdk_container_image={image}"] if image and not given else []
-        return [f"--runner={platforms.BEAM_RUNNERS[self.beam.runner][0]}", *own, *self.beam.args]
+        return [f"--runner={BEAM_RUNNERS[self.beam.runner][0]}", *own, *self.beam.args]
 
     def text_settings(self) -> TextSettings:
         """How text becomes token ids."""
@@ -236,7 +240,7 @@ def mask_password(url: str) -> str:
 
 
 def _fields(
-    section: sections.Section,
+    section: Section,
     record: type[HParams | TextSettings | TrainingSettings | TunerSettings],
 ) -> dict[str, Any]:
     """The section's values that the record has a field for."""

@@ -1,6 +1,6 @@
 """Writes ``pipeline/default.toml`` and ``docs/configuration.md`` from the settings.
 
-Run ``python -m pipeline.config_docs`` after a change of ``config_sections``; a test compares.
+Run ``python -m pipeline.config_docs`` after a change in ``pipeline.sections``; a test compares.
 """
 
 import textwrap

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.terminal import stdout
-from pipeline.freshness_sections import Drift
+from pipeline.sections.freshness import Drift
 from serving.monitoring.check import DriftReport, TestResult
 from serving.monitoring.quality import Interval, QualityReport
 

@@ -39,8 +39,9 @@ class SplitWeights:
         """Return the split of a text.
 
         Args:
-            identity: ``modules.contract.text_identity.text_identity`` of the text, 32 bytes. Nothing
-                else enters, so equal texts share a split, in any run, row order and on any platform.
+            identity: ``modules.contract.text_identity.text_identity`` of the text, 32 bytes.
+                Nothing else enters, so equal texts share a split in any run, row order and on any
+                platform.
         """
         # 64 bits against a small sum of weights: the bias of the remainder is below 1e-15.
         bucket = int.from_bytes(identity[:8], "big") % sum(self.weights)

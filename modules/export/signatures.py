@@ -15,8 +15,8 @@ These give ``scores: float32[batch, classes]``, ``label: string[batch]``, ``scor
   No warm-up request calls it, so a version loads all but as fast as without it.
 
 The encoder runs as ``modules.export.serving_graph``. One of another layout (a keras-hub preset of
-another family, TF Hub) runs as the Keras model, its texts padded to the longest of their batch, in float32
-alone. ``assets.extra/`` is ``modules.export.serving_assets``' matter.
+another family, TF Hub) runs as the Keras model, its texts padded to the longest
+of their batch, in float32 alone. ``modules.export.serving_assets`` writes ``assets.extra/``.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 from collections.abc import Callable
 
-from pipeline.freshness_sections import Triggers
+from pipeline.sections.freshness import Triggers
 from runners.triggers.history import History
 
 ONE_AT_A_TIME = "one_at_a_time"

@@ -5,7 +5,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.freshness_sections import Triggers
+from pipeline.sections.freshness import Triggers
 from runners.triggers import brakes
 from runners.triggers.brakes import Brake
 from runners.triggers.history import History

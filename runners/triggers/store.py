@@ -8,7 +8,7 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from modules.contract.errors import UserError
-from pipeline.freshness_sections import Triggers
+from pipeline.sections.freshness import Triggers
 from runners.triggers.decide import Decision
 from runners.triggers.history import RUNNING, History, RunRecord
 from serving.records import tables

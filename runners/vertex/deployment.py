@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from modules.contract.errors import UserError
-from pipeline.vertex_section import ENDPOINT_RESOURCE
+from pipeline.sections.vertex import ENDPOINT_RESOURCE
 from runners.vertex.access import VertexAccess, finished, machine_spec
 
 RESOURCE_NAME = re.compile(ENDPOINT_RESOURCE)

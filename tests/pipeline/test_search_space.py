@@ -1,8 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from pipeline.config_sections import Tuner
 from pipeline.search_space import check_search_space
+from pipeline.sections.training import Tuner
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The compiled specs against golden files, for both stacks: they differ in versions alone.
 
-After a wanted change, ``BERT_UPDATE_GOLDEN=1 python -m pytest`` with this file's path rewrites the files; read the difference before you commit it.
+After an intended change, ``BERT_UPDATE_GOLDEN=1 python -m pytest`` with this file's path rewrites
+the files; read the difference before you commit it.
 """
 
 import copy

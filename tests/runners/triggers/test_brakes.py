@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.freshness_sections import Triggers
+from pipeline.sections.freshness import Triggers
 from runners.triggers import brakes
 from runners.triggers.history import FAILED, LOST, RUNNING, SUCCEEDED, History, RunRecord
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.freshness_sections import Triggers
+from pipeline.sections.freshness import Triggers
 from runners.triggers.decide import decide
 from runners.triggers.history import FAILED, LOST, SUCCEEDED, History, RunRecord
 from runners.triggers.signals import ACCURACY, DRIFT, FEEDBACK, NEW_DATA, SCHEDULE, Signal, failed

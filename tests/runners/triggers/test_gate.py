@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load
-from pipeline.freshness_sections import Triggers
+from pipeline.sections.freshness import Triggers
 from runners.local.run import _exclusive
 from runners.triggers import gate, launch, run_lock
 from runners.triggers.config_source import ConfigSource

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from modules.contract.errors import UserError
-from pipeline.freshness_sections import Triggers
+from pipeline.sections.freshness import Triggers
 from runners.triggers.decide import Decision, decide
 from runners.triggers.history import FAILED, RUNNING, SUCCEEDED, History
 from runners.triggers.signals import DRIFT, NEW_DATA, Signal

@@ -1,11 +1,11 @@
-"""The sections of the config that keep a served model fresh: gateway, feedback, drift, rollout."""
+"""Sections that keep a served model fresh: gateway, feedback, drift, triggers, rollout."""
 
 import re
 from typing import Literal
 
 from pydantic import Field, field_validator
 
-from pipeline.config_sections import Section
+from pipeline.sections.section import Section
 
 
 class Gateway(Section):

@@ -1,13 +1,15 @@
-"""The section of the config that says how the pipeline runs on Vertex AI and where it serves."""
+"""Section of Vertex AI: where the pipeline runs, and the endpoint that serves its models."""
 
 import re
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.config_sections import Section
+from pipeline.sections.section import Section
 
 #: Resource name of an endpoint.
 ENDPOINT_RESOURCE = r"projects/[^/]+/locations/(?P<region>[^/]+)/endpoints/[^/]+"
+
+
 _MACHINE_TYPE = r"[a-z][a-z0-9]*-[a-z0-9-]+"
 
 

@@ -1,0 +1,97 @@
+"""Section of Kubeflow Pipelines, and of the CronJob that starts runs on Kubernetes."""
+
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from pipeline.sections.section import Section
+
+
+class Secret(Section):
+    """A key of a Kubernetes secret as an environment variable."""
+
+    secret: str = Field(min_length=1)
+    key: str = Field(min_length=1)
+    variable: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+
+class Toleration(Section):
+    """A Kubernetes toleration."""
+
+    key: str = ""
+    operator: Literal["Exists", "Equal"] = "Exists"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+
+class Kubeflow(Section):
+    """Kubeflow Pipelines 2. The token, if one is needed, is in KUBEFLOW_TOKEN."""
+
+    host: str = Field(
+        "",
+        pattern=r"^$|^https?://[^\s]+$",
+        description="URL of the Kubeflow Pipelines API, e.g. http://127.0.0.1:8888.",
+        json_schema_extra={"legal": "a URL that begins with https:// or http://"},
+    )
+    namespace: str = Field("", description="Of the user, in a multi-user installation.")
+    experiment: str = Field("", description="Experiment of the runs; empty is pipeline.name.")
+    service_account: str = Field("", description="Kubernetes service account of the pods.")
+    ca_file: str = Field("", description="PEM file of the authority that signed the host's TLS.")
+    volumes: dict[str, str] = Field(
+        default={},
+        description='Volume claims to mount in every node: {models = "/models"}.',
+        json_schema_extra={"legal": "a table of claim names and absolute paths"},
+    )
+    secrets: tuple[Secret, ...] = Field(
+        (),
+        description="Keys of Kubernetes secrets as environment variables of every node.",
+        json_schema_extra={"legal": "a list of {secret, key, variable}"},
+    )
+    node_selector: dict[str, str] = Field(
+        default={},
+        description="Labels of the machines that every node runs on.",
+        json_schema_extra={"legal": "a table of labels and values"},
+    )
+    training_node_selector: dict[str, str] = Field(
+        default={},
+        description="Further labels of the machines of Tuner and Trainer.",
+        json_schema_extra={"legal": "a table of labels and values"},
+    )
+    tolerations: tuple[Toleration, ...] = Field(
+        (),
+        description="Taints that every node tolerates.",
+        json_schema_extra={"legal": "a list of {key, operator, value, effect}"},
+    )
+    image_pull_secrets: tuple[str, ...] = Field(
+        (), description="Secrets that open the image's registry."
+    )
+
+    @field_validator("volumes")
+    @classmethod
+    def _check_volumes(cls, value: dict[str, str]) -> dict[str, str]:
+        if any(not path.startswith("/") for path in value.values()):
+            raise ValueError(
+                'legal is a table of claim names and absolute paths, {models = "/models"}'
+            )
+        return value
+
+
+class CronJob(Section):
+    """A Kubernetes CronJob that looks in place of `bert watch`; `bert compile --cronjob`."""
+
+    schedule: str = Field(
+        "*/5 * * * *",
+        min_length=1,
+        description="How often it looks: a cron expression in UTC.",
+    )
+    service_account: str = Field(
+        "",
+        description="Kubernetes service account of its pods; empty is kubeflow.service_account, or "
+        "the namespace's default on vertex.",
+    )
+    secrets: tuple[Secret, ...] = Field(
+        (),
+        description="Keys of Kubernetes secrets as its environment variables; one must be "
+        "BERT__FEEDBACK__DATABASE_URL.",
+        json_schema_extra={"legal": "a list of {secret, key, variable}"},
+    )

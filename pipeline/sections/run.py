@@ -1,0 +1,34 @@
+"""Sections about a run: pipeline root and metadata store."""
+
+from pydantic import Field
+
+from pipeline.sections.section import Section
+
+
+class Pipeline(Section):
+    """The pipeline as a whole."""
+
+    name: str = Field(
+        "bert",
+        pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$",
+        description="Name in the metadata; runs of one name share a cache and a baseline.",
+        json_schema_extra={"legal": "a letter, then letters, digits, - or _, 63 at most"},
+    )
+    root: str = Field(
+        "pipeline_root", min_length=1, description="Folder for artifacts, logs and metadata."
+    )
+    cache: bool = Field(True, description="Reuse outputs whose inputs have not changed.")
+
+
+class Metadata(Section):
+    """Where ML Metadata keeps its records."""
+
+    url: str = Field(
+        "",
+        pattern=r"^$|^sqlite:///.+|^(mysql|postgresql)://.+",
+        description="Database; empty is SQLite at <pipeline.root>/metadata.sqlite.",
+        json_schema_extra={
+            "legal": '"", sqlite:///PATH, mysql://USER:PASSWORD@HOST/DATABASE or postgresql://',
+            "secret": True,
+        },
+    )

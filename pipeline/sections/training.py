@@ -1,0 +1,143 @@
+"""Sections of Trainer and Tuner."""
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError, field_validator
+
+from modules.contract.hparams import (
+    ClassWeights,
+    EarlyStoppingMetric,
+    HParams,
+    Precision,
+    TextSettings,
+    TrainingSettings,
+    Truncation,
+    TunerSettings,
+)
+from pipeline.config_keys import legal
+from pipeline.search_space import check_search_space
+from pipeline.sections.section import Section
+
+
+class Trainer(Section):
+    """How the classifier is trained, unless the Tuner finds better."""
+
+    encoder: str = Field(
+        TextSettings.encoder,
+        min_length=1,
+        description='"minilm" (bundled), a Hugging Face folder (PATH or hf://PATH), '
+        "keras://PRESET or tfhub://HANDLE.",
+    )
+    max_length: int = Field(
+        TextSettings.max_length,
+        ge=8,
+        le=512,
+        description="Tokens a text, start and end tokens included.",
+    )
+    truncation: Truncation = Field(
+        TextSettings.truncation, description="Which part of a longer text is kept."
+    )
+    freeze_encoder: bool = Field(
+        HParams.freeze_encoder, description="Train the classification head alone."
+    )
+    epochs: int = Field(
+        HParams.epochs, ge=0, le=1000, description="Passes over the train split; 0 trains nothing."
+    )
+    batch_size: int = Field(
+        HParams.batch_size, ge=1, le=4096, description="Examples a step, over all devices."
+    )
+    learning_rate: float = Field(
+        HParams.learning_rate, gt=0, le=1, description="AdamW's peak learning rate."
+    )
+    warmup_fraction: float = Field(
+        HParams.warmup_fraction,
+        ge=0,
+        le=1,
+        description="Share of all steps in which the learning rate rises from 0.",
+    )
+    weight_decay: float = Field(
+        HParams.weight_decay, ge=0, le=1, description="AdamW's decoupled weight decay."
+    )
+    dropout: float = Field(
+        HParams.dropout, ge=0, le=0.9, description="Rate in the encoder and before the head."
+    )
+    class_weights: ClassWeights = Field(
+        HParams.class_weights, description='"balanced" lifts classes with few examples.'
+    )
+    precision: Precision = Field(
+        TrainingSettings.precision,
+        description='Number format of the computations; "auto" is bfloat16 where that is fast.',
+    )
+    xla: bool = Field(TrainingSettings.xla, description="Compile the training step with XLA.")
+    early_stopping_patience: int = Field(
+        TrainingSettings.early_stopping_patience,
+        ge=0,
+        description="Epochs without a better eval metric before training stops; 0 never stops.",
+    )
+    early_stopping_metric: EarlyStoppingMetric = Field(
+        TrainingSettings.early_stopping_metric,
+        description="What tells the best epoch, whose weights are kept.",
+    )
+    seed: int = Field(
+        TrainingSettings.seed, ge=0, le=2**31 - 1, description="Same seed, same CPU: same weights."
+    )
+    checkpoint_every_steps: int = Field(
+        TrainingSettings.checkpoint_every_steps,
+        ge=0,
+        description="Steps between checkpoints; 0 saves at epoch ends alone.",
+    )
+    tensorboard: bool = Field(TrainingSettings.tensorboard, description="Write TensorBoard logs.")
+    expected_answers: int = Field(
+        TrainingSettings.expected_answers,
+        ge=1,
+        le=1000,
+        description="Eval texts exported with the trainer's own answers, for InfraValidator.",
+    )
+
+
+class Tuner(Section):
+    """The search for better hyper-parameters."""
+
+    enabled: bool = Field(False, description="Search before training.")
+    algorithm: Literal["random", "grid", "hyperband", "bayesian"] = Field(
+        TunerSettings.algorithm, description="How the search space is walked."
+    )
+    objective: Literal["val_accuracy", "val_loss"] = Field(
+        TunerSettings.objective, description="What a trial is judged by, on the eval split."
+    )
+    max_trials: int = Field(
+        TunerSettings.max_trials, ge=1, le=10_000, description="Trials at most."
+    )
+    epochs: int = Field(TunerSettings.epochs, ge=1, le=1000, description="Epochs a trial at most.")
+    early_stopping_patience: int = Field(
+        TunerSettings.early_stopping_patience,
+        ge=0,
+        description="Epochs without a better objective before a trial stops.",
+    )
+    search_space: dict[str, dict[str, Any]] = Field(
+        default={
+            "learning_rate": {"min": 1e-5, "max": 1e-4, "sampling": "log"},
+            "batch_size": {"values": [16, 32]},
+        },
+        description="What is tuned: {values = [...]} or {min, max, sampling, step} for each name.",
+        json_schema_extra={"legal": "a table of hyper-parameter names"},
+    )
+
+    @field_validator("search_space")
+    @classmethod
+    def _check_search_space(cls, value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        check_search_space(value)
+        for name, dimension in value.items():
+            bounds = [dimension[bound] for bound in ("min", "max") if bound in dimension]
+            for candidate in dimension.get("values", bounds):
+                _check_trainer_value(name, candidate)
+        return value
+
+
+def _check_trainer_value(name: str, value: Any) -> None:
+    """Hold what a trial may try to the same rule as the key in ``[trainer]``."""
+    try:
+        Trainer.model_validate({name: value})
+    except ValidationError as error:
+        rule = legal(Trainer.model_fields[name])
+        raise ValueError(f"{name} must be {rule}, received {value!r}") from error

@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from serving.server.worker import frozen_weights
+from serving.server.worker import precision
 
 OPTIONS = json.loads(sys.argv[1])
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 os.environ["OMP_NUM_THREADS"] = str(OPTIONS["threads"])
 # As our own server and the deployment files have it; ONNX Runtime packs weights once by itself.
-os.environ[frozen_weights.VARIABLE] = "1"
+os.environ[precision.VARIABLE] = "1"
 
 import tensorflow as tf  # noqa: E402
 import tensorflow_text  # noqa: E402, F401 (registers its ops)

@@ -1,5 +1,10 @@
 """Consoles: coloured on a terminal, plain text elsewhere."""
 
+import getpass
+import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -40,3 +45,25 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def program_name() -> str:
+    """What to type for this environment's ``bert``.
+
+    "bert" where PATH leads to it, as in an activated environment; else its path, from the working
+    directory if it lies below that, as after ``make run``. Quoted for a shell.
+    """
+    script = Path(sys.executable).with_name("bert")
+    found = shutil.which("bert")
+    if not script.exists() or (found and Path(found).samefile(script)):
+        return "bert"
+    folder = Path.cwd()
+    return shlex.quote(str(script.relative_to(folder) if script.is_relative_to(folder) else script))
+
+
+def user_name() -> str:
+    """The login name; "command line" where there is none, as in some containers."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # Python 3.13 raises the latter
+        return "command line"

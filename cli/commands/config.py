@@ -42,8 +42,7 @@ def init(
 ) -> None:
     """Look at labelled data, find its text and label columns, and write a commented config."""
     from cli.config_init import propose, write_config
-    from cli.program_name import program_name
-    from cli.terminal import stdout
+    from cli.terminal import program_name, stdout
 
     proposal = propose(data, text_column, label_column)
     destination = output or Path(f"{proposal.name}.toml")

@@ -26,8 +26,7 @@ def fetch(
     ] = None,
 ) -> None:
     """Download a data set, check it, and convert it to CSV."""
-    from cli.program_name import program_name
-    from cli.terminal import stdout
+    from cli.terminal import program_name, stdout
     from data.datasets import fetch as fetch_dataset
 
     destination = destination or Path("data") / f"{name}.csv"

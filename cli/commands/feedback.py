@@ -24,7 +24,7 @@ def export(
 
     from cli.screens.feedback import print_export
     from runners.freshness.feedback_export import export as export_feedback
-    from runners.freshness.held_out_texts import held_out_identities
+    from runners.freshness.feedback_export import held_out_identities
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:
@@ -70,9 +70,8 @@ def review(
     from contextlib import closing
 
     from cli.screens import feedback as feedback_report
-    from cli.user_name import user_name
-    from runners.freshness.feedback_export import usable
-    from runners.freshness.held_out_texts import label_vocabulary
+    from cli.terminal import user_name
+    from runners.freshness.feedback_export import label_vocabulary, usable
     from serving.feedback.reviews import add_review
     from serving.records.database import Database
 

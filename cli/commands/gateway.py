@@ -43,7 +43,7 @@ def gateway(
     ]
     loaded = load_config(config, [*(assignments or []), *own])
 
-    from cli.screens.gateway_display import print_listening
+    from cli.screens.server import print_listening
     from runners.lineage.version_evaluation import VersionEvaluations
     from serving.gateway import server
 

@@ -124,7 +124,7 @@ def _load(config: str | None, assignments: list[str] | None) -> "Config":
 
 
 def _rollout(settings: "Config", database: "Database") -> "ManualRollout":
-    from cli.user_name import user_name
+    from cli.terminal import user_name
     from serving.rollout.manual import ManualRollout
 
     return ManualRollout(

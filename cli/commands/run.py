@@ -36,7 +36,6 @@ def run(
     """Run the pipeline: data in; a model that is validated, tuned, gated and pushed out."""
     assignments = [*(assignments or []), *(["pipeline.cache=false"] if no_cache else [])]
     settings = load_config(config, assignments, data)
-    from cli.commands.data_check import check_data
     from cli.screens.run_progress import make_display, print_summary
     from cli.terminal import print_error, stdout
     from runners.local import run as local
@@ -65,9 +64,8 @@ def _print_outcome(
     assignments: list[str],
 ) -> None:
     """Print the run's result and what to type next."""
-    from cli.program_name import program_name
     from cli.screens.run_report import next_commands, print_result
-    from cli.terminal import stdout
+    from cli.terminal import program_name, stdout
     from runners.lineage.runs import read_run
     from runners.predict.local import versions
 
@@ -82,3 +80,32 @@ def _print_outcome(
     console.print("\nNext:")
     for command in commands:
         console.print(f"  {command}", soft_wrap=True)
+
+
+def check_data(config: "Config") -> None:
+    """Find the files of ``data.path`` and read the first row of each.
+
+    Files elsewhere (``gs://``) and spans, which ExampleGen alone can tell, are left to it; so are
+    feedback spans that ``data.path`` names, too, for they need not have every column.
+
+    Args:
+        config: with ``[data]``.
+
+    Raises:
+        DataError: nothing there, a format that cannot be told, a column that is not there, or a
+            file that cannot be read.
+    """
+    from components.ingestion import files
+    from components.ingestion.rows import Columns
+    from components.ingestion.sources import find_sources
+
+    arguments = config.example_gen_arguments()
+    paths = [path for path in arguments["paths"] if not files.is_remote(path) and "{" not in path]
+    if not paths:
+        return
+    columns = Columns(
+        arguments["text_column"], arguments["label_column"], tuple(arguments["slice_columns"])
+    )
+    for source in find_sources(paths, arguments["data_format"]):
+        if not Path(source.path).is_relative_to(arguments["spans_directory"]):
+            next(source.read(columns, arguments["max_text_bytes"]), None)

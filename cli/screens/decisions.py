@@ -8,10 +8,18 @@ from contextlib import closing
 from typing import Any
 
 from cli.terminal import stdout
-from runners.triggers import events
 from runners.triggers.brakes import clock
-from runners.triggers.events import Event
-from runners.triggers.history import FAILED, LOST, RunRecord
+from runners.triggers.history import (
+    DECISION,
+    ERROR,
+    FAILED,
+    LOST,
+    ROLLOUT,
+    RUN,
+    WATCH,
+    Event,
+    RunRecord,
+)
 from runners.triggers.store import last_decisions, run_states
 from runners.triggers.watcher import Tick, Watcher
 from serving.records import tables
@@ -22,11 +30,11 @@ NOTHING_DUE = 99
 
 _BAD = frozenset({FAILED, LOST})
 _STYLES = {
-    events.DECISION: "cyan",
-    events.ERROR: "bold red",
-    events.ROLLOUT: "magenta",
-    events.RUN: "green",
-    events.WATCH: "dim",
+    DECISION: "cyan",
+    ERROR: "bold red",
+    ROLLOUT: "magenta",
+    RUN: "green",
+    WATCH: "dim",
 }
 
 
@@ -85,14 +93,14 @@ def _outcome(tick: Tick, later: Sequence[Event]) -> int:
     if tick.run_id is None:
         return NOTHING_DUE
     told = [event for event in (*tick.events, *later) if event.details.get("run") == tick.run_id]
-    ends = (event.kind == events.ERROR or event.details.get("state") in _BAD for event in told)
+    ends = (event.kind == ERROR or event.details.get("state") in _BAD for event in told)
     return int(any(ends))
 
 
 def _print_tick(tick: Tick) -> None:
     show = event_printer(as_json=False)
     for event in tick.events:
-        if event.kind != events.DECISION:
+        if event.kind != DECISION:
             show(event)
     console = stdout()
     if tick.decision is None:

@@ -15,9 +15,16 @@ from cli.terminal import duration, stdout
 from components.ingestion.quarantine import QUARANTINE_FOLDER
 from components.ingestion.resolution import MEANINGS, Outcome
 from pipeline.config import Config
-from runners.lineage.evaluation import MetricRow, Push, read_evaluation, read_push
+from runners.lineage.evaluation import (
+    MetricRow,
+    Push,
+    TrialRecord,
+    number,
+    read_evaluation,
+    read_push,
+    read_trials,
+)
 from runners.lineage.runs import Artifact, NodeRun, Run, read_run, read_runs
-from runners.lineage.search_record import TrialRecord, number, read_trials
 
 #: Newer than both stacks' exports need; it carries the ops of TensorFlow Text.
 TENSORFLOW_SERVING_IMAGE = "tensorflow/serving:2.19.1"

@@ -13,9 +13,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.status import Status
 
-from cli.program_name import program_name
-from cli.terminal import duration, stderr, stdout
+from cli.terminal import duration, program_name, stderr, stdout
 from serving.client import Client, ClientError, ModelMetadata
+from serving.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
     from serving.server.model_server import Endpoints
@@ -133,3 +133,30 @@ def _log_handler(console: Console) -> logging.Handler:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     return handler
+
+
+def print_listening(url: str, settings: GatewaySettings) -> None:
+    """Print where the gateway answers.
+
+    Args:
+        url: of the gateway.
+        settings: of the gateway.
+    """
+    console = stdout()
+    console.print("Ready. Ctrl-C drains and stops.")
+    lines = [
+        ("page", f"{url}/"),
+        ("docs", f"{url}/docs"),
+        ("health", f"{url}/readyz"),
+        ("model", f"{settings.model_name} at {settings.server_url}"),
+        ("try", try_command(url)),
+    ]
+    for title, line in lines:
+        console.print(f"  {title:6} {line}", soft_wrap=True)
+    console.file.flush()
+
+
+def try_command(url: str) -> str:
+    """A command that asks the gateway."""
+    body = shlex.quote(json.dumps({"text": _TEXT}))
+    return f"curl --json {body} {url}/v1/predict"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from components.ingestion import files, folder_reader
 from components.ingestion.csv_reader import read_csv
-from components.ingestion.file_signatures import refuse_binary
+from components.ingestion.files import refuse_binary
 from components.ingestion.jsonl_reader import read_jsonl
 from components.ingestion.parquet_reader import read_parquet
 from components.ingestion.rows import BadRow, Columns, RawRow

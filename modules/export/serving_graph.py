@@ -104,7 +104,7 @@ class ServingGraph(tf.Module):
 
         A session inlines functions before it optimises them, and ties each constant of the body to
         the arguments; the fusions then refuse it. Made at the first use: an export holds, and a
-        server optimises, whatever was made. See ``modules.export.signatures`` for why AutoGraph is off.
+        server optimises, whatever was made. AutoGraph is off: see ``modules.export.signatures``.
         """
         if function.__name__ not in self._functions:
             self._functions[function.__name__] = tf.function(

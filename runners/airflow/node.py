@@ -15,9 +15,8 @@ from typing import Any
 
 from modules.contract.errors import UserError
 from runners.airflow import task_order
-from runners.local.process_end import end_process
-from runners.local.worker import NodeRunner, describe_error
 from runners.node import deferred_imports
+from runners.node.node_runner import NodeRunner, describe_error, end_process
 
 
 def main(arguments: Sequence[str]) -> int:

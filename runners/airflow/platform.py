@@ -60,7 +60,7 @@ def check(config: Config) -> None:
 
 
 def _check_gate(config: Config) -> None:
-    from runners.triggers.conditions import check_schedule
+    from pipeline.schedule import check_schedule
 
     if not config.airflow.schedule:
         raise UserError(

@@ -1,7 +1,15 @@
 """Exports feedback as the config asks; `bert feedback export` and `bert watch` both call this."""
 
+import functools
+import os
+from pathlib import Path
+
+from modules.contract import features
+from modules.contract.errors import DataError
+from modules.contract.text_identity import text_identity
 from pipeline.config import Config
-from runners.freshness.held_out_texts import held_out_identities, label_vocabulary
+from runners.lineage.runs import NothingRanError, read_runs
+from runners.predict.local import read_labels, versions
 from serving.feedback.export import ExportSettings, SpanReport, export_span
 from serving.feedback.selection import Selection
 from serving.feedback.store import FeedbackStore
@@ -46,3 +54,66 @@ def export_settings(config: Config) -> ExportSettings:
         max_examples=config.feedback.max_examples,
         max_text_bytes=config.data.max_text_bytes,
     )
+
+
+def held_out_identities(config: Config) -> frozenset[str]:
+    """Text identities, 64 hex digits each, of the test split of the last run that has one.
+
+    The texts of a run are read once in a process, which takes TensorFlow's import.
+
+    Returns:
+        Empty when nothing has run: then nothing is held out yet.
+
+    Raises:
+        DataError: the run's test split is gone, so nobody knows what must not be trained on.
+    """
+    folders = _test_split_folders(config)
+    return _read_identities(folders) if folders else frozenset()
+
+
+def label_vocabulary(config: Config) -> list[str]:
+    """The labels of the model that was pushed last, in id order; else ``data.labels``.
+
+    Returns:
+        Empty when neither is there.
+    """
+    base = Path(config.push_directory())
+    pushed = versions(base)
+    return read_labels(base / str(pushed[-1])) if pushed else list(config.data.labels)
+
+
+def _test_split_folders(config: Config) -> tuple[str, ...]:
+    try:
+        runs = read_runs(config, with_outputs=["ExampleGen"])
+    except NothingRanError:
+        return ()
+    for run in runs:
+        node = run.node("ExampleGen")
+        outputs = node.outputs.values() if node and node.state in {"ran", "cached"} else ()
+        examples = [
+            os.path.join(artifact.uri, f"Split-{features.TEST_SPLIT}")
+            for artifacts in outputs
+            for artifact in artifacts
+            if artifact.type == "Examples"
+        ]
+        if examples:
+            return tuple(examples)
+    return ()
+
+
+@functools.lru_cache(maxsize=4)
+def _read_identities(folders: tuple[str, ...]) -> frozenset[str]:
+    import tensorflow as tf
+
+    files = [name for each in folders for name in sorted(tf.io.gfile.glob(os.path.join(each, "*")))]
+    if not files:
+        raise DataError(
+            f"the test split of the last run is gone from {', '.join(folders)}, so feedback cannot "
+            "be kept apart from it; `bert run` makes it again"
+        )
+    found = set()
+    for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
+        feature = tf.train.Example.FromString(record).features.feature
+        [text] = feature[features.TEXT].bytes_list.value
+        found.add(text_identity(text.decode("utf-8")).hex())
+    return frozenset(found)

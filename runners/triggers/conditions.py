@@ -3,16 +3,22 @@
 Pure; who measures is ``runners.triggers.sensors``.
 """
 
-import datetime
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from modules.contract.errors import UserError
-from runners.triggers import signals
+from pipeline.schedule import last_time
 from runners.triggers.brakes import clock
 from runners.triggers.data_fingerprint import Fingerprint
-from runners.triggers.history import History
-from runners.triggers.signals import Signal
+from runners.triggers.history import (
+    ACCURACY,
+    DRIFT,
+    FEEDBACK,
+    NEW_DATA,
+    RETRY,
+    SCHEDULE,
+    History,
+    Signal,
+)
 
 
 class Quality(Protocol):
@@ -31,42 +37,6 @@ class Quality(Protocol):
         """When the deployed model was evaluated."""
 
 
-def check_schedule(expression: str, key: str = "triggers.schedule") -> None:
-    """Refuse an expression that names no time.
-
-    Args:
-        expression: cron, in UTC; "" is none.
-        key: where it stands, for the error.
-
-    Raises:
-        UserError: names the key, what is legal and what was received.
-    """
-    if not expression:
-        return
-    from croniter import CroniterError  # type: ignore[import-untyped]
-
-    try:
-        last_time(expression, 0.0)
-    except CroniterError as error:
-        raise UserError(
-            f'{key}: legal is a cron expression in UTC, such as "0 3 * * 1" for Mondays '
-            f"at three, or @daily; received {expression!r} ({error})"
-        ) from error
-
-
-def last_time(expression: str, now: float) -> float:
-    """The last time of a cron expression that is not after ``now``.
-
-    Raises:
-        CroniterError: the expression names no time.
-    """
-    from croniter import croniter
-
-    # croniter looks strictly before its start, which it takes in whole seconds.
-    start = datetime.datetime.fromtimestamp(int(now) + 1, datetime.UTC)
-    return float(croniter(expression, start).get_prev(float))
-
-
 def schedule(expression: str, history: History, now: float) -> Signal:
     """The schedule: a time has passed since the last run began.
 
@@ -78,21 +48,21 @@ def schedule(expression: str, history: History, now: float) -> Signal:
         history: when the last run began, and since when the expression is known.
         now: seconds since 1970.
     """
-    known = history.carried(signals.SCHEDULE, "expression") == expression
-    since = float(history.carried(signals.SCHEDULE, "since")) if known else now
+    known = history.carried(SCHEDULE, "expression") == expression
+    since = float(history.carried(SCHEDULE, "since")) if known else now
     begun = max(since, history.last.started) if history.last else since
     due = last_time(expression, now)
     details = {"expression": expression, "since": since}
     if due > begun:
-        return Signal(signals.SCHEDULE, True, f"{expression} was due {clock(due)}", details)
-    return Signal(signals.SCHEDULE, False, f"{expression} is not due", details)
+        return Signal(SCHEDULE, True, f"{expression} was due {clock(due)}", details)
+    return Signal(SCHEDULE, False, f"{expression} is not due", details)
 
 
 def feedback(usable: int, wanted: int) -> Signal:
     """Feedback volume: enough new examples have come together."""
     sentence = f"{usable} new feedback examples, {wanted} start a run"
     details = {"usable": usable, "wanted": wanted}
-    return Signal(signals.FEEDBACK, usable >= wanted, sentence, details)
+    return Signal(FEEDBACK, usable >= wanted, sentence, details)
 
 
 def accuracy(report: Quality | None, drop: float) -> Signal:
@@ -102,7 +72,7 @@ def accuracy(report: Quality | None, drop: float) -> Signal:
         report: None when too little feedback has come.
         drop: in accuracy, 0 to 1.
     """
-    name = signals.ACCURACY
+    name = ACCURACY
     if report is None or report.accuracy is None or report.interval is None:
         return Signal(name, False, "too little feedback to tell the accuracy")
     if report.evaluation_accuracy is None:
@@ -140,11 +110,11 @@ def drift(report: Drift | None) -> Signal:
         report: None when too little traffic has come.
     """
     if report is None:
-        return Signal(signals.DRIFT, False, "too little traffic to tell drift")
+        return Signal(DRIFT, False, "too little traffic to tell drift")
     raised = {test.name: test.sentence for test in report.tests if test.raised}
     if not report.raised:
-        return Signal(signals.DRIFT, False, "recent traffic is like the training data")
-    return Signal(signals.DRIFT, True, "; ".join(raised.values()), {"tests": list(raised)})
+        return Signal(DRIFT, False, "recent traffic is like the training data")
+    return Signal(DRIFT, True, "; ".join(raised.values()), {"tests": list(raised)})
 
 
 def new_data(
@@ -159,20 +129,20 @@ def new_data(
         settle_seconds: files that changed more recently may still be in the making.
     """
     used = (run.details.get("data") for run in history.runs)
-    baseline = next((data for data in used if data), history.carried(signals.NEW_DATA, "baseline"))
+    baseline = next((data for data in used if data), history.carried(NEW_DATA, "baseline"))
     digest = fingerprint.digest
     details = {"baseline": baseline or digest, "digest": digest, "stat": fingerprint.stat}
     if digest == (baseline or digest):
-        return Signal(signals.NEW_DATA, False, "the data files are the same", details)
+        return Signal(NEW_DATA, False, "the data files are the same", details)
     if 0 <= now - fingerprint.changed < settle_seconds:
-        return Signal(signals.NEW_DATA, False, "the data files are still changing", details)
-    return Signal(signals.NEW_DATA, True, "the data files have changed", details)
+        return Signal(NEW_DATA, False, "the data files are still changing", details)
+    return Signal(NEW_DATA, True, "the data files have changed", details)
 
 
 def retry(history: History) -> Signal:
     """The last run failed: what started it still waits for an answer."""
     failures = history.failures()
     if not history.last or not failures:
-        return Signal(signals.RETRY, False, "the last run did not fail")
+        return Signal(RETRY, False, "the last run did not fail")
     sentence = f"run {history.last.id} {history.last.state}, {failures} in a row"
-    return Signal(signals.RETRY, True, sentence, {"failures": failures})
+    return Signal(RETRY, True, sentence, {"failures": failures})

@@ -30,7 +30,7 @@ def check(config: Config, runner: str) -> None:
     Raises:
         UserError: names the key, what is legal and what to type.
     """
-    from runners.triggers.conditions import check_schedule
+    from pipeline.schedule import check_schedule
 
     if runner not in RUNNERS:
         hint = "; there, use --set airflow.gated=true" if runner == "airflow" else ""

@@ -8,8 +8,7 @@ from typing import Any
 from pipeline.sections.freshness import Triggers
 from runners.triggers import brakes
 from runners.triggers.brakes import Brake
-from runners.triggers.history import History
-from runners.triggers.signals import NEEDS_EXAMPLES, SCHEDULE, Signal
+from runners.triggers.history import NEEDS_EXAMPLES, SCHEDULE, History, Signal
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,7 @@ from types import FrameType
 from sqlalchemy.exc import SQLAlchemyError
 
 from modules.contract.errors import UserError
-from runners.triggers import events
-from runners.triggers.events import Event
+from runners.triggers.history import ERROR, WATCH, Event
 from runners.triggers.watcher import Watcher
 from serving.records.database import cause_of
 
@@ -46,11 +45,11 @@ def watch(make_watcher: Callable[[], Watcher], tell: Callable[[Event], None], wa
             try:
                 if watcher is None:
                     watcher = make_watcher()
-                    tell(Event(events.WATCH, time.time(), _greeting(watcher)))
+                    tell(Event(WATCH, time.time(), _greeting(watcher)))
                 for event in watcher.tick(time.time()).events:
                     tell(event)
                 if failures:
-                    tell(Event(events.WATCH, time.time(), "the watcher works again"))
+                    tell(Event(WATCH, time.time(), "the watcher works again"))
                 failures, said = 0, ""
             except Exception as error:
                 if watcher is None and not _may_pass(error):
@@ -58,7 +57,7 @@ def watch(make_watcher: Callable[[], Watcher], tell: Callable[[Event], None], wa
                 failures += 1
                 sentence = _sentence(error)
                 if sentence != said:
-                    tell(Event(events.ERROR, time.time(), sentence))
+                    tell(Event(ERROR, time.time(), sentence))
                 said = sentence
             number = wait(_pause(watcher, failures))
             if number is not None:

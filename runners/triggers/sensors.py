@@ -8,9 +8,17 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.config import Config
-from runners.triggers import conditions, data_fingerprint, signals
-from runners.triggers.history import History
-from runners.triggers.signals import Signal
+from runners.triggers import conditions, data_fingerprint
+from runners.triggers.history import (
+    ACCURACY,
+    DRIFT,
+    FEEDBACK,
+    NEW_DATA,
+    SCHEDULE,
+    History,
+    Signal,
+    failed,
+)
 from runners.triggers.store import TriggerStore
 from serving.records.database import Database
 
@@ -102,17 +110,17 @@ class Sensors:
         usable, error = self._count_usable(history)
         if settings.schedule:
             schedule = partial(conditions.schedule, settings.schedule, history, now)
-            found.append(self._guarded(signals.SCHEDULE, schedule, history))
+            found.append(self._guarded(SCHEDULE, schedule, history))
         if settings.feedback_examples:
             found.append(
-                signals.failed(signals.FEEDBACK, error)
+                failed(FEEDBACK, error)
                 if usable is None
                 else conditions.feedback(usable, settings.feedback_examples)
             )
         found += self._monitoring(history, now)
         if settings.new_data:
             new_data = partial(self._new_data, history, now)
-            found.append(self._guarded(signals.NEW_DATA, new_data, history))
+            found.append(self._guarded(NEW_DATA, new_data, history))
         return (*found, conditions.retry(history)), usable
 
     def _guarded(self, name: str, look: Callable[[], Signal], history: History) -> Signal:
@@ -127,7 +135,7 @@ class Sensors:
                 for key, value in history.signals.get(name, {}).items()
                 if key not in ("fired", "sentence", "error")
             }
-            return signals.failed(name, _one_line(error), carried)
+            return failed(name, _one_line(error), carried)
 
     def _count_usable(self, history: History) -> tuple[int | None, str]:
         """How many new examples there are, or why they cannot be counted."""
@@ -154,13 +162,11 @@ class Sensors:
         settings, config, database = self._settings, self._config, self._database
         looks: dict[str, Callable[[], Signal]] = {}
         if settings.accuracy_drop:
-            looks[signals.ACCURACY] = lambda: conditions.accuracy(
+            looks[ACCURACY] = lambda: conditions.accuracy(
                 self._measures.quality(config, database, now), settings.accuracy_drop
             )
         if settings.drift:
-            looks[signals.DRIFT] = lambda: conditions.drift(
-                self._measures.drift(config, database, now)
-            )
+            looks[DRIFT] = lambda: conditions.drift(self._measures.drift(config, database, now))
         if looks and self._is_due(history, now):
             found = tuple(self._guarded(name, look, history) for name, look in looks.items())
             self._monitored = now, found
@@ -180,8 +186,8 @@ class Sensors:
 
     def _new_data(self, history: History, now: float) -> Signal:
         known = self._fingerprint
-        stat = known.stat if known else history.carried(signals.NEW_DATA, "stat")
-        digest = known.digest if known else history.carried(signals.NEW_DATA, "digest")
+        stat = known.stat if known else history.carried(NEW_DATA, "stat")
+        digest = known.digest if known else history.carried(NEW_DATA, "digest")
         self._fingerprint = data_fingerprint.look(self._config, stat, digest)
         return conditions.new_data(self._fingerprint, history, now, SETTLE_SECONDS)
 

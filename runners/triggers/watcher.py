@@ -8,14 +8,25 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from pipeline.config import Config
-from runners.triggers import conditions, events, sensors
+from pipeline.schedule import check_schedule
+from runners.triggers import sensors
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.decide import Decision, decide
-from runners.triggers.events import Event
-from runners.triggers.history import FAILED, RUNNING, History, RunRecord
+from runners.triggers.history import (
+    DECISION,
+    ERROR,
+    FAILED,
+    NEW_DATA,
+    ROLLOUT,
+    RUN,
+    RUNNING,
+    Event,
+    History,
+    RunRecord,
+    Signal,
+)
 from runners.triggers.launch import Launcher
 from runners.triggers.run_lock import RunLock
-from runners.triggers.signals import NEW_DATA, Signal
 from runners.triggers.store import Recorded, TriggerStore
 from serving.records.database import Database
 
@@ -55,7 +66,7 @@ class Watcher:
         measures: sensors.Measures = sensors.MEASURES,
     ) -> None:
         self.config: Config = source.load()
-        conditions.check_schedule(self.config.triggers.schedule)
+        check_schedule(self.config.triggers.schedule)
         self.database = Database(self.config.database_url())
         self._store = TriggerStore(self.database, self.config.triggers)
         self._sensors = sensors.Sensors(self.config, self.database, self._store, measures)
@@ -148,11 +159,11 @@ class Watcher:
             self._store.update_run(
                 run_id, state=FAILED, finished=now, details={"sentence": sentence}
             )
-            return Event(events.ERROR, now, sentence, {"run": run_id})
+            return Event(ERROR, now, sentence, {"run": run_id})
         self._said[f"run {run_id}"] = f"run {run_id}: it is under way"
         places = "".join(f", {what} {place}" for what, place in seen_at.items())
         details = {"run": run_id, "runner": runner, **seen_at}
-        return Event(events.RUN, now, f"run {run_id} started ({runner}){places}", details)
+        return Event(RUN, now, f"run {run_id} started ({runner}){places}", details)
 
     def _note_ends(self, now: float) -> Iterable[Event]:
         """Write down how runs under way have come on."""
@@ -169,13 +180,13 @@ class Watcher:
                 self._store.update_run(
                     run.id, external_id=standing.external_id, details=standing.details
                 )
-            yield from self._say_once(f"run {run.id}", said, now, events.RUN, details)
+            yield from self._say_once(f"run {run.id}", said, now, RUN, details)
             return
         kept = {**standing.details, "sentence": standing.sentence}
         ended = now if standing.finished is None else standing.finished
         if self._store.update_run(run.id, state=standing.state, finished=ended, details=kept):
             said = f"run {run.id} {standing.state}: {standing.sentence}"
-            yield Event(events.RUN, now, said, details)
+            yield Event(RUN, now, said, details)
 
     def _step_rollout(self, now: float) -> Iterable[Event]:
         if not self.config.rollout.enabled:
@@ -191,7 +202,7 @@ class Watcher:
         for event in done:
             sentence = f"version {event.version}: {event.action}, {event.reason}"
             details = {"action": event.action, "version": event.version, **event.details}
-            yield Event(events.ROLLOUT, now, sentence, details)
+            yield Event(ROLLOUT, now, sentence, details)
 
     def _controller(self) -> Any:
         from serving.rollout.controller import RolloutController
@@ -211,7 +222,7 @@ class Watcher:
         about: str,
         sentence: str,
         now: float,
-        kind: str = events.ERROR,
+        kind: str = ERROR,
         details: dict[str, Any] | None = None,
     ) -> Iterable[Event]:
         """An event when there is something else to say about a thing than the last time."""
@@ -219,10 +230,10 @@ class Watcher:
             return
         self._said[about] = sentence
         if sentence:
-            said = f"{about}: {sentence}" if kind == events.ERROR else sentence
+            said = f"{about}: {sentence}" if kind == ERROR else sentence
             yield Event(kind, now, said, details or {})
 
 
 def _decision_event(recorded: Recorded, now: float) -> Event:
     details = {**recorded.decision.to_dict(), "run": recorded.run_id}
-    return Event(events.DECISION, now, recorded.decision.reason, details)
+    return Event(DECISION, now, recorded.decision.reason, details)

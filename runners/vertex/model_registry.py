@@ -14,7 +14,7 @@ from typing import Any
 from components.object_store_mounts import to_path
 from components.publishing.manifest import MANIFEST_FILE, Manifest
 from runners.vertex.access import VertexAccess, finished
-from serving.server.worker import frozen_weights
+from serving.server.worker import precision
 
 _SECONDS = 60  # limit on one request
 #: Google's own containers take a SavedModel as it is; they have no fixed tags.
@@ -134,7 +134,7 @@ def container_spec(image: str) -> dict[str, Any]:
             "--model_base_path=$(AIP_STORAGE_URI)",  # Vertex AI's copy of the artifact
             "--file_system_poll_wait_seconds=0",  # the copy never changes
         ],
-        "env": [{"name": frozen_weights.VARIABLE, "value": "1"}],
+        "env": [{"name": precision.VARIABLE, "value": "1"}],
         "ports": [{"container_port": _PORT}],
         "predict_route": f"/v1/models/{_MODEL_NAME}:predict",
         "health_route": f"/v1/models/{_MODEL_NAME}",

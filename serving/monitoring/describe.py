@@ -8,8 +8,7 @@ from modules.contract import features
 from modules.contract.errors import UserError
 from modules.contract.text_identity import text_identity
 from serving.client import Client
-from serving.monitoring import words
-from serving.monitoring.descriptions import Array, Descriptions, concatenate
+from serving.monitoring.descriptions import Array, Descriptions, concatenate, hashed_shares
 
 #: Texts in one call of the monitoring signature, and characters at most beside the first.
 _BATCH_TEXTS = 64
@@ -62,7 +61,7 @@ def _describe_batch(texts: list[str], client: Client, labels: Sequence[str]) -> 
         characters=np.array([len(text) for text in texts], np.int32),
         tokens=np.asarray(seen[features.TOKENS], np.int32),
         unknown_tokens=np.asarray(seen[features.UNKNOWN_TOKENS], np.int32),
-        words=words.hashed_shares(texts),
+        words=hashed_shares(texts),
         embeddings=np.asarray(seen[features.EMBEDDING], np.float32),
         scores=scores,
         answers=_answers(scores, labels),

@@ -1,12 +1,12 @@
 """What the tests look at: a few numbers for each text, column by column."""
 
 import dataclasses
+import re
+import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import numpy as np
-
-from serving.monitoring import words
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -20,7 +20,7 @@ class Descriptions:
         characters: int32[texts], length of the text.
         tokens: int32[texts], tokens that the model reads, without start and end.
         unknown_tokens: int32[texts], those of them that the vocabulary lacks.
-        words: float32[texts, ``words.BUCKETS``], shares of the text's hashed words.
+        words: float32[texts, ``BUCKETS``], shares of the text's hashed words.
         embeddings: float32[texts, width], the text's vector as the model's head sees it.
         scores: float32[texts, labels], the model's answer.
         answers: int32[texts], the label answered, an index into the model's labels.
@@ -65,7 +65,7 @@ class Descriptions:
         found = {name: columns[name] for name in names}
         if len({len(column) for column in found.values()}) > 1:
             raise ValueError("the columns have different lengths")
-        if found["words"].shape[1:] != (words.BUCKETS,):
+        if found["words"].shape[1:] != (BUCKETS,):
             raise ValueError("the words were hashed otherwise")
         return cls(**found)
 
@@ -76,3 +76,27 @@ def concatenate(parts: Sequence[Descriptions]) -> Descriptions:
     return Descriptions.from_columns(
         {name: np.concatenate([column[name] for column in columns]) for name in columns[0]}
     )
+
+
+#: Buckets that words are hashed to. Rare words share buckets, which only dampens differences.
+BUCKETS: Final = 1024
+#: A run of letters and digits, or one other visible character.
+_WORD: Final = re.compile(r"[^\W_]+|[^\w\s]|_")
+
+
+def hashed_shares(texts: Sequence[str]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """How a text's words spread over the buckets.
+
+    Every text counts alike, however long it is: its row sums to 1, or to 0 without any word.
+    CRC-32 of the case-folded word picks the bucket, so it is the same in every process.
+
+    Returns:
+        float32[texts, BUCKETS].
+    """
+    shares = np.zeros((len(texts), BUCKETS), np.float32)
+    for row, text in zip(shares, texts, strict=True):
+        found = _WORD.findall(text.casefold())
+        if found:
+            buckets = [zlib.crc32(word.encode("utf-8", "replace")) % BUCKETS for word in found]
+            np.add.at(row, buckets, 1 / len(found))
+    return shares

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.program_name import program_name
+from cli.terminal import program_name
 
 
 @pytest.fixture

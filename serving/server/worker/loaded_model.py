@@ -4,6 +4,9 @@ Loaded as TensorFlow Serving loads it: version 1 session, tag "serve", one calla
 signature and set of outputs.
 """
 
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,7 +15,6 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
 
 from serving.protocol.errors import Code, ServingError
-from serving.server.worker.graph_fingerprint import graph_fingerprint
 
 TAGS = ("serve",)
 
@@ -156,3 +158,33 @@ def _as_serving_error(error: Exception) -> ServingError:
     if isinstance(error, OSError):
         return ServingError(Code.NOT_FOUND, str(error))
     return ServingError(Code.INTERNAL, f"{type(error).__name__}: {error}")
+
+
+def graph_fingerprint(meta_graph: Any) -> str:
+    """Digest of what a graph computes, but for its weights and constants.
+
+    Names do not enter: TensorFlow numbers functions by what else the process that exported them
+    has traced.
+
+    Args:
+        meta_graph: ``MetaGraphDef`` of a SavedModel.
+
+    Returns:
+        64 hex digits, of its signatures, and of how many operations of each kind, type and shape
+        of variables it has.
+    """
+    graph = meta_graph.graph_def
+    nodes = list(graph.node)
+    for function in graph.library.function:
+        nodes.extend(function.node_def)
+    operations = Counter(_operation(node) for node in nodes)
+    told = [sorted(meta_graph.signature_def), sorted(operations.items())]
+    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _operation(node: Any) -> str:
+    shape = node.attr["shape"].shape.dim if node.op == "VarHandleOp" else ()
+    sizes = ",".join(str(dimension.size) for dimension in shape)
+    # Most operations name their type in one of these.
+    types = [node.attr[key].type for key in ("T", "dtype", "SrcT", "DstT") if key in node.attr]
+    return f"{node.op} {types} [{sizes}]"

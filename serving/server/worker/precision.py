@@ -7,11 +7,11 @@ does not, so a model may carry ``<key>_bfloat16`` beside ``<key>``, and the work
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 
 import numpy as np
 
-from serving.server.worker.warmup_request import WarmupRequest
+from serving.server.worker.worker_task import WarmupRequest
 
 SUFFIX = "_bfloat16"
 #: Seconds of measurement for each signature that has a twin.
@@ -159,3 +159,23 @@ def _faster(key: str, twin: str, requests: Sequence[WarmupRequest], run: Run) ->
                 run(each, request.inputs, request.outputs)
             seconds.append(time.process_time() - started)
     return statistics.median(spent[twin]) < _CLEARLY_FASTER * statistics.median(spent[key])
+
+
+#: Tells TensorFlow that weights never change, so that it packs those of matrix products once, into
+#: oneDNN's own order, instead of in each run. Read once in a process, before the first product
+#: (tensorflow/core/util/onednn_env_vars.cc). Constants of a graph need no such hint.
+VARIABLE = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
+
+
+def freeze_weights(signatures: Iterable[str], environ: MutableMapping[str, str]) -> None:
+    """Set ``VARIABLE`` where the second factor of every product is a weight.
+
+    It is in our packed graph, which is known by its signatures in bfloat16. What another graph
+    multiplies nobody knows, and the kernels would take any second factor for a weight.
+
+    Args:
+        signatures: keys of the model; none has run yet.
+        environ: of this process; a value that stands there is kept.
+    """
+    if any(key.endswith(SUFFIX) for key in signatures):
+        environ.setdefault(VARIABLE, "1")

@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
-from serving.server.worker.warmup_request import WarmupRequest
+from serving.server.worker.worker_task import WarmupRequest
 
 FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 MOST_RECORDS = 1000

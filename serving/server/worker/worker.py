@@ -22,10 +22,9 @@ from typing import Any
 import numpy as np
 
 from serving.protocol.errors import Code, ServingError
-from serving.server.worker import frozen_weights, load_priority, precision, warmup, wire
+from serving.server.worker import load_priority, precision, warmup, wire
 from serving.server.worker.loaded_model import LoadedModel
-from serving.server.worker.warmup_request import WarmupRequest
-from serving.server.worker.worker_task import WorkerTask
+from serving.server.worker.worker_task import WarmupRequest, WorkerTask
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -69,7 +68,7 @@ class _Worker:
         )
         with load_priority.lowered():
             model.load(task.directory)
-            frozen_weights.freeze_weights(model.signatures, os.environ)
+            precision.freeze_weights(model.signatures, os.environ)
             loaded = time.monotonic()
             requests = warmup.requests_of(task.directory, model.signatures) if task.warm_up else []
             choice = _choose_precision(task, model, requests)

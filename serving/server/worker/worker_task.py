@@ -3,6 +3,8 @@
 import dataclasses
 from collections.abc import Mapping
 
+import numpy as np
+
 
 @dataclasses.dataclass(frozen=True)
 class WorkerTask:
@@ -27,3 +29,18 @@ class WorkerTask:
     precision: str = "auto"
     own_export: bool = False
     known_precisions: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class WarmupRequest:
+    """One call of a signature.
+
+    Attributes:
+        signature: its key.
+        inputs: arrays by alias.
+        outputs: aliases wanted; empty wants all.
+    """
+
+    signature: str
+    inputs: Mapping[str, np.ndarray]
+    outputs: tuple[str, ...] = ()

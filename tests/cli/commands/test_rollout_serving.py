@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.commands.rollout_serving import rollout_flags
+from cli.commands.serve import rollout_flags
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from serving.client import Client, ClientError

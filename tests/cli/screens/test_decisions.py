@@ -7,7 +7,7 @@ import pytest
 
 from cli.main import main
 from cli.screens import decisions as display
-from runners.triggers.events import Event
+from runners.triggers.history import Event
 from runners.triggers.watcher import Tick
 
 

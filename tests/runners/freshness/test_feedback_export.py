@@ -5,13 +5,13 @@ import pytest
 from modules.contract.errors import DataError
 from modules.contract.text_identity import text_identity
 from pipeline.config import Config
-from runners.freshness import held_out_texts
-from runners.freshness.held_out_texts import held_out_identities, label_vocabulary
+from runners.freshness import feedback_export
+from runners.freshness.feedback_export import held_out_identities, label_vocabulary
 
 
 @pytest.fixture(autouse=True)
 def _nothing_remembered() -> None:
-    held_out_texts._read_identities.cache_clear()
+    feedback_export._read_identities.cache_clear()
 
 
 def identities(*texts: str) -> frozenset[str]:

@@ -14,7 +14,7 @@ import pytest
 from modules.contract.errors import DataError, UserError
 from pipeline.config import Config, load
 from runners.local import run as local
-from runners.local.worker import describe_error
+from runners.node.node_runner import describe_error
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 
 from modules.contract.errors import DataError, UserError
 from pipeline.config import Config, load
+from pipeline.schedule import check_schedule, last_time
 from runners.triggers import conditions, data_fingerprint
 from runners.triggers.data_fingerprint import Fingerprint
-from runners.triggers.history import FAILED, LOST, SUCCEEDED, History, RunRecord
-from runners.triggers.signals import NEW_DATA, SCHEDULE
+from runners.triggers.history import FAILED, LOST, NEW_DATA, SCHEDULE, SUCCEEDED, History, RunRecord
 
 MIDNIGHT = 1_772_323_200.0  # Sunday 2026-03-01 00:00 UTC
 HOUR = 3600.0
@@ -51,14 +51,14 @@ def test_a_new_schedule_counts_from_the_first_look(before: History) -> None:
 
 @pytest.mark.parametrize("expression", ["@daily", "*/5 * * * *", "0 0 29 2 *"])
 def test_legal_schedules(expression: str) -> None:
-    conditions.check_schedule(expression)
-    assert conditions.last_time(expression, MIDNIGHT) <= MIDNIGHT
+    check_schedule(expression)
+    assert last_time(expression, MIDNIGHT) <= MIDNIGHT
 
 
 @pytest.mark.parametrize("expression", ["61 * * * *", "0 0 31 2 *", "@sometimes", "a b c d e"])
 def test_impossible_schedules_are_refused(expression: str) -> None:
     with pytest.raises(UserError, match=r"triggers\.schedule: legal is a cron expression"):
-        conditions.check_schedule(expression)
+        check_schedule(expression)
 
 
 def test_feedback_volume() -> None:

@@ -7,8 +7,20 @@ from hypothesis import strategies as st
 
 from pipeline.sections.freshness import Triggers
 from runners.triggers.decide import decide
-from runners.triggers.history import FAILED, LOST, SUCCEEDED, History, RunRecord
-from runners.triggers.signals import ACCURACY, DRIFT, FEEDBACK, NEW_DATA, SCHEDULE, Signal, failed
+from runners.triggers.history import (
+    ACCURACY,
+    DRIFT,
+    FAILED,
+    FEEDBACK,
+    LOST,
+    NEW_DATA,
+    SCHEDULE,
+    SUCCEEDED,
+    History,
+    RunRecord,
+    Signal,
+    failed,
+)
 
 NOW = 1_772_366_400.0  # 2026-03-01 12:00 UTC
 DAY = 86_400.0

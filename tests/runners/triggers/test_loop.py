@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from modules.contract.errors import UserError
-from runners.triggers import events, loop
+from runners.triggers import loop
 from runners.triggers.config_source import ConfigSource
-from runners.triggers.events import Event
+from runners.triggers.history import DECISION, ERROR, WATCH, Event
 from runners.triggers.watcher import Watcher
 from tests.pipeline import database_servers
 
@@ -52,7 +52,7 @@ def test_it_greets_looks_and_ends(make: Callable[[], Watcher]) -> None:
     wait = Waits(3)
     assert loop.watch(make, told.append, wait) == signal.SIGTERM
     assert wait.seconds == [7, 7, 7]
-    assert [event.kind for event in told] == [events.WATCH, events.DECISION]
+    assert [event.kind for event in told] == [WATCH, DECISION]
     assert "every 7 s: new_data; runs start on local" in told[0].sentence
 
 
@@ -73,7 +73,7 @@ def test_a_database_that_goes_away_is_waited_for(
     wait = Waits(5)
     loop.watch(make, told.append, wait)
     assert wait.seconds == [7, 1, 2, 4, 7]
-    errors = [event.sentence for event in told if event.kind == events.ERROR]
+    errors = [event.sentence for event in told if event.kind == ERROR]
     assert errors == ["the database cannot be used, so nothing starts: connection refused"]
     assert told[-1].sentence == "the watcher works again"
 
@@ -91,7 +91,7 @@ def test_a_database_that_is_not_there_yet_is_waited_for(make: Callable[[], Watch
     wait = Waits(3)
     loop.watch(make_later, told.append, wait)
     assert wait.seconds == [1, 2, 7]
-    assert told[0].kind == events.ERROR
+    assert told[0].kind == ERROR
     assert "watching" in told[1].sentence
 
 
@@ -118,7 +118,7 @@ def test_a_fault_in_a_look_does_not_end_it(
     monkeypatch.setattr(Watcher, "tick", lambda self, now: 1 / 0)
     told: list[Event] = []
     loop.watch(make, told.append, Waits(3))
-    errors = [event.sentence for event in told if event.kind == events.ERROR]
+    errors = [event.sentence for event in told if event.kind == ERROR]
     assert errors == ["unexpected ZeroDivisionError: division by zero"]
 
 
@@ -155,7 +155,7 @@ def test_a_real_database_that_ends_is_told_and_nothing_starts(tmp_path: Path) ->
 
         loop.watch(lambda: Watcher(ConfigSource(None, options)), told.append, wait)
     assert pauses.seconds == [60, 1, 2]
-    assert [event.kind for event in told] == [events.WATCH, events.DECISION, events.ERROR]
+    assert [event.kind for event in told] == [WATCH, DECISION, ERROR]
     assert told[-1].sentence.startswith("the database cannot be used, so nothing starts: ")
     assert "s3cret" not in told[-1].sentence
     assert not list((tmp_path / "root").glob("triggers/run-*"))

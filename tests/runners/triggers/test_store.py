@@ -5,8 +5,7 @@ import pytest
 from modules.contract.errors import UserError
 from pipeline.sections.freshness import Triggers
 from runners.triggers.decide import Decision, decide
-from runners.triggers.history import FAILED, RUNNING, SUCCEEDED, History
-from runners.triggers.signals import DRIFT, NEW_DATA, Signal
+from runners.triggers.history import DRIFT, FAILED, NEW_DATA, RUNNING, SUCCEEDED, History, Signal
 from runners.triggers.store import NewRun, TriggerStore, last_decisions, run_states
 from serving.records.database import Database
 

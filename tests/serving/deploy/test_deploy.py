@@ -22,7 +22,7 @@ from cli.screens.run_report import TENSORFLOW_SERVING_IMAGE
 from serving.server import monitoring_config
 from serving.server.batches.batching import BatchLimits
 from serving.server.versions import batching_parameters, model_config
-from serving.server.worker import frozen_weights
+from serving.server.worker import precision
 
 DEPLOY = Path(__file__).resolve().parents[3] / "serving" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
@@ -176,7 +176,7 @@ def test_server_is_pinned_confined_and_configured(kind: str) -> None:
     batching = (CONFIG / "batching.txt").read_text("utf-8")
     assert f"num_batch_threads {{ value: {threads} }}" in batching
     variables = server["environment" if kind == "compose" else "env"]
-    assert frozen_weights.VARIABLE in json.dumps(variables)
+    assert precision.VARIABLE in json.dumps(variables)
     if kind == "compose":
         assert server["user"] == "1000:1000"
         assert server["read_only"]

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from serving.client import Prediction
-from serving.monitoring.descriptions import Descriptions
-from serving.monitoring.words import hashed_shares
+from serving.monitoring.descriptions import Descriptions, hashed_shares
 
 WIDTH = 8
 LABELS = ("neg", "pos")

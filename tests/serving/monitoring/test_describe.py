@@ -6,7 +6,7 @@ import pytest
 from modules.contract.errors import UserError
 from modules.contract.text_identity import text_identity
 from serving.monitoring.describe import describe
-from serving.monitoring.words import hashed_shares
+from serving.monitoring.descriptions import hashed_shares
 from tests.serving.monitoring.made_descriptions import LABELS, WordClient
 
 

@@ -3,7 +3,7 @@ import copy
 import pytest
 
 from serving.protocol import protos
-from serving.server.worker.graph_fingerprint import graph_fingerprint
+from serving.server.worker.loaded_model import graph_fingerprint
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from serving.server.worker import precision
-from serving.server.worker.warmup_request import WarmupRequest
+from serving.server.worker.worker_task import WarmupRequest
 
 KEYS = ["serving_default", "serving_default_bfloat16", "other"]
 REQUEST = WarmupRequest("serving_default", {"x": np.zeros(1, np.float32)})

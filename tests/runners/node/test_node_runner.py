@@ -7,7 +7,7 @@ import sys
 def test_output_and_what_was_registered_are_kept() -> None:
     code = """
 import atexit
-from runners.local.process_end import end_process
+from runners.node.node_runner import end_process
 atexit.register(print, "last")
 print("first")
 end_process(3)

@@ -17,7 +17,7 @@ from tfx.utils import path_utils
 
 from components.object_store_mounts import is_object_store
 from components.publishing import local, remote
-from components.publishing.manifest import Outcome
+from components.publishing.manifest import PushResult
 from modules.contract.errors import UserError
 
 MODEL = "model"
@@ -67,7 +67,7 @@ class PusherExecutor(base_executor.BaseExecutor):
             if (reason := why_not_blessed(input_dict.get(key) or [], model, judge))
         ]
         if refusals:
-            outcome = Outcome(pushed=False, reason="; ".join(refusals))
+            outcome = PushResult(pushed=False, reason="; ".join(refusals))
         else:
             base = exec_properties[BASE_DIRECTORY]
             destination = remote if is_object_store(base) else local
@@ -167,7 +167,7 @@ def make_pusher(
     return Pusher(spec).with_id("Pusher")
 
 
-def _report(pushed_model: types.Artifact, outcome: Outcome) -> None:
+def _report(pushed_model: types.Artifact, outcome: PushResult) -> None:
     """Mark the PushedModel as TFX's own Pusher does, and say why."""
     with fileio.open(os.path.join(pushed_model.uri, REPORT), "w") as file:
         file.write(json.dumps(dataclasses.asdict(outcome), indent=2, ensure_ascii=False) + "\n")

@@ -77,7 +77,7 @@ def make_run(
     hparams: HParams,
     settings: TrainingSettings,
     texts: int = 0,
-) -> training_loop.Run:
+) -> training_loop.TrainingRun:
     """Read the train and eval splits and put the run together. Nothing reads the test split."""
     settings = dataclasses.replace(settings, precision=resolve_precision(settings.precision))
     encoder = encoders.load_encoder(text_settings.encoder)
@@ -87,7 +87,7 @@ def make_run(
             f"{encoder.max_positions} tokens at most; set trainer.max_length to that or less"
         )
     train = read_examples(fn_args.train_files)
-    run = training_loop.Run(
+    run = training_loop.TrainingRun(
         encoder=encoder,
         train=train,
         evaluation=read_examples(fn_args.eval_files, texts=texts),
@@ -118,7 +118,7 @@ def data_fingerprint(data: TokenizedTexts) -> str:
     return digest.hexdigest()
 
 
-def run_fingerprint(run: training_loop.Run, text_settings: TextSettings) -> str:
+def run_fingerprint(run: training_loop.TrainingRun, text_settings: TextSettings) -> str:
     """Hex digest of all that the trained weights depend on."""
     settings = run.settings.to_dict()
     for name in (
@@ -140,8 +140,8 @@ def run_fingerprint(run: training_loop.Run, text_settings: TextSettings) -> str:
 
 
 def export_run(
-    run: training_loop.Run,
-    outcome: training_loop.Outcome,
+    run: training_loop.TrainingRun,
+    outcome: training_loop.TrainedModel,
     text_settings: TextSettings,
     transform_output: tft.TFTransformOutput | None,
     directory: str,
@@ -165,7 +165,7 @@ def export_run(
 
 
 def model_card(
-    run: training_loop.Run, outcome: training_loop.Outcome, text_settings: TextSettings
+    run: training_loop.TrainingRun, outcome: training_loop.TrainedModel, text_settings: TextSettings
 ) -> dict[str, Any]:
     """What the model is and where it comes from, as JSON values."""
     return {

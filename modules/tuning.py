@@ -66,7 +66,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
 
 
 def make_tuner(
-    run: training_loop.Run,
+    run: training_loop.TrainingRun,
     settings: TunerSettings,
     hyperparameters: keras_tuner.HyperParameters,
     directory: str,
@@ -107,7 +107,7 @@ def _search_class(settings: TunerSettings) -> Any:
 
         def __init__(
             self,
-            run: training_loop.Run,
+            run: training_loop.TrainingRun,
             settings: TunerSettings,
             finished: FinishedTrials,
             group: TrialGroup | None,
@@ -176,7 +176,7 @@ def _search_class(settings: TunerSettings) -> Any:
 
 
 def run_trial(
-    run: training_loop.Run, settings: TunerSettings, values: dict[str, Any], number: int
+    run: training_loop.TrainingRun, settings: TunerSettings, values: dict[str, Any], number: int
 ) -> dict[str, float]:
     """Train with ``values`` of the search space in place of the run's own.
 
@@ -203,7 +203,7 @@ def _trial_settings(training_settings: TrainingSettings, tuner: TunerSettings) -
     )
 
 
-def _search_directory(fn_args: Any, run: training_loop.Run, config: dict[str, str]) -> str:
+def _search_directory(fn_args: Any, run: training_loop.TrainingRun, config: dict[str, str]) -> str:
     """Where the search keeps its state: a place that survives a kill, if there is one."""
     checkpoints = TrainingSettings.from_json(config["training"]).checkpoint_directory
     if not checkpoints:

@@ -20,21 +20,27 @@ from components.evaluation.settings import EvaluatorSettings
 from modules.contract.errors import UserError
 from modules.contract.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
 from pipeline.config_keys import is_secret, keys, legal
-from pipeline.config_sources import Source, sources
-from pipeline.sections.airflow import Airflow
-from pipeline.sections.data import Data, ExampleValidator, Schema
-from pipeline.sections.evaluation import Evaluator, InfraValidator, Pusher
-from pipeline.sections.freshness import Drift, Feedback, Gateway, Rollout, Triggers
-from pipeline.sections.kubeflow import CronJob, Kubeflow
-from pipeline.sections.machines import BEAM_RUNNERS, Beam, Image, Resources
-from pipeline.sections.run import Metadata, Pipeline
+from pipeline.config_sources import SettingsSource, sources
+from pipeline.sections.airflow import AirflowSection
+from pipeline.sections.data import DataSection, ExampleValidatorSection, SchemaSection
+from pipeline.sections.evaluation import EvaluatorSection, InfraValidatorSection, PusherSection
+from pipeline.sections.freshness import (
+    DriftSection,
+    FeedbackSection,
+    GatewaySection,
+    RolloutSection,
+    TriggersSection,
+)
+from pipeline.sections.kubeflow import CronJobSection, KubeflowSection
+from pipeline.sections.machines import BEAM_RUNNERS, BeamSection, ImageSection, ResourcesSection
+from pipeline.sections.run import MetadataSection, PipelineSection
 from pipeline.sections.section import Section
-from pipeline.sections.training import Trainer, Tuner
-from pipeline.sections.vertex import Vertex
+from pipeline.sections.training import TrainerSection, TunerSection
+from pipeline.sections.vertex import VertexSection
 
 DEFAULT_ORIGIN = "default"
 
-_sources: ContextVar[tuple[Source, ...]] = ContextVar("_sources", default=())
+_sources: ContextVar[tuple[SettingsSource, ...]] = ContextVar("_sources", default=())
 
 # "schema" hides a deprecated method of pydantic's that nothing here calls.
 warnings.filterwarnings("ignore", message='Field name "schema"')
@@ -45,28 +51,28 @@ class Config(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
-    data: Data = Data()
-    pipeline: Pipeline = Pipeline()
-    metadata: Metadata = Metadata()
-    schema: Schema = Schema()  # type: ignore[assignment]
-    example_validator: ExampleValidator = ExampleValidator()
-    trainer: Trainer = Trainer()
-    tuner: Tuner = Tuner()
-    evaluator: Evaluator = Evaluator()
-    infra_validator: InfraValidator = InfraValidator()
-    pusher: Pusher = Pusher()
-    beam: Beam = Beam()
-    image: Image = Image()
-    resources: Resources = Resources()
-    kubeflow: Kubeflow = Kubeflow()
-    vertex: Vertex = Vertex()
-    airflow: Airflow = Airflow()
-    cronjob: CronJob = CronJob()
-    gateway: Gateway = Gateway()
-    feedback: Feedback = Feedback()
-    drift: Drift = Drift()
-    triggers: Triggers = Triggers()
-    rollout: Rollout = Rollout()
+    data: DataSection = DataSection()
+    pipeline: PipelineSection = PipelineSection()
+    metadata: MetadataSection = MetadataSection()
+    schema: SchemaSection = SchemaSection()  # type: ignore[assignment]
+    example_validator: ExampleValidatorSection = ExampleValidatorSection()
+    trainer: TrainerSection = TrainerSection()
+    tuner: TunerSection = TunerSection()
+    evaluator: EvaluatorSection = EvaluatorSection()
+    infra_validator: InfraValidatorSection = InfraValidatorSection()
+    pusher: PusherSection = PusherSection()
+    beam: BeamSection = BeamSection()
+    image: ImageSection = ImageSection()
+    resources: ResourcesSection = ResourcesSection()
+    kubeflow: KubeflowSection = KubeflowSection()
+    vertex: VertexSection = VertexSection()
+    airflow: AirflowSection = AirflowSection()
+    cronjob: CronJobSection = CronJobSection()
+    gateway: GatewaySection = GatewaySection()
+    feedback: FeedbackSection = FeedbackSection()
+    drift: DriftSection = DriftSection()
+    triggers: TriggersSection = TriggersSection()
+    rollout: RolloutSection = RolloutSection()
 
     _origins: dict[str, str] = PrivateAttr(default_factory=dict)
 

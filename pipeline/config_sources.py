@@ -20,7 +20,7 @@ ENVIRONMENT_PREFIX = "BERT__"
 CONFIGS = Path(__file__).parent / "configs"
 
 
-class Source(PydanticBaseSettingsSource):
+class SettingsSource(PydanticBaseSettingsSource):
     """Values from one place.
 
     Attributes:
@@ -90,7 +90,7 @@ class Source(PydanticBaseSettingsSource):
         return text if field and field.annotation is str and not isinstance(value, str) else value
 
 
-def file_source(settings: type[BaseSettings], name: str) -> Source:
+def file_source(settings: type[BaseSettings], name: str) -> SettingsSource:
     """Read ``--config``: a path, or the name of a config that is shipped.
 
     Raises:
@@ -101,7 +101,7 @@ def file_source(settings: type[BaseSettings], name: str) -> Source:
         table = tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a TOML file: {error}") from error
-    source = Source(settings)
+    source = SettingsSource(settings)
     source.add_table(table, str(path) if Path(name) == path else path.name)
     return source
 
@@ -124,9 +124,9 @@ def find_config(name: str) -> Path:
     )
 
 
-def environment_source(settings: type[BaseSettings], environ: Mapping[str, str]) -> Source:
+def environment_source(settings: type[BaseSettings], environ: Mapping[str, str]) -> SettingsSource:
     """Read the variables that start with ``BERT__``; ``BERT__TRAINER__EPOCHS=3``."""
-    source = Source(settings)
+    source = SettingsSource(settings)
     for variable, text in sorted(environ.items()):
         if variable.upper().startswith(ENVIRONMENT_PREFIX):
             key = variable[len(ENVIRONMENT_PREFIX) :].lower().replace("__", ".")
@@ -134,13 +134,13 @@ def environment_source(settings: type[BaseSettings], environ: Mapping[str, str])
     return source
 
 
-def set_source(settings: type[BaseSettings], assignments: Sequence[str]) -> Source:
+def set_source(settings: type[BaseSettings], assignments: Sequence[str]) -> SettingsSource:
     """Read the values of ``--set section.key=value``.
 
     Raises:
         UserError: one is not an assignment, or names an unknown key.
     """
-    source = Source(settings)
+    source = SettingsSource(settings)
     for assignment in assignments:
         key, equals, text = assignment.partition("=")
         if not equals:
@@ -155,7 +155,7 @@ def sources(
     file: str | os.PathLike[str] | None,
     assignments: Sequence[str],
     environ: Mapping[str, str],
-) -> tuple[Source, ...]:
+) -> tuple[SettingsSource, ...]:
     """All sources, the strongest first."""
     weakest_first = [] if file is None else [file_source(settings, os.fspath(file))]
     weakest_first.append(environment_source(settings, environ))

@@ -7,7 +7,7 @@ import typer
 from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
 if TYPE_CHECKING:
-    from serving.records.tables import ApiKey
+    from serving.records.tables import ApiKeyRow
 
 app = typer.Typer(no_args_is_help=True, help="Make and take back API keys of the gateway.")
 
@@ -92,7 +92,7 @@ def disable(
     stdout().print(f"key {key.id} of {key.name} is disabled")
 
 
-def _public(key: "ApiKey") -> dict[str, Any]:
+def _public(key: "ApiKeyRow") -> dict[str, Any]:
     return {
         "id": key.id,
         "name": key.name,

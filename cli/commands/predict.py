@@ -10,7 +10,7 @@ import typer
 from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
 if TYPE_CHECKING:
-    from runners.predict.local import Prediction
+    from runners.predict.local import TextPrediction
 
 TextsArgument = Annotated[list[str] | None, typer.Argument(metavar="TEXT", show_default=False)]
 FileOption = Annotated[
@@ -113,7 +113,7 @@ def _written(path: Path) -> Iterator[TextIO]:
 
 def _predict_here(
     texts: Iterable[str], directory: str, version: int | None
-) -> Iterator["Prediction"]:
+) -> Iterator["TextPrediction"]:
     """Answers of a model loaded in this process."""
     import itertools
 

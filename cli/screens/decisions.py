@@ -137,7 +137,7 @@ def print_decisions(database: Database, *, last: int, as_json: bool) -> None:
     console.print(table)
 
 
-def _to_dict(row: tables.Decision, run: RunRecord | None) -> dict[str, Any]:
+def _to_dict(row: tables.DecisionRow, run: RunRecord | None) -> dict[str, Any]:
     found = None
     if run:
         found = {

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.terminal import stdout
-from pipeline.sections.freshness import Drift
+from pipeline.sections.freshness import DriftSection
 from serving.monitoring.check import DriftReport, TestResult
 from serving.monitoring.quality import Interval, QualityReport
 
@@ -17,7 +17,7 @@ _LEAST_SHOWN = 0.0001
 
 
 def print_drift(
-    report: DriftReport | None, quality: QualityReport, settings: Drift, *, as_json: bool
+    report: DriftReport | None, quality: QualityReport, settings: DriftSection, *, as_json: bool
 ) -> None:
     """Print both reports.
 

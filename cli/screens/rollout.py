@@ -14,7 +14,7 @@ from rich.text import Text
 from cli.terminal import duration, stdout
 from pipeline.config import Config
 from serving.records.database import Database
-from serving.records.tables import RolloutEvent
+from serving.records.tables import RolloutEventRow
 from serving.rollout import rules, transitions
 from serving.rollout.controller import RolloutController
 from serving.rollout.figures import StageFigures
@@ -50,10 +50,10 @@ class Status:
     state: RolloutState
     rejections: Mapping[int, str]
     figures: StageFigures
-    checks: tuple[rules.Check, ...]
+    checks: tuple[rules.LimitCheck, ...]
     served: Mapping[int, ServedVersion] | None
     pushed: list[int]
-    events: list[RolloutEvent]
+    events: list[RolloutEventRow]
     now: float
 
     def seconds_left(self, settings: rules.RolloutSettings) -> float | None:
@@ -183,7 +183,7 @@ def _checks_table(status: Status, config: Config) -> Table:
     return table
 
 
-def _standing(check: rules.Check) -> Text:
+def _standing(check: rules.LimitCheck) -> Text:
     if check.exceeded:
         return Text("exceeded", "bold red")
     if not check.holding:
@@ -191,7 +191,7 @@ def _standing(check: rules.Check) -> Text:
     return Text("not known yet") if check.value is None else Text("within", "green")
 
 
-def _print_events(console: Console, events: list[RolloutEvent]) -> None:
+def _print_events(console: Console, events: list[RolloutEventRow]) -> None:
     table = _table("when", "event", "version", "by", "reason")
     for event in events:
         table.add_row(

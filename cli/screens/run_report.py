@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.screens.run_progress import STYLES
 from cli.terminal import duration, stdout
 from components.ingestion.quarantine import QUARANTINE_FOLDER
-from components.ingestion.resolution import MEANINGS, Outcome
+from components.ingestion.resolution import MEANINGS, RowOutcome
 from pipeline.config import Config
 from runners.lineage.evaluation import (
     MetricRow,
@@ -136,7 +136,7 @@ def describe_quarantine(run: Run) -> str:
         return ""
     feedback = _feedback_counts(artifact)
     rows = count + int(artifact.properties.get("examples") or 0)
-    rows += sum(feedback.values()) - feedback.get(Outcome.ADDED, 0)
+    rows += sum(feedback.values()) - feedback.get(RowOutcome.ADDED, 0)
     reasons = json.loads(artifact.properties.get("quarantine_reasons") or "{}")
     words = ", ".join(f"{reason} {number}" for reason, number in reasons.items())
     return f"{count} of {rows} rows are quarantined ({words}): {artifact.uri}/{QUARANTINE_FOLDER}"

@@ -10,7 +10,7 @@ from rich.tree import Tree
 from cli.terminal import stdout
 from runners.lineage.trace import Trace
 from runners.lineage.version_origin import Origin, RunReference
-from serving.records.tables import OK, Prediction
+from serving.records.tables import OK, PredictionRow
 
 _DIGEST = 12
 
@@ -37,7 +37,7 @@ def print_trace(trace: Trace, *, show_text: bool, as_json: bool) -> None:
     stdout().print(root)
 
 
-def _add_prediction(root: Tree, prediction: Prediction, *, show_text: bool) -> None:
+def _add_prediction(root: Tree, prediction: PredictionRow, *, show_text: bool) -> None:
     answer = prediction.status
     if prediction.status == OK:
         answer = f"{prediction.label} ({prediction.score:.3f})"

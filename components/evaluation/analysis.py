@@ -12,7 +12,7 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.proto import config_pb2, metrics_for_slice_pb2
 
 from components.evaluation import slices, tfma_metrics
-from components.evaluation.metrics import Answers
+from components.evaluation.metrics import ScoredExamples
 from components.evaluation.settings import CLASS_METRICS, SLICE_METRICS
 from components.evaluation.slices import MetricsTable, SliceMetrics
 
@@ -65,7 +65,7 @@ def make_eval_config(
 
 def analyse(
     pipeline: beam.Pipeline,
-    answers: Mapping[str, Answers],
+    answers: Mapping[str, ScoredExamples],
     columns: Mapping[str, Sequence[str]],
     output_path: str,
 ) -> None:
@@ -81,7 +81,7 @@ def analyse(
     config = make_eval_config(list(answers), list(columns), num_classes)
     _ = (
         pipeline
-        | "Answers" >> beam.Create(_extracts(answers, columns), reshuffle=False)
+        | "ScoredExamples" >> beam.Create(_extracts(answers, columns), reshuffle=False)
         | "Analyse"
         >> tfma.ExtractEvaluateAndWriteResults(eval_config=config, output_path=output_path)
     )
@@ -113,7 +113,7 @@ def read_metrics(output_path: str, models: Sequence[str], labels: Sequence[str])
 
 
 def _extracts(
-    answers: Mapping[str, Answers], columns: Mapping[str, Sequence[str]]
+    answers: Mapping[str, ScoredExamples], columns: Mapping[str, Sequence[str]]
 ) -> list[dict[str, dict[str, np.ndarray]]]:
     """TFMA's batched extracts: features only, since labels and predictions are read from them."""
     true = next(iter(answers.values())).true

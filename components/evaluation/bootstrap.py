@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from components.evaluation.metrics import METRICS, Answers, FloatArray
+from components.evaluation.metrics import METRICS, FloatArray, ScoredExamples
 
 #: Cells (resamples x examples) that are in memory at once.
 _CHUNK_CELLS = 4_000_000
@@ -44,8 +44,8 @@ class Comparison:
 
 def compare(
     metric: str,
-    candidate: Answers,
-    baseline: Answers | None,
+    candidate: ScoredExamples,
+    baseline: ScoredExamples | None,
     *,
     samples: int,
     confidence: float,

@@ -6,7 +6,7 @@ import numpy as np
 
 from components.evaluation import analysis, bootstrap, metrics, slices
 from components.evaluation.decision import Decision, decide
-from components.evaluation.predictions import Prediction, TestSplit, union_of_labels
+from components.evaluation.predictions import ModelPredictions, TestSplit, union_of_labels
 from components.evaluation.settings import EvaluatorSettings
 from components.evaluation.slices import MetricsTable, listed
 
@@ -24,7 +24,7 @@ class Comparable:
         self,
         settings: EvaluatorSettings,
         test: TestSplit,
-        predictions: Mapping[str, Prediction],
+        predictions: Mapping[str, ModelPredictions],
     ) -> None:
         """Line the predictions up.
 

@@ -21,7 +21,7 @@ NO_ANSWER = -1
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class ScoredExamples:
     """One model's scores on examples whose true classes are known.
 
     Attributes:
@@ -61,31 +61,31 @@ class _ClassCounts:
         return self.true > 0
 
 
-def accuracy(answers: Answers, weights: FloatArray) -> FloatArray:
+def accuracy(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
     """Share of examples whose best-scored class is the true one."""
     correct = (answers.predicted == answers.true).astype(np.float32)
     return _divide(weights @ correct, weights.sum(axis=1))
 
 
-def class_precision(answers: Answers, weights: FloatArray) -> FloatArray:
+def class_precision(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
     """Precision of each class, float64[resamples, classes]; 0 when it is never predicted."""
     counts = _count(answers, weights)
     return _present(_divide(counts.hit, counts.predicted, empty=0.0), counts)
 
 
-def class_recall(answers: Answers, weights: FloatArray) -> FloatArray:
+def class_recall(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
     """Recall of each class, float64[resamples, classes]."""
     counts = _count(answers, weights)
     return _present(_divide(counts.hit, counts.true), counts)
 
 
-def class_f1(answers: Answers, weights: FloatArray) -> FloatArray:
+def class_f1(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
     """F1 of each class, float64[resamples, classes]."""
     counts = _count(answers, weights)
     return _present(_divide(2 * counts.hit, counts.true + counts.predicted), counts)
 
 
-def class_auc(answers: Answers, weights: FloatArray) -> FloatArray:
+def class_auc(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
     """Area under the ROC curve of each class against the rest, float64[resamples, classes].
 
     The probability that a random example of the class is scored above a random other one, ties
@@ -98,7 +98,7 @@ def class_auc(answers: Answers, weights: FloatArray) -> FloatArray:
     return np.stack(areas, axis=1)
 
 
-def calibration_error(answers: Answers, weights: FloatArray) -> FloatArray:
+def calibration_error(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
     """Expected calibration error: 15 bins of equal width over the best score.
 
     Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
@@ -113,15 +113,15 @@ def calibration_error(answers: Answers, weights: FloatArray) -> FloatArray:
 
 
 def _macro(
-    per_class: Callable[[Answers, FloatArray], FloatArray],
-) -> Callable[[Answers, FloatArray], FloatArray]:
+    per_class: Callable[[ScoredExamples, FloatArray], FloatArray],
+) -> Callable[[ScoredExamples, FloatArray], FloatArray]:
     """Mean over the classes that the examples' true labels hold.
 
     Classes that a model merely predicts do not enter, so that two models on the same examples are
     averaged over the same classes.
     """
 
-    def macro(answers: Answers, weights: FloatArray) -> FloatArray:
+    def macro(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
         values = per_class(answers, weights)
         known = ~np.isnan(values)
         return _divide(np.where(known, values, 0).sum(axis=1), known.sum(axis=1))
@@ -129,7 +129,7 @@ def _macro(
     return macro
 
 
-METRICS: dict[str, Callable[[Answers, FloatArray], FloatArray]] = {
+METRICS: dict[str, Callable[[ScoredExamples, FloatArray], FloatArray]] = {
     "accuracy": accuracy,
     "macro_f1": _macro(class_f1),
     "macro_precision": _macro(class_precision),
@@ -137,7 +137,7 @@ METRICS: dict[str, Callable[[Answers, FloatArray], FloatArray]] = {
     "auc": _macro(class_auc),
     "calibration_error": calibration_error,
 }
-PER_CLASS: dict[str, Callable[[Answers, FloatArray], FloatArray]] = {
+PER_CLASS: dict[str, Callable[[ScoredExamples, FloatArray], FloatArray]] = {
     "precision": class_precision,
     "recall": class_recall,
     "f1": class_f1,
@@ -145,17 +145,17 @@ PER_CLASS: dict[str, Callable[[Answers, FloatArray], FloatArray]] = {
 }
 
 
-def point_values(answers: Answers) -> dict[str, float]:
+def point_values(answers: ScoredExamples) -> dict[str, float]:
     """Every metric of ``METRICS``; NaN where it is not defined."""
     return {name: float(metric(answers, answers.ones())[0]) for name, metric in METRICS.items()}
 
 
-def class_values(answers: Answers) -> dict[str, FloatArray]:
+def class_values(answers: ScoredExamples) -> dict[str, FloatArray]:
     """Every metric of ``PER_CLASS``, float64[classes]; NaN where it is not defined."""
     return {name: metric(answers, answers.ones())[0] for name, metric in PER_CLASS.items()}
 
 
-def confusion_matrix(answers: Answers) -> IntArray:
+def confusion_matrix(answers: ScoredExamples) -> IntArray:
     """int64[classes, classes + 1]: true class by predicted class; the last column is no answer."""
     width = answers.num_classes + 1
     column = np.where(answers.predicted == NO_ANSWER, width - 1, answers.predicted)
@@ -163,14 +163,14 @@ def confusion_matrix(answers: Answers) -> IntArray:
     return cells.reshape(answers.num_classes, width).astype(np.int64)
 
 
-def constant_answers(true: IntArray, num_classes: int) -> Answers:
+def constant_answers(true: IntArray, num_classes: int) -> ScoredExamples:
     """The answers of a model that always names the majority class with full confidence."""
     scores = np.zeros((len(true), num_classes), np.float32)
     scores[:, np.bincount(true, minlength=num_classes).argmax()] = 1.0
-    return Answers(true, scores)
+    return ScoredExamples(true, scores)
 
 
-def _count(answers: Answers, weights: FloatArray) -> _ClassCounts:
+def _count(answers: ScoredExamples, weights: FloatArray) -> _ClassCounts:
     true = _one_hot(answers.true, answers.num_classes)
     predicted = _one_hot(answers.predicted, answers.num_classes)
     return _ClassCounts(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import tensorflow as tf
 
-from components.evaluation.metrics import Answers, FloatArray
+from components.evaluation.metrics import FloatArray, ScoredExamples
 from modules.contract import features
 from modules.contract.errors import DataError, ModelError
 
@@ -50,7 +50,7 @@ class TestSplit:
 
 
 @dataclasses.dataclass(frozen=True)
-class Prediction:
+class ModelPredictions:
     """What one model answered.
 
     Attributes:
@@ -63,7 +63,7 @@ class Prediction:
     scores: FloatArray
     problems: tuple[str, ...] = ()
 
-    def align(self, labels: Sequence[str], true: np.ndarray) -> Answers:
+    def align(self, labels: Sequence[str], true: np.ndarray) -> ScoredExamples:
         """The scores over another list of labels, ready to be measured.
 
         Args:
@@ -76,7 +76,7 @@ class Prediction:
         scores[:, [position[label] for label in self.labels]] = self.scores
         # One NaN makes the whole answer void; zeros are counted as no answer.
         scores[~np.isfinite(scores).all(axis=1)] = 0.0
-        return Answers(true, scores)
+        return ScoredExamples(true, scores)
 
 
 def read_test_split(uri: str, columns: Sequence[str]) -> TestSplit:
@@ -111,7 +111,7 @@ def read_test_split(uri: str, columns: Sequence[str]) -> TestSplit:
     return TestSplit(records, texts, labels, values)
 
 
-def predict(model_directory: str, test: TestSplit) -> Prediction:
+def predict(model_directory: str, test: TestSplit) -> ModelPredictions:
     """Answer every example through the export's ``serving_examples`` signature.
 
     Texts go in batches of similar length, because a batch is padded to its longest text.
@@ -150,14 +150,14 @@ def predict(model_directory: str, test: TestSplit) -> Prediction:
 
 
 def union_of_labels(
-    candidate: Prediction, baseline: Prediction | None, true: Sequence[str]
+    candidate: ModelPredictions, baseline: ModelPredictions | None, true: Sequence[str]
 ) -> list[str]:
     """Every label that a model or the test split knows: the candidate's first, in its order."""
     others = baseline.labels if baseline else ()
     return list(dict.fromkeys([*candidate.labels, *others, *sorted(set(true))]))
 
 
-def _check(labels: tuple[str, ...], scores: FloatArray, named: list[str]) -> Prediction:
+def _check(labels: tuple[str, ...], scores: FloatArray, named: list[str]) -> ModelPredictions:
     problems = []
     if scores.ndim != 2 or scores.shape[1] != len(labels):
         raise ModelError(
@@ -177,7 +177,7 @@ def _check(labels: tuple[str, ...], scores: FloatArray, named: list[str]) -> Pre
             f"the label that the model names is not its best-scored one for {wrong} of "
             f"{len(scores)} test examples"
         )
-    return Prediction(labels, scores, tuple(problems))
+    return ModelPredictions(labels, scores, tuple(problems))
 
 
 def _read_labels(model_directory: str) -> tuple[str, ...]:

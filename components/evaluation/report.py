@@ -10,7 +10,7 @@ from tfx.dsl.io import fileio
 
 from components.evaluation.bootstrap import Interval
 from components.evaluation.decision import Decision, format_value
-from components.evaluation.metrics import Answers, confusion_matrix
+from components.evaluation.metrics import ScoredExamples, confusion_matrix
 from components.evaluation.slices import MetricsTable
 
 DECISION_JSON = "decision.json"
@@ -36,7 +36,10 @@ def write_decision(directory: str, decision: Decision, models: Mapping[str, Any]
 
 
 def write_metrics(
-    directory: str, table: MetricsTable, labels: Sequence[str], answers: Mapping[str, Answers]
+    directory: str,
+    table: MetricsTable,
+    labels: Sequence[str],
+    answers: Mapping[str, ScoredExamples],
 ) -> None:
     """Write ``metrics.json``: labels, metrics of each model and slice, confusion matrices.
 
@@ -74,7 +77,7 @@ def write_predictions(
     text_digests: Sequence[str],
     true: Sequence[str],
     labels: Sequence[str],
-    answers: Mapping[str, Answers],
+    answers: Mapping[str, ScoredExamples],
 ) -> None:
     """Write ``predictions.jsonl.gz``: a line an example, and no raw text.
 

@@ -19,7 +19,7 @@ from tensorflow_model_analysis.proto import metrics_for_slice_pb2
 
 from components.evaluation.metrics import (
     NO_ANSWER,
-    Answers,
+    ScoredExamples,
     class_values,
     confusion_matrix,
     point_values,
@@ -92,7 +92,7 @@ class _Combiner(beam.CombineFn):
 
     def extract_output(self, accumulator: _Accumulator) -> dict[tfma.metrics.MetricKey, Any]:
         true = np.array([index for index, _ in accumulator], np.int64)
-        answers = Answers(true, np.stack([scores for _, scores in accumulator]))
+        answers = ScoredExamples(true, np.stack([scores for _, scores in accumulator]))
         result: dict[tfma.metrics.MetricKey, Any] = {}
         for name, value in point_values(answers).items():
             result[self._key(name)] = value
@@ -108,7 +108,7 @@ class _Combiner(beam.CombineFn):
         return tfma.metrics.MetricKey(name=name, model_name=self._model_name, sub_key=sub_key)
 
 
-def _plot(answers: Answers) -> metrics_for_slice_pb2.MultiClassConfusionMatrixAtThresholds:
+def _plot(answers: ScoredExamples) -> metrics_for_slice_pb2.MultiClassConfusionMatrixAtThresholds:
     plot = metrics_for_slice_pb2.MultiClassConfusionMatrixAtThresholds()
     matrix = plot.matrices.add(threshold=0.0)
     cells = confusion_matrix(answers)

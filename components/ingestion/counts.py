@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from components.ingestion.report import IngestionReport
-from components.ingestion.resolution import Outcome
+from components.ingestion.resolution import RowOutcome
 from components.ingestion.rows import excerpt
 from modules.contract import features
 from modules.contract.errors import DataError
@@ -67,7 +67,7 @@ class Counts:
             RuntimeError: rows were lost on the way.
         """
         per_split = {split: labels.total() for split, labels in self.labels.items()}
-        unwritten = self.feedback.total() - self.feedback[Outcome.ADDED]
+        unwritten = self.feedback.total() - self.feedback[RowOutcome.ADDED]
         if (
             self.feedback.total() != self.report.feedback
             or self.examples + unwritten != self.report.examples

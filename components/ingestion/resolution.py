@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 SpannedExample = tuple[bytes, int, str, bytes]
 
 
-class Outcome(enum.StrEnum):
+class RowOutcome(enum.StrEnum):
     """What became of a row of feedback."""
 
     ADDED = "added"
@@ -30,11 +30,11 @@ class Outcome(enum.StrEnum):
 
 #: What each outcome means, for people.
 MEANINGS = {
-    Outcome.ADDED: "added",
-    Outcome.REPEATED: "there already",
-    Outcome.RELABELLED: "corrected the data",
-    Outcome.SUPERSEDED: "overruled by newer feedback",
-    Outcome.HELD_OUT: "not applied to the test split",
+    RowOutcome.ADDED: "added",
+    RowOutcome.REPEATED: "there already",
+    RowOutcome.RELABELLED: "corrected the data",
+    RowOutcome.SUPERSEDED: "overruled by newer feedback",
+    RowOutcome.HELD_OUT: "not applied to the test split",
 }
 
 
@@ -53,7 +53,7 @@ def resolve(
 
     Returns:
         What stays, ordered by identity, label and bytes; and how many rows of feedback met with
-        each ``Outcome``.
+        each ``RowOutcome``.
     """
     kept: list[SpannedExample] = []
     outcomes: collections.Counter[str] = collections.Counter()
@@ -78,23 +78,23 @@ def _resolve_text(
     if base and held_out:
         yield from base
         for _, _, label, _ in feedback:
-            outcomes[Outcome.REPEATED if label in labels else Outcome.HELD_OUT] += 1
+            outcomes[RowOutcome.REPEATED if label in labels else RowOutcome.HELD_OUT] += 1
         return
     span = feedback[0][1] if held_out else feedback[-1][1]
     decisive = next(copy for copy in feedback if copy[1] == span)
     wanted = decisive[2]
     feedback.remove(decisive)
     if not base:
-        outcomes[Outcome.ADDED] += 1
+        outcomes[RowOutcome.ADDED] += 1
         yield decisive
     elif labels == {wanted}:
-        outcomes[Outcome.REPEATED] += 1
+        outcomes[RowOutcome.REPEATED] += 1
         yield from base
     else:
-        outcomes[Outcome.RELABELLED] += 1
+        outcomes[RowOutcome.RELABELLED] += 1
         for identity, origin, label, serialised in base:
             changed = serialised if label == wanted else relabel(serialised, wanted)
             yield identity, origin, wanted, changed
-    other = Outcome.HELD_OUT if held_out else Outcome.SUPERSEDED
+    other = RowOutcome.HELD_OUT if held_out else RowOutcome.SUPERSEDED
     for _, _, label, _ in feedback:
-        outcomes[Outcome.REPEATED if label == wanted else other] += 1
+        outcomes[RowOutcome.REPEATED if label == wanted else other] += 1

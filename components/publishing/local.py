@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from components.publishing.manifest import (
     MANIFEST_FILE,
     Manifest,
-    Outcome,
+    PushResult,
     fingerprint,
     outcome_of_standing,
 )
@@ -30,7 +30,7 @@ LOCK = ".push.lock"
 _BLOCK_BYTES = 1 << 20
 
 
-def push(export: str, source: str, base_directory: str, keep_versions: int = 0) -> Outcome:
+def push(export: str, source: str, base_directory: str, keep_versions: int = 0) -> PushResult:
     """Copy an export to a new version folder, unless it already stands there.
 
     Args:
@@ -62,7 +62,7 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
         destination = _publish(export, base, manifest)
         _record(base, [manifest])
         _prune(base, keep_versions)
-        return Outcome(
+        return PushResult(
             pushed=True,
             reason=f"pushed as version {manifest.version}",
             version=manifest.version,

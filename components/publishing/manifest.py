@@ -57,7 +57,7 @@ class Manifest:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class PushResult:
     """What a push did.
 
     Attributes:
@@ -90,7 +90,7 @@ def fingerprint(files: Iterable[tuple[str, bytes]]) -> str:
 
 def outcome_of_standing(
     standing: Mapping[int, Manifest], wanted: str, source: str, base: str
-) -> Outcome | None:
+) -> PushResult | None:
     """What to say when the model already stands; None when it does not and is to be pushed.
 
     A model that stands as the newest version because of this very ``Model`` artifact counts as
@@ -108,19 +108,19 @@ def outcome_of_standing(
         return None
     version, newest = max(same), max(standing)
     if version < newest:
-        return Outcome(
+        return PushResult(
             pushed=False,
             reason=f"the model is identical to version {version}, which still stands below version "
             f"{newest}; to go back to it, move {newest} out of {base}",
             fingerprint=wanted,
         )
     if standing[version].source != source:
-        return Outcome(
+        return PushResult(
             pushed=False,
             reason=f"the model is identical to version {version}, which already stands",
             fingerprint=wanted,
         )
-    return Outcome(
+    return PushResult(
         pushed=True,
         reason=f"this model already stands as version {version}; nothing was copied",
         version=version,

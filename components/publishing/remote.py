@@ -19,7 +19,7 @@ from tfx.dsl.io import fileio
 from components.publishing.manifest import (
     MANIFEST_FILE,
     Manifest,
-    Outcome,
+    PushResult,
     fingerprint,
     outcome_of_standing,
 )
@@ -42,7 +42,7 @@ def newest_push(base_directory: str, other_than: str = "") -> Manifest | None:
     return max(pushes, key=lambda push: push.version, default=None)
 
 
-def push(export: str, source: str, base_directory: str, keep_versions: int = 0) -> Outcome:
+def push(export: str, source: str, base_directory: str, keep_versions: int = 0) -> PushResult:
     """Copy an export to a new version folder, unless it already stands there.
 
     Args:
@@ -72,7 +72,7 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
             # The file that makes it loadable goes first.
             fileio.remove(posixpath.join(base, str(old), LAST_FILE))
             fileio.rmtree(posixpath.join(base, str(old)))
-    return Outcome(
+    return PushResult(
         pushed=True,
         reason=f"pushed as version {version}",
         version=version,

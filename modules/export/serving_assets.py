@@ -31,7 +31,7 @@ _WARMUP_BATCH = 8
 
 
 @dataclasses.dataclass(frozen=True)
-class Answers:
+class ReferenceScores:
     """The trainer's own answers.
 
     Attributes:
@@ -47,7 +47,7 @@ def write(
     directory: str,
     labels: Sequence[str],
     model_card: Mapping[str, Any],
-    answers: Answers,
+    answers: ReferenceScores,
     *,
     signatures: Sequence[str],
     max_length: int,

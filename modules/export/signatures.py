@@ -82,7 +82,7 @@ def export(
         directory,
         labels,
         model_card,
-        serving_assets.Answers(answer_texts, scores),
+        serving_assets.ReferenceScores(answer_texts, scores),
         signatures=sorted(functions),
         max_length=text_settings.max_length,
     )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class TrainingRun:
     """What a training run is made from.
 
     Attributes:
@@ -63,7 +63,7 @@ class Run:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class TrainedModel:
     """What a training run gives.
 
     Attributes:
@@ -108,7 +108,7 @@ def dtype_policy(policy: str) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def train(run: Run) -> Outcome:
+def train(run: TrainingRun) -> TrainedModel:
     """Train a classifier, going on from the run's checkpoint where there is one.
 
     Args:
@@ -132,7 +132,7 @@ def train(run: Run) -> Outcome:
             classifier = multi_worker.parallel_model(classifier, run.workers)
         compile_classifier(classifier, run.hparams, run.settings, total_steps=steps)
     metrics = _fit(classifier, run, steps) if run.hparams.epochs else {}
-    return Outcome(classifier, metrics)
+    return TrainedModel(classifier, metrics)
 
 
 def compile_classifier(
@@ -152,7 +152,7 @@ def compile_classifier(
     classifier.optimizer.build(classifier.trainable_variables)
 
 
-def _fit(classifier: keras.Model, run: Run, steps: int) -> dict[str, float]:
+def _fit(classifier: keras.Model, run: TrainingRun, steps: int) -> dict[str, float]:
     plan = train_plan(run)
     worker = (run.workers.index, run.workers.count) if run.workers else (0, 1)
     evaluation = epoch_dataset(
@@ -192,7 +192,7 @@ def _fit(classifier: keras.Model, run: Run, steps: int) -> dict[str, float]:
 
 
 def _checkpoint(
-    classifier: keras.Model, run: Run, stopping: EarlyStopping, batches_per_epoch: int
+    classifier: keras.Model, run: TrainingRun, stopping: EarlyStopping, batches_per_epoch: int
 ) -> Checkpoint:
     checkpoint = Checkpoint(
         CheckpointStore(run.checkpoint_directory),
@@ -205,7 +205,7 @@ def _checkpoint(
     return checkpoint
 
 
-def _start_together(classifier: keras.Model, run: Run, first_step: int) -> None:
+def _start_together(classifier: keras.Model, run: TrainingRun, first_step: int) -> None:
     """Hold the workers until each has read the checkpoint, and give all the same weights."""
     assert run.workers is not None
     run.workers.check_same(
@@ -214,7 +214,7 @@ def _start_together(classifier: keras.Model, run: Run, first_step: int) -> None:
     run.workers.copy_from_chief([*classifier.variables, *classifier.optimizer.variables])
 
 
-def train_plan(run: Run) -> BatchPlan:
+def train_plan(run: TrainingRun) -> BatchPlan:
     """How the run's training texts become batches."""
     weights = None
     if run.hparams.class_weights == "balanced":
@@ -228,7 +228,7 @@ def train_plan(run: Run) -> BatchPlan:
     )
 
 
-def remove_checkpoint(run: Run) -> None:
+def remove_checkpoint(run: TrainingRun) -> None:
     """Forget the run's checkpoint, once its result is safe elsewhere."""
     if run.checkpoint_directory and os.path.isdir(run.checkpoint_directory):
         CheckpointStore(run.checkpoint_directory).remove()

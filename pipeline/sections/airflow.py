@@ -5,7 +5,7 @@ from pydantic import Field
 from pipeline.sections.section import Section
 
 
-class Airflow(Section):
+class AirflowSection(Section):
     """Apache Airflow 2. `bert submit` takes AIRFLOW_USERNAME and AIRFLOW_PASSWORD."""
 
     url: str = Field(

@@ -9,7 +9,7 @@ from pipeline.sections.section import Section
 DataFormat = Literal["auto", "csv", "jsonl", "parquet", "folders"]
 
 
-class Split(Section):
+class SplitSection(Section):
     """Shares of the three splits."""
 
     train: int = Field(8, ge=1, description="Share of examples to train on.")
@@ -17,7 +17,7 @@ class Split(Section):
     test: int = Field(1, ge=1, description="Share that only the Evaluator sees.")
 
 
-class Data(Section):
+class DataSection(Section):
     """Where the labelled text is and what it looks like."""
 
     path: str | tuple[str, ...] = Field(
@@ -44,7 +44,7 @@ class Data(Section):
         description="Keep parsed files under <pipeline.root>/ExampleGen-cache: the next run parses "
         "only what is new.",
     )
-    split: Split = Split()
+    split: SplitSection = SplitSection()
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ class Data(Section):
         return value
 
     @model_validator(mode="after")
-    def _check_columns(self) -> "Data":
+    def _check_columns(self) -> "DataSection":
         columns = (self.text_column, self.label_column, *self.slice_columns)
         twice = sorted({column for column in columns if columns.count(column) > 1})
         if twice:
@@ -70,7 +70,7 @@ class Data(Section):
         return self
 
 
-class Schema(Section):
+class SchemaSection(Section):
     """The curated schema."""
 
     path: str = Field(
@@ -80,7 +80,7 @@ class Schema(Section):
     )
 
 
-class ExampleValidator(Section):
+class ExampleValidatorSection(Section):
     """What stops a run before training."""
 
     blocking_severity: Literal["error", "warning", "none"] = Field(

@@ -12,7 +12,7 @@ Metric = Literal["accuracy", "macro_f1", "macro_precision", "macro_recall", "auc
 FloorMetric = Metric | Literal["calibration_error", "precision", "recall", "f1"]
 
 
-class Floor(Section):
+class FloorSection(Section):
     """Bounds that a metric must keep, on all examples or on a slice."""
 
     metric: FloorMetric
@@ -21,7 +21,7 @@ class Floor(Section):
     slice: str = ""
 
 
-class Evaluator(Section):
+class EvaluatorSection(Section):
     """What a candidate must show to be pushed."""
 
     metric: Metric = Field("accuracy", description="Compared with the pushed model's.")
@@ -46,8 +46,8 @@ class Evaluator(Section):
     length_slices: tuple[int, ...] = Field(
         (16, 64, 256), description="Bounds, in words, between slices by text length."
     )
-    floors: tuple[Floor, ...] = Field(
-        (Floor(metric="accuracy", min=0.6),),
+    floors: tuple[FloorSection, ...] = Field(
+        (FloorSection(metric="accuracy", min=0.6),),
         description='Bounds on metrics; slice is "" for all examples, or "label=positive", '
         '"domain=films", "domain=*" for each value, "length=*". No floors at all: the metric must '
         "beat the answer that always names the majority class.",
@@ -64,7 +64,7 @@ class Evaluator(Section):
         return value
 
 
-class InfraValidator(Section):
+class InfraValidatorSection(Section):
     """What the exported model must show behind a model server. A limit of 0 is no limit."""
 
     enabled: bool = Field(True, description="Serve and question the model before it is pushed.")
@@ -94,7 +94,7 @@ class InfraValidator(Section):
     timeout_seconds: int = Field(300, ge=1, description="Limit on the whole validation.")
 
 
-class Pusher(Section):
+class PusherSection(Section):
     """Where accepted models go."""
 
     base_directory: str = Field(

@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 from pipeline.sections.section import Section
 
 
-class Gateway(Section):
+class GatewaySection(Section):
     """The gateway in front of the model server. API keys are made with `bert keys create`."""
 
     host: str = Field(
@@ -58,7 +58,7 @@ class Gateway(Section):
     log_texts: bool = Field(False, description="Write texts into the log.")
 
 
-class Feedback(Section):
+class FeedbackSection(Section):
     """What people say of the answers, and how it becomes training data."""
 
     database_url: str = Field(
@@ -88,7 +88,7 @@ class Feedback(Section):
     max_examples: int = Field(100_000, ge=1, description="Examples in one span at most.")
 
 
-class Drift(Section):
+class DriftSection(Section):
     """When recent traffic counts as unlike the training data."""
 
     window_hours: float = Field(24.0, gt=0, description="How far back recent traffic goes.")
@@ -108,7 +108,7 @@ class Drift(Section):
     )
 
 
-class Triggers(Section):
+class TriggersSection(Section):
     """What starts a run by itself (`bert watch`). 0 or empty switches a trigger off."""
 
     runner: Literal["local", "kubeflow", "vertex", "airflow"] = Field(
@@ -157,7 +157,7 @@ class Triggers(Section):
         return value
 
 
-class Rollout(Section):
+class RolloutSection(Section):
     """How a pushed model takes over the traffic."""
 
     enabled: bool = Field(

@@ -7,7 +7,7 @@ from pydantic import Field, field_validator
 from pipeline.sections.section import Section
 
 
-class Secret(Section):
+class SecretSection(Section):
     """A key of a Kubernetes secret as an environment variable."""
 
     secret: str = Field(min_length=1)
@@ -15,7 +15,7 @@ class Secret(Section):
     variable: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
 
 
-class Toleration(Section):
+class TolerationSection(Section):
     """A Kubernetes toleration."""
 
     key: str = ""
@@ -24,7 +24,7 @@ class Toleration(Section):
     effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
 
 
-class Kubeflow(Section):
+class KubeflowSection(Section):
     """Kubeflow Pipelines 2. The token, if one is needed, is in KUBEFLOW_TOKEN."""
 
     host: str = Field(
@@ -42,7 +42,7 @@ class Kubeflow(Section):
         description='Volume claims to mount in every node: {models = "/models"}.',
         json_schema_extra={"legal": "a table of claim names and absolute paths"},
     )
-    secrets: tuple[Secret, ...] = Field(
+    secrets: tuple[SecretSection, ...] = Field(
         (),
         description="Keys of Kubernetes secrets as environment variables of every node.",
         json_schema_extra={"legal": "a list of {secret, key, variable}"},
@@ -57,7 +57,7 @@ class Kubeflow(Section):
         description="Further labels of the machines of Tuner and Trainer.",
         json_schema_extra={"legal": "a table of labels and values"},
     )
-    tolerations: tuple[Toleration, ...] = Field(
+    tolerations: tuple[TolerationSection, ...] = Field(
         (),
         description="Taints that every node tolerates.",
         json_schema_extra={"legal": "a list of {key, operator, value, effect}"},
@@ -76,7 +76,7 @@ class Kubeflow(Section):
         return value
 
 
-class CronJob(Section):
+class CronJobSection(Section):
     """A Kubernetes CronJob that looks in place of `bert watch`; `bert compile --cronjob`."""
 
     schedule: str = Field(
@@ -89,7 +89,7 @@ class CronJob(Section):
         description="Kubernetes service account of its pods; empty is kubeflow.service_account, or "
         "the namespace's default on vertex.",
     )
-    secrets: tuple[Secret, ...] = Field(
+    secrets: tuple[SecretSection, ...] = Field(
         (),
         description="Keys of Kubernetes secrets as its environment variables; one must be "
         "BERT__FEEDBACK__DATABASE_URL.",

@@ -18,7 +18,7 @@ BEAM_RUNNERS = {
 _DATAFLOW_OPTIONS = ("--project", "--region")
 
 
-class Beam(Section):
+class BeamSection(Section):
     """Where data processing runs."""
 
     runner: Literal["direct", "flink", "spark", "dataflow"] = Field(
@@ -47,7 +47,7 @@ class Beam(Section):
         return value
 
     @model_validator(mode="after")
-    def _check_runner(self) -> "Beam":
+    def _check_runner(self) -> "BeamSection":
         given = {argument.split("=")[0] for argument in self.args}
         any_of = BEAM_RUNNERS[self.runner][1]
         if any_of and not given & set(any_of):
@@ -61,7 +61,7 @@ class Beam(Section):
         return self
 
 
-class Image(Section):
+class ImageSection(Section):
     """The container image that the nodes run in on kubeflow and vertex."""
 
     name: str = Field(
@@ -81,7 +81,7 @@ class Image(Section):
     )
 
 
-class NodeResources(Section):
+class NodeResourcesSection(Section):
     """What one node asks for."""
 
     cpu: float | None = Field(None, gt=0)
@@ -90,7 +90,7 @@ class NodeResources(Section):
     accelerator_count: int | None = Field(None, ge=0)
 
 
-class Resources(Section):
+class ResourcesSection(Section):
     """What each node asks for on kubeflow and vertex."""
 
     cpu: float = Field(2.0, gt=0, description="CPUs of a node that trains nothing.")
@@ -105,7 +105,7 @@ class Resources(Section):
         json_schema_extra={"legal": "a name without spaces"},
     )
     accelerator_count: int = Field(1, ge=1, description="How many of them a node gets.")
-    nodes: dict[str, NodeResources] = Field(
+    nodes: dict[str, NodeResourcesSection] = Field(
         default={},
         description="Other values for single nodes: {Evaluator = {memory_gb = 16}}.",
         json_schema_extra={

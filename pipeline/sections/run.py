@@ -5,7 +5,7 @@ from pydantic import Field
 from pipeline.sections.section import Section
 
 
-class Pipeline(Section):
+class PipelineSection(Section):
     """The pipeline as a whole."""
 
     name: str = Field(
@@ -20,7 +20,7 @@ class Pipeline(Section):
     cache: bool = Field(True, description="Reuse outputs whose inputs have not changed.")
 
 
-class Metadata(Section):
+class MetadataSection(Section):
     """Where ML Metadata keeps its records."""
 
     url: str = Field(

@@ -19,7 +19,7 @@ from pipeline.search_space import check_search_space
 from pipeline.sections.section import Section
 
 
-class Trainer(Section):
+class TrainerSection(Section):
     """How the classifier is trained, unless the Tuner finds better."""
 
     encoder: str = Field(
@@ -95,7 +95,7 @@ class Trainer(Section):
     )
 
 
-class Tuner(Section):
+class TunerSection(Section):
     """The search for better hyper-parameters."""
 
     enabled: bool = Field(False, description="Search before training.")
@@ -137,7 +137,7 @@ class Tuner(Section):
 def _check_trainer_value(name: str, value: Any) -> None:
     """Hold what a trial may try to the same rule as the key in ``[trainer]``."""
     try:
-        Trainer.model_validate({name: value})
+        TrainerSection.model_validate({name: value})
     except ValidationError as error:
-        rule = legal(Trainer.model_fields[name])
+        rule = legal(TrainerSection.model_fields[name])
         raise ValueError(f"{name} must be {rule}, received {value!r}") from error

@@ -13,7 +13,7 @@ ENDPOINT_RESOURCE = r"projects/[^/]+/locations/(?P<region>[^/]+)/endpoints/[^/]+
 _MACHINE_TYPE = r"[a-z][a-z0-9]*-[a-z0-9-]+"
 
 
-class Vertex(Section):
+class VertexSection(Section):
     """Vertex AI Pipelines. Credentials are Google's application default ones."""
 
     project: str = Field("", description="Google Cloud project.")
@@ -121,7 +121,7 @@ class Vertex(Section):
         return value
 
     @model_validator(mode="after")
-    def _check_replicas(self) -> "Vertex":
+    def _check_replicas(self) -> "VertexSection":
         if self.endpoint_min_replicas > self.endpoint_max_replicas:
             raise ValueError(
                 "endpoint_max_replicas: legal is a whole number from endpoint_min_replicas, "

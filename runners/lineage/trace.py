@@ -10,7 +10,7 @@ from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.lineage.version_origin import Origin, VersionOrigins
 from serving.records.database import Database
-from serving.records.tables import Prediction
+from serving.records.tables import PredictionRow
 
 #: Texts of one request that are shown; a stream may have a million.
 SHOWN = 20
@@ -34,7 +34,7 @@ class Trace:
     """
 
     request_id: str
-    predictions: Sequence[Prediction]
+    predictions: Sequence[PredictionRow]
     count: int
     origins: Sequence[Origin]
     missing: Sequence[str]
@@ -77,28 +77,30 @@ def read_trace(config: Config, database: Database, wanted: str) -> Trace:
     )
 
 
-def _find(database: Database, wanted: str) -> tuple[list[Prediction], int, set[int | None]]:
+def _find(database: Database, wanted: str) -> tuple[list[PredictionRow], int, set[int | None]]:
     # A failed try of a canary stands beside the answer, with the same request and position.
     with database.read() as session:
-        rows = list(session.scalars(select(Prediction).where(Prediction.id == wanted)))
+        rows = list(session.scalars(select(PredictionRow).where(PredictionRow.id == wanted)))
         if rows:
             return rows, 1, {row.model_version for row in rows}
         request = _request(session.scalars, wanted)
-        own = Prediction.request_id == request
-        ordered = select(Prediction).where(own).order_by(Prediction.position, Prediction.id)
+        own = PredictionRow.request_id == request
+        ordered = (
+            select(PredictionRow).where(own).order_by(PredictionRow.position, PredictionRow.id)
+        )
         rows = list(session.scalars(ordered.limit(SHOWN)))
-        count = session.scalar(select(func.count()).select_from(Prediction).where(own)) or 0
-        versions = session.scalars(select(Prediction.model_version).where(own).distinct())
+        count = session.scalar(select(func.count()).select_from(PredictionRow).where(own)) or 0
+        versions = session.scalars(select(PredictionRow.model_version).where(own).distinct())
         return rows, count, set(versions)
 
 
 def _request(scalars: Callable[[Select[Any]], Any], wanted: str) -> str:
     """The id of the one request that is meant."""
-    start = Prediction.request_id.startswith(wanted, autoescape=True)
-    meant = or_(Prediction.request_id == wanted, start)
+    start = PredictionRow.request_id.startswith(wanted, autoescape=True)
+    meant = or_(PredictionRow.request_id == wanted, start)
     if len(wanted) < _SHORTEST_START:
-        meant = Prediction.request_id == wanted
-    found = list(scalars(select(Prediction.request_id).where(meant).distinct().limit(2)))
+        meant = PredictionRow.request_id == wanted
+    found = list(scalars(select(PredictionRow.request_id).where(meant).distinct().limit(2)))
     if wanted in found:
         return wanted
     if len(found) > 1:
@@ -112,6 +114,6 @@ def _request(scalars: Callable[[Select[Any]], Any], wanted: str) -> str:
     return str(found[0])
 
 
-def _as_json(prediction: Prediction, show_text: bool) -> dict[str, Any]:
+def _as_json(prediction: PredictionRow, show_text: bool) -> dict[str, Any]:
     names = [*_SHOWN_COLUMNS, *(["text"] if show_text else [])]
     return {name: getattr(prediction, name) for name in names}

@@ -31,7 +31,7 @@ class RunReference:
 
 
 @dataclasses.dataclass(frozen=True)
-class Data:
+class TrainingData:
     """What was trained on.
 
     Attributes:
@@ -91,7 +91,7 @@ class Origin:
     model: dict[str, Any] = dataclasses.field(default_factory=dict)
     trained: RunReference | None = None
     pushed: RunReference | None = None
-    data: Data | None = None
+    data: TrainingData | None = None
     evaluation: Evaluation | None = None
     code: dict[str, str] = dataclasses.field(default_factory=dict)
     missing: list[str] = dataclasses.field(default_factory=list)
@@ -217,7 +217,7 @@ def _state(run: Run, node: str) -> str:
     return found.state if found else ""
 
 
-def _data(run: Run, missing: list[str]) -> Data | None:
+def _data(run: Run, missing: list[str]) -> TrainingData | None:
     node, artifact = run.node("ExampleGen"), run.artifact("ExampleGen", "Examples")
     if node is None or artifact is None:
         missing.append(f"the data: run {run.run_id} has no record of its examples")
@@ -226,7 +226,7 @@ def _data(run: Run, missing: list[str]) -> Data | None:
     fingerprint = artifact.properties.get("input_fingerprint") or node.parameters.get(
         "input_fingerprint", ""
     )
-    return Data(
+    return TrainingData(
         uri=artifact.uri,
         examples=_count(artifact, "examples"),
         fingerprint=str(fingerprint),

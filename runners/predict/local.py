@@ -19,7 +19,7 @@ _BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
-class Prediction:
+class TextPrediction:
     """The answer to one text.
 
     Attributes:
@@ -100,22 +100,22 @@ class Predictor:
             self._model = tf.saved_model.load(str(folder))
         self._signature = self._model.signatures[features.SERVING_DEFAULT]
 
-    def predict(self, texts: Sequence[str]) -> list[Prediction]:
+    def predict(self, texts: Sequence[str]) -> list[TextPrediction]:
         """Classify texts; the answers are in their order."""
-        answers: list[Prediction] = []
+        answers: list[TextPrediction] = []
         for start in range(0, len(texts), _BATCH):
             batch = list(texts[start : start + _BATCH])
             outputs = self._signature(**{features.TEXT: self._tf.constant(batch)})
             answers += self._answers(batch, outputs)
         return answers
 
-    def _answers(self, texts: list[str], outputs: dict[str, Any]) -> Iterator[Prediction]:
+    def _answers(self, texts: list[str], outputs: dict[str, Any]) -> Iterator[TextPrediction]:
         rows = outputs[features.SCORES].numpy().tolist()
         chosen = outputs[features.PREDICTED_LABEL].numpy().tolist()
         best = outputs[features.SCORE].numpy().tolist()
         for text, row, label, score in zip(texts, rows, chosen, best, strict=True):
             scores = dict(zip(self.labels, row, strict=True))
-            yield Prediction(text, label.decode("utf-8"), score, scores)
+            yield TextPrediction(text, label.decode("utf-8"), score, scores)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from modules.contract.errors import UserError
-from runners.predict.local import Prediction, read_labels
+from runners.predict.local import TextPrediction, read_labels
 from serving.client import Client, ClientError, ConnectionFailedError
 
 #: Of a window of texts in a stream; ample, for a slow server is still one that answers.
@@ -21,7 +21,7 @@ def predict_remotely(
     version: int | None,
     label: str | None,
     push_directory: str,
-) -> Iterator[Prediction]:
+) -> Iterator[TextPrediction]:
     """Classify texts as they are read; the answers come in their order.
 
     The server does not tell the names of the scores. They are read from the push directory, if the
@@ -50,7 +50,7 @@ def predict_remotely(
             asked: deque[str] = deque()
             for answer in client.predict_stream(_kept(texts, asked)):
                 scores = answer.scores or list(answer.raw_scores)
-                yield Prediction(asked.popleft(), answer.label, answer.score, scores)
+                yield TextPrediction(asked.popleft(), answer.label, answer.score, scores)
 
 
 def _kept(texts: Iterable[str], asked: deque[str]) -> Iterator[str]:

@@ -4,7 +4,7 @@ import dataclasses
 import datetime
 from collections.abc import Callable
 
-from pipeline.sections.freshness import Triggers
+from pipeline.sections.freshness import TriggersSection
 from runners.triggers.history import History
 
 ONE_AT_A_TIME = "one_at_a_time"
@@ -33,9 +33,9 @@ class Brake:
     sentence: str
 
 
-def look(settings: Triggers, history: History, now: float) -> tuple[Brake, ...]:
+def look(settings: TriggersSection, history: History, now: float) -> tuple[Brake, ...]:
     """All brakes that hold, or not, whatever has fired."""
-    looks: tuple[Callable[[Triggers, History, float], Brake], ...] = (
+    looks: tuple[Callable[[TriggersSection, History, float], Brake], ...] = (
         one_at_a_time,
         quiet_hours,
         cooldown,
@@ -44,7 +44,7 @@ def look(settings: Triggers, history: History, now: float) -> tuple[Brake, ...]:
     return tuple(brake(settings, history, now) for brake in looks)
 
 
-def one_at_a_time(settings: Triggers, history: History, now: float) -> Brake:
+def one_at_a_time(settings: TriggersSection, history: History, now: float) -> Brake:
     """A run is under way."""
     running = next((run for run in history.runs if run.running), None)
     if running:
@@ -52,7 +52,7 @@ def one_at_a_time(settings: Triggers, history: History, now: float) -> Brake:
     return Brake(ONE_AT_A_TIME, bool(history.busy), history.busy or "no run is under way")
 
 
-def quiet_hours(settings: Triggers, history: History, now: float) -> Brake:
+def quiet_hours(settings: TriggersSection, history: History, now: float) -> Brake:
     """It is a time of day in which nothing starts. The end is no longer part of it.
 
     Hours may go over midnight; equal ends are no hours at all.
@@ -71,14 +71,14 @@ def _minute(word: str) -> int:
     return int(hours) * 60 + int(minutes)
 
 
-def pause_seconds(settings: Triggers, history: History) -> float:
+def pause_seconds(settings: TriggersSection, history: History) -> float:
     """How long nothing starts after the last run; longer the more runs have failed in a row."""
     doublings = min(max(0, history.failures() - 1), 20)
     pause = settings.cooldown_minutes * 60
     return max(pause, min(pause * 2.0**doublings, MAX_PAUSE_SECONDS))
 
 
-def cooldown(settings: Triggers, history: History, now: float) -> Brake:
+def cooldown(settings: TriggersSection, history: History, now: float) -> Brake:
     """The last run has just ended."""
     last = history.last
     if last is None:
@@ -90,14 +90,14 @@ def cooldown(settings: Triggers, history: History, now: float) -> Brake:
     return Brake(COOLDOWN, holds, f"the cool-down {'ends' if holds else 'ended'} {clock(until)}")
 
 
-def budget(settings: Triggers, history: History, now: float) -> Brake:
+def budget(settings: TriggersSection, history: History, now: float) -> Brake:
     """Enough runs were started within the last 24 hours."""
     spent = sum(run.started > now - DAY_SECONDS for run in history.runs)
     sentence = f"{spent} of {settings.runs_per_day} runs started within 24 hours"
     return Brake(BUDGET, spent >= settings.runs_per_day, sentence)
 
 
-def min_new_examples(settings: Triggers, usable: int | None) -> Brake:
+def min_new_examples(settings: TriggersSection, usable: int | None) -> Brake:
     """There is too little new to learn from.
 
     Args:

@@ -21,7 +21,7 @@ from runners.triggers.history import (
 )
 
 
-class Quality(Protocol):
+class QualityMeasure(Protocol):
     """What ``runners.freshness.monitoring.quality_report`` tells, as far as it matters here."""
 
     @property
@@ -65,7 +65,7 @@ def feedback(usable: int, wanted: int) -> Signal:
     return Signal(FEEDBACK, usable >= wanted, sentence, details)
 
 
-def accuracy(report: Quality | None, drop: float) -> Signal:
+def accuracy(report: QualityMeasure | None, drop: float) -> Signal:
     """Accuracy drop: even the upper end of the interval is too far below the evaluation's.
 
     Args:
@@ -91,7 +91,7 @@ def accuracy(report: Quality | None, drop: float) -> Signal:
     return Signal(name, upper <= expected - drop, sentence, details)
 
 
-class Drift(Protocol):
+class DriftMeasure(Protocol):
     """What ``runners.freshness.monitoring.drift_report`` tells, as far as it matters here."""
 
     @property
@@ -103,7 +103,7 @@ class Drift(Protocol):
         """With ``name``, ``raised``, ``sentence`` each."""
 
 
-def drift(report: Drift | None) -> Signal:
+def drift(report: DriftMeasure | None) -> Signal:
     """Drift: recent traffic is unlike the training data.
 
     Args:

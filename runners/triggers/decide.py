@@ -5,14 +5,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.sections.freshness import Triggers
+from pipeline.sections.freshness import TriggersSection
 from runners.triggers import brakes
 from runners.triggers.brakes import Brake
 from runners.triggers.history import NEEDS_EXAMPLES, SCHEDULE, History, Signal
 
 
 @dataclasses.dataclass(frozen=True)
-class Decision:
+class TriggerDecision:
     """Whether a run starts, and why.
 
     Attributes:
@@ -41,11 +41,11 @@ class Decision:
 
 def decide(
     signals: Sequence[Signal],
-    settings: Triggers,
+    settings: TriggersSection,
     history: History,
     now: float,
     usable: int | None = None,
-) -> Decision:
+) -> TriggerDecision:
     """Weigh triggers against brakes.
 
     Args:
@@ -64,7 +64,7 @@ def decide(
     if any(signal.name in NEEDS_EXAMPLES for signal in fired):
         found = (*found, brakes.min_new_examples(settings, usable))
     holding = _holding(fired, found)
-    return Decision(
+    return TriggerDecision(
         started=bool(fired) and not holding,
         triggers=tuple(signal.name for signal in fired),
         reason=_reason(signals, fired, holding),

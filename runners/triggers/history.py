@@ -10,7 +10,7 @@ RUNNING, SUCCEEDED, FAILED, LOST = "running", "succeeded", "failed", "lost"
 
 @dataclasses.dataclass(frozen=True)
 class RunRecord:
-    """A run that was started by a trigger; see ``serving.records.tables.TriggeredRun``."""
+    """A run that was started by a trigger; see ``serving.records.tables.TriggeredRunRow``."""
 
     id: int
     runner: str
@@ -33,7 +33,7 @@ class History:
     Attributes:
         runs: the last ones, the newest first; at least as many as may start in a day.
         signals: details of each trigger's signal in the newest recorded decision, by name.
-        key: what that decision amounted to; see ``runners.triggers.decide.Decision.key``.
+        key: what that decision amounted to; see ``runners.triggers.decide.TriggerDecision.key``.
         busy: why a run cannot start beside what is going on already, a sentence; "" when it can.
     """
 

@@ -8,8 +8,8 @@ from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from modules.contract.errors import UserError
-from pipeline.sections.freshness import Triggers
-from runners.triggers.decide import Decision
+from pipeline.sections.freshness import TriggersSection
+from runners.triggers.decide import TriggerDecision
 from runners.triggers.history import RUNNING, History, RunRecord
 from serving.records import tables
 from serving.records.database import Database
@@ -20,7 +20,7 @@ _MORE_RUNS = 10
 
 @dataclasses.dataclass(frozen=True)
 class NewRun:
-    """What is written down of a run that starts; see ``serving.records.tables.TriggeredRun``."""
+    """What is written down of a run that starts; see ``serving.records.tables.TriggeredRunRow``."""
 
     runner: str
     external_id: str = ""
@@ -37,7 +37,7 @@ class Recorded:
         new: whether it was written; one that says the same as the last is not.
     """
 
-    decision: Decision
+    decision: TriggerDecision
     run_id: int | None
     new: bool
 
@@ -50,7 +50,7 @@ class TriggerStore:
         settings: how far back the budget looks.
     """
 
-    def __init__(self, database: Database, settings: Triggers) -> None:
+    def __init__(self, database: Database, settings: TriggersSection) -> None:
         self._database = database
         self._limit = settings.runs_per_day + _MORE_RUNS
 
@@ -65,7 +65,7 @@ class TriggerStore:
 
     def record(
         self,
-        decide: Callable[[History], Decision],
+        decide: Callable[[History], TriggerDecision],
         seen: History,
         now: float,
         new_run: NewRun,
@@ -96,7 +96,7 @@ class TriggerStore:
                 return Recorded(decision, None, new=False)
             run_id = _add_run(session, decision, now, new_run)
             session.add(
-                tables.Decision(
+                tables.DecisionRow(
                     created=now,
                     started=decision.started,
                     triggers=list(decision.triggers),
@@ -118,7 +118,7 @@ class TriggerStore:
         """
         details = values.pop("details", {})
         with self._database.begin() as session:
-            row = session.get(tables.TriggeredRun, run_id, with_for_update=True)
+            row = session.get(tables.TriggeredRunRow, run_id, with_for_update=True)
             if row is None or row.state != RUNNING:
                 return False
             for name, value in values.items():
@@ -148,7 +148,9 @@ class TriggerStore:
             row = _of_platform(session, runner, external_id)
             if row is None or row.state == RUNNING:
                 return _run(row) if row else None
-            under_way = select(tables.TriggeredRun.id).where(tables.TriggeredRun.state == RUNNING)
+            under_way = select(tables.TriggeredRunRow.id).where(
+                tables.TriggeredRunRow.state == RUNNING
+            )
             other = session.scalars(under_way).first()
             if other is not None:
                 raise UserError(
@@ -161,8 +163,8 @@ class TriggerStore:
     def count_since(self, moment: float) -> tuple[int, int]:
         """How many predictions and votes have come since a time."""
         with self._database.read() as session:
-            predictions = select(func.count()).where(tables.Prediction.created > moment)
-            votes = select(func.count()).where(tables.Feedback.updated > moment)
+            predictions = select(func.count()).where(tables.PredictionRow.created > moment)
+            votes = select(func.count()).where(tables.FeedbackRow.updated > moment)
             return session.execute(predictions).scalar_one(), session.execute(votes).scalar_one()
 
     def feedback_state(self) -> tuple[Any, ...]:
@@ -171,20 +173,20 @@ class TriggerStore:
         Returns:
             Votes and the last one's time, reviews and the last one's time, the last span.
         """
-        feedback, review = tables.Feedback, tables.Review
+        feedback, review = tables.FeedbackRow, tables.ReviewRow
         with self._database.read() as session:
             votes = session.execute(select(func.count(feedback.id), func.max(feedback.updated)))
             reviews = session.execute(
                 select(func.count(review.text_identity), func.max(review.created))
             )
-            spans = select(func.max(tables.Span.number))
+            spans = select(func.max(tables.SpanRow.number))
             return (*votes.one(), *reviews.one(), session.execute(spans).scalar())
 
     def _history(self, session: Session) -> History:
-        newest = tables.TriggeredRun.id.desc()
-        rows = session.scalars(select(tables.TriggeredRun).order_by(newest).limit(self._limit))
+        newest = tables.TriggeredRunRow.id.desc()
+        rows = session.scalars(select(tables.TriggeredRunRow).order_by(newest).limit(self._limit))
         last = session.scalars(
-            select(tables.Decision).order_by(tables.Decision.id.desc()).limit(1)
+            select(tables.DecisionRow).order_by(tables.DecisionRow.id.desc()).limit(1)
         ).first()
         details = last.details if last else {}
         return History(
@@ -194,26 +196,26 @@ class TriggerStore:
         )
 
 
-def last_decisions(database: Database, count: int) -> Sequence[tables.Decision]:
+def last_decisions(database: Database, count: int) -> Sequence[tables.DecisionRow]:
     """The newest decisions, the newest first.
 
     Raises:
         SQLAlchemyError: the database is away.
     """
-    query = select(tables.Decision).order_by(tables.Decision.id.desc()).limit(count)
+    query = select(tables.DecisionRow).order_by(tables.DecisionRow.id.desc()).limit(count)
     with database.read() as session:
         return session.scalars(query).all()
 
 
 def run_states(database: Database, run_ids: Sequence[int]) -> dict[int, RunRecord]:
     """The runs of some ids."""
-    query = select(tables.TriggeredRun).where(tables.TriggeredRun.id.in_(run_ids))
+    query = select(tables.TriggeredRunRow).where(tables.TriggeredRunRow.id.in_(run_ids))
     with database.read() as session:
         return {row.id: _run(row) for row in session.scalars(query)}
 
 
-def _of_platform(session: Session, runner: str, external_id: str) -> tables.TriggeredRun | None:
-    run = tables.TriggeredRun
+def _of_platform(session: Session, runner: str, external_id: str) -> tables.TriggeredRunRow | None:
+    run = tables.TriggeredRunRow
     found = select(run).where(run.runner == runner, run.external_id == external_id)
     return session.scalars(found.order_by(run.id.desc()).limit(1)).first()
 
@@ -224,10 +226,12 @@ def _one_writer(session: Session) -> None:
         session.execute(text("LOCK TABLE triggered_runs IN SHARE ROW EXCLUSIVE MODE"))
 
 
-def _add_run(session: Session, decision: Decision, now: float, new_run: NewRun) -> int | None:
+def _add_run(
+    session: Session, decision: TriggerDecision, now: float, new_run: NewRun
+) -> int | None:
     if not decision.started:
         return None
-    row = tables.TriggeredRun(
+    row = tables.TriggeredRunRow(
         runner=new_run.runner,
         started=now,
         finished=None,
@@ -240,7 +244,7 @@ def _add_run(session: Session, decision: Decision, now: float, new_run: NewRun) 
     return row.id
 
 
-def _run(row: tables.TriggeredRun) -> RunRecord:
+def _run(row: tables.TriggeredRunRow) -> RunRecord:
     return RunRecord(
         id=row.id,
         runner=row.runner,

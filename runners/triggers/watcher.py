@@ -11,7 +11,7 @@ from pipeline.config import Config
 from pipeline.schedule import check_schedule
 from runners.triggers import sensors
 from runners.triggers.config_source import ConfigSource
-from runners.triggers.decide import Decision, decide
+from runners.triggers.decide import TriggerDecision, decide
 from runners.triggers.history import (
     DECISION,
     ERROR,
@@ -41,7 +41,7 @@ class Tick:
         events: what happened, in order. A decision that says the same as the last is none.
     """
 
-    decision: Decision | None
+    decision: TriggerDecision | None
     run_id: int | None
     events: tuple[Event, ...]
 
@@ -131,7 +131,7 @@ class Watcher:
         if decide(signals, settings, history, now, usable).started:
             lock, busy = launcher.prepare()
 
-        def decide_again(past: History) -> Decision:
+        def decide_again(past: History) -> TriggerDecision:
             past = dataclasses.replace(past, busy=busy)
             return decide(signals, settings, past, now, usable)
 

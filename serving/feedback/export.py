@@ -29,7 +29,7 @@ from serving.feedback.selection import (
     read_selection,
 )
 from serving.records.database import Database
-from serving.records.tables import Span, SpanText
+from serving.records.tables import SpanRow, SpanTextRow
 
 __all__ = ["ExportSettings", "SpanReport", "export_span"]
 
@@ -124,14 +124,14 @@ def _take_turn(session: Session) -> None:
 
 def _heal(session: Session, spans: Path) -> tuple[int, ...]:
     """Record folders that the database does not know."""
-    known = set(session.scalars(select(Span.number)))
+    known = set(session.scalars(select(SpanRow.number)))
     missing = {
         number: folder
         for number, folder in span_files.span_folders(spans).items()
         if number not in known
     }
     for number, folder in missing.items():
-        exported = set(session.scalars(select(SpanText.text_identity)))
+        exported = set(session.scalars(select(SpanTextRow.text_identity)))
         rows = span_files.read_rows(folder)
         found = dict.fromkeys(text_identity(text).hex() for text, _ in rows)
         identities = [identity for identity in found if identity not in exported]
@@ -142,7 +142,7 @@ def _heal(session: Session, spans: Path) -> tuple[int, ...]:
 
 def _next_number(session: Session, spans: Path) -> int:
     """Numbers are never used twice, also when a folder was removed."""
-    recorded = session.scalar(select(func.max(Span.number))) or 0
+    recorded = session.scalar(select(func.max(SpanRow.number))) or 0
     return max([recorded, *span_files.span_folders(spans)]) + 1
 
 
@@ -155,12 +155,14 @@ def _record(
     examples: int,
 ) -> None:
     session.add(
-        Span(number=number, created=time.time(), digest=digest, examples=examples, summary=counts)
+        SpanRow(
+            number=number, created=time.time(), digest=digest, examples=examples, summary=counts
+        )
     )
     session.flush()
     if identities:
         rows = [{"text_identity": identity, "span": number} for identity in identities]
-        session.execute(insert(SpanText), rows)
+        session.execute(insert(SpanTextRow), rows)
 
 
 def _summary(selection: Selection, number: int, digest: str) -> dict[str, Any]:

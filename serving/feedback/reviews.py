@@ -14,7 +14,7 @@ from modules.contract.errors import UserError
 from serving.feedback.errors import FeedbackError
 from serving.feedback.votes import check_label
 from serving.records.database import Database
-from serving.records.tables import Feedback, Review, SpanText
+from serving.records.tables import FeedbackRow, ReviewRow, SpanTextRow
 
 #: Fewer hex digits of a text identity name no text.
 MIN_DIGITS = 6
@@ -65,7 +65,7 @@ def add_review(
     with database.begin() as session:
         vote = _find(session, reference)
         _upsert(session, {"text_identity": vote.text_identity, **values})
-        exported = session.get(SpanText, vote.text_identity)
+        exported = session.get(SpanTextRow, vote.text_identity)
         return Reviewed(vote.text_identity, vote.text, label, exported.span if exported else None)
 
 
@@ -82,11 +82,11 @@ def _check(label: str, labels: Collection[str], new_class: bool) -> str:
     return label
 
 
-def _find(session: Session, reference: str) -> Feedback:
+def _find(session: Session, reference: str) -> FeedbackRow:
     """The first vote on the text that is meant."""
-    query = select(Feedback).order_by(Feedback.id)
+    query = select(FeedbackRow).order_by(FeedbackRow.id)
     if re.fullmatch(rf"[0-9a-f]{{{MIN_DIGITS},64}}", reference):
-        votes = session.scalars(query.where(Feedback.text_identity.startswith(reference))).all()
+        votes = session.scalars(query.where(FeedbackRow.text_identity.startswith(reference))).all()
         identities = {vote.text_identity for vote in votes}
         if len(identities) > 1:
             raise UserError(
@@ -96,7 +96,7 @@ def _find(session: Session, reference: str) -> Feedback:
         if votes:
             return votes[0]
     elif "\x00" not in reference:
-        named = session.scalars(query.where(Feedback.prediction_id == reference)).first()
+        named = session.scalars(query.where(FeedbackRow.prediction_id == reference)).first()
         if named:
             return named
     raise UserError(
@@ -107,7 +107,7 @@ def _find(session: Session, reference: str) -> Feedback:
 
 def _upsert(session: Session, values: dict[str, Any]) -> None:
     postgres = session.get_bind().dialect.name == "postgresql"
-    statement: Any = (postgresql.insert if postgres else sqlite.insert)(Review).values(values)
+    statement: Any = (postgresql.insert if postgres else sqlite.insert)(ReviewRow).values(values)
     session.execute(
         statement.on_conflict_do_update(
             index_elements=["text_identity"],

@@ -19,7 +19,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from serving.records.api_keys import ADMIN, FEEDBACK
-from serving.records.tables import ANONYMOUS, ApiKey, Feedback, Review, SpanText
+from serving.records.tables import ANONYMOUS, ApiKeyRow, FeedbackRow, ReviewRow, SpanTextRow
 
 #: Why a text is not exported, in the order in which it is asked.
 ALREADY_EXPORTED = "already_exported"
@@ -69,7 +69,7 @@ class Candidate:
         text_identity: 64 hex digits.
         text: as the first voter saw it.
         votes: voter and label, each once, the oldest first.
-        first_vote: ``Feedback.id`` of the first; gives the order in which texts came.
+        first_vote: ``FeedbackRow.id`` of the first; gives the order in which texts came.
         label: the label to train on; None while there is none.
         reviewed: whether a person had the last word.
         reason: why it is left out; "" when it can be used.
@@ -131,31 +131,31 @@ def read_selection(
         held_out: text identities of the test split.
         labels: the vocabulary; empty when unknown: then each vote's own note counts.
     """
-    votes = session.scalars(select(Feedback).order_by(Feedback.id)).all()
-    reviews = {review.text_identity: review for review in session.scalars(select(Review))}
-    exported = frozenset(session.scalars(select(SpanText.text_identity)))
+    votes = session.scalars(select(FeedbackRow).order_by(FeedbackRow.id)).all()
+    reviews = {review.text_identity: review for review in session.scalars(select(ReviewRow))}
+    exported = frozenset(session.scalars(select(SpanTextRow.text_identity)))
     if len(_voters(session, votes)) <= 1:
         settings = dataclasses.replace(settings, max_share_per_key=1.0)
     return select_examples(votes, reviews, exported, settings, held_out, labels)
 
 
-def _voters(session: Session, votes: Iterable[Feedback]) -> set[str]:
+def _voters(session: Session, votes: Iterable[FeedbackRow]) -> set[str]:
     """Keys that may vote, and those that did."""
-    enabled = session.scalars(select(ApiKey).where(ApiKey.disabled.is_(None)))
+    enabled = session.scalars(select(ApiKeyRow).where(ApiKeyRow.disabled.is_(None)))
     may_vote = {key.id for key in enabled if {FEEDBACK, ADMIN} & set(key.scopes)}
     return (may_vote | {vote.key_id for vote in votes}) - {ANONYMOUS}
 
 
 def select_examples(
-    votes: Sequence[Feedback],
-    reviews: Mapping[str, Review],
+    votes: Sequence[FeedbackRow],
+    reviews: Mapping[str, ReviewRow],
     exported: Collection[str],
     settings: ExportSettings,
     held_out: Collection[str] = (),
     labels: Collection[str] = (),
 ) -> Selection:
     """Choose among votes; see the module's text for the rules."""
-    by_text: dict[str, list[Feedback]] = {}
+    by_text: dict[str, list[FeedbackRow]] = {}
     for vote in votes:
         by_text.setdefault(vote.text_identity, []).append(vote)
     barred = {
@@ -180,8 +180,8 @@ def _sorted(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
 
 
 def _judge(
-    group: Sequence[Feedback],
-    review: Review | None,
+    group: Sequence[FeedbackRow],
+    review: ReviewRow | None,
     settings: ExportSettings,
     labels: Collection[str],
     barred: str,
@@ -214,9 +214,9 @@ def _judge(
     )
 
 
-def _last_votes(group: Sequence[Feedback]) -> list[Feedback]:
+def _last_votes(group: Sequence[FeedbackRow]) -> list[FeedbackRow]:
     """Each key's last vote on a text; all votes of callers without a key."""
-    last: dict[str, Feedback] = {}
+    last: dict[str, FeedbackRow] = {}
     for vote in sorted(group, key=lambda vote: (vote.updated, vote.id)):
         last[vote.key_id] = vote
     return [vote for vote in group if vote.key_id == ANONYMOUS or last[vote.key_id] is vote]

@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from serving.feedback import span_files
 from serving.records.database import Database
-from serving.records.tables import Span
+from serving.records.tables import SpanRow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,14 +35,14 @@ def list_spans(database: Database, spans_directory: str) -> list[SpanState]:
     """All spans, by number. Reads every data file once, to compare its digest."""
     folders = span_files.span_folders(Path(spans_directory))
     with database.read() as session:
-        recorded = {span.number: span for span in session.scalars(select(Span))}
+        recorded = {span.number: span for span in session.scalars(select(SpanRow))}
     return [
         _state(number, recorded.get(number), folders.get(number))
         for number in sorted({*recorded, *folders})
     ]
 
 
-def _state(number: int, span: Span | None, folder: Path | None) -> SpanState:
+def _state(number: int, span: SpanRow | None, folder: Path | None) -> SpanState:
     if span is None:
         return SpanState(number, None, None, "", "unrecorded")
     digest = span_files.digest(folder) if folder else ""

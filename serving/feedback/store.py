@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from serving.feedback.selection import ExportSettings, Selection, read_selection
 from serving.feedback.votes import Subject, check_label, find_subject
 from serving.records.database import Database
-from serving.records.tables import Base, Feedback, Prediction, Review, ShadowPrediction
+from serving.records.tables import Base, FeedbackRow, PredictionRow, ReviewRow, ShadowPredictionRow
 
 #: Old predictions go in transactions of this many, for SQLite has one writer at a time.
 _DELETE_AT_ONCE = 2000
@@ -23,7 +23,7 @@ class Vote:
     """A vote that is on disk.
 
     Attributes:
-        id: ``Feedback.id``; the same for a repeated vote.
+        id: ``FeedbackRow.id``; the same for a repeated vote.
         label: as it was kept.
         known: whether the label is in the vocabulary; others are kept aside for a review.
         created: false when this voter had voted on the same before.
@@ -42,7 +42,7 @@ class Vote:
 
 
 @dataclasses.dataclass(frozen=True)
-class Outcome:
+class LabelledAnswer:
     """One answer of which the true label is known.
 
     Attributes:
@@ -71,7 +71,7 @@ class FeedbackStore:
         self._clock = clock
 
     def record_predictions(
-        self, rows: Sequence[Prediction], shadows: Sequence[ShadowPrediction] = ()
+        self, rows: Sequence[PredictionRow], shadows: Sequence[ShadowPredictionRow] = ()
     ) -> None:
         """Keep answers, in one transaction; what is there already stays as it is.
 
@@ -82,8 +82,8 @@ class FeedbackStore:
         """
         with self._database.begin() as session:
             for table, values in (
-                (Prediction, [_without_nul(_values(row)) for row in rows]),
-                (ShadowPrediction, [_values(row) for row in shadows]),
+                (PredictionRow, [_without_nul(_values(row)) for row in rows]),
+                (ShadowPredictionRow, [_values(row) for row in shadows]),
             ):
                 if values:
                     insert = _insert(session, table)
@@ -123,8 +123,8 @@ class FeedbackStore:
             if created is not None:
                 return _vote(values, created, created=True, changed=False)
             earlier = session.scalars(
-                select(Feedback)
-                .where(Feedback.key_id == key_id, Feedback.target == subject.target)
+                select(FeedbackRow)
+                .where(FeedbackRow.key_id == key_id, FeedbackRow.target == subject.target)
                 .with_for_update()
             ).one()
             changed = earlier.label != label
@@ -153,17 +153,17 @@ class FeedbackStore:
             How many.
         """
         old = (
-            select(Prediction.id)
-            .where(Prediction.created < before)
-            .where(~exists().where(Feedback.prediction_id == Prediction.id))
-            .order_by(Prediction.created)
+            select(PredictionRow.id)
+            .where(PredictionRow.created < before)
+            .where(~exists().where(FeedbackRow.prediction_id == PredictionRow.id))
+            .order_by(PredictionRow.created)
             .limit(_DELETE_AT_ONCE)
         )
         deleted = 0
         while True:
             with self._database.begin() as session:
                 ids = session.scalars(old).all()
-                session.execute(delete(Prediction).where(Prediction.id.in_(ids)))
+                session.execute(delete(PredictionRow).where(PredictionRow.id.in_(ids)))
             deleted += len(ids)
             if len(ids) < _DELETE_AT_ONCE:
                 return deleted
@@ -189,7 +189,7 @@ class FeedbackStore:
         """How many examples the next span would have."""
         return len(self.usable_examples(settings, held_out=held_out, labels=labels).examples)
 
-    def feedback_outcomes(self, since: float) -> list[Outcome]:
+    def feedback_outcomes(self, since: float) -> list[LabelledAnswer]:
         """Answers of which the true label is known, the oldest vote first; each answer once.
 
         Answers whose voters disagree without a review, and discarded texts, are left out.
@@ -198,30 +198,30 @@ class FeedbackStore:
             since: votes from then on; seconds since 1970.
         """
         query = (
-            select(Feedback, Review)
-            .outerjoin(Review, Review.text_identity == Feedback.text_identity)
-            .where(Feedback.prediction_id.is_not(None), Feedback.predicted_label.is_not(None))
-            .order_by(Feedback.created, Feedback.id)
+            select(FeedbackRow, ReviewRow)
+            .outerjoin(ReviewRow, ReviewRow.text_identity == FeedbackRow.text_identity)
+            .where(FeedbackRow.prediction_id.is_not(None), FeedbackRow.predicted_label.is_not(None))
+            .order_by(FeedbackRow.created, FeedbackRow.id)
         )
         # Votes before ``since`` are read too: one of them may disagree with a later one.
-        recent = select(Feedback.prediction_id).where(Feedback.created >= since)
-        by_prediction: dict[str | None, list[tuple[Feedback, Review | None]]] = {}
+        recent = select(FeedbackRow.prediction_id).where(FeedbackRow.created >= since)
+        by_prediction: dict[str | None, list[tuple[FeedbackRow, ReviewRow | None]]] = {}
         with self._database.read() as session:
-            for vote, review in session.execute(query.where(Feedback.prediction_id.in_(recent))):
+            for vote, review in session.execute(query.where(FeedbackRow.prediction_id.in_(recent))):
                 by_prediction.setdefault(vote.prediction_id, []).append((vote, review))
         return list(_outcomes(by_prediction))
 
 
 def _outcomes(
-    by_prediction: dict[str | None, list[tuple[Feedback, Review | None]]],
-) -> Iterator[Outcome]:
+    by_prediction: dict[str | None, list[tuple[FeedbackRow, ReviewRow | None]]],
+) -> Iterator[LabelledAnswer]:
     for votes in by_prediction.values():
         first, review = votes[0]
         labels = {review.label} if review else {vote.label for vote, _ in votes}
         label = labels.pop()
         if labels or label is None or first.predicted_label is None:
             continue
-        yield Outcome(first.predicted_label, label, first.model_version, first.created)
+        yield LabelledAnswer(first.predicted_label, label, first.model_version, first.created)
 
 
 def _insert(session: Session, table: type[Base]) -> Any:
@@ -234,9 +234,9 @@ def _insert(session: Session, table: type[Base]) -> Any:
 
 def _insert_vote(session: Session, values: dict[str, Any]) -> int | None:
     """The new vote's id; None when the voter has voted on the same before."""
-    statement = _insert(session, Feedback).values(values)
+    statement = _insert(session, FeedbackRow).values(values)
     statement = statement.on_conflict_do_nothing(index_elements=["key_id", "target"])
-    return session.connection().execute(statement.returning(Feedback.id)).scalar()
+    return session.connection().execute(statement.returning(FeedbackRow.id)).scalar()
 
 
 def _vote(values: dict[str, Any], vote_id: int, *, created: bool, changed: bool) -> Vote:

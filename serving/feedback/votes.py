@@ -15,7 +15,7 @@ from serving.feedback.errors import (
     TextNotKeptError,
     UnknownPredictionError,
 )
-from serving.records.tables import Prediction
+from serving.records.tables import PredictionRow
 
 MAX_LABEL_CHARACTERS = 200
 
@@ -97,7 +97,7 @@ def find_subject(session: Session, prediction_id: str | None, text: str | None) 
     return Subject(f"text:{identity}", text, identity)
 
 
-def _predicted(prediction: Prediction, text: str | None, identity: str | None) -> Subject:
+def _predicted(prediction: PredictionRow, text: str | None, identity: str | None) -> Subject:
     if identity is not None and identity != prediction.text_identity:
         raise TextMismatchError(
             f"the text is not that of prediction {prediction.id}; leave one of them out"
@@ -118,16 +118,16 @@ def _predicted(prediction: Prediction, text: str | None, identity: str | None) -
     )
 
 
-def _find_prediction(session: Session, prediction_id: str) -> Prediction:
+def _find_prediction(session: Session, prediction_id: str) -> PredictionRow:
     shown = prediction_id[:80]
     if "\x00" in prediction_id or not prediction_id.isascii():
         raise UnknownPredictionError(f"there is no prediction {shown!r}")
-    if found := session.get(Prediction, prediction_id):
+    if found := session.get(PredictionRow, prediction_id):
         return found
     of_request = session.scalars(
-        select(Prediction)
-        .where(Prediction.request_id == prediction_id)
-        .order_by(Prediction.position)
+        select(PredictionRow)
+        .where(PredictionRow.request_id == prediction_id)
+        .order_by(PredictionRow.position)
         .limit(2)
     ).all()
     if not of_request:

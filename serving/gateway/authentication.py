@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from serving.gateway.errors import GatewayError, database_away
 from serving.gateway.settings import GatewaySettings, is_loopback
 from serving.records.api_keys import ADMIN, SCOPES, ApiKeys
-from serving.records.tables import ANONYMOUS, ApiKey
+from serving.records.tables import ANONYMOUS, ApiKeyRow
 
 #: How long what the database said of a key is believed, and for how long it stands in for a
 #: database that is away.
@@ -33,7 +33,7 @@ class Identity:
     """A caller who was let in.
 
     Attributes:
-        key_id: ``ApiKey.id`` or ``ANONYMOUS``.
+        key_id: ``ApiKeyRow.id`` or ``ANONYMOUS``.
         scopes: what it may do; "admin" may do everything.
         bucket: whose rate limit counts.
     """
@@ -68,7 +68,7 @@ class Authenticator:
     ) -> None:
         self._keys = keys
         self._settings = settings
-        self._known: _Remembered[ApiKey | None] = _Remembered(clock)
+        self._known: _Remembered[ApiKeyRow | None] = _Remembered(clock)
         self._exist: _Remembered[bool] = _Remembered(clock)
 
     async def identify(self, headers: Mapping[str, str], client: str) -> Identity:

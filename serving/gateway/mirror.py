@@ -11,7 +11,7 @@ from serving.client import ClientError
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.model_calls import ModelCalls
 from serving.gateway.recorder import Recorder
-from serving.records.tables import OK, ShadowPrediction
+from serving.records.tables import OK, ShadowPredictionRow
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Mirror:
             except Exception:  # a worker that ends would end the shadow stage in silence
                 _log.exception("mirroring failed")
 
-    async def _ask(self, mirrored: Mirrored) -> list[ShadowPrediction]:
+    async def _ask(self, mirrored: Mirrored) -> list[ShadowPredictionRow]:
         started = time.monotonic()
         status, answers = OK, None
         try:
@@ -99,7 +99,7 @@ class Mirror:
         self._metrics.shadow.labels("mirrored" if answers else "failed").inc()
         latency_ms = (time.monotonic() - started) * 1000
         return [
-            ShadowPrediction(
+            ShadowPredictionRow(
                 prediction_id=prediction_id,
                 model_version=mirrored.version,
                 created=time.time(),

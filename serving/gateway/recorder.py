@@ -16,9 +16,9 @@ from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
 from serving.feedback.store import FeedbackStore
 from serving.gateway.metrics import GatewayMetrics
 from serving.records.database import cause_of
-from serving.records.tables import Prediction, ShadowPrediction
+from serving.records.tables import PredictionRow, ShadowPredictionRow
 
-Record: TypeAlias = Prediction | ShadowPrediction
+Record: TypeAlias = PredictionRow | ShadowPredictionRow
 
 _log = logging.getLogger(__name__)
 
@@ -135,8 +135,8 @@ class Recorder:
 
     def _send(self, records: Sequence[Record]) -> None:
         self._store.record_predictions(
-            [record for record in records if isinstance(record, Prediction)],
-            [record for record in records if isinstance(record, ShadowPrediction)],
+            [record for record in records if isinstance(record, PredictionRow)],
+            [record for record in records if isinstance(record, ShadowPredictionRow)],
         )
 
     def _tell_failing(self, error: SQLAlchemyError) -> None:

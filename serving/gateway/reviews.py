@@ -48,8 +48,10 @@ def keep(database: Database, review: Review, reviewer: str) -> str:
 
 
 def _write(database: Database, row: dict[str, str | None]) -> None:
-    votes = select(tables.Feedback.id).where(tables.Feedback.text_identity == row["text_identity"])
+    votes = select(tables.FeedbackRow.id).where(
+        tables.FeedbackRow.text_identity == row["text_identity"]
+    )
     with database.begin() as session:
         if session.scalars(votes.limit(1)).first() is None:
             raise UnknownPredictionError("nobody voted on this text; there is nothing to review")
-        session.merge(tables.Review(**row, created=time.time()))
+        session.merge(tables.ReviewRow(**row, created=time.time()))

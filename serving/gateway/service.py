@@ -15,7 +15,7 @@ from serving.gateway.recorder import Recorder
 from serving.gateway.settings import GatewaySettings
 from serving.gateway.version_routing import Attempt, VersionRouter
 from serving.protocol.errors import Code
-from serving.records.tables import CANARY, OK, Prediction
+from serving.records.tables import CANARY, OK, PredictionRow
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,13 +126,13 @@ class PredictionService:
 
     def _record(
         self, request: Request, index: int, created: float, attempt: Attempt, *, is_last: bool
-    ) -> Prediction:
+    ) -> PredictionRow:
         text = request.texts[index]
         answer = attempt.predictions[index] if attempt.predictions else None
         # A canary's failure stands beside the stable version's answer, as if asked by itself.
         request_id = request.id if is_last else f"{request.id}-{CANARY}"
         position = request.first_position + index
-        return Prediction(
+        return PredictionRow(
             id=f"{request_id}-{position}",
             request_id=request_id,
             position=position,

@@ -18,7 +18,7 @@ from serving.gateway.parts import Parts
 from serving.gateway.schemas import DecisionAnswer, DecisionsAnswer, ModelAnswer
 from serving.records.api_keys import PREDICT
 from serving.records.database import Database
-from serving.records.tables import Decision, RolloutEvent
+from serving.records.tables import DecisionRow, RolloutEventRow
 
 router = APIRouter()
 
@@ -101,11 +101,11 @@ def _told_of(parts: Parts, version: int | None) -> dict[str, Any]:
 
 
 def _decisions(database: Database, model_name: str, limit: int) -> list[DecisionAnswer]:
-    runs = select(Decision).order_by(desc(Decision.id)).limit(limit)
+    runs = select(DecisionRow).order_by(desc(DecisionRow.id)).limit(limit)
     steps = (
-        select(RolloutEvent)
-        .where(RolloutEvent.model == model_name)
-        .order_by(desc(RolloutEvent.id))
+        select(RolloutEventRow)
+        .where(RolloutEventRow.model == model_name)
+        .order_by(desc(RolloutEventRow.id))
         .limit(limit)
     )
     with database.read() as session:
@@ -114,7 +114,7 @@ def _decisions(database: Database, model_name: str, limit: int) -> list[Decision
     return sorted(items, key=lambda item: item.created, reverse=True)[:limit]
 
 
-def _of_run(row: Decision) -> DecisionAnswer:
+def _of_run(row: DecisionRow) -> DecisionAnswer:
     return DecisionAnswer(
         kind="run",
         created=row.created,
@@ -125,7 +125,7 @@ def _of_run(row: Decision) -> DecisionAnswer:
     )
 
 
-def _of_rollout(row: RolloutEvent) -> DecisionAnswer:
+def _of_rollout(row: RolloutEventRow) -> DecisionAnswer:
     return DecisionAnswer(
         kind="rollout",
         created=row.created,

@@ -3,7 +3,7 @@
 from sqlalchemy import ColumnElement, func, select
 
 from serving.records.database import Database
-from serving.records.tables import OK, Prediction
+from serving.records.tables import OK, PredictionRow
 
 #: Parameters that any SQLite takes in one statement.
 _IDS_AT_ONCE = 500
@@ -23,8 +23,10 @@ def count_texts(database: Database, since: float, until: float) -> tuple[int, in
     Raises:
         SQLAlchemyError: the database failed or is away.
     """
-    kept = func.count(func.distinct(Prediction.text_identity)).filter(Prediction.text.is_not(None))
-    every = func.count(func.distinct(Prediction.text_identity))
+    kept = func.count(func.distinct(PredictionRow.text_identity)).filter(
+        PredictionRow.text.is_not(None)
+    )
+    every = func.count(func.distinct(PredictionRow.text_identity))
     query = select(every, kept).where(*_answered(since, until))
     with database.read() as session:
         row = session.execute(query).one()
@@ -48,21 +50,25 @@ def read_texts(database: Database, since: float, until: float, limit: int) -> li
         SQLAlchemyError: the database failed or is away.
     """
     drawn = (
-        select(func.min(Prediction.id))
-        .where(*_answered(since, until), Prediction.text.is_not(None))
-        .group_by(Prediction.text_identity)
-        .order_by(Prediction.text_identity)
+        select(func.min(PredictionRow.id))
+        .where(*_answered(since, until), PredictionRow.text.is_not(None))
+        .group_by(PredictionRow.text_identity)
+        .order_by(PredictionRow.text_identity)
         .limit(limit)
     )
     with database.read() as session:
         ids = list(session.scalars(drawn))
         texts: dict[str, str] = {}
         for start in range(0, len(ids), _IDS_AT_ONCE):
-            query = select(Prediction.id, Prediction.text)
-            some = query.where(Prediction.id.in_(ids[start : start + _IDS_AT_ONCE]))
+            query = select(PredictionRow.id, PredictionRow.text)
+            some = query.where(PredictionRow.id.in_(ids[start : start + _IDS_AT_ONCE]))
             texts |= {name: text for name, text in session.execute(some) if text is not None}
     return [texts[name] for name in ids if name in texts]
 
 
 def _answered(since: float, until: float) -> list[ColumnElement[bool]]:
-    return [Prediction.created >= since, Prediction.created < until, Prediction.status == OK]
+    return [
+        PredictionRow.created >= since,
+        PredictionRow.created < until,
+        PredictionRow.status == OK,
+    ]

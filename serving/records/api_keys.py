@@ -12,7 +12,7 @@ from sqlalchemy import select
 
 from modules.contract.errors import UserError
 from serving.records.database import Database
-from serving.records.tables import ApiKey
+from serving.records.tables import ApiKeyRow
 
 PREDICT: Final = "predict"
 FEEDBACK: Final = "feedback"
@@ -31,7 +31,7 @@ _RANDOM_BYTES = 24
 _NO_DIGEST = bytes(32)
 
 
-def allows(key: ApiKey, scope: str) -> bool:
+def allows(key: ApiKeyRow, scope: str) -> bool:
     """Whether the key may do what needs that scope; "admin" may do all."""
     return scope in key.scopes or ADMIN in key.scopes
 
@@ -48,10 +48,10 @@ class ApiKeys:
         self._database = database
         self._clock = clock
         self._lock = threading.Lock()
-        self._cache: dict[bytes, tuple[float, ApiKey | None]] = {}
+        self._cache: dict[bytes, tuple[float, ApiKeyRow | None]] = {}
         self._any = False
 
-    def create(self, name: str, scopes: Collection[str]) -> tuple[ApiKey, str]:
+    def create(self, name: str, scopes: Collection[str]) -> tuple[ApiKeyRow, str]:
         """Make a key.
 
         Args:
@@ -76,7 +76,7 @@ class ApiKeys:
             raise UserError(f"legal scopes are {', '.join(SCOPES)}, {received}; give --scope SCOPE")
         key_id = secrets.token_hex(_ID_BYTES)
         secret = f"{_PREFIX}_{key_id}_{secrets.token_urlsafe(_RANDOM_BYTES)}"
-        key = ApiKey(
+        key = ApiKeyRow(
             id=key_id,
             name=name,
             digest=_digest(secret),
@@ -87,7 +87,7 @@ class ApiKeys:
             session.add(key)
         return key, secret
 
-    def authenticate(self, secret: str) -> ApiKey | None:
+    def authenticate(self, secret: str) -> ApiKeyRow | None:
         """The key of a secret; None when there is none, or it was disabled.
 
         Answers are kept for ``CACHE_SECONDS``.
@@ -110,25 +110,25 @@ class ApiKeys:
             self._cache[digest] = (now + CACHE_SECONDS, key)
         return key
 
-    def _look_up(self, secret: str, digest: bytes) -> ApiKey | None:
+    def _look_up(self, secret: str, digest: bytes) -> ApiKeyRow | None:
         prefix, _, rest = secret.partition("_")
         key_id = rest.partition("_")[0]
         key = None
         if prefix == _PREFIX and len(key_id) == 2 * _ID_BYTES and key_id.isalnum():
             with self._database.read() as session:
-                key = session.get(ApiKey, key_id)
+                key = session.get(ApiKeyRow, key_id)
         # Compared in constant time, and also when there is no such id.
         same = hmac.compare_digest(bytes(key.digest) if key else _NO_DIGEST, digest)
         return key if key is not None and same and key.disabled is None else None
 
-    def disable(self, key_id: str) -> ApiKey:
+    def disable(self, key_id: str) -> ApiKeyRow:
         """Take a key back; disabling it again changes nothing.
 
         Raises:
             UserError: there is no such key.
         """
         with self._database.begin() as session:
-            key = session.get(ApiKey, key_id)
+            key = session.get(ApiKeyRow, key_id)
             if key is None:
                 raise UserError(f"there is no key {key_id!r}; `bert keys list` shows their ids")
             if key.disabled is None:
@@ -137,16 +137,16 @@ class ApiKeys:
             self._cache.clear()
         return key
 
-    def list(self) -> list[ApiKey]:
+    def list(self) -> list[ApiKeyRow]:
         """All keys, the oldest first, disabled ones too."""
         with self._database.read() as session:
-            return [*session.scalars(select(ApiKey).order_by(ApiKey.created, ApiKey.id))]
+            return [*session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.created, ApiKeyRow.id))]
 
     def exist(self) -> bool:
         """Whether a key was ever made; a disabled one counts."""
         if not self._any:
             with self._database.read() as session:
-                self._any = session.scalars(select(ApiKey.id).limit(1)).first() is not None
+                self._any = session.scalars(select(ApiKeyRow.id).limit(1)).first() is not None
         return self._any
 
 

@@ -50,7 +50,7 @@ class Base(DeclarativeBase):
     }
 
 
-class ApiKey(Base):
+class ApiKeyRow(Base):
     """A key of the gateway. The key itself is shown once and never kept.
 
     Attributes:
@@ -71,7 +71,7 @@ class ApiKey(Base):
     disabled: Mapped[float | None]
 
 
-class Prediction(Base):
+class PredictionRow(Base):
     """One text of one request.
 
     Attributes:
@@ -79,7 +79,7 @@ class Prediction(Base):
         request_id: of the request it came in.
         position: of the text in that request, from 0.
         created: when the request came.
-        key_id: ``ApiKey.id`` or ``ANONYMOUS``.
+        key_id: ``ApiKeyRow.id`` or ``ANONYMOUS``.
         model_version: the version that answered; None when none did.
         role: ``STABLE`` or ``CANARY``.
         status: ``OK`` or the code of the error.
@@ -111,7 +111,7 @@ class Prediction(Base):
     __table_args__ = (Index("predictions_by_version", "model_version", "created"),)
 
 
-class ShadowPrediction(Base):
+class ShadowPredictionRow(Base):
     """What the candidate said of a text that the stable version answered.
 
     Attributes:
@@ -136,7 +136,7 @@ class ShadowPrediction(Base):
     score: Mapped[float | None]
 
 
-class Feedback(Base):
+class FeedbackRow(Base):
     """One vote on the true label of a text; a second vote of the same voter replaces the first.
 
     Attributes:
@@ -170,13 +170,13 @@ class Feedback(Base):
     __table_args__ = (UniqueConstraint("key_id", "target", name="one_vote"),)
 
 
-class Review(Base):
+class ReviewRow(Base):
     """A person's last word on a text; it outweighs all votes.
 
     Attributes:
         text_identity: of the text.
         label: the true label; None keeps the text out of the training data.
-        reviewer: ``ApiKey.id``, or who used the command line.
+        reviewer: ``ApiKeyRow.id``, or who used the command line.
         created: when.
     """
 
@@ -187,7 +187,7 @@ class Review(Base):
     created: Mapped[float]
 
 
-class Span(Base):
+class SpanRow(Base):
     """An exported span.
 
     Attributes:
@@ -206,7 +206,7 @@ class Span(Base):
     summary: Mapped[dict[str, Any]]
 
 
-class SpanText(Base):
+class SpanTextRow(Base):
     """Which text went to which span, so that none goes twice."""
 
     __tablename__ = "span_texts"
@@ -214,7 +214,7 @@ class SpanText(Base):
     span: Mapped[int] = mapped_column(ForeignKey("spans.number"))
 
 
-class Rollout(Base):
+class RolloutRow(Base):
     """Where the rollout of a model stands. One row a model; ``revision`` guards each change.
 
     Attributes:
@@ -239,7 +239,7 @@ class Rollout(Base):
     rejected: Mapped[dict[str, Any]]
 
 
-class RolloutEvent(Base):
+class RolloutEventRow(Base):
     """One change of a rollout, and why.
 
     Attributes:
@@ -264,7 +264,7 @@ class RolloutEvent(Base):
     details: Mapped[dict[str, Any]]
 
 
-class Decision(Base):
+class DecisionRow(Base):
     """Why the watcher started a run, or did not.
 
     Attributes:
@@ -274,7 +274,7 @@ class Decision(Base):
         triggers: those that fired, by name.
         reason: one sentence.
         details: what each trigger and each brake saw.
-        run_id: ``TriggeredRun.id`` of the run; None without one.
+        run_id: ``TriggeredRunRow.id`` of the run; None without one.
     """
 
     __tablename__ = "decisions"
@@ -287,7 +287,7 @@ class Decision(Base):
     run_id: Mapped[int | None]
 
 
-class TriggeredRun(Base):
+class TriggeredRunRow(Base):
     """A run that the watcher started.
 
     Attributes:

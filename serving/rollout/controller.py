@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 
 from serving.records.database import Database
-from serving.records.tables import RolloutEvent
+from serving.records.tables import RolloutEventRow
 from serving.rollout import model_config_file, rules, transitions
 from serving.rollout.figures import StageFigures, read_figures
 from serving.rollout.pushed import check_directory, pushed_versions
@@ -51,7 +51,7 @@ class RolloutController:
         self._server_status = server_status
         self._by = by
 
-    def step(self, now: float) -> list[RolloutEvent]:
+    def step(self, now: float) -> list[RolloutEventRow]:
         """Do what is due, and bring the model server's file in line.
 
         Args:
@@ -65,7 +65,7 @@ class RolloutController:
             OSError: the file cannot be written.
         """
         served = self._server_status() if self._server_status else None
-        events: list[RolloutEvent] = []
+        events: list[RolloutEventRow] = []
         try:
             while len(events) < _MOST_CHANGES:
                 change = self._next_change(self._store.read(self._model), served, now)

@@ -24,10 +24,10 @@ from serving.records.tables import (
     CANARY,
     OK,
     STABLE,
-    Feedback,
-    Prediction,
-    Review,
-    ShadowPrediction,
+    FeedbackRow,
+    PredictionRow,
+    ReviewRow,
+    ShadowPredictionRow,
 )
 from serving.rollout.state import SHADOW, RolloutState
 
@@ -122,14 +122,16 @@ def read_figures(database: Database, state: RolloutState, trial_started: float) 
 
 def _calls(state: RolloutState, role: str, version: int | None) -> Subquery:
     """Failed and latency of each call that a version was given in its role."""
-    query = select(_failed(Prediction.status), func.max(Prediction.latency_ms).label("latency"))
+    query = select(
+        _failed(PredictionRow.status), func.max(PredictionRow.latency_ms).label("latency")
+    )
     return (
         query.where(
-            Prediction.role == role,
-            Prediction.created >= state.stage_started,
-            or_(Prediction.model_version == version, Prediction.model_version.is_(None)),
+            PredictionRow.role == role,
+            PredictionRow.created >= state.stage_started,
+            or_(PredictionRow.model_version == version, PredictionRow.model_version.is_(None)),
         )
-        .group_by(Prediction.request_id, Prediction.created)
+        .group_by(PredictionRow.request_id, PredictionRow.created)
         .subquery()
     )
 
@@ -138,25 +140,26 @@ def _mirrored_calls(state: RolloutState) -> tuple[Subquery, Subquery]:
     """The same calls as the candidate took them, and as the stable version did."""
     mirrored = _mirrored(
         select(
-            _failed(ShadowPrediction.status),
-            func.max(ShadowPrediction.latency_ms).label("latency"),
+            _failed(ShadowPredictionRow.status),
+            func.max(ShadowPredictionRow.latency_ms).label("latency"),
         ),
         state,
     )
     answered = _mirrored(
-        select(_failed(Prediction.status), func.max(Prediction.latency_ms).label("latency")), state
+        select(_failed(PredictionRow.status), func.max(PredictionRow.latency_ms).label("latency")),
+        state,
     )
-    grouping = Prediction.request_id, Prediction.created
+    grouping = PredictionRow.request_id, PredictionRow.created
     return mirrored.group_by(*grouping).subquery(), answered.group_by(*grouping).subquery()
 
 
 def _mirrored(query: Any, state: RolloutState) -> Any:
     return (
-        query.select_from(ShadowPrediction)
-        .join(Prediction, Prediction.id == ShadowPrediction.prediction_id)
+        query.select_from(ShadowPredictionRow)
+        .join(PredictionRow, PredictionRow.id == ShadowPredictionRow.prediction_id)
         .where(
-            ShadowPrediction.model_version == state.candidate,
-            ShadowPrediction.created >= state.stage_started,
+            ShadowPredictionRow.model_version == state.candidate,
+            ShadowPredictionRow.created >= state.stage_started,
         )
     )
 
@@ -188,9 +191,9 @@ def _median(session: Session, calls: Subquery, answered: int) -> float | None:
 
 def _compare(session: Session, state: RolloutState) -> tuple[int, int]:
     """Texts that both versions answered, and how often they differ."""
-    differs = case((ShadowPrediction.label == Prediction.label, 0), else_=1)
+    differs = case((ShadowPredictionRow.label == PredictionRow.label, 0), else_=1)
     query = _mirrored(select(func.count(), func.coalesce(func.sum(differs), 0)), state).where(
-        ShadowPrediction.status == OK, Prediction.status == OK
+        ShadowPredictionRow.status == OK, PredictionRow.status == OK
     )
     compared, disagreements = session.execute(query).one()
     return compared, int(disagreements)
@@ -201,21 +204,21 @@ def _feedback(session: Session, state: RolloutState, since: float) -> tuple[Outc
 
     A text counts once for a version, however often it was asked.
     """
-    answers = select(Prediction.text_identity, Prediction.label).where(
-        Prediction.created >= since, Prediction.status == OK
+    answers = select(PredictionRow.text_identity, PredictionRow.label).where(
+        PredictionRow.created >= since, PredictionRow.status == OK
     )
     mirrored = (
-        select(Prediction.text_identity, ShadowPrediction.label)
-        .select_from(ShadowPrediction)
-        .join(Prediction, Prediction.id == ShadowPrediction.prediction_id)
+        select(PredictionRow.text_identity, ShadowPredictionRow.label)
+        .select_from(ShadowPredictionRow)
+        .join(PredictionRow, PredictionRow.id == ShadowPredictionRow.prediction_id)
         .where(
-            ShadowPrediction.model_version == state.candidate,
-            ShadowPrediction.created >= since,
-            ShadowPrediction.status == OK,
+            ShadowPredictionRow.model_version == state.candidate,
+            ShadowPredictionRow.created >= since,
+            ShadowPredictionRow.status == OK,
         )
     )
-    ours = union(answers.where(Prediction.model_version == state.candidate), mirrored)
-    theirs = answers.where(Prediction.model_version == state.stable).distinct()
+    ours = union(answers.where(PredictionRow.model_version == state.candidate), mirrored)
+    theirs = answers.where(PredictionRow.model_version == state.stable).distinct()
     return _outcomes(session, ours), _outcomes(session, theirs)
 
 
@@ -233,11 +236,11 @@ def _outcomes(session: Session, answers: Any) -> Outcomes:
 
 def _truth() -> Subquery:
     """Label by text: a review's, else that of votes which agree. New classes tell nothing."""
-    reviewed = select(Review.text_identity, Review.label)
+    reviewed = select(ReviewRow.text_identity, ReviewRow.label)
     voted = (
-        select(Feedback.text_identity, func.min(Feedback.label).label("label"))
-        .where(Feedback.known, Feedback.text_identity.not_in(select(Review.text_identity)))
-        .group_by(Feedback.text_identity)
-        .having(func.min(Feedback.label) == func.max(Feedback.label))
+        select(FeedbackRow.text_identity, func.min(FeedbackRow.label).label("label"))
+        .where(FeedbackRow.known, FeedbackRow.text_identity.not_in(select(ReviewRow.text_identity)))
+        .group_by(FeedbackRow.text_identity)
+        .having(func.min(FeedbackRow.label) == func.max(FeedbackRow.label))
     )
-    return union_all(reviewed.where(Review.label.is_not(None)), voted).subquery()
+    return union_all(reviewed.where(ReviewRow.label.is_not(None)), voted).subquery()

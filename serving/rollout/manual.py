@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from modules.contract.errors import UserError
 from serving.records.database import Database
-from serving.records.tables import RolloutEvent
+from serving.records.tables import RolloutEventRow
 from serving.rollout import model_config_file, transitions
 from serving.rollout.pushed import check_directory, pushed_versions
 from serving.rollout.server_status import ServerStatus
@@ -76,7 +76,7 @@ class ManualRollout:
             )
         return state
 
-    def roll_back(self, reason: str) -> RolloutEvent:
+    def roll_back(self, reason: str) -> RolloutEventRow:
         """Reject the candidate; without one, return to the version that served before.
 
         Raises:
@@ -148,7 +148,7 @@ class ManualRollout:
             time.sleep(_POLL_SECONDS)
             served = server_status()
 
-    def promote(self, version: int, reason: str) -> RolloutEvent:
+    def promote(self, version: int, reason: str) -> RolloutEventRow:
         """Give a version all traffic now.
 
         Where it is older than the stable version, everything newer is never tried again by
@@ -177,7 +177,7 @@ class ManualRollout:
             f"{self.read().stable} goes on"
         )
 
-    def _change(self, step: Callable[[RolloutState], Change]) -> RolloutEvent:
+    def _change(self, step: Callable[[RolloutState], Change]) -> RolloutEventRow:
         for _ in range(_TRIES):
             try:
                 change = step(self.read())

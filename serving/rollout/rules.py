@@ -56,7 +56,7 @@ class RolloutSettings(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class Check:
+class LimitCheck:
     """One limit, and how the candidate stands against it.
 
     Attributes:
@@ -132,7 +132,7 @@ def next_stage(stage: Stage, stages: Sequence[Stage]) -> Stage | None:
 
 def check(
     state: RolloutState, figures: StageFigures, settings: RolloutSettings
-) -> tuple[Check, ...]:
+) -> tuple[LimitCheck, ...]:
     """Hold the figures against every limit that the stage can tell of."""
     checks = [_errors(figures, settings), _latency(figures, settings)]
     if state.stage == SHADOW:
@@ -152,12 +152,12 @@ def _go_on(
     return Verdict(action, answered, following, details)
 
 
-def _errors(figures: StageFigures, settings: RolloutSettings) -> Check:
+def _errors(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
     """Above the limit, and worse than the stable version: its failures are not the candidate's."""
     asked, stable = figures.candidate, figures.stable
     limit = settings.max_error_rate
     if not asked.requests:
-        return Check("errors", None, limit, False, True, "no request yet")
+        return LimitCheck("errors", None, limit, False, True, "no request yet")
     rate = asked.failures / asked.requests
     stable_rate = stable.failures / stable.requests if stable.requests else 0.0
     enough = asked.requests >= settings.min_requests
@@ -168,28 +168,28 @@ def _errors(figures: StageFigures, settings: RolloutSettings) -> Check:
         f"{asked.failures} of {asked.requests} requests failed ({rate:.1%}, "
         f"limit {limit:.1%}; stable {stable.failures} of {stable.requests})"
     )
-    return Check("errors", rate, limit, exceeded, rate <= limit, sentence)
+    return LimitCheck("errors", rate, limit, exceeded, rate <= limit, sentence)
 
 
-def _latency(figures: StageFigures, settings: RolloutSettings) -> Check:
+def _latency(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
     """Medians of few requests say little, so it decides from ``min_requests`` on."""
     limit = settings.max_latency_ratio
     ours, theirs = figures.candidate.median_ms, figures.stable.median_ms
     if ours is None or not theirs:
-        return Check("latency", None, limit, False, True, "no latency to compare yet")
+        return LimitCheck("latency", None, limit, False, True, "no latency to compare yet")
     ratio = ours / theirs
     enough = figures.candidate.answered >= settings.min_requests
     sentence = (
         f"median latency {ours:.1f} ms is {ratio:.2f} times the stable version's {theirs:.1f} ms "
         f"(limit {limit:g})"
     )
-    return Check("latency", ratio, limit, enough and ratio > limit, ratio <= limit, sentence)
+    return LimitCheck("latency", ratio, limit, enough and ratio > limit, ratio <= limit, sentence)
 
 
-def _disagreement(figures: StageFigures, settings: RolloutSettings) -> Check:
+def _disagreement(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
     limit = settings.max_disagreement
     if not figures.compared:
-        return Check("disagreement", None, limit, False, True, "no answer to compare yet")
+        return LimitCheck("disagreement", None, limit, False, True, "no answer to compare yet")
     share = figures.disagreements / figures.compared
     sentence = (
         f"{figures.disagreements} of {figures.compared} answers differ from the stable version's "
@@ -197,11 +197,11 @@ def _disagreement(figures: StageFigures, settings: RolloutSettings) -> Check:
     )
     loss = _loss_interval(figures)
     if loss and loss[1] < 0:  # surely better: where the stable version is wrong, it must differ
-        return Check("disagreement", share, limit, False, True, sentence)
+        return LimitCheck("disagreement", share, limit, False, True, sentence)
     enough = figures.candidate.answered >= settings.min_requests
     sure = intervals.lower_bound(figures.disagreements, figures.compared, EARLY_CONFIDENCE) > limit
     exceeded = sure or (enough and share > limit)
-    return Check("disagreement", share, limit, exceeded, share <= limit, sentence)
+    return LimitCheck("disagreement", share, limit, exceeded, share <= limit, sentence)
 
 
 def _loss_interval(figures: StageFigures) -> tuple[float, float] | None:
@@ -214,13 +214,13 @@ def _loss_interval(figures: StageFigures) -> tuple[float, float] | None:
     )
 
 
-def _accuracy(figures: StageFigures, settings: RolloutSettings) -> Check:
+def _accuracy(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
     """The whole interval of the loss above the limit. No feedback holds nothing up."""
     limit = settings.max_accuracy_loss
     ours, theirs = figures.candidate_feedback, figures.stable_feedback
     interval = _loss_interval(figures)
     if interval is None:
-        return Check("accuracy", None, limit, False, True, "no feedback to compare yet")
+        return LimitCheck("accuracy", None, limit, False, True, "no feedback to compare yet")
     loss = theirs.correct / theirs.total - ours.correct / ours.total
     low, high = interval
     sentence = (
@@ -229,4 +229,4 @@ def _accuracy(figures: StageFigures, settings: RolloutSettings) -> Check:
         f"({low:.1%} to {high:.1%}, limit {limit:.1%})"
     )
     # Not surely worse is no reason to wait: feedback may be rare for ever.
-    return Check("accuracy", loss, limit, low > limit, True, sentence)
+    return LimitCheck("accuracy", loss, limit, low > limit, True, sentence)

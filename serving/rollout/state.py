@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from serving.records.database import Database
-from serving.records.tables import Rollout, RolloutEvent
+from serving.records.tables import RolloutEventRow, RolloutRow
 
 #: ``RolloutState.stage``. "loading": the server loads the candidate, which gets no traffic yet;
 #: "shadow": it sees what the stable version answers; "canary": it answers a share; "full": nothing
@@ -94,10 +94,10 @@ class RolloutStore:
             SQLAlchemyError: the database failed or is away.
         """
         with self._database.read() as session:
-            row = session.get(Rollout, model)
+            row = session.get(RolloutRow, model)
             return None if row is None else _state(row)
 
-    def change(self, change: Change, *, now: float, by: str) -> RolloutEvent:
+    def change(self, change: Change, *, now: float, by: str) -> RolloutEventRow:
         """Write a change and its event in one transaction.
 
         Args:
@@ -109,7 +109,7 @@ class RolloutStore:
             ConflictError: the rollout was changed since; read it again.
             SQLAlchemyError: the database failed or is away; nothing was written.
         """
-        event = RolloutEvent(
+        event = RolloutEventRow(
             model=change.state.model,
             created=now,
             action=change.action,
@@ -126,12 +126,12 @@ class RolloutStore:
             raise ConflictError(f"the rollout of {change.state.model} has begun") from error
         return event
 
-    def events(self, model: str, limit: int = 20) -> list[RolloutEvent]:
+    def events(self, model: str, limit: int = 20) -> list[RolloutEventRow]:
         """The last events of a model, the newest first."""
         query = (
-            select(RolloutEvent)
-            .where(RolloutEvent.model == model)
-            .order_by(desc(RolloutEvent.id))
+            select(RolloutEventRow)
+            .where(RolloutEventRow.model == model)
+            .order_by(desc(RolloutEventRow.id))
             .limit(limit)
         )
         with self._database.read() as session:
@@ -140,13 +140,13 @@ class RolloutStore:
     def trial_started(self, state: RolloutState) -> float:
         """When the trial of the candidate began, over all its stages."""
         query = (
-            select(RolloutEvent.created)
+            select(RolloutEventRow.created)
             .where(
-                RolloutEvent.model == state.model,
-                RolloutEvent.action == "start",
-                RolloutEvent.version == state.candidate,
+                RolloutEventRow.model == state.model,
+                RolloutEventRow.action == "start",
+                RolloutEventRow.version == state.candidate,
             )
-            .order_by(desc(RolloutEvent.id))
+            .order_by(desc(RolloutEventRow.id))
             .limit(1)
         )
         with self._database.read() as session:
@@ -156,30 +156,30 @@ class RolloutStore:
     def rejections(self, model: str) -> dict[int, str]:
         """Why each rejected version was rolled back."""
         with self._database.read() as session:
-            row = session.get(Rollout, model)
+            row = session.get(RolloutRow, model)
             return {} if row is None else {int(key): why for key, why in row.rejected.items()}
 
 
 def _write(session: Session, change: Change) -> None:
     state = change.state
-    row = session.get(Rollout, state.model)
+    row = session.get(RolloutRow, state.model)
     known = {} if row is None else row.rejected
     values = dataclasses.asdict(state)
     values["rejected"] = {
         str(version): known.get(str(version), change.reason) for version in state.rejected
     }
     if state.revision == 1:
-        session.add(Rollout(**values))
+        session.add(RolloutRow(**values))
         return
-    guarded = update(Rollout).where(
-        Rollout.model == state.model, Rollout.revision == state.revision - 1
+    guarded = update(RolloutRow).where(
+        RolloutRow.model == state.model, RolloutRow.revision == state.revision - 1
     )
     result = session.execute(guarded.values(**values).execution_options(synchronize_session=False))
     if result.rowcount != 1:  # type: ignore[attr-defined]
         raise ConflictError(f"revision {state.revision} of the rollout of {state.model} is taken")
 
 
-def _state(row: Rollout) -> RolloutState:
+def _state(row: RolloutRow) -> RolloutState:
     return RolloutState(
         model=row.model,
         revision=row.revision,

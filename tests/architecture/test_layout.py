@@ -135,3 +135,22 @@ def test_only_json_and_text_are_written() -> None:
         if imported.split(".")[0] in {"pickle", "cPickle", "shelve", "marshal", "dill", "joblib"}
     ]
     assert offenders == []
+
+
+def test_class_name_means_one_thing() -> None:
+    places: dict[str, list[str]] = {}
+    for path, name in zip(SOURCES, IDS, strict=True):
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places.setdefault(node.name, []).append(name)
+    assert {name: files for name, files in places.items() if len(files) > 1} == {}
+
+
+@pytest.mark.parametrize("package", ["runners", "serving", "modules"])
+def test_package_has_few_rooms(package: str) -> None:
+    entries = {
+        path.relative_to(REPOSITORY / package).parts[0]
+        for path in (REPOSITORY / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    } - {"__init__.py"}
+    assert len(entries) <= 12, sorted(entries)

@@ -4,21 +4,24 @@ import numpy as np
 import pytest
 
 from components.evaluation import bootstrap
-from components.evaluation.metrics import METRICS, Answers, point_values
+from components.evaluation.metrics import METRICS, ScoredExamples, point_values
 
 
-def binary(correct: np.ndarray, true: np.ndarray | None = None) -> Answers:
+def binary(correct: np.ndarray, true: np.ndarray | None = None) -> ScoredExamples:
     """Answers that are right where ``correct`` says so."""
     if true is None:
         true = np.arange(len(correct)) % 2
     predicted = np.where(correct, true, 1 - true)
     scores = np.full((len(correct), 2), 0.2, np.float32)
     scores[np.arange(len(correct)), predicted] = 0.8
-    return Answers(true, scores)
+    return ScoredExamples(true, scores)
 
 
 def compare(
-    candidate: Answers, baseline: Answers | None, metric: str = "accuracy", seed: int = 0
+    candidate: ScoredExamples,
+    baseline: ScoredExamples | None,
+    metric: str = "accuracy",
+    seed: int = 0,
 ) -> bootstrap.Comparison:
     return bootstrap.compare(metric, candidate, baseline, samples=2000, confidence=0.95, seed=seed)
 
@@ -85,12 +88,12 @@ def test_memory_does_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> N
 def test_resamples_are_measured_as_if_drawn_one_by_one(metric: str) -> None:
     random = np.random.default_rng(0)
     true = random.integers(0, 3, 40)
-    model = Answers(true, random.dirichlet(np.ones(3), 40).astype(np.float32))
+    model = ScoredExamples(true, random.dirichlet(np.ones(3), 40).astype(np.float32))
     [weights] = bootstrap.resample(40, 25, seed=5)
     assert weights.sum(axis=1).tolist() == [40] * 25
     for row, value in zip(weights, METRICS[metric](model, weights), strict=True):
         drawn = np.repeat(np.arange(40), row.astype(int))
-        alone = point_values(Answers(model.true[drawn], model.scores[drawn]))[metric]
+        alone = point_values(ScoredExamples(model.true[drawn], model.scores[drawn]))[metric]
         assert value == pytest.approx(alone, abs=1e-6)
 
 

@@ -18,7 +18,12 @@ from tfx.types import standard_artifacts
 
 from components.code_digest import SOURCE_ROOT, import_closure
 from components.evaluation import metrics
-from components.evaluation.predictions import Prediction, predict, read_test_split, union_of_labels
+from components.evaluation.predictions import (
+    ModelPredictions,
+    predict,
+    read_test_split,
+    union_of_labels,
+)
 from components.evaluation.slices import in_slice, length_slice, slice_name
 from components.evaluator import EvaluatorExecutor, make_evaluator
 from components.infra_validator import ENTRY_MODULES as INFRA_VALIDATION
@@ -324,12 +329,12 @@ class TestPredict:
 
     def test_an_infinite_score_voids_the_answer(self) -> None:
         scores = np.array([[np.inf, 0.0], [0.3, 0.7]], np.float32)
-        answers = Prediction(("a", "b"), scores).align(["b", "a"], np.array([0, 0]))
+        answers = ModelPredictions(("a", "b"), scores).align(["b", "a"], np.array([0, 0]))
         assert answers.predicted.tolist() == [metrics.NO_ANSWER, 0]
 
     def test_union_keeps_the_candidates_order(self) -> None:
         empty = np.zeros((0, 2), np.float32)
-        ours, theirs = Prediction(("b", "a"), empty), Prediction(("a", "c"), empty)
+        ours, theirs = ModelPredictions(("b", "a"), empty), ModelPredictions(("a", "c"), empty)
         assert union_of_labels(ours, theirs, ["e", "d", "a"]) == ["b", "a", "c", "d", "e"]
 
 
@@ -427,7 +432,7 @@ def test_our_metrics_are_those_of_tfma(tmp_path: Path) -> None:
     evaluated = tfma.load_eval_result(str(tmp_path))
     [(_, by_output)] = evaluated.slicing_metrics
     theirs = by_output[""]
-    ours = metrics.Answers(true, scores)
+    ours = metrics.ScoredExamples(true, scores)
     accuracy = theirs[""]["sparse_categorical_accuracy"]["doubleValue"]
     assert metrics.point_values(ours)["accuracy"] == pytest.approx(accuracy, abs=1e-6)
     for index, value in enumerate(metrics.class_values(ours)["auc"]):

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from components.evaluation import metrics
-from components.evaluation.metrics import Answers
+from components.evaluation.metrics import ScoredExamples
 
 
-def answers(true: list[int], scores: list[list[float]]) -> Answers:
-    return Answers(np.array(true, np.int64), np.array(scores, np.float32))
+def answers(true: list[int], scores: list[list[float]]) -> ScoredExamples:
+    return ScoredExamples(np.array(true, np.int64), np.array(scores, np.float32))
 
 
 @pytest.fixture
-def three_classes() -> Answers:
+def three_classes() -> ScoredExamples:
     # True 0: right, right, taken for 1. True 1: right, taken for 2. True 2: right.
     return answers(
         [0, 0, 0, 1, 1, 2],
@@ -27,17 +27,17 @@ def three_classes() -> Answers:
     )
 
 
-def random_answers(examples: int = 60, classes: int = 4, seed: int = 0) -> Answers:
+def random_answers(examples: int = 60, classes: int = 4, seed: int = 0) -> ScoredExamples:
     random = np.random.default_rng(seed)
     raw = random.normal(size=(examples, classes))
     true = random.integers(0, classes, examples)
     raw[np.arange(examples), true] += 1
     scores = np.exp(raw) / np.exp(raw).sum(axis=1, keepdims=True)
     # Rounded, so that ties occur.
-    return Answers(true, scores.round(1).astype(np.float32))
+    return ScoredExamples(true, scores.round(1).astype(np.float32))
 
 
-def test_values_by_hand(three_classes: Answers) -> None:
+def test_values_by_hand(three_classes: ScoredExamples) -> None:
     values = metrics.point_values(three_classes)
     assert values["accuracy"] == pytest.approx(4 / 6)
     precision, recall = [1.0, 0.5, 0.5], [2 / 3, 0.5, 1.0]
@@ -89,7 +89,7 @@ def test_no_answer_is_wrong_and_has_a_column_of_its_own() -> None:
     assert metrics.confusion_matrix(some).tolist() == [[0, 0, 1], [0, 1, 0]]
 
 
-def test_confusion_matrix(three_classes: Answers) -> None:
+def test_confusion_matrix(three_classes: ScoredExamples) -> None:
     expected = [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0]]
     assert metrics.confusion_matrix(three_classes).tolist() == expected
 
@@ -99,7 +99,7 @@ def test_a_weight_of_two_is_the_example_twice(name: str) -> None:
     some = random_answers()
     counts = np.random.default_rng(1).integers(0, 3, len(some.true))
     chosen = np.repeat(np.arange(len(some.true)), counts)
-    repeated = Answers(some.true[chosen], some.scores[chosen])
+    repeated = ScoredExamples(some.true[chosen], some.scores[chosen])
     weighted = metrics.METRICS[name](some, counts[None].astype(np.float32))
     assert weighted[0] == pytest.approx(metrics.point_values(repeated)[name], abs=1e-6)
 

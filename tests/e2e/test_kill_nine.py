@@ -22,7 +22,7 @@ import pytest
 from sqlalchemy import select
 
 from serving.records.database import Database
-from serving.records.tables import Feedback, TriggeredRun
+from serving.records.tables import FeedbackRow, TriggeredRunRow
 from tests.e2e.conftest import SAMPLE, Workplace, take_rows
 from tests.e2e.services import Service, runs_under_way, wait_for
 from tests.pipeline.database_servers import (
@@ -262,7 +262,7 @@ def _check_votes(url: str, acknowledged: dict[str, str]) -> None:
         except Exception:
             return False
         with database.read() as session:
-            stored.extend(session.execute(select(Feedback.text, Feedback.label)).tuples())
+            stored.extend(session.execute(select(FeedbackRow.text, FeedbackRow.label)).tuples())
         database.close()
         return True
 
@@ -281,7 +281,7 @@ def _wait_for_a_run(workplace: Workplace, watcher: Service) -> None:
 
     def has_ended() -> bool:
         with database.read() as session:
-            states = session.scalars(select(TriggeredRun.state)).all()
+            states = session.scalars(select(TriggeredRunRow.state)).all()
         return "succeeded" in states
 
     try:

@@ -60,7 +60,7 @@ class KilledError(Exception):
 
 
 @pytest.fixture(scope="module")
-def unbroken(tiny_bert: str) -> training_loop.Outcome:
+def unbroken(tiny_bert: str) -> training_loop.TrainedModel:
     """Two epochs of eight steps, in one go."""
     return training_loop.train(make_run(tiny_bert, checkpoint_every_steps=1))
 
@@ -69,7 +69,7 @@ def unbroken(tiny_bert: str) -> training_loop.Outcome:
 @pytest.mark.parametrize("steps", [3, 8, 13])
 def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
     tiny_bert: str,
-    unbroken: training_loop.Outcome,
+    unbroken: training_loop.TrainedModel,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     steps: int,

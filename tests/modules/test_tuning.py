@@ -63,11 +63,11 @@ def test_other_algorithms_finish_their_trials(
 def test_each_trial_trains_with_its_own_values(
     tiny_bert: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runs: list[training_loop.Run] = []
+    runs: list[training_loop.TrainingRun] = []
 
-    def train(run: training_loop.Run) -> training_loop.Outcome:
+    def train(run: training_loop.TrainingRun) -> training_loop.TrainedModel:
         runs.append(run)
-        return training_loop.Outcome(None, {"val_accuracy": 0.5, "val_loss": 1.0})
+        return training_loop.TrainedModel(None, {"val_accuracy": 0.5, "val_loss": 1.0})
 
     monkeypatch.setattr(training_loop, "train", train)
     run = make_run(tiny_bert, dropout=0.3)
@@ -92,11 +92,11 @@ def test_a_killed_search_goes_on_without_repeating_a_trial(
 
     trained: list[HParams] = []
 
-    def train(run: training_loop.Run, most: int) -> training_loop.Outcome:
+    def train(run: training_loop.TrainingRun, most: int) -> training_loop.TrainedModel:
         if len(trained) == most:
             raise KilledError
         trained.append(run.hparams)
-        return training_loop.Outcome(None, {"val_accuracy": run.hparams.batch_size / 100})
+        return training_loop.TrainedModel(None, {"val_accuracy": run.hparams.batch_size / 100})
 
     def search_until(most: int) -> Any:
         monkeypatch.setattr(training_loop, "train", lambda run: train(run, most))
@@ -115,7 +115,7 @@ def test_a_killed_search_goes_on_without_repeating_a_trial(
 def test_a_search_with_no_finished_trial_fails(
     tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(run: training_loop.Run) -> training_loop.Outcome:
+    def fail(run: training_loop.TrainingRun) -> training_loop.TrainedModel:
         raise MemoryError("out of memory")
 
     monkeypatch.setattr(training_loop, "train", fail)

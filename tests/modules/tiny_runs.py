@@ -6,7 +6,7 @@ from typing import Any
 from modules.contract.hparams import HParams, TrainingSettings
 from modules.encoders.names import load_encoder
 from modules.fit.batches import TokenizedTexts
-from modules.fit.training_loop import Run
+from modules.fit.training_loop import TrainingRun
 from tests.tiny_bert import VOCABULARY
 
 LABELS = ("negative", "positive")
@@ -30,7 +30,7 @@ def tokenized(count: int, seed: int = 0) -> TokenizedTexts:
     return TokenizedTexts.from_lists([[start, *row, end] for row in ids], labels)
 
 
-def make_run(tiny_bert: str, **changes: Any) -> Run:
+def make_run(tiny_bert: str, **changes: Any) -> TrainingRun:
     """A run of two epochs; ``changes`` replace fields of hparams, settings or the run itself."""
     hparams = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 2}
     settings: dict[str, Any] = {"precision": "float32", "tensorboard": False}
@@ -42,7 +42,7 @@ def make_run(tiny_bert: str, **changes: Any) -> Run:
             settings[name] = value
         else:
             fields[name] = value
-    return Run(
+    return TrainingRun(
         encoder=load_encoder(tiny_bert),
         labels=LABELS,
         hparams=HParams(**hparams),

@@ -2,7 +2,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.search_space import check_search_space
-from pipeline.sections.training import Tuner
+from pipeline.sections.training import TunerSection
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ from pipeline.sections.training import Tuner
 )
 def test_legal(dimension: dict) -> None:
     check_search_space(dimension)
-    assert Tuner(search_space=dimension).search_space == dimension
+    assert TunerSection(search_space=dimension).search_space == dimension
 
 
 @pytest.mark.parametrize(
@@ -57,4 +57,4 @@ def test_refused(dimension: dict, problem: str) -> None:
 )
 def test_value_that_the_trainer_refuses(dimension: dict, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
-        Tuner(search_space=dimension)
+        TunerSection(search_space=dimension)

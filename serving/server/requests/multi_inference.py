@@ -16,7 +16,7 @@ from serving.protocol.errors import ServingError, invalid_argument
 from serving.protocol.servable import RunRequest, Servable, ServableHandle
 from serving.server.requests import inference, service
 from serving.server.requests.inference import Method
-from serving.server.requests.service import Call, InferenceService
+from serving.server.requests.service import InferenceService, PendingResponse
 from serving.server.requests.signature_inputs import DEFAULT_SIGNATURE, Signature
 
 
@@ -53,7 +53,7 @@ class _SharedHandle:
 
 def submit(
     inference_service: InferenceService, request: Any, deadline: float | None = None
-) -> list[Call[Any]]:
+) -> list[PendingResponse[Any]]:
     """Hand every task of a ``MultiInferenceRequest`` to the servable.
 
     Args:
@@ -69,7 +69,7 @@ def submit(
     """
     first = request.tasks[0].model_spec if request.tasks else protos.model_pb2.ModelSpec()
     handle = inference_service.acquire(service.model_spec(first))
-    calls: list[Call[Any]] = []
+    calls: list[PendingResponse[Any]] = []
     shared = _SharedHandle(handle, len(request.tasks))
     try:
         tasks = _checked_tasks(inference_service, handle.servable, request.tasks)
@@ -113,7 +113,7 @@ def _submit(
     task: _Task,
     examples: np.ndarray,
     deadline: float | None,
-) -> Call[Any]:
+) -> PendingResponse[Any]:
     inputs = inference.example_inputs(task.signature, examples)
     version = handle.servable.version
 
@@ -130,7 +130,7 @@ def _submit(
     return inference_service.submit(handle, run, task.method.api, answer)
 
 
-def wait(calls: Sequence[Call[Any]]) -> Any:
+def wait(calls: Sequence[PendingResponse[Any]]) -> Any:
     """The ``MultiInferenceResponse``; the first failure cancels the tasks that still wait."""
     response = protos.inference_pb2.MultiInferenceResponse()
     try:

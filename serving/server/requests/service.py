@@ -72,7 +72,7 @@ def model_spec(spec: Any) -> ModelSpec:
     )
 
 
-class Call(Generic[Answer]):
+class PendingResponse(Generic[Answer]):
     """A run that is under way.
 
     Attributes:
@@ -161,7 +161,7 @@ class InferenceService:
         request: RunRequest,
         api: str,
         answer: Callable[[Outputs], Answer],
-    ) -> Call[Answer]:
+    ) -> PendingResponse[Answer]:
         """Hand a checked request to its servable.
 
         Args:
@@ -184,11 +184,11 @@ class InferenceService:
             metrics.record_examples(name, request.examples)
             return answer(outputs)
 
-        call = Call(future, done, request.deadline)
+        call = PendingResponse(future, done, request.deadline)
         future.add_done_callback(lambda _: handle.release())
         return call
 
-    def predict(self, request: Any, deadline: float | None = None) -> Call[Any]:
+    def predict(self, request: Any, deadline: float | None = None) -> PendingResponse[Any]:
         """Run a ``PredictRequest``; the answer is a ``PredictResponse``."""
         spec = read_model_spec(request)
         handle = self.acquire(spec)
@@ -220,7 +220,7 @@ class InferenceService:
         message: Any,
         deadline: float | None,
         answer: Callable[[Any, int], Answer],
-    ) -> Call[Answer]:
+    ) -> PendingResponse[Answer]:
         """Classify or regress.
 
         Args:
@@ -250,19 +250,19 @@ class InferenceService:
             handle.release()
             raise
 
-    def classify(self, request: Any, deadline: float | None = None) -> Call[Any]:
+    def classify(self, request: Any, deadline: float | None = None) -> PendingResponse[Any]:
         """Run a ``ClassificationRequest``; the answer is a ``ClassificationResponse``."""
         response = protos.classification_pb2.ClassificationResponse()
         return self._examples_call(inference.CLASSIFY, request, response, deadline)
 
-    def regress(self, request: Any, deadline: float | None = None) -> Call[Any]:
+    def regress(self, request: Any, deadline: float | None = None) -> PendingResponse[Any]:
         """Run a ``RegressionRequest``; the answer is a ``RegressionResponse``."""
         response = protos.regression_pb2.RegressionResponse()
         return self._examples_call(inference.REGRESS, request, response, deadline)
 
     def _examples_call(
         self, method: Method, request: Any, response: Any, deadline: float | None
-    ) -> Call[Any]:
+    ) -> PendingResponse[Any]:
         spec = read_model_spec(request)
 
         def answer(result: Any, version: int) -> Any:

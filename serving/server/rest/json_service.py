@@ -7,10 +7,10 @@ from serving.protocol.servable import RunRequest
 from serving.server.requests import inference, signature_inputs
 from serving.server.requests.inference import Method
 from serving.server.requests.service import (
-    Call,
     InferenceService,
     ModelSpec,
     Outputs,
+    PendingResponse,
     count_examples,
 )
 from serving.server.requests.signature_inputs import DEFAULT_SIGNATURE, Signature
@@ -22,7 +22,7 @@ VERBS = ("predict", "classify", "regress")
 
 def submit(
     service: InferenceService, verb: str, spec: ModelSpec, body: bytes, deadline: float | None
-) -> Call[bytes]:
+) -> PendingResponse[bytes]:
     """Check a request and hand it to its servable; the answer is the body to send.
 
     Args:
@@ -54,7 +54,7 @@ _WRITERS: dict[str, tuple[Method, Any]] = {
 
 def _predict(
     service: InferenceService, spec: ModelSpec, document: Any, deadline: float | None
-) -> Call[bytes]:
+) -> PendingResponse[bytes]:
     handle = service.acquire(spec)
     try:
         key = spec.signature or DEFAULT_SIGNATURE

@@ -15,7 +15,12 @@ from serving.protocol.errors import Code, ServingError
 from serving.server import metrics
 from serving.server.monitoring_config import Monitoring
 from serving.server.requests import model_info
-from serving.server.requests.service import Call, InferenceService, Outputs, deadline_exceeded
+from serving.server.requests.service import (
+    InferenceService,
+    Outputs,
+    PendingResponse,
+    deadline_exceeded,
+)
 from serving.server.rest import json_service, json_writer, rest_body, rest_routes
 from serving.server.rest.rest_body import BodyTooLargeError, ClientDisconnectedError, Receive
 
@@ -138,7 +143,7 @@ class RestApplication:
         return await asyncio.to_thread(call.answer, outputs)
 
 
-async def _outputs(call: Call[bytes], receive: Receive) -> Outputs:
+async def _outputs(call: PendingResponse[bytes], receive: Receive) -> Outputs:
     """The outputs of a call; leaving, the client cancels it, and so does the deadline."""
     if call.future.done():
         return _result(call.future)
@@ -163,7 +168,7 @@ async def _outputs(call: Call[bytes], receive: Receive) -> Outputs:
 
 def _watch(
     loop: asyncio.AbstractEventLoop,
-    call: Call[bytes],
+    call: PendingResponse[bytes],
     receive: Receive,
     done: "asyncio.Future[None]",
 ) -> None:

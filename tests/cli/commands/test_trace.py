@@ -8,7 +8,7 @@ from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.lineage.trace import SHOWN, read_trace
 from serving.records.database import Database
-from serving.records.tables import Prediction
+from serving.records.tables import PredictionRow
 
 REQUEST = "0123456789abcdef0123456789abcdef"
 SOURCE = "/m/trained"
@@ -30,7 +30,7 @@ def answer(database, *, request=REQUEST, position=0, suffix="", **values) -> Non
         "text": "a secret text", "text_identity": "x", "characters": 13, **values,
     }  # fmt: skip
     with database.begin() as session:
-        session.add(Prediction(**row))
+        session.add(PredictionRow(**row))
 
 
 def push(config: Config, version=7) -> Path:

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from components.ingestion.resolution import MEANINGS, Outcome, SpannedExample, resolve
+from components.ingestion.resolution import MEANINGS, RowOutcome, SpannedExample, resolve
 
 A, B = b"a" * 32, b"b" * 32
 
@@ -78,4 +78,4 @@ def test_one_span_that_contradicts_itself_counts_once() -> None:
 
 
 def test_every_outcome_has_its_words() -> None:
-    assert set(MEANINGS) == set(Outcome)
+    assert set(MEANINGS) == set(RowOutcome)

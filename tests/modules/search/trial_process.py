@@ -30,7 +30,7 @@ def main() -> None:
     tried: list[dict[str, float]] = []
     train = training_loop.train
 
-    def counted(run: training_loop.Run) -> training_loop.Outcome:
+    def counted(run: training_loop.TrainingRun) -> training_loop.TrainedModel:
         if order["dies"]:
             os.kill(os.getpid(), signal.SIGKILL)
         hparams = run.hparams

@@ -16,7 +16,7 @@ from runners.freshness.monitoring import deployed_version, drift_report, quality
 from runners.lineage.deployed_run import read_examples
 from serving.protocol.protos import example_pb2
 from serving.records.database import Database
-from serving.records.tables import Feedback, Rollout
+from serving.records.tables import FeedbackRow, RolloutRow
 from tests.serving.monitoring.made_descriptions import WordClient
 from tests.serving.records.rows import prediction
 
@@ -115,7 +115,7 @@ def vote(database: Database, number: int, label: str, predicted: str, **values: 
         "model_version": 1,
     }
     with database.begin() as session:
-        session.add(Feedback(**(row | values)))
+        session.add(FeedbackRow(**(row | values)))
 
 
 def test_traffic_like_the_held_out_data_is_not_drift(
@@ -168,9 +168,9 @@ def test_without_texts_drift_says_what_to_set(
 ) -> None:
     send(database, [text for text, _ in films(120, 500)])
     with database.begin() as session:
-        from serving.records.tables import Prediction
+        from serving.records.tables import PredictionRow
 
-        session.query(Prediction).update({"text": None})
+        session.query(PredictionRow).update({"text": None})
     with pytest.raises(UserError, match=r"of 120 recent texts 0 were kept.*store_texts=true"):
         drift_report(pushed, database, NOW)
 
@@ -238,7 +238,7 @@ def test_the_stable_version_of_a_rollout_is_the_deployed_one(
     assert deployed_version(rollout, database) == 2
     with database.begin() as session:
         session.add(
-            Rollout(
+            RolloutRow(
                 model="default",
                 revision=1,
                 stable=1,

@@ -12,7 +12,7 @@ from rich.console import Console
 from cli import main as cli
 from cli.screens.predictions import Progress, print_table
 from modules.contract.errors import UserError
-from runners.predict.local import Prediction
+from runners.predict.local import TextPrediction
 from runners.predict.remote import predict_remotely
 from runners.predict.text_lines import Position, read_texts
 from serving.protocol.errors import Code
@@ -182,5 +182,5 @@ def test_position_follows_the_file(tmp_path: Path) -> None:
 
 
 def test_table_keeps_each_text_on_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    print_table([Prediction("a\nb", "good", 0.75, {})])
+    print_table([TextPrediction("a\nb", "good", 0.75, {})])
     assert "a b" in capsys.readouterr().out

@@ -1,6 +1,6 @@
 import pytest
 
-from pipeline.sections.freshness import Triggers
+from pipeline.sections.freshness import TriggersSection
 from runners.triggers import brakes
 from runners.triggers.history import FAILED, LOST, RUNNING, SUCCEEDED, History, RunRecord
 
@@ -34,13 +34,13 @@ def ended(state: str, finished: float, number: int = 1) -> RunRecord:
     ],
 )
 def test_quiet_hours(hours: str, clock: str, quiet: bool) -> None:
-    settings = Triggers(quiet_hours=hours)
+    settings = TriggersSection(quiet_hours=hours)
     assert brakes.quiet_hours(settings, History(), at(clock)).holds is quiet
 
 
 def test_cooldown_counts_from_the_end_of_the_last_run() -> None:
     history = History((ended(SUCCEEDED, MIDNIGHT),))
-    settings = Triggers(cooldown_minutes=60)
+    settings = TriggersSection(cooldown_minutes=60)
     assert brakes.cooldown(settings, history, MIDNIGHT + 3599).holds
     assert not brakes.cooldown(settings, history, MIDNIGHT + 3600).holds
     assert not brakes.cooldown(settings, History(), MIDNIGHT).holds
@@ -59,19 +59,19 @@ def test_cooldown_counts_from_the_end_of_the_last_run() -> None:
 )
 def test_the_pause_doubles_with_each_failure_in_a_row(states: list[str], hours: float) -> None:
     runs = tuple(ended(state, MIDNIGHT, number) for number, state in enumerate(states))
-    settings = Triggers(cooldown_minutes=60)
+    settings = TriggersSection(cooldown_minutes=60)
     assert brakes.pause_seconds(settings, History(runs)) == hours * 3600
 
 
 def test_a_cooldown_longer_than_a_day_is_kept() -> None:
-    settings = Triggers(cooldown_minutes=3 * 1440)
+    settings = TriggersSection(cooldown_minutes=3 * 1440)
     history = History((ended(FAILED, MIDNIGHT), ended(FAILED, MIDNIGHT)))
     assert brakes.pause_seconds(settings, history) == 3 * DAY
 
 
 def test_the_budget_is_of_any_24_hours() -> None:
     runs = tuple(RunRecord(n, "local", MIDNIGHT - n * 3600, MIDNIGHT) for n in (1, 2, 3))
-    settings = Triggers(runs_per_day=3)
+    settings = TriggersSection(runs_per_day=3)
     assert brakes.budget(settings, History(runs), MIDNIGHT).holds
     assert brakes.budget(settings, History(runs), MIDNIGHT - 3 * 3600 + DAY - 1).holds
     assert not brakes.budget(settings, History(runs), MIDNIGHT - 3 * 3600 + DAY).holds
@@ -79,16 +79,16 @@ def test_the_budget_is_of_any_24_hours() -> None:
 
 def test_one_at_a_time_names_what_runs() -> None:
     running = RunRecord(7, "local", MIDNIGHT, state=RUNNING)
-    held = brakes.one_at_a_time(Triggers(), History((running,)), MIDNIGHT)
+    held = brakes.one_at_a_time(TriggersSection(), History((running,)), MIDNIGHT)
     assert held.holds
     assert held.sentence == "run 7 is under way"
-    by_hand = brakes.one_at_a_time(Triggers(), History(busy="a run by hand"), MIDNIGHT)
+    by_hand = brakes.one_at_a_time(TriggersSection(), History(busy="a run by hand"), MIDNIGHT)
     assert by_hand.holds
     assert by_hand.sentence == "a run by hand"
 
 
 def test_an_unknown_count_of_examples_holds_unless_none_are_needed() -> None:
-    assert brakes.min_new_examples(Triggers(min_new_examples=1), None).holds
-    assert not brakes.min_new_examples(Triggers(min_new_examples=0), None).holds
-    assert brakes.min_new_examples(Triggers(min_new_examples=5), 4).holds
-    assert not brakes.min_new_examples(Triggers(min_new_examples=5), 5).holds
+    assert brakes.min_new_examples(TriggersSection(min_new_examples=1), None).holds
+    assert not brakes.min_new_examples(TriggersSection(min_new_examples=0), None).holds
+    assert brakes.min_new_examples(TriggersSection(min_new_examples=5), 4).holds
+    assert not brakes.min_new_examples(TriggersSection(min_new_examples=5), 5).holds

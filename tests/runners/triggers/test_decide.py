@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.sections.freshness import Triggers
+from pipeline.sections.freshness import TriggersSection
 from runners.triggers.decide import decide
 from runners.triggers.history import (
     ACCURACY,
@@ -104,7 +104,7 @@ def test_decisions(
     started: bool,
     says: str,
 ) -> None:
-    decision = decide(signals, Triggers(**overrides), history, NOW, usable)
+    decision = decide(signals, TriggersSection(**overrides), history, NOW, usable)
     assert decision.started is started
     assert says in decision.reason
     assert decision.triggers == tuple(signal.name for signal in signals if signal.fired)
@@ -112,7 +112,9 @@ def test_decisions(
 
 
 def test_the_record_shows_every_brake_and_failure() -> None:
-    decision = decide([failed(DRIFT, "away"), fired(ACCURACY)], Triggers(), History(), NOW, 3)
+    decision = decide(
+        [failed(DRIFT, "away"), fired(ACCURACY)], TriggersSection(), History(), NOW, 3
+    )
     assert decision.details["signals"][DRIFT]["error"] == "away"
     assert {name: brake["holds"] for name, brake in decision.details["brakes"].items()} == {
         "one_at_a_time": False,
@@ -125,7 +127,7 @@ def test_the_record_shows_every_brake_and_failure() -> None:
 
 def test_figures_do_not_make_another_decision_but_another_brake_does() -> None:
     def key(history: History, usable: int) -> str:
-        return decide([fired(DRIFT)], Triggers(), history, NOW, usable).key
+        return decide([fired(DRIFT)], TriggersSection(), history, NOW, usable).key
 
     assert key(History(), 3) == key(History(), 4)
     assert key(History(), 3) != key(History(), 60)
@@ -133,17 +135,17 @@ def test_figures_do_not_make_another_decision_but_another_brake_does() -> None:
 
 
 def test_brakes_do_not_matter_while_nothing_fires() -> None:
-    idle = decide([QUIET], Triggers(), History(), NOW)
-    busy = decide([QUIET], Triggers(), History((run(NOW - 60, None),)), NOW)
+    idle = decide([QUIET], TriggersSection(), History(), NOW)
+    busy = decide([QUIET], TriggersSection(), History((run(NOW - 60, None),)), NOW)
     assert idle.key == busy.key
 
 
 @st.composite
-def _limits(draw: st.DrawFn) -> Triggers:
+def _limits(draw: st.DrawFn) -> TriggersSection:
     quiet = st.tuples(st.integers(0, 23), st.integers(0, 59), st.integers(0, 23)).map(
         lambda part: f"{part[0]:02}:{part[1]:02}-{part[2]:02}:{part[1]:02}"
     )
-    return Triggers(
+    return TriggersSection(
         cooldown_minutes=draw(st.sampled_from([0.0, 1.0, 45.0, 200.0, 3000.0])),
         runs_per_day=draw(st.integers(1, 5)),
         quiet_hours=draw(st.one_of(st.just(""), quiet)),
@@ -163,7 +165,7 @@ def _look(draw: st.DrawFn) -> tuple[float, list[Signal], int | None, str]:
 @settings(max_examples=80, deadline=None)
 @given(limits=_limits(), looks=st.lists(_look(), min_size=1, max_size=40))
 def test_no_sequence_of_looks_breaks_a_brake(
-    limits: Triggers, looks: list[tuple[float, list[Signal], int | None, str]]
+    limits: TriggersSection, looks: list[tuple[float, list[Signal], int | None, str]]
 ) -> None:
     """Signals, ends of runs and pauses come in any order; all starts keep all promises."""
     runs: list[RunRecord] = []  # the newest first
@@ -182,7 +184,11 @@ def test_no_sequence_of_looks_breaks_a_brake(
 
 
 def _check_start(
-    limits: Triggers, runs: list[RunRecord], now: float, signals: list[Signal], usable: int | None
+    limits: TriggersSection,
+    runs: list[RunRecord],
+    now: float,
+    signals: list[Signal],
+    usable: int | None,
 ) -> None:
     assert signals
     assert not any(each.running for each in runs), "two at once"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import load
-from pipeline.sections.freshness import Triggers
+from pipeline.sections.freshness import TriggersSection
 from runners.local.run import _exclusive
 from runners.triggers import gate, launch, run_lock
 from runners.triggers.config_source import ConfigSource
@@ -58,7 +58,7 @@ class Dag:
         os.utime(path, (time.time() - 60,) * 2)
 
     def runs(self) -> list[RunRecord]:
-        return list(reversed(TriggerStore(self.database, Triggers()).history().runs))
+        return list(reversed(TriggerStore(self.database, TriggersSection()).history().runs))
 
     def reasons(self) -> list[str]:
         return [row.reason for row in reversed(last_decisions(self.database, 99))]

@@ -3,20 +3,20 @@ import threading
 import pytest
 
 from modules.contract.errors import UserError
-from pipeline.sections.freshness import Triggers
-from runners.triggers.decide import Decision, decide
+from pipeline.sections.freshness import TriggersSection
+from runners.triggers.decide import TriggerDecision, decide
 from runners.triggers.history import DRIFT, FAILED, NEW_DATA, RUNNING, SUCCEEDED, History, Signal
 from runners.triggers.store import NewRun, TriggerStore, last_decisions, run_states
 from serving.records.database import Database
 
 NOW = 1_772_366_400.0
-LIMITS = Triggers(cooldown_minutes=0, runs_per_day=3, min_new_examples=5)
+LIMITS = TriggersSection(cooldown_minutes=0, runs_per_day=3, min_new_examples=5)
 FIRED = Signal(NEW_DATA, True, "new", {"digest": "d", "baseline": "b"})
 IDLE = Signal(NEW_DATA, False, "same", {"digest": "b", "baseline": "b"})
 
 
 def decider(*signals: Signal, now: float = NOW, usable: int = 0):
-    def decide_on(history: History) -> Decision:
+    def decide_on(history: History) -> TriggerDecision:
         return decide(signals, LIMITS, history, now, usable)
 
     return decide_on

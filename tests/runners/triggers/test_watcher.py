@@ -20,7 +20,7 @@ from runners.triggers.job import Step
 from runners.triggers.sensors import Measures
 from runners.triggers.store import TriggerStore, last_decisions
 from runners.triggers.watcher import Tick, Watcher
-from serving.records.tables import Decision
+from serving.records.tables import DecisionRow
 from tests.runners.triggers.processes import RUN, begun, end_runs, until
 from tests.runners.triggers.test_conditions import Drift, DriftTest, Quality
 
@@ -112,7 +112,7 @@ def finish(watcher: Watcher, world: World, code: int = 0) -> None:
     (world.folder / "go").unlink()
 
 
-def decisions(watcher: Watcher) -> list[Decision]:
+def decisions(watcher: Watcher) -> list[DecisionRow]:
     return list(reversed(last_decisions(watcher.database, 100)))
 
 

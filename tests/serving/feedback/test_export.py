@@ -19,7 +19,7 @@ from serving.feedback.span_list import list_spans
 from serving.feedback.store import FeedbackStore
 from serving.records.api_keys import FEEDBACK, ApiKeys
 from serving.records.database import Database
-from serving.records.tables import Span, SpanText
+from serving.records.tables import SpanRow, SpanTextRow
 
 REPOSITORY = Path(__file__).parents[3]
 LABELS = ("neg", "pos")
@@ -200,9 +200,9 @@ def test_a_healed_span_is_remembered_with_its_texts(database: Database, spans: P
     vote(database, "c")
     assert export(database, spans).number == 5
     with database.read() as session:
-        span = session.get_one(Span, 4)
+        span = session.get_one(SpanRow, 4)
         assert (span.examples, span.summary) == (2, {"votes": 2})
-        assert session.scalar(select(func.count()).select_from(SpanText)) == 3
+        assert session.scalar(select(func.count()).select_from(SpanTextRow)) == 3
 
 
 def test_numbers_are_not_used_twice(database: Database, spans: Path) -> None:

@@ -18,7 +18,7 @@ from serving.feedback.export import ExportSettings, export_span
 from serving.feedback.reviews import add_review
 from serving.feedback.store import FeedbackStore
 from serving.records.database import Database
-from serving.records.tables import Feedback
+from serving.records.tables import FeedbackRow
 
 LABELS = ("neg", "pos")
 TEXTS = [f"Text {number}" for number in range(12)]
@@ -130,7 +130,7 @@ class LoopOfVotes(RuleBasedStateMachine):
         with self.database.read() as session:
             kept = [
                 ((vote.key_id, vote.text_identity), vote.label)
-                for vote in session.scalars(select(Feedback))
+                for vote in session.scalars(select(FeedbackRow))
             ]
         assert len(kept) == len(self.votes)
         assert dict(kept) == self.votes

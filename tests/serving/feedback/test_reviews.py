@@ -7,7 +7,7 @@ from modules.contract.errors import UserError
 from serving.feedback.reviews import add_review
 from serving.feedback.store import FeedbackStore
 from serving.records.database import Database
-from serving.records.tables import Review
+from serving.records.tables import ReviewRow
 from tests.serving.records.rows import prediction
 
 
@@ -29,7 +29,7 @@ def test_the_last_review_stands(database: Database, identity: str) -> None:
     add_review(database, "r-0", "neg", reviewer="me")
     add_review(database, identity, None, reviewer="you")
     with database.read() as session:
-        [review] = session.scalars(select(Review)).all()
+        [review] = session.scalars(select(ReviewRow)).all()
     assert (review.text_identity, review.label, review.reviewer) == (identity, None, "you")
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from serving.feedback import selection as rules
 from serving.feedback.selection import REASONS, ExportSettings, Selection, select_examples
-from serving.records.tables import ANONYMOUS, Feedback, Review
+from serving.records.tables import ANONYMOUS, FeedbackRow, ReviewRow
 
 LABELS = ("neg", "pos")
 NO_CAP = ExportSettings(max_share_per_key=1.0)
@@ -16,8 +16,8 @@ NO_CAP = ExportSettings(max_share_per_key=1.0)
 
 def vote(
     number: int, text: str, key: str, label: str, updated: float = 0.0, known: bool = True
-) -> Feedback:
-    return Feedback(
+) -> FeedbackRow:
+    return FeedbackRow(
         id=number,
         text=f"{text}!",
         text_identity=text,
@@ -39,7 +39,7 @@ def choose(
     """Votes are (text, key, label), the oldest first."""
     rows = [vote(number, *each, updated=number) for number, each in enumerate(votes, 1)]
     reviewed = {
-        text: Review(text_identity=text, label=label) for text, label in (reviews or {}).items()
+        text: ReviewRow(text_identity=text, label=label) for text, label in (reviews or {}).items()
     }
     return select_examples(rows, reviewed, exported, settings, held_out, labels)
 

@@ -15,9 +15,9 @@ from serving.feedback.errors import (
     UnknownPredictionError,
 )
 from serving.feedback.reviews import add_review
-from serving.feedback.store import FeedbackStore, Outcome
+from serving.feedback.store import FeedbackStore, LabelledAnswer
 from serving.records.database import Database
-from serving.records.tables import Feedback, Prediction, ShadowPrediction
+from serving.records.tables import FeedbackRow, PredictionRow, ShadowPredictionRow
 from tests.serving.records.rows import prediction
 
 LABELS = ["neg", "pos"]
@@ -31,7 +31,7 @@ def store(database: Database) -> FeedbackStore:
 
 def votes(database: Database) -> list[tuple[str, str, str]]:
     with database.read() as session:
-        query = select(Feedback).order_by(Feedback.id)
+        query = select(FeedbackRow).order_by(FeedbackRow.id)
         return [(vote.key_id, vote.target, vote.label) for vote in session.scalars(query)]
 
 
@@ -42,7 +42,7 @@ def test_a_vote_on_a_prediction_keeps_what_was_answered(
     vote = store.add_vote(key_id="k", label="neg", labels=LABELS, prediction_id="r-0")
     assert (vote.created, vote.changed, vote.known) == (True, False, True)
     with database.read() as session:
-        kept = session.get_one(Feedback, vote.id)
+        kept = session.get_one(FeedbackRow, vote.id)
     assert (kept.text, kept.text_identity) == ("A film", vote.text_identity)
     assert (kept.predicted_label, kept.model_version) == ("pos", 7)
     assert (kept.created, kept.updated) == (1000.0, 1000.0)
@@ -61,7 +61,7 @@ def test_another_label_replaces_the_vote(store: FeedbackStore, database: Databas
     later = store.add_vote(key_id="k", label="odd", labels=LABELS, text="a film")
     assert (later.id, later.created, later.changed) == (first.id, False, True)
     with database.read() as session:
-        kept = session.get_one(Feedback, first.id)
+        kept = session.get_one(FeedbackRow, first.id)
     assert (kept.label, kept.known, kept.text) == ("odd", False, "A  Film")
     assert (kept.created, kept.updated) == (1000.0, 1001.0)
 
@@ -160,11 +160,11 @@ def test_predictions_that_are_sent_again_stay_as_they_are(
     for label in ("pos", "neg"):
         store.record_predictions(
             [prediction("r", "a", label=label), prediction(f"only {label}", "b")],
-            [ShadowPrediction(prediction_id="r-0", label=label, score=0.5, **shadow)],
+            [ShadowPredictionRow(prediction_id="r-0", label=label, score=0.5, **shadow)],
         )
     with database.read() as session:
-        found = session.execute(select(Prediction.id, Prediction.label)).all()
-        shadows = session.scalars(select(ShadowPrediction.label)).all()
+        found = session.execute(select(PredictionRow.id, PredictionRow.label)).all()
+        shadows = session.scalars(select(ShadowPredictionRow.label)).all()
     assert sorted(map(tuple, found)) == [
         ("only neg-0", "pos"), ("only pos-0", "pos"), ("r-0", "pos"),
     ]  # fmt: skip
@@ -182,7 +182,7 @@ def test_old_predictions_go_unless_somebody_voted(
 ) -> None:
     monkeypatch.setattr("serving.feedback.store._DELETE_AT_ONCE", 4)
     old = [prediction(f"old{number}", "a", created=99.0) for number in range(10)]
-    shadow = ShadowPrediction(
+    shadow = ShadowPredictionRow(
         prediction_id="old0-0", model_version=2, created=99.0, status="ok", latency_ms=1.0
     )
     store.record_predictions([*old, prediction("new", "a")], [shadow])
@@ -190,8 +190,8 @@ def test_old_predictions_go_unless_somebody_voted(
     assert store.delete_old(before=100.0) == 9
     assert store.delete_old(before=100.0) == 0
     with database.read() as session:
-        assert set(session.scalars(select(Prediction.id))) == {"old3-0", "new-0"}
-        assert session.scalars(select(ShadowPrediction)).all() == []
+        assert set(session.scalars(select(PredictionRow.id))) == {"old3-0", "new-0"}
+        assert session.scalars(select(ShadowPredictionRow)).all() == []
 
 
 def test_outcomes_take_the_true_label_from_agreeing_voters_or_a_review(
@@ -210,6 +210,6 @@ def test_outcomes_take_the_true_label_from_agreeing_voters_or_a_review(
     add_review(database, "reviewed-0", "pos", reviewer="me")
     add_review(database, "discarded-0", None, reviewer="me")
     assert store.feedback_outcomes(since=1001.0) == [
-        Outcome("pos", "neg", 1, 1003.0),
-        Outcome("pos", "pos", 1, 1005.0),
+        LabelledAnswer("pos", "neg", 1, 1003.0),
+        LabelledAnswer("pos", "pos", 1, 1005.0),
     ]

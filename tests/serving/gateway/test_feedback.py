@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.exc import OperationalError
 
-from serving.records.tables import Feedback, Prediction
+from serving.records.tables import FeedbackRow, PredictionRow
 from tests.serving.gateway.gateways import Gateway, error_of, gateway
 
 
@@ -20,7 +20,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 def votes(running: Gateway) -> int:
     with running.database.read() as session:
-        return session.scalar(select(func.count()).select_from(Feedback)) or 0
+        return session.scalar(select(func.count()).select_from(FeedbackRow)) or 0
 
 
 @contextlib.contextmanager
@@ -187,5 +187,5 @@ def test_what_does_not_fit_into_memory_is_dropped_and_counted(
         while not running.parts.recorder.flush(10):
             pass
         with running.database.read() as session:
-            texts = session.scalars(select(Prediction.text)).all()
+            texts = session.scalars(select(PredictionRow.text)).all()
         assert texts == ["fits"] * 4

@@ -13,7 +13,7 @@ import pytest
 from serving.gateway.page_routes import security_policy
 from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
-from serving.records.tables import Decision, Feedback, RolloutEvent
+from serving.records.tables import DecisionRow, FeedbackRow, RolloutEventRow
 from tests.serving.client.client_stubs import Stub, grpc_stub
 from tests.serving.gateway.live_gateway import LiveGateway, live_gateway
 
@@ -42,10 +42,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with database.begin() as session:
         reason = f"drift of {_HTML} and 61 new examples"
         session.add(
-            Decision(created=now - 60, started=True, triggers=["drift"], reason=reason, details={})
+            DecisionRow(
+                created=now - 60, started=True, triggers=["drift"], reason=reason, details={}
+            )
         )
         session.add(
-            RolloutEvent(
+            RolloutEventRow(
                 model="default",
                 created=now,
                 action="promote",
@@ -152,7 +154,7 @@ def test_a_text_is_classified_and_corrected(
     take_picture(browser, "page")
     database = Database(f"sqlite:///{folder}/records.sqlite")
     with database.read() as session:
-        vote = session.query(Feedback).one()
+        vote = session.query(FeedbackRow).one()
     database.close()
     assert (vote.text, vote.label, vote.predicted_label) == ("a good film", "bad", "good")
     assert complaints(browser) == []

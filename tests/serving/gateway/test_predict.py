@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from serving.protocol.errors import Code
-from serving.records.tables import Prediction
+from serving.records.tables import PredictionRow
 from tests.serving.client.client_stubs import Fault
 from tests.serving.gateway.gateways import UNAVAILABLE, VERSION, Gateway, error_of, gateway
 
@@ -19,11 +19,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
         yield running
 
 
-def rows(running: Gateway, request_id: str) -> list[Prediction]:
+def rows(running: Gateway, request_id: str) -> list[PredictionRow]:
     running.flush()
-    query = select(Prediction).where(Prediction.request_id == request_id)
+    query = select(PredictionRow).where(PredictionRow.request_id == request_id)
     with running.database.read() as session:
-        return list(session.scalars(query.order_by(Prediction.position)))
+        return list(session.scalars(query.order_by(PredictionRow.position)))
 
 
 def test_texts_are_answered_in_order(shared: Gateway) -> None:

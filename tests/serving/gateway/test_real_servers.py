@@ -17,7 +17,7 @@ from sqlalchemy import select
 
 from serving.client import Client
 from serving.records.database import Database
-from serving.records.tables import Feedback, Prediction
+from serving.records.tables import FeedbackRow, PredictionRow
 from tests.serving.bert_server import bert_serve, environment, write_classifier
 from tests.serving.client.client_stubs import grpc_stub
 from tests.serving.gateway.gateways import gateway, write_labels
@@ -54,9 +54,11 @@ def test_every_database_keeps_predictions_and_votes(tmp_path: Path, database_url
         nul = {"texts": ["a\0b"]}
         assert running.client.post("/v1/predict", json=nul, headers=headers).status_code == 422
         with running.database.read() as session:
-            texts = session.scalars(select(Prediction.text).where(Prediction.id.in_(ids)))
+            texts = session.scalars(select(PredictionRow.text).where(PredictionRow.id.in_(ids)))
             assert set(texts) == {"a good film", "Ünï ☃"}
-            (kept,) = session.scalars(select(Feedback).where(Feedback.prediction_id == ids[1]))
+            (kept,) = session.scalars(
+                select(FeedbackRow).where(FeedbackRow.prediction_id == ids[1])
+            )
         assert (kept.text, kept.label, kept.predicted_label) == ("Ünï ☃", "good", "bad")
         admin = running.key("admin")
         review = {"text": "Ünï ☃", "label": "bad"}
@@ -111,7 +113,7 @@ def test_sigterm_answers_what_is_under_way_and_stores_it(tmp_path: Path) -> None
     assert answers[0]["predictions"][0]["label"] == "bad"
     database = Database(url)
     with database.read() as session:
-        assert "last words" in session.scalars(select(Prediction.text)).all()
+        assert "last words" in session.scalars(select(PredictionRow.text)).all()
     database.close()
     requests = [line for line in running.log if line["event"] == "request"]
     assert {line["route"] for line in requests} >= {"/v1/predict", "/healthz"}

@@ -6,7 +6,7 @@ from sqlalchemy import select
 
 from serving.protocol.errors import Code
 from serving.records.database import Database
-from serving.records.tables import Prediction, Rollout, ShadowPrediction
+from serving.records.tables import PredictionRow, RolloutRow, ShadowPredictionRow
 from serving.rollout.assignment import assign
 from serving.rollout.state import RolloutStore
 from tests.serving.client.client_stubs import Fault
@@ -19,7 +19,7 @@ def rollout(
     def write(database: Database) -> None:
         with database.begin() as session:
             session.merge(
-                Rollout(
+                RolloutRow(
                     model="default",
                     revision=1,
                     stable=7,
@@ -41,11 +41,11 @@ def caller(running: Gateway, role: str) -> dict[str, str]:
     return {"x-sticky-key": str(number)}
 
 
-def wait_for_shadows(running: Gateway, count: int) -> list[ShadowPrediction]:
+def wait_for_shadows(running: Gateway, count: int) -> list[ShadowPredictionRow]:
     while True:
         running.flush()
         with running.database.read() as session:
-            found = list(session.scalars(select(ShadowPrediction)))
+            found = list(session.scalars(select(ShadowPredictionRow)))
         if len(found) >= count:
             return found
         time.sleep(0.02)
@@ -90,7 +90,7 @@ def test_where_a_canary_fails_the_stable_version_answers(tmp_path: Path) -> None
             request_id = answer.json()["request_id"]
             running.flush()
             with running.database.read() as session:
-                query = select(Prediction).where(Prediction.request_id.startswith(request_id))
+                query = select(PredictionRow).where(PredictionRow.request_id.startswith(request_id))
                 found = {row.role: row for row in session.scalars(query)}
             assert (found["canary"].status, found["canary"].model_version) == (code.name, 8)
             assert (found["stable"].status, found["stable"].label) == ("ok", "good")
@@ -146,7 +146,7 @@ def test_a_promotion_is_seen_and_a_version_that_went_is_not_asked_for_long(tmp_p
     with gateway(tmp_path, prepare=rollout("full", None)) as running:
         assert running.predict("a").json()["model_version"] == 7
         with running.database.begin() as session:
-            row = session.get(Rollout, "default")
+            row = session.get(RolloutRow, "default")
             assert row
             row.stable, row.revision = 9, 2
         running.broken[7] = Fault(Code.NOT_FOUND)

@@ -3,14 +3,14 @@
 from typing import Any
 
 from modules.contract.text_identity import text_identity
-from serving.records.tables import OK, STABLE, Prediction
+from serving.records.tables import OK, STABLE, PredictionRow
 
 
 def prediction(
     request_id: str, text: str, position: int = 0, *, kept: bool = True, **values: Any
-) -> Prediction:
+) -> PredictionRow:
     """The answer "pos", by version 1, unless ``values`` say otherwise; ``kept``: with its text."""
-    return Prediction(
+    return PredictionRow(
         **{
             "id": f"{request_id}-{position}",
             "request_id": request_id,

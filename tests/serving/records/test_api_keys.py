@@ -7,7 +7,7 @@ from modules.contract.errors import UserError
 from serving.records import api_keys as keys_module
 from serving.records.api_keys import ADMIN, CACHE_SECONDS, FEEDBACK, PREDICT, ApiKeys, allows
 from serving.records.database import Database
-from serving.records.tables import ApiKey
+from serving.records.tables import ApiKeyRow
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_the_secret_is_kept_nowhere(keys: ApiKeys, database: Database) -> None:
     key, secret = keys.create("me", [ADMIN])
     random = secret.removeprefix(f"bert_{key.id}_")
     with database.read() as session:
-        row = session.execute(select(ApiKey.__table__)).one()
+        row = session.execute(select(ApiKeyRow.__table__)).one()
     assert len(random) >= 32
     assert random not in repr(tuple(row))
 
@@ -107,7 +107,7 @@ def test_list_is_in_the_order_of_creation(keys: ApiKeys) -> None:
     ],
 )
 def test_scopes(scopes: list[str], scope: str, allowed: bool) -> None:
-    assert allows(ApiKey(scopes=scopes), scope) is allowed
+    assert allows(ApiKeyRow(scopes=scopes), scope) is allowed
 
 
 @pytest.mark.parametrize(

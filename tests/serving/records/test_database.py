@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError, StatementError
 from modules.contract.errors import UserError
 from serving.records import database as database_module
 from serving.records.database import Database, cause_of
-from serving.records.tables import ApiKey, Prediction
+from serving.records.tables import ApiKeyRow, PredictionRow
 from tests.pipeline.database_servers import free_port
 from tests.serving.records.rows import prediction
 
@@ -22,7 +22,7 @@ REPOSITORY = Path(__file__).parents[3]
 
 def count(database: Database) -> int | None:
     with database.read() as session:
-        return session.scalar(select(func.count()).select_from(Prediction))
+        return session.scalar(select(func.count()).select_from(PredictionRow))
 
 
 def test_what_is_written_is_read_as_it_was(database: Database) -> None:
@@ -30,14 +30,14 @@ def test_what_is_written_is_read_as_it_was(database: Database) -> None:
     with database.begin() as session:
         session.add(prediction("r", text, model_version=2**60, created=1795566709.3339984))
         session.add(prediction("e", "no answer", scores=None, label=None, score=None))
-        session.add(ApiKey(id="k", name="n", digest=bytes(range(32)), scopes=["x"], created=0.1))
+        session.add(ApiKeyRow(id="k", name="n", digest=bytes(range(32)), scopes=["x"], created=0.1))
     with database.read() as session:
-        found = session.get_one(Prediction, "r-0")
+        found = session.get_one(PredictionRow, "r-0")
         assert (found.text, found.scores) == (text, {"neg": 0.25, "pos": 0.75})
         assert (found.model_version, found.created) == (2**60, 1795566709.3339984)
-        unanswered = select(Prediction.id).where(Prediction.scores.is_(None))
+        unanswered = select(PredictionRow.id).where(PredictionRow.scores.is_(None))
         assert session.scalars(unanswered).all() == ["e-0"]
-        assert bytes(session.get_one(ApiKey, "k").digest) == bytes(range(32))
+        assert bytes(session.get_one(ApiKeyRow, "k").digest) == bytes(range(32))
 
 
 def test_a_failed_transaction_writes_nothing(database: Database) -> None:
@@ -67,7 +67,7 @@ def test_writers_that_read_first_take_turns(database: Database) -> None:
         barrier.wait()
         for number in range(10):
             with database.begin() as session:
-                session.scalar(select(func.count()).select_from(Prediction))
+                session.scalar(select(func.count()).select_from(PredictionRow))
                 session.add(prediction(f"{writer}.{number}", "text"))
 
     with ThreadPoolExecutor(4) as pool:
@@ -110,7 +110,7 @@ def test_a_committed_row_outlives_the_kill_of_its_writer(
     _, errors = process.communicate(timeout=120)
     assert (process.returncode, errors) == (-signal.SIGKILL, "")
     with database.begin() as session:
-        assert session.scalars(select(Prediction.id)).all() == ["committed-0"]
+        assert session.scalars(select(PredictionRow.id)).all() == ["committed-0"]
 
 
 @pytest.mark.parametrize(

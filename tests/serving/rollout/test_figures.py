@@ -1,6 +1,6 @@
 import pytest
 
-from serving.records.tables import Review
+from serving.records.tables import ReviewRow
 from serving.rollout.figures import Outcomes, StageFigures, Traffic, read_figures
 from serving.rollout.state import CANARY, SHADOW, RolloutState
 from tests.serving.rollout.traffic import call, mirror, vote
@@ -36,13 +36,13 @@ def test_a_canary_and_the_stable_version_side_by_side(database) -> None:
 
 
 def test_parts_of_a_stream_are_calls_of_their_own(database) -> None:
-    from serving.records.tables import Prediction
+    from serving.records.tables import PredictionRow
 
     with database.begin() as session:
         for part in range(3):
             for position in range(2):
                 session.add(
-                    Prediction(
+                    PredictionRow(
                         id=f"s-{part}-{position}", request_id="s", position=2 * part + position,
                         created=101.0 + part, key_id="k", model_version=2, role="canary",
                         status="ok" if part else "INTERNAL", latency_ms=10.0, label="a", score=1.0,
@@ -81,8 +81,8 @@ def test_feedback_is_counted_once_a_text(database) -> None:
     vote(database, "e", "neg")
     vote(database, "f", "neg")
     with database.begin() as session:
-        session.add(Review(text_identity="b", label="pos", reviewer="r", created=1.0))
-        session.add(Review(text_identity="e", label=None, reviewer="r", created=1.0))
+        session.add(ReviewRow(text_identity="b", label="pos", reviewer="r", created=1.0))
+        session.add(ReviewRow(text_identity="e", label=None, reviewer="r", created=1.0))
     figures = read_figures(database, state(CANARY), 50.0)
     assert figures.candidate_feedback == Outcomes(correct=1, total=3)  # a, b, f
     assert figures.stable_feedback == Outcomes(correct=2, total=2)  # a, b

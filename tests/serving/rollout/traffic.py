@@ -5,7 +5,7 @@ import itertools
 from pathlib import Path
 
 from serving.records.database import Database
-from serving.records.tables import OK, Feedback, Prediction, ShadowPrediction
+from serving.records.tables import OK, FeedbackRow, PredictionRow, ShadowPredictionRow
 
 _numbers = itertools.count()
 
@@ -47,7 +47,7 @@ def call(
     request = f"r{next(_numbers)}"
     texts = texts or [f"{request} text {position}" for position in range(len(labels))]
     rows = [
-        Prediction(
+        PredictionRow(
             id=f"{request}-{position}", request_id=request, position=position, created=created,
             key_id="anonymous", model_version=version, role=role, status=status,
             latency_ms=latency_ms, label=label if status == OK else None, score=0.9, scores=None,
@@ -74,7 +74,7 @@ def mirror(
     """The candidate's answers to a request."""
     with database.begin() as session:
         session.add_all(
-            ShadowPrediction(
+            ShadowPredictionRow(
                 prediction_id=each, model_version=version, created=created, status=status,
                 latency_ms=latency_ms, label=label if status == OK else None, score=0.9,
             )
@@ -86,7 +86,7 @@ def vote(database: Database, text: str, label: str, *, key: str = "k", known: bo
     """One vote on a text."""
     with database.begin() as session:
         session.add(
-            Feedback(
+            FeedbackRow(
                 created=1.0, updated=1.0, key_id=key, target=f"text:{text}", prediction_id=None,
                 text=text, text_identity=text, label=label, known=known, predicted_label=None,
                 model_version=None,

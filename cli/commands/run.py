@@ -66,11 +66,11 @@ def _print_outcome(
     """Print the run's result and what to type next."""
     from cli.screens.run_report import next_commands, print_result
     from cli.terminal import program_name, stdout
-    from runners.lineage.runs import read_run
+    from runners.lineage.run_report import read_report
     from runners.predict.local import versions
 
     console = stdout()
-    print_result(console, read_run(settings, run_id), slices=False)
+    print_result(console, read_report(settings, run_id), slices=False)
     available = context.find_root().command.commands  # type: ignore[attr-defined]
     directory = settings.push_directory()
     served = directory if versions(Path(directory)) else None

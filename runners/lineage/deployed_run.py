@@ -10,7 +10,8 @@ from components.publishing.manifest import MANIFEST_FILE, Manifest
 from modules.contract import features
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.lineage.runs import Run, read_runs
+from runners.lineage.records import Run
+from runners.lineage.runs import read_runs
 
 #: Eval chose the epoch and test judged the model; neither trained it.
 SPLITS = (features.EVAL_SPLIT, features.TEST_SPLIT)

@@ -10,7 +10,8 @@ from modules.contract import features
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.lineage.evaluation import read_evaluation, read_push
-from runners.lineage.runs import Artifact, NodeRun, Run, read_runs
+from runners.lineage.records import Artifact, NodeRun, Run
+from runners.lineage.runs import read_runs
 
 _NODES = ("ExampleGen", "Trainer", "Evaluator", "Pusher")
 _MODEL_CARD = f"{features.EXTRA_ASSETS}/{features.MODEL_CARD_FILE}"

@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from modules.contract.pushed_model import complete_versions
 from serving.records.database import Database
 from serving.records.tables import RolloutEventRow
 from serving.rollout import rules, transitions
 from serving.rollout.controller import RolloutController
 from serving.rollout.figures import StageFigures
 from serving.rollout.manual import ManualRollout
-from serving.rollout.pushed import pushed_versions
 from serving.rollout.server_status import ServedVersion, ServerStatus
 from serving.rollout.state import CANARY, SHADOW, RolloutState, RolloutStore
 
@@ -135,7 +135,7 @@ def _versions(
     push_directory: str,
 ) -> tuple[RolloutVersion, ...]:
     """Of the rejected ones, only those that still lie in the push directory."""
-    pushed = pushed_versions(push_directory)
+    pushed = complete_versions(push_directory)
     return tuple(
         RolloutVersion(
             version=version,

@@ -178,8 +178,8 @@ def graph_fingerprint(meta_graph: Any) -> str:
     for function in graph.library.function:
         nodes.extend(function.node_def)
     operations = Counter(_operation(node) for node in nodes)
-    told = [sorted(meta_graph.signature_def), sorted(operations.items())]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    counted = [sorted(meta_graph.signature_def), sorted(operations.items())]
+    return hashlib.sha256(json.dumps(counted).encode()).hexdigest()
 
 
 def _operation(node: Any) -> str:

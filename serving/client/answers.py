@@ -57,8 +57,8 @@ def read_labels(folder: str | os.PathLike[str]) -> list[str]:
         if (candidate / pushed_model.LABELS_FILE).is_file():
             return pushed_model.read_labels(candidate)
     raise UserError(
-        f"{base} holds no {pushed_model.LABELS_FILE}, and no complete version folder that does; "
-        "name the folder that the pipeline pushed to, or give the list of labels"
+        f"{base} contains no {pushed_model.LABELS_FILE}, and no complete version folder with one; "
+        "give the folder that the pipeline pushed to, or a list of labels"
     )
 
 

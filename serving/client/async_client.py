@@ -48,7 +48,7 @@ class AsyncClient:
         headers: headers to send with every call, such as ``authorization``; sent as metadata over
             gRPC.
         ca_file: PEM file of the certificate authorities to trust with https and grpcs; None trusts
-            the default authorities.
+            the default authorities. The first call reads it, and raises ``UserError`` if it cannot.
         max_request_texts: maximum number of texts in a request; ``predict`` splits longer lists.
         max_request_bytes: maximum size of the texts in a request, in bytes of UTF-8; a larger text
             is sent in a request of its own.

@@ -63,7 +63,7 @@ def test_drift_exits_with_1(
     [sentence] = [line for line in lines if line.startswith("! ")]
     assert "the length of texts drifted: median" in sentence
     assert any(
-        line.startswith("Drift was raised: 200 different texts against 400 held-out ones")
+        line.startswith("Drift detected: 200 different texts against 400 held-out ones")
         for line in lines
     )
 
@@ -73,9 +73,9 @@ def test_no_drift_exits_with_0_and_prints_the_accuracy(
 ) -> None:
     assert call(monkeypatch, tmp_path, make_report(drifted=False)) == 0
     output = capsys.readouterr().out
-    assert "No drift was raised" in output
+    assert "No drift detected" in output
     assert "accuracy 0.7500 (95% interval 0.6000 to 0.8600), macro F1 0.7000" in output
-    assert "on 40 answers whose label came back" in output
+    assert "on 40 predictions with feedback" in output
     assert "accuracy 0.8200 (95% interval 0.8000 to 0.8400) is estimated" in output
     assert "accuracy 0.9000 on the test split" in output
 

@@ -66,9 +66,9 @@ def test_agreed_and_reviewed_votes_are_exported(bert, config: Config, database: 
 
     code, out, err = bert("feedback", "export")
     assert (code, err) == (0, "")
-    assert "voters disagree" in out
-    assert "Nothing has run yet, so no text is held out" in out
-    assert "Set aside for a review: 2" in out
+    assert "conflicting votes" in out
+    assert "No run yet, so no texts are held out" in out
+    assert "Texts to review: 2" in out
     assert out.endswith(f"{config.spans_directory()}/span-1: 2 examples\n")
 
     _, out, _ = bert("feedback", "review")
@@ -79,7 +79,7 @@ def test_agreed_and_reviewed_votes_are_exported(bert, config: Config, database: 
         0, f"{disputed[:12]} is neg: disputed\n",
     )  # fmt: skip
     assert bert("feedback", "review", odd[:12], "--discard")[1].startswith(f"{odd[:12]} discarded")
-    assert bert("feedback", "review")[1] == "Nothing waits for a review.\n"
+    assert bert("feedback", "review")[1] == "No texts to review.\n"
 
     _, out, _ = bert("feedback", "export", "--json")
     report = json.loads(out)

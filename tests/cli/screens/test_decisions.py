@@ -48,7 +48,7 @@ def test_once_as_json_prints_a_repeated_decision_too(
 
 def test_decisions_are_listed(options: list[str], capsys: pytest.CaptureFixture) -> None:
     assert bert("decisions", *options) == 0
-    assert capsys.readouterr().out.startswith("no decision yet")
+    assert capsys.readouterr().out.startswith("No decisions yet")
     bert("watch", "--once", *options)
     capsys.readouterr()
     assert bert("decisions", *options) == 0

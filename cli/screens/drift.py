@@ -73,9 +73,9 @@ def _tests_table(report: "DriftReport") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("test", "held-out data", "recent traffic"):
         table.add_column(name)
-    for name in ("effect", "threshold", "p", "limit"):
+    for name in ("effect", "raised from", "p", "raised to"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("drift")
+    table.add_column("raised")
     for test in report.tests:
         table.add_row(*_cells(test))
     return table

@@ -192,7 +192,7 @@ def next_commands(
     served_directory: str | None,
     program: str = "bert",
 ) -> list[str]:
-    """Return the two commands that are most likely to be typed next.
+    """The two commands most likely to be typed now, of those that exist.
 
     Args:
         available: names of the commands that ``bert`` has.

@@ -38,12 +38,12 @@ def test_once_as_json_prints_a_repeated_decision_too(
     bert("watch", "--once", *options)
     capsys.readouterr()
     assert bert("watch", "--once", "--json", *options) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["started"] is False
-    assert told["triggers"] == []
-    assert told["reason"] == "no trigger fired"
-    assert told["run"] is None
-    assert told["events"] == []
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["started"] is False
+    assert printed["triggers"] == []
+    assert printed["reason"] == "no trigger fired"
+    assert printed["run"] is None
+    assert printed["events"] == []
 
 
 def test_decisions_are_listed(options: list[str], capsys: pytest.CaptureFixture) -> None:
@@ -101,9 +101,9 @@ def test_wait_returns_after_the_started_run_ends(
     os.utime(tmp_path / "data.csv", (1, 1))
     capsys.readouterr()
     assert bert("watch", "--once", "--wait", "--json", *options) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["started"] is True
-    last = told["events"][-1]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["started"] is True
+    last = printed["events"][-1]
     assert last["details"]["state"] == "failed"
     assert "bert run ended with" in last["sentence"]
     log = next((tmp_path / "root" / "triggers").glob("run-1-*/log.txt"))

@@ -80,7 +80,7 @@ def test_digest_of_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(CONTENT)
     check_digest(path, DIGEST)
-    with pytest.raises(DataError, match="is not the archive expected"):
+    with pytest.raises(DataError, match="is not the expected archive"):
         check_digest(path, "0" * 64)
     with pytest.raises(DataError, match="cannot be read: No such file"):
         check_digest(tmp_path / "b", DIGEST)

@@ -29,7 +29,7 @@ NEWS = {
 def stand_in(
     monkeypatch: pytest.MonkeyPatch, path: Path, name: str, files: dict[str, bytes]
 ) -> Path:
-    """Let a small archive take the place of the original one."""
+    """Replace the original archive with a small one."""
     with tarfile.open(path, "w:gz") as archive:
         for member, content in files.items():
             info = tarfile.TarInfo(member)
@@ -97,7 +97,7 @@ def test_download_goes_through_the_same_checks(
 def test_other_archive_is_refused_and_writes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     path.write_bytes(b"another file")
-    with pytest.raises(DataError, match="is not the archive expected"):
+    with pytest.raises(DataError, match="is not the expected archive"):
         fetch("imdb", tmp_path / "imdb.csv", source_path=path)
     assert list(tmp_path.iterdir()) == [path]
 
@@ -106,12 +106,12 @@ def test_missing_examples_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path:
     archive = stand_in(monkeypatch, tmp_path / "a.tar.gz", "newsgroups", NEWS)
     more = dataclasses.replace(datasets.DATASETS["newsgroups"], examples=3)
     monkeypatch.setattr(datasets, "DATASETS", {"newsgroups": more})
-    with pytest.raises(DataError, match="holds 2 examples, expected 3"):
+    with pytest.raises(DataError, match="has 2 examples, must have 3"):
         fetch("newsgroups", tmp_path / "n.csv", source_path=archive)
 
 
 def test_unknown_name_lists_the_known() -> None:
-    with pytest.raises(UserError, match=r"there are: imdb, newsgroups\. Did you mean imdb\?"):
+    with pytest.raises(UserError, match=r"must be one of imdb, newsgroups; did you mean imdb\?"):
         fetch("imbd", Path("x.csv"))
 
 

@@ -1,4 +1,4 @@
-"""Cleaning, truncation and the one path from text to tokens, in Transform and in a served graph."""
+"""Cleaning, truncation and tokenization of text, in Transform and in a served graph."""
 
 import shutil
 from pathlib import Path
@@ -23,14 +23,14 @@ from tests.modules import checkpoints
 from tests.modules.tokenizers import torture
 
 CLEANED = [
-    # Markup goes.
+    # Markup is removed.
     ("one<br />two<br>three<BR/>four", "one two three four"),
     ("<p>one</p><p class=\"x\" id='y'>two</p>", "one two"),
     ("<div><h1>Title</h1>text</div>", "Title text"),
     ("un<b>believ</b>able <i>film</i>", "unbelievable film"),
     ('see <a href="http://x.org/?a=1&b=2">this</a>.', "see this."),
     ("<img src=x.png/>after", "after"),
-    # Content stays.
+    # Content is kept.
     ("a < b and c > d", "a < b and c > d"),
     ("I <3 this", "I <3 this"),
     ("a <b and c> d", "a <b and c> d"),
@@ -39,12 +39,12 @@ CLEANED = [
     ("->-> <- << >> <>", "->-> <- << >> <>"),
     ("List<String> and <brilliant>", "List<String> and <brilliant>"),
     ("AT&T R&D &c; &unknown; 5 & 6", "AT&T R&D &c; &unknown; 5 & 6"),
-    # Entities are decoded, once.
+    # Entities are decoded once.
     ("Tom &amp; Jerry &quot;live&quot; &#39;now&#39;", "Tom & Jerry \"live\" 'now'"),
     ("&lt;br&gt; 1 &lt; 2&nbsp;!", "<br> 1 < 2 !"),
     ("&amp;lt;", "&lt;"),
     ("&ldquo;so&hellip;&rdquo; &MDASH; it&rsquo;s", "“so…” — it’s"),
-    # Controls go, white space collapses.
+    # Control characters are removed, white space collapses.
     ("a\x00b\x07c\x7fd\x9fe\ufefff", "abcdef"),
     ("  a \t\n b\r\n\x0b\x0c\x85c\u00a0\u2003\u3000d \u2028 ", "a b c d"),
     ("plain text", "plain text"),
@@ -135,14 +135,16 @@ def test_nothing_is_longer_than_max_length(
 
 @pytest.mark.parametrize("max_length", [0, 2, tiny.MAX_POSITIONS + 1])
 def test_a_length_the_encoder_cannot_read(encoder: Encoder, max_length: int) -> None:
-    with pytest.raises(UserError, match=f"max_length {max_length} .* legal: 3 to 512") as caught:
+    with pytest.raises(
+        UserError, match=f"max_length {max_length} .* must be from 3 to 512"
+    ) as caught:
         tokenize(tf.constant(["a"]), TextSettings("", max_length), encoder)
     assert "\n" not in str(caught.value)
 
 
 def test_a_truncation_that_does_not_exist(encoder: Encoder) -> None:
     settings = TextSettings("", 8, "middle")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r'truncation "middle" .* legal: head, tail, head\+tail'):
+    with pytest.raises(UserError, match=r'truncation "middle" .* must be head, tail or head\+tail'):
         tokenize(tf.constant(["a"]), settings, encoder)
 
 
@@ -158,7 +160,7 @@ def test_a_column_may_be_dense_or_sparse() -> None:
 
 
 class Served(tf.Module):
-    """The smallest module that tokenizes in its graph."""
+    """A minimal module that tokenizes in its graph."""
 
     def __init__(self, encoder: Encoder, settings: TextSettings) -> None:
         super().__init__()
@@ -197,7 +199,7 @@ def raw_examples() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def transform_output(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Transform's output folder; the transformed examples lie beside it in examples.tfrecord."""
+    """Transform's output folder, with the transformed examples next to it in examples.tfrecord."""
     import apache_beam as beam
     import tensorflow_transform as tft
     import tensorflow_transform.beam as tft_beam
@@ -228,7 +230,7 @@ def transform_output(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def stored_examples(transform_output: Path) -> dict[str, dict[str, Any]]:
-    """What Transform wrote for each text."""
+    """Return Transform's output for each text."""
     path = transform_output.parent / "examples.tfrecord"
     rows = {}
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():

@@ -1,4 +1,4 @@
-"""Training: it learns, repeats itself, resumes after a kill, stops early, and refuses bad data."""
+"""Training: learning, reproducibility, resuming after a kill, early stopping and bad data."""
 
 import dataclasses
 import itertools
@@ -23,7 +23,7 @@ from modules.fit.callbacks import EarlyStopping
 from tests.modules.tiny_runs import make_run, tokenized
 
 ROOT = Path(__file__).parents[2]
-#: A process of its own finds the tests by this; site-packages may hold a package of that name.
+#: Makes a new process import these tests; site-packages may contain another package "tests".
 FIND_TESTS = f"""
 import sys, types
 sys.path.insert(0, {str(ROOT)!r})
@@ -61,7 +61,7 @@ class KilledError(Exception):
 
 @pytest.fixture(scope="module")
 def unbroken(tiny_bert: str) -> training_loop.TrainedModel:
-    """Two epochs of eight steps, in one go."""
+    """Train for two epochs of eight steps without interruption."""
     return training_loop.train(make_run(tiny_bert, checkpoint_every_steps=1))
 
 
@@ -179,7 +179,7 @@ def test_a_diverged_run_says_so_in_one_line() -> None:
         ({"train": tokenized(0)}, "^the train split is empty"),
         (
             {"train": dataclasses.replace(tokenized(9), labels=np.ones(9, np.int32))},
-            "^the train split has one class only, 'positive'",
+            "^the train split has only one class, 'positive'",
         ),
     ],
 )
@@ -208,7 +208,7 @@ def test_it_learns_in_other_precisions_and_with_xla(
 def test_texts_longer_than_the_encoder_reads_are_refused(tiny_bert: str) -> None:
     settings = TextSettings(tiny_bert, max_length=513)
     run = make_run(tiny_bert)
-    with pytest.raises(UserError, match=r"^trainer.max_length is 513, .* 512 tokens at most"):
+    with pytest.raises(UserError, match=r"^trainer.max_length is 513, .* at most 512 tokens"):
         training.make_run(None, None, settings, run.hparams, run.settings)
 
 

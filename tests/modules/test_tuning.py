@@ -1,4 +1,4 @@
-"""The Tuner: every algorithm finds a trial, trials use their own hparams, failures are loud."""
+"""The Tuner: every algorithm finds a trial, trials use their own hparams, failures are raised."""
 
 import dataclasses
 from pathlib import Path
@@ -55,7 +55,9 @@ def test_other_algorithms_finish_their_trials(
     trials = tuner.oracle.trials.values()
     assert len(trials) >= 2
     assert {trial.status for trial in trials} == {"COMPLETED"}
-    assert len(tuner.oracle.get_best_trials(tuner.oracle.max_trials)) == len(trials), "TFX asks so"
+    assert len(tuner.oracle.get_best_trials(tuner.oracle.max_trials)) == len(trials), (
+        "as TFX reads them"
+    )
     assert all(0 <= trial.score <= 1 for trial in trials)
     assert tuner.get_best_hyperparameters()[0].values["batch_size"] in (8, 30)
 
@@ -119,7 +121,7 @@ def test_a_search_with_no_finished_trial_fails(
         raise MemoryError("out of memory")
 
     monkeypatch.setattr(training_loop, "train", fail)
-    for trials in (2, 9):  # keras-tuner itself gives up after three failures in a row
+    for trials in (2, 9):  # keras-tuner itself stops after three consecutive failures
         with pytest.raises(ModelError, match=r"^none of the Tuner's . trials finished.*out of mem"):
             search(tiny_bert, tmp_path / str(trials), max_trials=trials)
 

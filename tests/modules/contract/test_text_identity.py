@@ -35,7 +35,7 @@ def test_other_texts_stay_apart(one: str, other: str) -> None:
 
 
 def test_identity_is_pinned() -> None:
-    """Another value would move every example to another split: old and new data would leak."""
+    """A change would move examples to other splits and leak test data into training."""
     pinned = "1f54cd6425ce9ad16eda83419099f2001cefbd9c849b3ce43e1c6d40d76b14e9"
     assert text_identity("  Straße\nÉTÉ ") == text_identity("strasse été")
     assert text_identity("strasse été").hex() == pinned

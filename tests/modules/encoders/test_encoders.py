@@ -1,4 +1,4 @@
-"""Encoders by name: what they compute, what identifies them, and what a wrong name says."""
+"""Encoders by name: their outputs, fingerprints and error messages."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ TEXTS = ["a good film!", "Café, naïve"]
 
 
 def run(encoder: Encoder, token_ids: np.ndarray = TOKEN_IDS) -> dict[str, np.ndarray]:
-    """The backbone's outputs; a family without a pooler gives only the sequence."""
+    """Return the backbone's outputs; only the sequence output for families without a pooler."""
     backbone = encoder.backbone()
     inputs = {"token_ids": token_ids, "padding_mask": MASK}
     if "segment_ids" in backbone.input:
@@ -110,7 +110,9 @@ def test_more_tokens_than_embeddings_is_refused(tiny_bert: str, tmp_path: Path) 
     for folder in (tmp_path / "roberta", tmp_path / "bert"):
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 9}))
-        with pytest.raises(EncoderError, match=r"tokenizer has \d+ tokens, .* vocab_size 9; "):
+        with pytest.raises(
+            EncoderError, match=r"tokenizer has \d+ tokens, .* vocab_size .* is 9; "
+        ):
             load_encoder(str(folder))
 
 
@@ -215,7 +217,7 @@ def test_hub_module_says_whether_it_is_cased(tmp_path: Path, tiny_bert: str) -> 
 
 def test_hub_module_that_is_no_bert(tmp_path: Path) -> None:
     tf.saved_model.save(tf.train.Checkpoint(variables=[tf.Variable(1.0)]), str(tmp_path))
-    assert "no variable 'word_embeddings/embeddings'" in message(f"tfhub://{tmp_path}")
+    assert "has no variable 'word_embeddings/embeddings'" in message(f"tfhub://{tmp_path}")
 
 
 def test_missing_hub_module(tmp_path: Path) -> None:
@@ -228,11 +230,11 @@ def test_missing_hub_module(tmp_path: Path) -> None:
         ("minilmm", 'did you mean "minilm"?'),
         ("MiniLM", 'did you mean "minilm"?'),
         ("kera://bert_tiny_en_uncased", 'did you mean "keras://bert_tiny_en_uncased"?'),
-        ("https://example.org/bert", "legal:"),
-        ("hf://", "legal:"),
-        ("", "legal:"),
+        ("https://example.org/bert", "must be"),
+        ("hf://", "must be"),
+        ("", "must be"),
         ("keras://bert_tiny_en_uncase", 'did you mean "keras://bert_tiny_en_uncased"?'),
-        ("hf://no/such/folder", "no such folder"),
+        ("hf://no/such/folder", "the folder does not exist"),
     ],
 )
 def test_unknown_name(name: str, hint: str) -> None:
@@ -250,13 +252,13 @@ def test_unknown_folder_names_its_neighbour(tiny_bert: str) -> None:
     [
         ("config.json", None, "cannot read"),
         ("config.json", "{", "is not JSON"),
-        ("config.json", "[]", "should be a JSON object"),
+        ("config.json", "[]", "must be a JSON object"),
         ("config.json", '{"model_type": "gpt2"}', "'gpt2' in config.json is not supported"),
         ("vocab.txt", None, "cannot read"),
         ("vocab.txt", "[PAD]\n[UNK]\n[CLS]\nfilm\n", "its vocabulary lacks [SEP]"),
         ("tokenizer_config.json", None, "cannot read"),
-        ("tokenizer_config.json", '{"tokenizer_class": "BertJapaneseTokenizer"}', "otherwise"),
-        ("tokenizer_config.json", '{"tokenize_chinese_chars": false}', "otherwise"),
+        ("tokenizer_config.json", '{"tokenizer_class": "BertJapaneseTokenizer"}', "its tokenizer"),
+        ("tokenizer_config.json", '{"tokenize_chinese_chars": false}', "its tokenizer"),
         ("model.safetensors", None, "no *.safetensors"),
     ],
 )
@@ -289,9 +291,9 @@ def test_minilm_with_changed_weights_is_refused(
     tiny.write_tiny_bert(tmp_path / "model")
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
-    assert "should have sha256 53aa51172d14" in message("minilm")
+    assert "must have the SHA-256 53aa51172d14" in message("minilm")
     (tmp_path / "model" / "model.safetensors").unlink()
-    assert "has no file" in message("minilm")
+    assert "received no file" in message("minilm")
 
 
 def test_minilm_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,7 +310,7 @@ def test_minilm() -> None:
     assert tokens(encoder, ["naïve café"]) == [[15743, 7668]]
     backbone = encoder.backbone()
     assert (backbone.num_layers, backbone.hidden_dim) == (6, 384)
-    # Mean-pooled, as the model was trained to be: related sentences are closer than others.
+    # With mean pooling, as in the model's training, related sentences are closer than others.
     sentences = ["The film was wonderful.", "I loved this movie.", "The bus stops here."]
     rows = encoder.tokenizer()(tf.constant(sentences)).to_tensor().numpy().astype(np.int32)
     mask = (rows != 0).astype(np.int32)

@@ -1,4 +1,4 @@
-"""The packed graph gives the Keras model's logits, whatever the lengths, and nothing else."""
+"""The packed graph computes the Keras model's logits for texts of any length."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ FAMILIES: dict[str, Callable[[Path], Any]] = {
 
 
 def build(folder: Path, classes: int = 3) -> keras.Model:
-    """A classifier whose head tells texts apart."""
+    """Build a classifier whose head separates texts."""
     classifier = model.build_classifier(load_encoder(str(folder)), classes, HParams())
     head = classifier.get_layer(model.HEAD)
     generator = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def classifier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def graphs(classifier: keras.Model) -> dict[tf.DType, ServingGraph]:
-    """Of each precision; one serves all lengths, as an export's does."""
+    """Return one graph per precision for all lengths, as in an export."""
     return {
         precision: ServingGraph(classifier, precision) for precision in (tf.float32, tf.bfloat16)
     }
@@ -79,7 +79,7 @@ def test_float32_equals_keras(
     assert logits.shape == (len(lengths), 3)
     if not lengths:
         return
-    if max(lengths) == 0:  # the mean of no vectors is zero: the head's bias is left
+    if max(lengths) == 0:  # the mean of no vectors is zero, so the logits are the head's bias
         bias = classifier.get_layer(model.HEAD).bias.numpy()
         np.testing.assert_allclose(logits, [bias] * len(lengths))
         return

@@ -1,4 +1,4 @@
-"""The export answers as the trainer does, in a process that has nothing of this project."""
+"""The export returns the trainer's scores in a process without this project."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.modules.encoders import hub_module
 from tests.modules.tiny_runs import LABELS, texts
 from tests.tiny_bert import HIDDEN, VOCABULARY
 
-#: Loads an export as TF 2 programs do and as TensorFlow Serving does, and answers texts with both.
+#: Loads an export as TF 2 programs and TensorFlow Serving do, and classifies texts with both.
 LOADERS = """
 import json, re, sys
 import numpy as np, tensorflow as tf, tensorflow_text
@@ -77,7 +77,7 @@ QUESTIONS = ["a great film", "awful", "", "book " * 200 + "great", "naïve <br/>
 
 
 def load_elsewhere(folder: Path, questions: list[str]) -> dict[str, Any]:
-    """Answers to ``questions`` by a fresh process."""
+    """Classify ``questions`` in a new process."""
     command = [sys.executable, "-c", LOADERS, str(folder), json.dumps(questions)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -132,7 +132,7 @@ def test_it_answers_as_the_trainer_does_without_this_project(exported: Path) -> 
         assert {"_MklNativeFusedMatMul", "_MklLayerNorm", "_MklFusedBatchMatMulV2"} <= set(ops), (
             name
         )
-        # Parts of what must have been fused: the activation, the norm, a bias or a residual.
+        # Ops that must have been fused: the activation, the norm, a bias or a residual.
         assert not {"Tanh", "Erf", "FusedBatchNormV3", "BiasAdd", "_FusedMatMul"} & set(ops), name
 
 
@@ -154,7 +154,7 @@ def test_an_encoder_of_another_layout_is_served_by_keras(
 def assert_describes(
     answers: dict[str, list[Any]], classifier: Any, settings: TextSettings
 ) -> None:
-    """The head on the embeddings gives the answers; tokens are counted as the encoder counts."""
+    """Check that the head on the embeddings gives the scores, and that token counts are right."""
     encoder = load_encoder(settings.encoder)
     token_ids = preprocessing.tokenize(tf.constant(QUESTIONS), settings, encoder).to_list()
     padded = tf.ragged.constant(token_ids).to_tensor(encoder.pad_token_id)
@@ -318,7 +318,7 @@ def _preset(folder: Path, tiny_bert: str) -> str:
 def test_other_encoders_go_through_transform_training_and_export(
     tiny_bert: str, tmp_path: Path, make: Any
 ) -> None:
-    """While Transform's graph is traced, a checkpoint that TensorFlow reads needs care."""
+    """TensorFlow cannot read a checkpoint while Transform's graph is traced."""
     from modules.training import run_fn
     from tests.modules import transformed
 

@@ -1,4 +1,4 @@
-"""Batches: nothing lost, little padding, the same again from the same seed, mid-epoch too."""
+"""Batches: complete, with little padding, and reproducible from a seed, also within an epoch."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from modules.fit.input_pipeline import epoch_dataset, read_examples
 
 
 def texts(count: int = 500, seed: int = 0) -> TokenizedTexts:
-    """Texts of 3 to 100 tokens, each of its own number."""
+    """Return texts of 3 to 100 tokens, each consisting of its own token id."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(3, 100, count)
     rows = [[index + 1] * int(length) for index, length in enumerate(lengths)]
@@ -55,7 +55,7 @@ def test_batches_hold_texts_of_like_length() -> None:
     masks = [inputs["padding_mask"] for inputs, _, _ in plan.epoch()]
     assert sum(mask.sum() for mask in masks) / sum(mask.size for mask in masks) > 0.9
     assert all(mask.shape[1] % batches.LENGTH_STEP == 0 for mask in masks)
-    assert len({mask.shape[1] for mask in masks[:5]}) > 1  # lengths do not come in order
+    assert len({mask.shape[1] for mask in masks[:5]}) > 1  # batches are not sorted by length
 
 
 def test_padding_has_the_pad_token_and_no_mask() -> None:

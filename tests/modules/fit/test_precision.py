@@ -1,4 +1,4 @@
-"""What "auto" means on which machine."""
+"""The precision that "auto" selects on different machines."""
 
 from pathlib import Path
 

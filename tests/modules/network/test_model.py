@@ -1,4 +1,4 @@
-"""The classifier: the same function as keras-hub's backbone, and every weight trained."""
+"""The classifier computes the same function as keras-hub's backbone and trains every weight."""
 
 import json
 from collections.abc import Callable
@@ -92,7 +92,7 @@ def weights_after_one_step(classifier: keras.Model) -> list[np.ndarray]:
 
 
 def test_a_first_step_is_traced_once(tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables that appear within it, as Keras's optimizers make them, cost a second trace."""
+    """Variables created within a step, as by Keras's optimizers, would cause a second trace."""
     classifier = model.build_classifier(load_encoder(tiny_bert), 2, HParams())
     head = classifier.get_layer(model.HEAD)
     call, traces = head.call, []

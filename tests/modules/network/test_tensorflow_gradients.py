@@ -1,4 +1,4 @@
-"""Gradients written out by hand equal TensorFlow's own."""
+"""Hand-written gradients are equal to TensorFlow's own."""
 
 from collections.abc import Callable
 

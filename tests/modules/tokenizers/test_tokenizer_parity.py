@@ -1,9 +1,8 @@
-"""Our tokenizers against the reference: the Rust ``tokenizers`` library, token for token.
+"""Our tokenizers produce the same tokens as the Rust ``tokenizers`` library.
 
-The list of differences is closed and short: a special token written in a text is plain text to
-us (``test_a_text_cannot_forge_special_tokens``), and byte-level BPE cuts words, and runs of white
-space, of more than 256 bytes (``test_byte_pair_cuts_overlong_words``). There is no other, on any
-Unicode character.
+There are only two differences, tested on every Unicode character: a special token written in a
+text is plain text (``test_text_cannot_inject_special_tokens``), and byte-level BPE cuts words, and
+runs of white space, of more than 256 bytes (``test_byte_pair_cuts_overlong_words``).
 """
 
 import json
@@ -36,7 +35,7 @@ CONTEXT = "a{0}b x {0} 1{0}{0}2 {0}'s"
 
 
 def graph_of(tokenizer: Tokenizer) -> Tokenize:
-    """The tokenizer as it runs in a served model: traced, not eager."""
+    """Trace the tokenizer, as it runs in a served model."""
     function = tf.function(tokenizer, input_signature=[tf.TensorSpec([None], tf.string)])
 
     def tokenize(texts: Sequence[str]) -> list[list[int]]:
@@ -57,7 +56,7 @@ def reference_of(reference: "tokenizers.Tokenizer") -> Tokenize:
 
 
 def every_character_in_company() -> list[str]:
-    """Every Unicode scalar value in ``CONTEXT``, 16 to a text: fewer texts take less time."""
+    """Return every Unicode scalar value within ``CONTEXT``, 16 per text to save time."""
     characters = torture.every_character()
     return [
         " ".join(CONTEXT.format(c) for c in characters[start : start + 16])
@@ -88,7 +87,7 @@ def vocabulary() -> list[str]:
 
 @pytest.fixture(scope="module")
 def minilm(vocabulary: list[str]) -> tuple[Tokenize, Tokenize]:
-    """Ours, and the checkpoint's own tokenizer.json."""
+    """Return our tokenizer and the checkpoint's own tokenizer.json."""
     ours = WordPieceTokenizer(vocabulary, lowercase=True, strip_accents=True)
     path = os.path.join(_minilm_folder(), "tokenizer.json")
     return graph_of(ours), reference_of(tokenizers.Tokenizer.from_file(path))
@@ -96,9 +95,9 @@ def minilm(vocabulary: list[str]) -> tuple[Tokenize, Tokenize]:
 
 @pytest.fixture(scope="module")
 def byte_pair() -> tuple[Tokenize, Tokenize]:
-    """Ours, and the reference, over a vocabulary learned from the torture texts."""
+    """Return our tokenizer and the reference, with a vocabulary trained on the torture texts."""
     trained = tokenizers.ByteLevelBPETokenizer()
-    # Numbers are not in the torture list as often as in life; nor is plain prose.
+    # Numbers and plain prose are rarer in the torture texts than in practice.
     corpus = [*torture.TEXTS, Path(__file__).read_text(encoding="utf-8")] * 3
     trained.train_from_iterator(
         corpus, vocab_size=2000, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -161,7 +160,7 @@ def test_invalid_utf8_reads_like_its_repaired_text(minilm: tuple[Tokenize, Token
     ]
     ours, reference = minilm
     cleaned = [text.decode() for text in clean_text(tf.constant(broken)).numpy()]
-    # Page breaks part words for clean_text; BERT's own cleaning would join them.
+    # clean_text replaces page breaks by a space; BERT's own cleaning would join the words.
     repaired = [
         text.decode(errors="replace").replace("\x0b", " ").replace("\x0c", " ") for text in broken
     ]
@@ -203,7 +202,7 @@ def test_character_sets_are_those_of_the_reference() -> None:
 
 
 def written(ranges: str) -> set[str]:
-    """The characters of a set written as ``bert_unicode`` writes it."""
+    """Return the characters of a class in the notation of ``bert_unicode``."""
     bounds = (item.partition("-") for item in ranges.split())
     return {
         chr(c)
@@ -229,7 +228,7 @@ def test_byte_pair_character_sets_are_those_of_the_reference() -> None:
 
 
 def without_overlong_words(texts: Sequence[str]) -> list[str]:
-    """Texts without a word, or a run of white space, of more than 256 bytes."""
+    """Return the texts without words or runs of white space of more than 256 bytes."""
     runs = re.compile(rb"\s+|\S+")
     return [t for t in texts if max(map(len, runs.findall(t.encode())), default=0) <= 256]
 
@@ -259,7 +258,7 @@ def test_byte_pair_real_texts(byte_pair: tuple[Tokenize, Tokenize], real_texts: 
 def test_byte_pair_cuts_overlong_words(byte_pair: tuple[Tokenize, Tokenize]) -> None:
     ours, reference = byte_pair
     (tokens,) = ours(["the" * 1000])
-    # 3,000 bytes: eleven pieces of 256 and one of 184, each as the reference reads it.
+    # 3,000 bytes: eleven pieces of 256 and one of 184, each tokenized like in the reference.
     word = "the" * 1000
     pieces = [word[start : start + 256] for start in range(0, len(word), 256)]
     assert tokens == [token for piece in reference(pieces) for token in piece]

@@ -34,7 +34,7 @@ def tracked_files() -> list[Path]:
     return [REPOSITORY / name for name in listed.stdout.decode().split("\0") if name]
 
 
-def test_names_say_what_is_inside() -> None:
+def test_module_names_are_specific() -> None:
     vague = [
         str(path.relative_to(REPOSITORY))
         for path in tracked_files()
@@ -43,7 +43,7 @@ def test_names_say_what_is_inside() -> None:
     assert vague == []
 
 
-def test_no_machine_path_and_no_registry_address() -> None:
+def test_files_contain_no_machine_paths_or_registry_addresses() -> None:
     found = []
     for path in tracked_files():
         name = str(path.relative_to(REPOSITORY))
@@ -60,7 +60,7 @@ def test_no_machine_path_and_no_registry_address() -> None:
     assert found == []
 
 
-def test_requirements_hold_pins_and_hashes_alone() -> None:
+def test_requirements_contain_only_pins_and_hashes() -> None:
     for path in sorted(REPOSITORY.glob("requirements*.txt")):
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             legal = re.match(r"[A-Za-z0-9._-]+==[^\s]+|    --hash=sha256:[0-9a-f]{64}|\s*#|$", line)
@@ -120,7 +120,7 @@ def test_public_names_are_documented(path: Path) -> None:
     assert missing == []
 
 
-def test_only_json_and_text_are_written() -> None:
+def test_nothing_is_pickled() -> None:
     """Unpickling runs code; nothing here reads or writes pickles."""
     offenders = [
         f"{name}: {node.lineno}"
@@ -137,7 +137,7 @@ def test_only_json_and_text_are_written() -> None:
     assert offenders == []
 
 
-def test_class_name_means_one_thing() -> None:
+def test_class_names_are_unique() -> None:
     places: dict[str, list[str]] = {}
     for path, name in zip(SOURCES, IDS, strict=True):
         for node in ast.parse(path.read_text("utf-8")).body:
@@ -147,7 +147,7 @@ def test_class_name_means_one_thing() -> None:
 
 
 @pytest.mark.parametrize("package", ["runners", "serving", "modules"])
-def test_package_has_few_rooms(package: str) -> None:
+def test_package_has_few_entries(package: str) -> None:
     entries = {
         path.relative_to(REPOSITORY / package).parts[0]
         for path in (REPOSITORY / package).rglob("*")

@@ -50,7 +50,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_imdb_becomes_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_imdb_is_converted_to_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     archive = stand_in(monkeypatch, tmp_path / "a.tar.gz", "imdb", IMDB)
     target = tmp_path / "new" / "imdb.csv"
     assert fetch("imdb", target, source_path=archive) == 4
@@ -67,7 +67,7 @@ def test_imdb_becomes_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_newsgroups_become_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_newsgroups_are_converted_to_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     archive = stand_in(monkeypatch, tmp_path / "a.tar.gz", "newsgroups", NEWS)
     assert fetch("newsgroups", tmp_path / "n.csv", source_path=archive) == 2
     found = {(row["text"], row["label"]) for row in rows_of(tmp_path / "n.csv")}
@@ -77,7 +77,7 @@ def test_newsgroups_become_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     }
 
 
-def test_download_goes_through_the_same_checks(
+def test_downloaded_archive_is_verified_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     archive = stand_in(monkeypatch, tmp_path / "a.tar.gz", "imdb", IMDB)
@@ -94,7 +94,7 @@ def test_download_goes_through_the_same_checks(
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_other_archive_is_refused_and_writes_nothing(tmp_path: Path) -> None:
+def test_other_archive_is_rejected_without_writing(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     path.write_bytes(b"another file")
     with pytest.raises(DataError, match="is not the expected archive"):
@@ -102,7 +102,7 @@ def test_other_archive_is_refused_and_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_missing_examples_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_examples_are_detected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     archive = stand_in(monkeypatch, tmp_path / "a.tar.gz", "newsgroups", NEWS)
     more = dataclasses.replace(datasets.DATASETS["newsgroups"], examples=3)
     monkeypatch.setattr(datasets, "DATASETS", {"newsgroups": more})
@@ -110,7 +110,7 @@ def test_missing_examples_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path:
         fetch("newsgroups", tmp_path / "n.csv", source_path=archive)
 
 
-def test_unknown_name_lists_the_known() -> None:
+def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(UserError, match=r"must be one of imdb, newsgroups; did you mean imdb\?"):
         fetch("imbd", Path("x.csv"))
 

@@ -17,7 +17,7 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_it_loads(tmp_path: Path, block: str) -> None:
+def test_toml_block_loads(tmp_path: Path, block: str) -> None:
     file = tmp_path / "block.toml"
     file.write_text(block)
     load(str(file), environ={})

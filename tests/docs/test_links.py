@@ -50,6 +50,6 @@ def test_every_page_of_docs_is_reachable_from_its_index() -> None:
     assert {page for page in PAGES if DOCS in page.parents} - seen == set()
 
 
-def test_readme_leads_to_the_docs_and_the_licence() -> None:
+def test_readme_links_to_the_docs_and_the_licence() -> None:
     targets = {link.partition("#")[0] for link in links(REPOSITORY / "README.md")}
     assert {"docs/index.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md"} <= targets

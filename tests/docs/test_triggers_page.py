@@ -15,7 +15,7 @@ from runners.airflow import platform as airflow
 PAGE = (Path(__file__).parents[2] / "docs" / "triggers.md").read_text("utf-8")
 
 
-def test_the_crontab_line_works(tmp_path: Path) -> None:
+def test_crontab_line_works(tmp_path: Path) -> None:
     """Run as cron does: by sh, in an environment with next to nothing in it."""
     [line] = re.findall(r"```text\n(.*watch --once.*)\n```", PAGE)
     *fields, command = line.split(maxsplit=5)
@@ -36,7 +36,7 @@ def test_the_crontab_line_works(tmp_path: Path) -> None:
     assert (tmp_path / "watch.log").read_text().startswith("no run starts: no trigger fired")
 
 
-def test_the_airflow_settings_make_a_gated_dag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_airflow_settings_create_a_gated_dag(monkeypatch: pytest.MonkeyPatch) -> None:
     [shown] = re.findall(r"### Airflow\n\n```toml\n(.*?)```", PAGE, re.S)
     values = tomllib.loads(shown)
     assignments = [

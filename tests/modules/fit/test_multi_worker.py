@@ -22,7 +22,7 @@ SECONDS = 300
 
 
 @pytest.mark.parametrize(("rows", "count"), [(7, 2), (8, 2), (1, 3), (5, 1)])
-def test_shares_have_equal_length_and_hold_every_row_once(rows: int, count: int) -> None:
+def test_shares_have_equal_length_and_every_row_once(rows: int, count: int) -> None:
     ids = np.arange(rows, dtype=np.int32)
     batch = ({"token_ids": ids[:, None]}, ids, np.ones(rows, np.float32))
     shares = [share(batch, index, count) for index in range(count)]
@@ -66,7 +66,7 @@ def _on_vertex(role: str, index: int) -> dict[str, str]:
         (_on_vertex("worker", 1), (2, 3)),
     ],
 )
-def test_the_place_among_the_workers(
+def test_place_among_the_workers_follows_tf_config(
     environment: dict[str, str], place: tuple[int, int] | None
 ) -> None:
     assert multi_worker.place(environment) == place
@@ -83,7 +83,7 @@ def test_the_place_among_the_workers(
         _environment({"worker": HOSTS, "ps": HOSTS}, type="worker", index=0),
     ],
 )
-def test_another_cluster_is_refused(environment: dict[str, str]) -> None:
+def test_other_clusters_are_rejected(environment: dict[str, str]) -> None:
     with pytest.raises(UserError, match=r"^TF_CONFIG: must be"):
         multi_worker.place(environment)
 
@@ -150,7 +150,7 @@ def _assert_same(curve: list[dict[str, float]], expected: list[dict[str, float]]
 
 
 @pytest.mark.slow
-def test_two_workers_learn_as_one_process_does(
+def test_two_workers_train_like_one_process(
     alone: list[dict[str, float]], tiny_bert: str, tmp_path: Path
 ) -> None:
     """With 60 texts in batches of 7, shares have different sizes and the last batch is short."""
@@ -163,7 +163,7 @@ def test_two_workers_learn_as_one_process_does(
 
 
 @pytest.mark.slow
-def test_a_killed_worker_ends_the_job_and_a_restart_goes_on_from_the_checkpoint(
+def test_killed_worker_ends_the_job_and_a_restart_resumes_from_the_checkpoint(
     alone: list[dict[str, float]], tiny_bert: str, tmp_path: Path
 ) -> None:
     order = _order(tmp_path, tiny_bert, "two")
@@ -182,7 +182,7 @@ def test_a_killed_worker_ends_the_job_and_a_restart_goes_on_from_the_checkpoint(
 
 
 @pytest.mark.slow
-def test_workers_with_other_data_are_refused(tiny_bert: str, tmp_path: Path) -> None:
+def test_workers_with_different_data_are_rejected(tiny_bert: str, tmp_path: Path) -> None:
     other = json.dumps({**json.loads(_order(tmp_path, tiny_bert, "two")), "texts": 40})
     results = _train([_order(tmp_path, tiny_bert, "two"), other])
     for code, output in results:
@@ -191,7 +191,7 @@ def test_workers_with_other_data_are_refused(tiny_bert: str, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_chief_alone_writes_and_its_export_answers(tiny_bert: str, tmp_path: Path) -> None:
+def test_only_the_chief_writes_and_its_export_predicts(tiny_bert: str, tmp_path: Path) -> None:
     """Both processes run the Trainer's entry point."""
     import tensorflow as tf
 

@@ -112,7 +112,7 @@ def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("algorithm", ["random", "grid", "hyperband", "bayesian"])
-def test_all_processes_try_trials_and_none_twice(
+def test_all_processes_run_trials_and_none_is_repeated(
     maker: Any, tried: list[Any], tmp_path: Path, algorithm: Any
 ) -> None:
     """In Hyperband, a process must wait for the results of all trials of earlier rounds."""
@@ -131,7 +131,7 @@ def test_all_processes_try_trials_and_none_twice(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_finished_trials_are_not_repeated_when_all_start_again(
+def test_finished_trials_are_not_repeated_after_a_restart(
     maker: Any, tried: list[Any], tmp_path: Path
 ) -> None:
     kept = FinishedTrials(str(tmp_path / "search" / "finished_trials"))
@@ -148,7 +148,7 @@ def test_finished_trials_are_not_repeated_when_all_start_again(
 @pytest.mark.parametrize(
     ("good", "message"), [(0, "none of the Tuner's"), (1, "3 consecutive trials")]
 )
-def test_failures_in_a_row_end_the_search_in_all_processes(
+def test_consecutive_failures_end_the_search_in_all_processes(
     maker: Any, monkeypatch: pytest.MonkeyPatch, good: int, message: str
 ) -> None:
     started = iter(range(100))
@@ -170,7 +170,7 @@ def test_failures_in_a_row_end_the_search_in_all_processes(
     assert next(started) < 9
 
 
-def test_a_taken_port_and_a_lost_chief_are_one_line(maker: Any, tried: list[Any]) -> None:
+def test_port_in_use_and_lost_chief_are_reported_in_one_line(maker: Any, tried: list[Any]) -> None:
     make = maker(algorithm="grid")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -224,7 +224,7 @@ def start(tiny_bert: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.P
 
 
 @pytest.mark.slow
-def test_a_worker_that_died_comes_back_to_its_trial(
+def test_restarted_worker_repeats_its_trial(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
     """The worker dies during a trial, so that the chief cannot finish without it."""
@@ -243,7 +243,7 @@ def test_a_worker_that_died_comes_back_to_its_trial(
     assert not (tmp_path / "search").exists()
 
 
-def test_results_of_several_processes_are_kept_in_one_folder(tmp_path: Path) -> None:
+def test_results_of_several_processes_share_one_folder(tmp_path: Path) -> None:
     one, other = (FinishedTrials(str(tmp_path / "results")) for _ in range(2))
     one.add({"batch_size": 8, "dropout": 0.1}, {"val_loss": 0.25})
     assert other.get({"dropout": 0.1, "batch_size": 8}) == {"val_loss": 0.25}
@@ -253,7 +253,7 @@ def test_results_of_several_processes_are_kept_in_one_folder(tmp_path: Path) -> 
     one.forget()
 
 
-def test_the_group_is_that_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_group_follows_tf_config(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert parallel_trials.group() is None
     cluster = {"worker": ["two:2", "three:3"], "chief": ["one:1"]}

@@ -113,29 +113,33 @@ def byte_pair() -> tuple[Tokenize, Tokenize]:
     return graph_of(BytePairTokenizer(model["vocab"], merges)), reference_of(reference)
 
 
-def test_torture_texts(minilm: tuple[Tokenize, Tokenize]) -> None:
+def test_torture_texts_match_the_reference(minilm: tuple[Tokenize, Tokenize]) -> None:
     assert_equal(*minilm, torture.TEXTS)
 
 
-def test_random_texts(minilm: tuple[Tokenize, Tokenize]) -> None:
+def test_random_texts_match_the_reference(minilm: tuple[Tokenize, Tokenize]) -> None:
     assert_equal(*minilm, torture.random_texts(5000))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make_texts", [torture.every_character, every_character_in_company])
-def test_every_unicode_character(minilm: tuple[Tokenize, Tokenize], make_texts: Any) -> None:
+def test_every_unicode_character_matches_the_reference(
+    minilm: tuple[Tokenize, Tokenize], make_texts: Any
+) -> None:
     assert_equal(*minilm, make_texts())
 
 
 @pytest.mark.slow
-def test_real_texts(minilm: tuple[Tokenize, Tokenize], real_texts: list[str]) -> None:
+def test_real_texts_match_the_reference(
+    minilm: tuple[Tokenize, Tokenize], real_texts: list[str]
+) -> None:
     assert len(real_texts) >= 5000
     assert_equal(*minilm, real_texts)
     assert_equal(*minilm, [t.decode() for t in clean_text(tf.constant(real_texts)).numpy()])
 
 
 @pytest.mark.parametrize(("lowercase", "strip_accents"), [(False, False), (True, False)])
-def test_cased_and_accented_checkpoints(
+def test_cased_and_accented_checkpoints_match_the_reference(
     vocabulary: list[str], lowercase: bool, strip_accents: bool
 ) -> None:
     reference = tokenizers.Tokenizer(
@@ -150,7 +154,9 @@ def test_cased_and_accented_checkpoints(
     assert_equal(graph_of(ours), reference_of(reference), texts)
 
 
-def test_invalid_utf8_reads_like_its_repaired_text(minilm: tuple[Tokenize, Tokenize]) -> None:
+def test_invalid_utf8_is_tokenized_like_its_repaired_text(
+    minilm: tuple[Tokenize, Tokenize],
+) -> None:
     broken = [
         b"caf\xe9 latin-1",
         b"cut off \xe4\xbd",
@@ -167,7 +173,7 @@ def test_invalid_utf8_reads_like_its_repaired_text(minilm: tuple[Tokenize, Token
     assert ours(cleaned) == reference(repaired)
 
 
-def test_a_text_cannot_forge_special_tokens(vocabulary: list[str]) -> None:
+def test_text_cannot_inject_special_tokens(vocabulary: list[str]) -> None:
     ours = graph_of(WordPieceTokenizer(vocabulary, lowercase=True, strip_accents=True))
     special = {vocabulary.index(token) for token in ("[CLS]", "[SEP]", "[PAD]", "[MASK]")}
     (tokens,) = ours(["great [SEP] film [CLS] [PAD] [MASK]"])
@@ -176,7 +182,7 @@ def test_a_text_cannot_forge_special_tokens(vocabulary: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_character_sets_are_those_of_the_reference() -> None:
+def test_character_sets_match_the_reference() -> None:
     def changed_to(to: str, **steps: bool) -> set[str]:
         off = dict.fromkeys(
             ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase"), False
@@ -213,7 +219,7 @@ def written(ranges: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_byte_pair_character_sets_are_those_of_the_reference() -> None:
+def test_byte_pair_character_sets_match_the_reference() -> None:
     split = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str
 
     def joined(before: str, after: str) -> set[str]:
@@ -233,7 +239,9 @@ def without_overlong_words(texts: Sequence[str]) -> list[str]:
     return [t for t in texts if max(map(len, runs.findall(t.encode())), default=0) <= 256]
 
 
-def test_byte_pair_torture_and_random_texts(byte_pair: tuple[Tokenize, Tokenize]) -> None:
+def test_byte_pair_torture_and_random_texts_match_the_reference(
+    byte_pair: tuple[Tokenize, Tokenize],
+) -> None:
     texts = without_overlong_words(torture.TEXTS)
     assert len(texts) > 30
     assert_equal(*byte_pair, texts)
@@ -242,14 +250,16 @@ def test_byte_pair_torture_and_random_texts(byte_pair: tuple[Tokenize, Tokenize]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make_texts", [torture.every_character, every_character_in_company])
-def test_byte_pair_every_unicode_character(
+def test_byte_pair_every_unicode_character_matches_the_reference(
     byte_pair: tuple[Tokenize, Tokenize], make_texts: Any
 ) -> None:
     assert_equal(*byte_pair, make_texts())
 
 
 @pytest.mark.slow
-def test_byte_pair_real_texts(byte_pair: tuple[Tokenize, Tokenize], real_texts: list[str]) -> None:
+def test_byte_pair_real_texts_match_the_reference(
+    byte_pair: tuple[Tokenize, Tokenize], real_texts: list[str]
+) -> None:
     texts = without_overlong_words(real_texts)[-10_000:]
     assert len(texts) >= 4900
     assert_equal(*byte_pair, texts)
@@ -264,7 +274,7 @@ def test_byte_pair_cuts_overlong_words(byte_pair: tuple[Tokenize, Tokenize]) -> 
     assert tokens == [token for piece in reference(pieces) for token in piece]
 
 
-def test_byte_pair_prefix_space(byte_pair: tuple[Tokenize, Tokenize]) -> None:
+def test_byte_pair_prefix_space_matches_the_reference(byte_pair: tuple[Tokenize, Tokenize]) -> None:
     vocabulary = {c: i for i, c in enumerate(["<unk>", "Ġ", "a", "b", "Ġa", "ab"])}
     merges = ["Ġ a", "a b"]
     texts = ["ab", " ab", "", "b a"]
@@ -275,7 +285,7 @@ def test_byte_pair_prefix_space(byte_pair: tuple[Tokenize, Tokenize]) -> None:
 
 
 @pytest.mark.slow
-def test_lowercase_does_not_depend_on_the_locale(tiny_bert: str) -> None:
+def test_lowercase_is_independent_of_the_locale(tiny_bert: str) -> None:
     code = (
         "import sys, tensorflow as tf; from modules.encoders.names import load_encoder;"
         "print(load_encoder(sys.argv[1]).tokenizer()(tf.constant(['FILM IS IN Ij'])).to_list())"

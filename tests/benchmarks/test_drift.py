@@ -1,4 +1,4 @@
-"""What the drift benchmark draws and counts."""
+"""Texts, windows and counts of the drift benchmark."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The benchmark of ExampleGen runs, and would notice outputs that differ."""
+"""The benchmark of ExampleGen runs and compares its outputs."""
 
 import json
 import subprocess

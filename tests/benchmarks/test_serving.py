@@ -1,4 +1,4 @@
-"""The serving benchmark: fresh texts each round, and that it runs."""
+"""The serving benchmark runs, with new texts in each round."""
 
 import json
 import subprocess

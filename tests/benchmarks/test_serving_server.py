@@ -1,4 +1,4 @@
-"""The parts of the serving benchmark that calculate, and its load against a server of the test."""
+"""Calculations of the serving benchmark, and its load generator with a test server."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ def test_response_without_a_length_is_rejected() -> None:
 
 @asynccontextmanager
 async def http_server(*answers: bytes) -> AsyncIterator[int]:
-    """Gives the answers in turn, and closes after those that say so."""
+    """Send the responses in turn, and close the connection after those that request it."""
     left = list(answers)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,7 +58,7 @@ async def http_server(*answers: bytes) -> AsyncIterator[int]:
 
 
 class CountedLoad(serving_load.Load):
-    """Ends after so many requests, not at a time."""
+    """A load that ends after a number of requests instead of a duration."""
 
     def __init__(self, count: int) -> None:
         order = {"path": "/predict", "texts": [["a text"]]}
@@ -160,10 +160,10 @@ def test_percentile_is_an_observed_value(percent: float, value: int) -> None:
 
 def test_responses_are_grouped_by_the_arrival_of_their_version() -> None:
     old = [(float(start), start + 0.01, 1) for start in range(10)]
-    late = [(12.0, 12.05, 1), (13.5, 13.51, 1)]  # one while version 2 loads, one after it came
+    late = [(12.0, 12.05, 1), (13.5, 13.51, 1)]  # one while version 2 loads, one after it is ready
     new = [(12.9, 13.0, 2), (13.0, 13.02, 2)]
     summary = serving_swap.summarise([*new, *old, *late], {2: 11.0, 3: 20.0})
-    assert summary["flips"] == 1  # version 3 never answered
+    assert summary["flips"] == 1  # version 3 never responded
     assert summary["seconds_to_flip"]["max"] == 2.0
     assert summary["warm"]["max"] == pytest.approx(10)
     assert summary["loading"] == pytest.approx({"p50": 100, "p99": 100, "max": 100})

@@ -1,4 +1,4 @@
-"""The training-step benchmark: what it counts, and that it runs."""
+"""The training-step benchmark runs and counts FLOPs."""
 
 import json
 import subprocess

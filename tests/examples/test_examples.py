@@ -1,4 +1,4 @@
-"""Every file in ``examples/`` runs against a served model and prints what it must."""
+"""Every file in ``examples/`` runs with a served model and prints the expected output."""
 
 import json
 import subprocess
@@ -92,7 +92,7 @@ def test_grpc_client_example_predicts(server: BertServer) -> None:
 
 
 def test_grpcurl_request_is_valid(server: BertServer, tmp_path: Path) -> None:
-    """What grpcurl does, without grpcurl: the script's JSON, read by the written descriptors."""
+    """Like grpcurl, parse the script's JSON with the written descriptors and send it."""
     import grpc
     from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 

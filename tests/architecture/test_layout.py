@@ -1,4 +1,4 @@
-"""Where things stand, what they are called, and what must not be in the repository."""
+"""Layout and names of files, and content that must not be in the repository."""
 
 import ast
 import re
@@ -13,15 +13,15 @@ PACKAGES = ("cli", "pipeline", "components", "modules", "runners", "serving", "d
 SOURCES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 IDS = [str(path.relative_to(REPOSITORY)) for path in SOURCES]
 
-#: Names that say nothing about what is inside.
+#: Module names that do not describe their content.
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 
-#: Paths of one machine, and addresses that change from one network to the next.
+#: Paths of a particular machine, and addresses of a particular network.
 FORBIDDEN = re.compile(
     r"/root/|/home/\w+/|/work/|/mnt/\w|"
     r"pythonhosted\.org|pypi\.org/simple|--(?:extra-)?index-url|--find-links|file:///|\bTODO\b|\bFIXME\b"
 )
-#: Where such words are the matter itself.
+#: Files that need such words.
 EXEMPT = {"tests/architecture/test_layout.py", "scripts/debian13_lane.sh"}
 
 
@@ -54,7 +54,7 @@ def test_files_contain_no_machine_paths_or_registry_addresses() -> None:
         except UnicodeDecodeError:
             continue
         for number, line in enumerate(text.splitlines(), 1):
-            # The command that pins the requirements names the option that keeps addresses out.
+            # The command that pins the requirements uses this option to exclude addresses.
             if match := FORBIDDEN.search(line.replace("--no-emit-index-url", "")):
                 found.append(f"{name}:{number}: {match[0]}")
     assert found == []
@@ -69,7 +69,7 @@ def test_requirements_contain_only_pins_and_hashes() -> None:
 
 
 def test_requirements_agree_with_each_other() -> None:
-    """A package that two files pin has the same version in both, on either stack."""
+    """A package that is pinned in two files has the same version in both, on either stack."""
     pins: dict[str, set[str]] = {}
     for line in (REPOSITORY / "requirements.txt").read_text("utf-8").splitlines():
         if match := re.match(r"([A-Za-z0-9._-]+)==([^\s;]+)", line):
@@ -121,7 +121,7 @@ def test_public_names_are_documented(path: Path) -> None:
 
 
 def test_nothing_is_pickled() -> None:
-    """Unpickling runs code; nothing here reads or writes pickles."""
+    """Unpickling runs code, so nothing reads or writes pickles."""
     offenders = [
         f"{name}: {node.lineno}"
         for path, name in zip(SOURCES, IDS, strict=True)

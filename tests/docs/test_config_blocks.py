@@ -1,4 +1,4 @@
-"""Every TOML block of the documentation is a config that loads."""
+"""Every TOML block in the documentation loads as a config."""
 
 import re
 from pathlib import Path

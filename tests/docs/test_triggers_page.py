@@ -1,4 +1,4 @@
-"""What docs/triggers.md shows of cron and Airflow; its CronJob is tested elsewhere."""
+"""The cron and Airflow examples in docs/triggers.md; its CronJob is tested elsewhere."""
 
 import re
 import subprocess
@@ -16,7 +16,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "triggers.md").read_text("utf-8")
 
 
 def test_crontab_line_works(tmp_path: Path) -> None:
-    """Run as cron does: by sh, in an environment with next to nothing in it."""
+    """Run the line like cron, with sh in a minimal environment."""
     [line] = re.findall(r"```text\n(.*watch --once.*)\n```", PAGE)
     *fields, command = line.split(maxsplit=5)
     assert croniter.is_valid(" ".join(fields))
@@ -32,7 +32,7 @@ def test_crontab_line_works(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "cron would mail it"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "cron mails any output"
     assert (tmp_path / "watch.log").read_text().startswith("no run starts: no trigger fired")
 
 

@@ -30,7 +30,7 @@ tokenizers = pytest.importorskip("tokenizers")
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
 #: Texts at a time: the reference keeps offsets, strings and masks of every token of a batch.
 BATCH = 2000
-#: A character inside a word, and between words, beside digits and contractions.
+#: A character inside a word, between words, and next to digits and contractions.
 CONTEXT = "a{0}b x {0} 1{0}{0}2 {0}'s"
 
 

@@ -43,8 +43,8 @@ def download(url: str, destination: Path, *, max_bytes: int, sha256: str) -> Non
                 target.write(chunk)
             if digest.hexdigest() != sha256:
                 raise DataError(
-                    f"{url} returned another file than expected (SHA-256 {digest.hexdigest()}, must "
-                    f"be {sha256}); try again, or download it by other means and pass --from PATH"
+                    f"{url} returned another file than expected (SHA-256 {digest.hexdigest()}, not "
+                    f"{sha256}); try again, or download it by other means and pass --from PATH"
                 )
     except _NETWORK_ERRORS as error:
         raise DataError(

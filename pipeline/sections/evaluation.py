@@ -92,7 +92,7 @@ class InfraValidatorSection(Section):
         1e-4, ge=0, le=1, description="Largest difference allowed from the trainer's own scores."
     )
     max_load_seconds: float = Field(
-        0.0, ge=0, description="Limit on the time from loading the model to its first response."
+        0.0, ge=0, description="Limit on the time to load the model and return its first response."
     )
     max_memory_mb: float = Field(0.0, ge=0, description="Limit on the server's peak memory, MiB.")
     max_latency_ms: float = Field(

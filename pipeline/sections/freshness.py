@@ -31,12 +31,12 @@ class GatewaySection(Section):
     )
     timeout_seconds: float = Field(10.0, gt=0, le=600, description="Deadline of a request.")
     retries: int = Field(2, ge=0, le=10, description="Retries while the server is busy.")
-    max_texts: int = Field(256, ge=1, le=100_000, description="Most texts in a JSON request.")
+    max_texts: int = Field(256, ge=1, le=100_000, description="Maximum texts per request.")
     max_text_characters: int = Field(
-        100_000, ge=1, le=10_000_000, description="Most characters in a text."
+        100_000, ge=1, le=10_000_000, description="Maximum characters per text."
     )
     max_body_bytes: int = Field(
-        4_194_304, ge=1024, description="Most bytes in a JSON body, or in one line of a stream."
+        4_194_304, ge=1024, description="Maximum bytes of a JSON body, or of one line of a stream."
     )
     requests_per_minute: int = Field(
         6000, ge=0, description="Limit per API key, or per address without a key; 0 is no limit."
@@ -85,13 +85,13 @@ class FeedbackSection(Section):
         le=1,
         description="Largest share of a span from one API key; reviewed labels are exempt.",
     )
-    max_examples: int = Field(100_000, ge=1, description="Most examples in one span.")
+    max_examples: int = Field(100_000, ge=1, description="Maximum examples per span.")
 
 
 class DriftSection(Section):
     """Detection of recent traffic that differs from the training data."""
 
-    window_hours: float = Field(24.0, gt=0, description="Time window of recent traffic.")
+    window_hours: float = Field(24.0, gt=0, description="Length of the window of recent traffic.")
     max_texts: int = Field(
         500, ge=50, le=10_000, description="Texts to sample, evenly over the window."
     )
@@ -139,7 +139,7 @@ class TriggersSection(Section):
         "run, because the same data would train the same model.",
     )
     cooldown_minutes: float = Field(60.0, ge=0, description="Cool-down between two runs.")
-    runs_per_day: int = Field(4, ge=1, description="Budget: most runs started within 24 hours.")
+    runs_per_day: int = Field(4, ge=1, description="Budget: maximum runs within 24 hours.")
     quiet_hours: str = Field(
         "",
         pattern=r"^$|^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
@@ -191,5 +191,6 @@ class RolloutSection(Section):
         0.02,
         ge=0,
         le=1,
-        description="Roll back above this loss of accuracy on feedback, beyond its interval.",
+        description="Roll back if the loss of accuracy on feedback is larger than this, with its "
+        "whole interval.",
     )

@@ -105,7 +105,7 @@ class ResourcesSection(Section):
         "on kubeflow; empty means none.",
         json_schema_extra={"legal": "a name without spaces"},
     )
-    accelerator_count: int = Field(1, ge=1, description="Accelerators per node.")
+    accelerator_count: int = Field(1, ge=1, description="Accelerators per Tuner or Trainer.")
     nodes: dict[str, NodeResourcesSection] = Field(
         default={},
         description="Values of individual nodes: {Evaluator = {memory_gb = 16}}.",

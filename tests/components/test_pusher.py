@@ -13,9 +13,10 @@ import pytest
 from tfx import types
 from tfx.types import standard_artifacts
 
+from components.blessing import why_not_blessed
 from components.publishing import local, remote
 from components.publishing.manifest import MANIFEST_FILE
-from components.pusher import PusherExecutor, make_pusher, why_not_blessed
+from components.pusher import PusherExecutor, make_pusher
 from modules.contract.errors import UserError
 
 REPOSITORY = Path(__file__).parents[2]

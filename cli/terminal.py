@@ -1,5 +1,6 @@
 """Consoles: coloured on a terminal, plain text elsewhere."""
 
+import datetime
 import getpass
 import shlex
 import shutil
@@ -45,6 +46,11 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def local_time(seconds: float) -> str:
+    """Return seconds since 1970 as local time: ``2026-01-31 23:59:59``."""
+    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
 
 
 def program_name() -> str:

@@ -53,7 +53,7 @@ def list_keys(
     from rich.table import Table
     from rich.text import Text
 
-    from cli.terminal import stdout
+    from cli.terminal import local_time, stdout
     from serving.records.api_keys import ApiKeys
     from serving.records.database import Database
 
@@ -64,9 +64,9 @@ def list_keys(
         return
     table = Table("id", "name", "scopes", "created", "state", box=None, pad_edge=False)
     for key in keys:
-        state = "enabled" if key.disabled is None else f"disabled {_when(key.disabled)}"
+        state = "enabled" if key.disabled is None else f"disabled {local_time(key.disabled)}"
         scopes = " ".join(key.scopes)
-        table.add_row(key.id, Text(key.name), scopes, _when(key.created), state)
+        table.add_row(key.id, Text(key.name), scopes, local_time(key.created), state)
     if keys:
         stdout().print(table)
     else:
@@ -100,9 +100,3 @@ def _public(key: "ApiKeyRow") -> dict[str, Any]:
         "created": key.created,
         "disabled": key.disabled,
     }
-
-
-def _when(seconds: float) -> str:
-    import datetime
-
-    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"

@@ -1,7 +1,6 @@
 """Prints where a rollout stands."""
 
 import dataclasses
-import datetime
 import json
 import time
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import duration, stdout
+from cli.terminal import duration, local_time, stdout
 from pipeline.config import Config
 from serving.records.database import Database
 from serving.records.tables import RolloutEventRow
@@ -195,7 +194,7 @@ def _print_events(console: Console, events: list[RolloutEventRow]) -> None:
     table = _table("when", "event", "version", "by", "reason")
     for event in events:
         table.add_row(
-            datetime.datetime.fromtimestamp(event.created).strftime("%Y-%m-%d %H:%M:%S"),
+            local_time(event.created),
             event.action,
             str(event.version),
             Text(event.by),

@@ -1,7 +1,6 @@
 """Prints runs: the list, one run in full, and what a person wants to know after a run."""
 
 import dataclasses
-import datetime
 import json
 import shlex
 from collections.abc import Collection, Iterable, Sequence
@@ -11,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.screens.run_progress import STYLES
-from cli.terminal import duration, stdout
+from cli.terminal import duration, local_time, stdout
 from components.ingestion.quarantine import QUARANTINE_FOLDER
 from components.ingestion.resolution import MEANINGS, RowOutcome
 from pipeline.config import Config
@@ -52,7 +51,7 @@ def print_runs(config: Config, *, last: int, as_json: bool) -> None:
         value = "" if summary["value"] is None else f"{summary['metric']} {summary['value']:.4f}"
         table.add_row(
             run.run_id,
-            _when(run.started),
+            local_time(run.started),
             _state(run.state),
             value,
             str(summary["decision"]),
@@ -81,7 +80,7 @@ def print_run(config: Config, run_id: str | None, *, as_json: bool) -> None:
         print(json.dumps(record, indent=2, ensure_ascii=False))
         return
     console = stdout()
-    console.print(f"run {run.run_id}, {_when(run.started)}, {run.state}\n", soft_wrap=True)
+    console.print(f"run {run.run_id}, {local_time(run.started)}, {run.state}\n", soft_wrap=True)
     console.print(_nodes_table(run.nodes))
     print_result(console, run, slices=True)
     console.print("\nartifacts")
@@ -238,7 +237,7 @@ def _summary(run: Run) -> dict[str, object]:
     evaluation = read_evaluation(run)
     return {
         "run_id": run.run_id,
-        "started": _when(run.started),
+        "started": local_time(run.started),
         "seconds": round(run.seconds, 3),
         "state": run.state,
         "metric": evaluation.metric if evaluation else "",
@@ -298,7 +297,3 @@ def _state(state: str) -> Text:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def _when(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")

@@ -14,13 +14,13 @@ from rich.logging import RichHandler
 from rich.status import Status
 
 from cli.terminal import duration, program_name, stderr, stdout
+from modules.contract.addresses import authority, local_host
 from serving.client import Client, ClientError, ModelMetadata
 from serving.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
     from serving.server.model_server import Endpoints
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 _TEXT = "A warm room, and breakfast until noon."
 
 
@@ -83,9 +83,9 @@ def print_ready(
         models: names.
         seconds: since it was started.
     """
-    host = _EVERYWHERE.get(endpoints.host, endpoints.host)
-    host = f"[{host}]" if ":" in host else host
-    rest, grpc = f"http://{host}:{endpoints.rest_api_port}", f"grpc://{host}:{endpoints.port}"
+    host = local_host(endpoints.host)
+    rest = f"http://{authority(host, endpoints.rest_api_port)}"
+    grpc = f"grpc://{authority(host, endpoints.port)}"
     known = {name: _metadata(rest, name) for name in models}
     lines = [
         ("model", f"{name}, version {metadata.version}" if metadata else name)

@@ -1,13 +1,12 @@
 """Prints a trace."""
 
-import datetime
 import json
 from collections.abc import Sequence
 
 from rich.text import Text
 from rich.tree import Tree
 
-from cli.terminal import stdout
+from cli.terminal import local_time, stdout
 from runners.lineage.trace import Trace
 from runners.lineage.version_origin import Origin, RunReference
 from serving.records.tables import OK, PredictionRow
@@ -47,7 +46,9 @@ def _add_prediction(root: Tree, prediction: PredictionRow, *, show_text: bool) -
         else (f"version {prediction.model_version}, {prediction.role}")
     )
     branch = root.add(
-        Text(f"prediction {prediction.id}: {answer}, by {version}, {_when(prediction.created)}")
+        Text(
+            f"prediction {prediction.id}: {answer}, by {version}, {local_time(prediction.created)}"
+        )
     )
     if show_text and prediction.text is not None:
         branch.add(Text(f"text: {prediction.text}"))
@@ -93,8 +94,4 @@ def _add_missing(branch: Tree, missing: Sequence[str]) -> None:
 
 
 def _run(run: RunReference) -> str:
-    return f"{run.run_id}, {_when(run.started)}"
-
-
-def _when(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{run.run_id}, {local_time(run.started)}"

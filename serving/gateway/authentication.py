@@ -12,8 +12,9 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from modules.contract.addresses import is_loopback
 from serving.gateway.errors import GatewayError, database_away
-from serving.gateway.settings import GatewaySettings, is_loopback
+from serving.gateway.settings import GatewaySettings
 from serving.records.api_keys import ADMIN, SCOPES, ApiKeys
 from serving.records.tables import ANONYMOUS, ApiKeyRow
 

@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 
+from modules.contract.addresses import authority, local_host
 from modules.contract.errors import UserError
 from serving.gateway.application import make_application
 from serving.gateway.parts import Parts, ReadEvaluation
@@ -85,7 +86,7 @@ async def _serve(
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     if server.started:
-        on_listening(_url(settings.host, listening.getsockname()[1]))
+        on_listening(f"http://{authority(local_host(settings.host), listening.getsockname()[1])}")
     await serving
 
 
@@ -117,8 +118,3 @@ def _listen(settings: GatewaySettings) -> socket.socket:
             f"the gateway cannot listen on {host}:{port}: {reason}; set gateway.port to another "
             "port, or 0 for a free one"
         ) from error
-
-
-def _url(host: str, port: int) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -8,7 +8,7 @@ from modules.contract.errors import UserError
 from serving.gateway.authentication import network_of
 from serving.gateway.rate_limits import RateLimiter
 from serving.gateway.server import check_keys
-from serving.gateway.settings import GatewaySettings, is_loopback
+from serving.gateway.settings import GatewaySettings
 from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 from tests.serving.gateway.gateways import error_of, gateway
@@ -178,25 +178,6 @@ def test_an_open_address_needs_keys_at_the_start(tmp_path: Path) -> None:
     make_key(database)
     check_keys(settings, ApiKeys(database))
     database.close()
-
-
-@pytest.mark.parametrize(
-    ("host", "expected"),
-    [
-        ("127.0.0.1", True),
-        ("127.8.8.8", True),
-        ("::1", True),
-        ("::ffff:127.0.0.1", True),
-        ("localhost", True),
-        ("0.0.0.0", False),
-        ("::", False),
-        ("", False),
-        ("192.0.2.1", False),
-        ("localhost.evil.example", False),
-    ],
-)
-def test_is_loopback(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
 
 
 def test_a_network_shares_a_limit() -> None:

@@ -7,7 +7,9 @@
       TextNotKeptError         the prediction is known but its text was not kept: send the text
       TextMismatchError        the text sent is not the text that was predicted on
       InvalidTextError         no text, or one that cannot be kept
+      AmbiguousTextError       several texts match
       InvalidLabelError        a label that no vocabulary can hold
+        UnknownLabelError      a review's label that is not in the vocabulary
 """
 
 from typing import ClassVar
@@ -43,7 +45,19 @@ class InvalidTextError(FeedbackError):
     code = "invalid_text"
 
 
+class AmbiguousTextError(FeedbackError):
+    """Several texts have an identity that begins as given."""
+
+    code = "ambiguous_text"
+
+
 class InvalidLabelError(FeedbackError):
     """The label is blank, too long, or holds control characters."""
 
     code = "invalid_label"
+
+
+class UnknownLabelError(InvalidLabelError):
+    """The label of a review is not in the vocabulary."""
+
+    code = "unknown_label"

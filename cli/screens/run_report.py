@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -24,9 +24,6 @@ from runners.lineage.evaluation import (
     read_trials,
 )
 from runners.lineage.runs import Artifact, NodeRun, Run, read_run, read_runs
-
-#: Newer than both stacks' exports need; it carries the ops of TensorFlow Text.
-TENSORFLOW_SERVING_IMAGE = "tensorflow/serving:2.19.1"
 
 #: Sections of the config that say where runs and models are.
 _PLACES = ("metadata.", "pipeline.", "pusher.", "schema.")
@@ -185,32 +182,16 @@ def describe_push(push: Push | None, *, rejected: bool) -> str:
     return f"Pushed as version {push.version}: {push.directory}"
 
 
-def serve_command(directory: str) -> str:
-    """How TensorFlow Serving, in its own container, serves the push directory over REST.
-
-    Args:
-        directory: absolute path of the folder with the version folders.
-    """
-    name = directory.rstrip("/").rpartition("/")[2]
-    mount = f"type=bind,source={directory},target=/models/{name},readonly"
-    return (
-        f"docker run --rm -p 127.0.0.1:8501:8501 --mount {shlex.quote(mount)} "
-        f"-e MODEL_NAME={shlex.quote(name)} {TENSORFLOW_SERVING_IMAGE}"
-    )
-
-
 def next_commands(
-    available: Collection[str],
     config: str | None,
     assignments: Sequence[str],
     *,
     served_directory: str | None,
     program: str = "bert",
 ) -> list[str]:
-    """The two commands most likely to be typed now, of those that exist.
+    """Return the two commands most likely to be typed now.
 
     Args:
-        available: names of the commands that ``bert`` has.
         config: ``--config``; the next commands need it too.
         assignments: ``--set``; those that say where runs and models are go along.
         served_directory: the push directory when a model stands in it, from this run or an earlier
@@ -222,15 +203,9 @@ def next_commands(
     words += [part for place in places for part in ("--set", place)]
     options = "".join(f" {shlex.quote(word)}" for word in words)
     wanted = {"show": "", "runs": ""}
-    commands = []
     if served_directory:
-        wanted = {"serve": "", "predict": ' "A text to classify."'} | wanted
-        if "serve" not in available and "://" not in served_directory:
-            commands.append(serve_command(served_directory))
-    commands += [
-        f"{program} {name}{options}{rest}" for name, rest in wanted.items() if name in available
-    ]
-    return commands[:2]
+        wanted = {"serve": "", "predict": ' "A text to classify."'}
+    return [f"{program} {name}{options}{rest}" for name, rest in wanted.items()]
 
 
 def _summary(run: Run) -> dict[str, object]:

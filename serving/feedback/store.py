@@ -178,16 +178,6 @@ class FeedbackStore:
         with self._database.read() as session:
             return read_selection(session, settings or ExportSettings(), held_out, labels)
 
-    def count_usable_since_last_span(
-        self,
-        settings: ExportSettings | None = None,
-        *,
-        held_out: Collection[str] = (),
-        labels: Collection[str] = (),
-    ) -> int:
-        """How many examples the next span would have."""
-        return len(self.usable_examples(settings, held_out=held_out, labels=labels).examples)
-
     def feedback_outcomes(self, since: float) -> list[LabelledAnswer]:
         """Answers of which the true label is known, the oldest vote first; each answer once.
 

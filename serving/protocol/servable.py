@@ -123,10 +123,6 @@ class Models(Protocol):
         """
         ...
 
-    def label_version(self, name: str, label: str) -> int:
-        """The version that a label points at; ``ServingError`` where it points at none."""
-        ...
-
     def reload(self, config: Any) -> None:
         """Serve what a ``ModelServerConfig`` proto says from now on (HandleReloadConfigRequest)."""
         ...

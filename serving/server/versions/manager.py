@@ -119,11 +119,6 @@ class ModelManager:
                 raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
             return [versions[number].status() for number in sorted(versions, reverse=True)]
 
-    def label_version(self, name: str, label: str) -> int:
-        """The version that a label points at. See ``Models``."""
-        with self._changed:
-            return self._labels.resolve(name, label)
-
     def reload(self, config: Any) -> None:
         """Serve what a ``ModelServerConfig`` says from now on; waits until new models are served.
 

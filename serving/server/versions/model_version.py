@@ -86,11 +86,6 @@ class ModelVersion:
         """Process id of the worker."""
         return self._worker.pid
 
-    @property
-    def queued_examples(self) -> int:
-        """How many examples wait."""
-        return self._queue.examples
-
     def submit(self, request: RunRequest) -> "concurrent.futures.Future[dict[str, np.ndarray]]":
         """Queue a call. See ``Servable``."""
         call = self._grouping.call(request)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _UNBOUNDED = 10_000
 
@@ -37,6 +38,13 @@ def print_error(message: str) -> None:
 
     line = Text.assemble(("error: ", "bold red"), " ".join(message.split()))
     stderr().print(line)
+
+
+def plain_table(*columns: str) -> "Table":
+    """Return a table without lines, with bold column names."""
+    from rich.table import Table
+
+    return Table(*columns, box=None, pad_edge=False, header_style="bold")
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import stdout
+from cli.terminal import plain_table, stdout
 from pipeline.sections.freshness import DriftSection
 from serving.monitoring.check import DriftReport, TestResult
 from serving.monitoring.quality import Interval, QualityReport
@@ -63,7 +63,7 @@ def _window(quality: QualityReport) -> str:
 
 
 def _tests_table(report: DriftReport) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("test", "held-out data", "recent traffic"):
         table.add_column(name)
     for name in ("effect", "raised from", "p", "raised to"):

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import duration, local_time, stdout
+from cli.terminal import duration, local_time, plain_table, stdout
 from pipeline.config import Config
 from serving.records.database import Database
 from serving.records.tables import RolloutEventRow
@@ -123,7 +123,7 @@ def _headline(status: Status, config: Config) -> str:
 
 
 def _versions_table(status: Status, config: Config) -> Table:
-    table = _table("version", "role")
+    table = plain_table("version", "role")
     table.add_column("share", justify="right")
     table.add_column("model server")
     table.add_column("")
@@ -170,7 +170,7 @@ def _at_server(status: Status, version: int) -> str:
 
 
 def _checks_table(status: Status, config: Config) -> Table:
-    table = _table("limit", "stands", "figures")
+    table = plain_table("limit", "stands", "figures")
     answered, needed = status.figures.candidate.answered, config.rollout.min_requests
     table.add_row(
         "requests",
@@ -191,7 +191,7 @@ def _standing(check: rules.LimitCheck) -> Text:
 
 
 def _print_events(console: Console, events: list[RolloutEventRow]) -> None:
-    table = _table("when", "event", "version", "by", "reason")
+    table = plain_table("when", "event", "version", "by", "reason")
     for event in events:
         table.add_row(
             local_time(event.created),
@@ -202,10 +202,6 @@ def _print_events(console: Console, events: list[RolloutEventRow]) -> None:
         )
     console.print()
     console.print(table)
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False, header_style="bold")
 
 
 def _as_json(status: Status, config: Config) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.screens.run_progress import STYLES
-from cli.terminal import duration, local_time, stdout
+from cli.terminal import duration, local_time, plain_table, stdout
 from components.ingestion.quarantine import QUARANTINE_FOLDER
 from components.ingestion.resolution import MEANINGS, RowOutcome
 from pipeline.config import Config
@@ -41,7 +41,7 @@ def print_runs(config: Config, *, last: int, as_json: bool) -> None:
     if as_json:
         print(json.dumps([_summary(run) for run in runs], indent=2, ensure_ascii=False))
         return
-    table = _table("run", "started", "state", "metric", "decision")
+    table = plain_table("run", "started", "state", "metric", "decision")
     table.add_column("time", justify="right")
     for run in runs:
         summary = _summary(run)
@@ -231,7 +231,7 @@ def _decision(run: Run) -> str:
 
 
 def _nodes_table(nodes: Iterable[NodeRun]) -> Table:
-    table = _table("component", "state")
+    table = plain_table("component", "state")
     table.add_column("time", justify="right")
     for node in nodes:
         table.add_row(node.name, _state(node.state), duration(node.seconds))
@@ -240,7 +240,7 @@ def _nodes_table(nodes: Iterable[NodeRun]) -> Table:
 
 def _trials_table(trials: Sequence[TrialRecord]) -> Table:
     names = list(trials[0].values)
-    table = _table()
+    table = plain_table()
     for name in ("score", *names):
         table.add_column(name, justify="right")
     for trial in trials:
@@ -251,7 +251,7 @@ def _trials_table(trials: Sequence[TrialRecord]) -> Table:
 
 def _metrics_table(rows: Sequence[MetricRow], by: str) -> Table:
     title = "metric" if by == "metric" else f"{rows[0].metric} on"
-    table = _table(title)
+    table = plain_table(title)
     for name in ("examples", "candidate", "baseline", "change"):
         table.add_column(name, justify="right")
     for row in rows:
@@ -260,10 +260,6 @@ def _metrics_table(rows: Sequence[MetricRow], by: str) -> Table:
         examples = "" if row.examples is None else str(row.examples)
         table.add_row(Text(name), examples, _number(row.candidate), _number(row.baseline), change)
     return table
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False, header_style="bold")
 
 
 def _state(state: str) -> Text:

@@ -7,7 +7,7 @@
       TextNotKeptError         the prediction is known but its text was not kept: send the text
       TextMismatchError        the text sent is not the text that was predicted on
       InvalidTextError         no text, or one that cannot be kept
-      AmbiguousTextError       several texts match
+        AmbiguousTextError     several texts have an identity that begins as given
       InvalidLabelError        a label that no vocabulary can hold
         UnknownLabelError      a review's label that is not in the vocabulary
 """
@@ -45,12 +45,6 @@ class InvalidTextError(FeedbackError):
     code = "invalid_text"
 
 
-class AmbiguousTextError(FeedbackError):
-    """Several texts have an identity that begins as given."""
-
-    code = "ambiguous_text"
-
-
 class InvalidLabelError(FeedbackError):
     """The label is blank, too long, or holds control characters."""
 
@@ -60,4 +54,6 @@ class InvalidLabelError(FeedbackError):
 class UnknownLabelError(InvalidLabelError):
     """The label of a review is not in the vocabulary."""
 
-    code = "unknown_label"
+
+class AmbiguousTextError(InvalidTextError):
+    """Several texts have an identity that begins as given."""

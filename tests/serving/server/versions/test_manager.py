@@ -349,6 +349,12 @@ def test_a_refused_reload_changes_nothing(server) -> None:
     assert server.latest() == 1
 
 
+def labelled(manager, label: str) -> int:
+    """The version that answers a request for the label."""
+    with manager.acquire("bert", label=label) as servable:
+        return servable.version
+
+
 def test_labels_lead_to_versions(server) -> None:
     server.push(1, 2)
     manager = server.start()
@@ -357,12 +363,7 @@ def test_labels_lead_to_versions(server) -> None:
     server.wait_for(1, State.AVAILABLE)
     labels = 'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }'
     manager.reload(server.config(BERT + ALL + labels))
-    assert (manager.label_version("bert", "stable"), manager.label_version("bert", "canary")) == (
-        1,
-        2,
-    )
-    with manager.acquire("bert", label="stable") as servable:
-        assert servable.version == 1
+    assert (labelled(manager, "stable"), labelled(manager, "canary")) == (1, 2)
     with pytest.raises(ServingError, match="Unrecognized servable version label: nope"):
         manager.acquire("bert", label="nope")
 
@@ -376,7 +377,7 @@ def test_a_label_has_moved_when_reload_returns(server) -> None:
         server.wait_for(version, State.AVAILABLE)
     for version in (1, 2):
         manager.reload(server.config(BERT + ALL + label % version))
-        assert manager.label_version("bert", "stable") == version
+        assert labelled(manager, "stable") == version
 
 
 def test_a_label_never_leads_to_a_version_that_goes(server, tmp_path) -> None:
@@ -433,9 +434,9 @@ def test_a_changed_config_file_is_followed(server, tmp_path) -> None:
     server.push(2)
     config_file(server, tmp_path, BERT + ALL + label % 2)
     server.wait_for(2, State.LOADING)
-    assert manager.label_version("bert", "stable") == 1
+    assert labelled(manager, "stable") == 1
     held.set_result(None)
-    server.wait(lambda: manager.label_version("bert", "stable") == 2)
+    server.wait(lambda: labelled(manager, "stable") == 2)
 
 
 def test_a_config_file_that_goes_wrong_is_left_aside(server, tmp_path, caplog) -> None:

@@ -162,3 +162,15 @@ def test_a_choice_is_obeyed_unmeasured(how, chosen) -> None:
 
 def test_signatures_without_a_twin_are_left_alone() -> None:
     assert precision.choose("bfloat16", ["a", "b"], [], lambda *_: {}).run_as == {}
+
+
+def test_packed_weights_are_kept_of_our_graph_alone() -> None:
+    ours = ["serving_default", "serving_default_bfloat16"]
+    environ: dict[str, str] = {}
+    precision.freeze_weights(["serving_default"], environ)
+    assert environ == {}
+    precision.freeze_weights(ours, environ)
+    assert environ == {precision.VARIABLE: "1"}
+    environ[precision.VARIABLE] = "0"
+    precision.freeze_weights(ours, environ)
+    assert environ == {precision.VARIABLE: "0"}, "who starts the server may say otherwise"

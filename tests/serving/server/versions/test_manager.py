@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -76,18 +77,23 @@ class Server:
             folder.mkdir(parents=True)
 
     def wait(self, condition) -> None:
-        """Until the condition holds; the manager says when something changed."""
-        changed = self.manager._changed
-        with changed:
-            assert changed.wait_for(condition, PATIENCE), self.describe()
+        """Poll until the condition holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, self.describe()
+            time.sleep(0.002)
 
     def wait_for(self, version, state, model="bert") -> None:
         self.wait(lambda: self.states(model).get(version) == state)
 
     def states(self, model="bert") -> dict[int, State]:
-        with self.manager._changed:
-            versions = self.manager._lifecycle.versions(model)
-            return {number: version.state for number, version in versions.items()}
+        try:
+            statuses = self.manager.statuses(model)
+        except ServingError as error:
+            if error.code != Code.NOT_FOUND:
+                raise
+            return {}
+        return {status.version: status.state for status in statuses}
 
     def describe(self) -> str:
         return f"{self.states()}; loads: {self.loads.begun}"
@@ -224,11 +230,10 @@ def test_a_base_path_that_goes_unloads_nothing(server) -> None:
     server.push(1)
     server.start().wait_until_ready(PATIENCE)
     shutil.rmtree(server.base)
-    server.manager._poll_base_paths(server.manager._models)
+    server.manager.reload(server.config(BERT))  # polls before it returns
     assert server.latest() == 1
     server.push("not-a-version")
-    server.manager._poll_base_paths(server.manager._models)
-    server.manager._reconcile()
+    server.manager.reload(server.config(BERT))
     assert server.latest() == 1
 
 
@@ -441,17 +446,25 @@ def test_a_changed_config_file_is_followed(server, tmp_path) -> None:
 def test_a_config_file_that_goes_wrong_is_left_aside(server, tmp_path, caplog) -> None:
     server.push(1)
     file = config_file(server, tmp_path, BERT)
-    manager = server.start(model_config_file=file)
+    manager = server.start(model_config_file=file, model_config_file_poll_wait_seconds=0.01)
     manager.wait_until_ready(PATIENCE)
     config_file(server, tmp_path, "nonsense")
-    manager._poll_config_file()
+    server.wait(lambda: "left as it was" in caplog.text)
     assert server.latest() == 1
-    assert "left as it was" in caplog.text
 
 
 def test_a_wrong_config_file_stops_the_start(server, tmp_path) -> None:
     with pytest.raises(UserError, match="ModelServerConfig"):
         server.start(model_config_file=config_file(server, tmp_path, "nonsense"))
+
+
+def refusal(manager) -> Code | None:
+    """The code that a call is refused with; None when it is answered."""
+    try:
+        with manager.acquire("bert"):
+            return None
+    except ServingError as error:
+        return error.code
 
 
 def test_stop_drains_and_closes(server) -> None:
@@ -461,10 +474,8 @@ def test_stop_drains_and_closes(server) -> None:
     handle = manager.acquire("bert")
     stopper = threading.Thread(target=manager.stop, args=(PATIENCE,))
     stopper.start()
-    manager._stopping.wait(PATIENCE)
-    with pytest.raises(ServingError) as caught:
-        manager.acquire("bert")
-    assert caught.value.code == Code.UNAVAILABLE
+    server.wait(lambda: refusal(manager) is not None)
+    assert refusal(manager) == Code.UNAVAILABLE
     assert not handle.servable.closed.is_set()
     handle.release()
     stopper.join(PATIENCE)

@@ -10,6 +10,7 @@ import logging
 from typing import Any
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError, invalid_argument
@@ -20,7 +21,7 @@ from serving.server.requests.service import InferenceService, ModelSpec, read_mo
 _log = logging.getLogger(__name__)
 _SIGNATURE_DEF = "signature_def"
 #: protobuf 5 renamed the option that prints fields that have their default value.
-_PRINT_DEFAULTS = next(
+_PRINT_DEFAULTS: dict[str, Any] = next(
     {name: True}
     for name in ("always_print_fields_with_no_presence", "including_default_value_fields")
     if name in inspect.signature(json_format.MessageToDict).parameters
@@ -70,7 +71,7 @@ def metadata_json(service: InferenceService, spec: ModelSpec) -> bytes:
     ).encode()
 
 
-def _proto_json(message: Any) -> str:
+def _proto_json(message: Message) -> str:
     text = json_format.MessageToJson(
         message, indent=1, preserving_proto_field_name=True, sort_keys=True, **_PRINT_DEFAULTS
     )

@@ -2,7 +2,6 @@
 
 import logging
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -44,20 +43,25 @@ def serve(
         if loaded.rollout.enabled:
             flags = rollout_flags(loaded, flags)
         else:
-            from runners.predict.local import find_version
+            from modules.contract.pushed_model import find_version
 
             directory = loaded.push_directory()
-            find_version(Path(directory))  # says what to type when nothing is pushed
+            find_version(directory)  # says what to type when nothing is pushed
             flags = {**flags, "model_base_path": directory}
     from cli.screens.server import ServerDisplay
-    from serving.server.model_server import ModelServer
+    from serving.server.model_server import Endpoints, ModelServer
+    from serving.server.ready import read_ready_server
     from serving.server.versions import model_config
 
     settings = ServerSettings(**flags)
     models = model_config.from_settings(settings)
     server = ModelServer(settings)
     with ServerDisplay(models) as display:
-        code = server.serve(on_listening=display.listening, on_ready=display.ready)
+
+        def on_ready(endpoints: Endpoints) -> None:
+            display.ready(read_ready_server(endpoints, models))
+
+        code = server.serve(on_listening=display.listening, on_ready=on_ready)
     raise typer.Exit(code)
 
 

@@ -22,7 +22,7 @@ class Counts:
     Attributes:
         report: of reading.
         labels: how many examples each split has of each label.
-        feedback: rows of feedback by ``resolution.Outcome``.
+        feedback: rows of feedback by ``resolution.RowOutcome``.
         duplicates: examples whose text another one has, too.
         conflicting: texts with several labels.
     """

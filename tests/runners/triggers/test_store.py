@@ -48,12 +48,12 @@ def test_a_start_is_one_decision_and_one_run(store: TriggerStore, database: Data
 
 def test_what_says_the_same_is_not_written_again(store: TriggerStore, database: Database) -> None:
     held = Signal(DRIFT, True, "raised")
-    looks = [(IDLE,), (IDLE,), (held,), (held,), (IDLE,)]
+    polls = [(IDLE,), (IDLE,), (held,), (held,), (IDLE,)]
     new = [
         store.record(
             decider(*signals, now=NOW + n, usable=n), store.history(), NOW + n, NewRun("local")
         ).new
-        for n, signals in enumerate(looks)
+        for n, signals in enumerate(polls)
     ]
     assert new == [True, False, True, False, True]
     assert [row.triggers for row in last_decisions(database, 10)] == [[], [DRIFT], []]

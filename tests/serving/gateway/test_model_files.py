@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from modules.contract.pushed_model import Manifest
 from serving.gateway.model_files import ModelFiles
 from tests.serving.gateway.gateways import LABELS, write_labels
 
@@ -34,7 +35,8 @@ def test_facts_are_those_of_the_card_and_the_manifest(tmp_path: Path) -> None:
     write_labels(tmp_path, 7)
     assets = tmp_path / "7" / "assets.extra"
     (assets / "model_card.json").write_text(json.dumps({"encoder": "minilm", "secret": 1}))
-    (assets / "push.json").write_text(json.dumps({"fingerprint": "ab"}))
+    manifest = Manifest(version=7, source="model/1", fingerprint="ab")
+    (assets / "push.json").write_text(manifest.to_json())
     files = ModelFiles(str(tmp_path))
     assert files.facts(7) == {"encoder": "minilm", "fingerprint": "ab"}
     (assets / "model_card.json").write_text("[")

@@ -170,7 +170,7 @@ def test_restarts_back_off(version, loader, monkeypatch, caplog) -> None:
     for _ in range(13):  # loaded once, and tried again
         assert loader.tried.acquire(timeout=PATIENCE)
     # The last argument of each such message is when the worker is started next.
-    waits = [record.args[-1] for record in caplog.records if "next try in" in record.msg]
+    waits = [record.args[-1] for record in caplog.records if "retrying in" in record.msg]
     assert waits[:4] == [2 * first, 4 * first, 8 * first, 16 * first]
     assert max(waits) == last
 

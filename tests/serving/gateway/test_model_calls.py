@@ -13,6 +13,7 @@ from serving.gateway.model_calls import CircuitOpenError, ModelCalls
 from serving.gateway.model_files import ModelFiles
 from serving.gateway.settings import GatewaySettings
 from serving.protocol.errors import Code
+from tests.serving.client import client_stubs
 from tests.serving.client.client_stubs import Fault, Stub, grpc_stub
 
 T = TypeVar("T")
@@ -116,3 +117,12 @@ def test_connections_to_old_versions_are_closed(run: Run) -> None:
         assert answer.label == "bad"
 
     run(use)
+
+
+def test_server_without_an_available_version_has_no_newest(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_stubs, "STATUS", [(8, "LOADING", "OK", "")])
+    with pytest.raises(ClientError) as caught:
+        run(lambda calls: calls.newest())
+    assert caught.value.code is Code.UNAVAILABLE

@@ -204,3 +204,11 @@ def test_the_state_is_shown(tmp_path: Path) -> None:
             "database": "ok",
             "gateway": "ok",
         }
+
+
+def test_without_any_version_the_state_is_empty(tmp_path: Path) -> None:
+    with gateway(tmp_path, rollouts=False) as running:
+        running.stub.always = Fault(Code.UNAVAILABLE)
+        body = running.client.get("/v1/model").json()
+        assert (body["version"], body["available"], body["rollout"]) == (None, [], None)
+        assert (body["facts"], body["evaluation"]) == ({}, {})

@@ -539,3 +539,37 @@ def test_a_stable_version_that_failed_does_not_hold_up_the_others(server, tmp_pa
     )
     server.loads.failing[1] = ServingError(Code.INTERNAL, "broken")
     assert server.start(model_config_file=str(config)).wait_until_ready(PATIENCE)
+
+
+def test_retry_of_a_version_that_is_no_longer_wanted_is_dropped(server) -> None:
+    server.push(1)
+    server.loads.failing[1] = ServingError(Code.UNAVAILABLE, "disk")
+    manager = server.start(max_num_load_retries=3, load_retry_interval_micros=3_600_000_000)
+    server.wait(lambda: server.loads.begun == [("bert", 1)])
+    server.push(2)
+    assert manager.wait_until_ready(PATIENCE)
+    server.wait_for(1, State.END)
+    assert server.loads.begun == [("bert", 1), ("bert", 2)]
+
+
+def test_version_that_leaves_the_policy_in_the_queue_is_not_loaded(server, tmp_path) -> None:
+    server.push(1, 2, 3)
+    held = server.loads.hold(3)
+    manager = server.start(model_config_file=config_file(server, tmp_path, BERT + ALL))
+    server.wait_for(3, State.LOADING)
+    manager.reload(server.config(BERT))
+    held.set_result(None)
+    for version in (1, 2):
+        server.wait_for(version, State.END)
+    assert server.loads.begun == [("bert", 3)]
+
+
+def test_config_file_that_goes_changes_nothing(server, tmp_path) -> None:
+    server.push(1)
+    file = config_file(server, tmp_path, BERT)
+    manager = server.start(model_config_file=file, model_config_file_poll_wait_seconds=0.01)
+    manager.wait_until_ready(PATIENCE)
+    os.unlink(file)
+    server.push(2)  # polled meanwhile
+    server.wait_for(1, State.END)
+    assert server.latest() == 2

@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 #: Files and folders that are checked.
 CHECKED = (
     "benchmarks",
+    "cli",
     "data",
     "examples",
     "modules",
@@ -27,6 +28,7 @@ CHECKED = (
     "scripts",
     "tests/architecture",
     "tests/benchmarks",
+    "tests/cli",
     "tests/data",
     "tests/docs",
     "tests/examples",

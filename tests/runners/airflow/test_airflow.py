@@ -87,7 +87,7 @@ def test_default_parameters_are_accepted() -> None:
     [
         ((), "airflow.schedule: must say how often"),
         (("airflow.schedule=@daily", "airflow.catchup=true"), "airflow.catchup: must be false"),
-        (("airflow.schedule=@daily", "triggers.schedule=0 0 31 2 *"), "triggers.schedule: legal"),
+        (("airflow.schedule=@daily", "triggers.schedule=0 0 31 2 *"), "triggers.schedule: must be"),
     ],
 )
 def test_unworkable_gate_settings_are_refused(settings: tuple[str, ...], words: str) -> None:
@@ -137,4 +137,4 @@ def test_bad_parameter_ends_the_node_with_exit_code_2(
         '"parameters": {"trainer.epochs": "many"}}'
     )
     assert node.main([order]) == 2
-    assert capfd.readouterr().err.splitlines()[-1].startswith("trainer.epochs: legal is")
+    assert capfd.readouterr().err.splitlines()[-1].startswith("trainer.epochs: must be")

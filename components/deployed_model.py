@@ -6,7 +6,6 @@ another model than the candidate, and copies it into its own output, for those p
 an artifact that lies elsewhere. It must never be cached: what is deployed changes by itself.
 """
 
-import posixpath
 from typing import Any
 
 from tfx import types
@@ -17,7 +16,7 @@ from tfx.utils import io_utils, path_utils
 
 from components.code_digest import code_digest
 from components.publishing.manifest import ABSENT
-from components.publishing.remote import newest_push
+from components.publishing.remote import newest_push, version_folder
 
 CANDIDATE = "candidate"
 MODEL = "model"
@@ -52,7 +51,7 @@ class DeployedModelExecutor(base_executor.BaseExecutor):
             return
         export = path_utils.serving_model_path(baseline.uri)
         fileio.makedirs(export)
-        io_utils.copy_dir(posixpath.join(base, str(push.version)), export)
+        io_utils.copy_dir(version_folder(base, push.version), export)
         baseline.set_string_custom_property(PUSHED_VERSION, str(push.version))
 
 

@@ -2,13 +2,13 @@
 
 import hashlib
 import http.client
-import os
 import tarfile
 import urllib.request
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from modules.contract.atomic_file import whole_binary_file
 from modules.contract.errors import DataError
 
 _CHUNK = 1 << 20
@@ -30,33 +30,27 @@ def download(url: str, destination: Path, *, max_bytes: int, sha256: str) -> Non
     Raises:
         DataError: no way out to the network, or another file than expected.
     """
-    unfinished = destination.with_name(f"{destination.name}.{os.getpid()}.part")
     digest = hashlib.sha256()
     try:
         with (
             urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response,
-            unfinished.open("wb") as target,
+            whole_binary_file(destination) as target,
         ):
             left = max_bytes
             while left and (chunk := response.read(min(_CHUNK, left))):
                 left -= len(chunk)
                 digest.update(chunk)
                 target.write(chunk)
-            target.flush()
-            os.fsync(target.fileno())
-        if digest.hexdigest() != sha256:
-            raise DataError(
-                f"{url} gave another file than expected (sha256 {digest.hexdigest()}, expected "
-                f"{sha256}); try again, or download it by other means and pass --from PATH"
-            )
-        unfinished.replace(destination)
+            if digest.hexdigest() != sha256:
+                raise DataError(
+                    f"{url} gave another file than expected (sha256 {digest.hexdigest()}, expected "
+                    f"{sha256}); try again, or download it by other means and pass --from PATH"
+                )
     except _NETWORK_ERRORS as error:
         raise DataError(
             f"{url} cannot be downloaded: {error}. On a machine without a way out, copy the "
             "archive here and pass --from PATH"
         ) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def check_digest(path: Path, sha256: str) -> None:

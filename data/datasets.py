@@ -11,13 +11,13 @@ import csv
 import dataclasses
 import difflib
 import hashlib
-import os
 import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from data.archives import archive_texts, check_digest, download
+from modules.contract.atomic_file import whole_file
 from modules.contract.errors import DataError, UserError
 
 COLUMNS = ("text", "label", "part")
@@ -128,14 +128,7 @@ def _convert(dataset: Dataset, archive: Path, destination: Path) -> int:
 
 
 def _write_csv(rows: list[tuple[str, str, str]], destination: Path) -> None:
-    unfinished = destination.with_name(f"{destination.name}.{os.getpid()}.part")
-    try:
-        with unfinished.open("w", encoding="utf-8", newline="") as target:
-            writer = csv.writer(target, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows(rows)
-            target.flush()
-            os.fsync(target.fileno())
-        unfinished.replace(destination)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    with whole_file(destination) as target:
+        writer = csv.writer(target, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(rows)

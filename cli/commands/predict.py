@@ -117,9 +117,10 @@ def _predict_here(
     """Answers of a model loaded in this process."""
     import itertools
 
-    from runners.predict.local import Predictor, find_version
+    from modules.contract.pushed_model import find_version
+    from runners.predict.local import Predictor
 
-    predictor = Predictor(find_version(Path(directory), version))
+    predictor = Predictor(find_version(directory, version))
     texts = iter(texts)
     while window := list(itertools.islice(texts, _WINDOW)):
         yield from predictor.predict(window)

@@ -66,14 +66,14 @@ def _print_outcome(
     """Print the run's result and what to type next."""
     from cli.screens.run_report import next_commands, print_result
     from cli.terminal import program_name, stdout
+    from modules.contract.pushed_model import complete_versions
     from runners.lineage.runs import read_run
-    from runners.predict.local import versions
 
     console = stdout()
     print_result(console, read_run(settings, run_id), slices=False)
     available = context.find_root().command.commands  # type: ignore[attr-defined]
     directory = settings.push_directory()
-    served = directory if versions(Path(directory)) else None
+    served = directory if complete_versions(directory) else None
     commands = next_commands(
         available, config, assignments, served_directory=served, program=program_name()
     )

@@ -2,7 +2,6 @@
 
 import logging
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -44,10 +43,10 @@ def serve(
         if loaded.rollout.enabled:
             flags = rollout_flags(loaded, flags)
         else:
-            from runners.predict.local import find_version
+            from modules.contract.pushed_model import find_version
 
             directory = loaded.push_directory()
-            find_version(Path(directory))  # says what to type when nothing is pushed
+            find_version(directory)  # says what to type when nothing is pushed
             flags = {**flags, "model_base_path": directory}
     from cli.screens.server import ServerDisplay
     from serving.server.model_server import ModelServer

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.terminal import duration, stdout
+from modules.contract.pushed_model import complete_versions
 from pipeline.config import Config
 from serving.records.database import Database
 from serving.records.tables import RolloutEventRow
@@ -19,7 +20,6 @@ from serving.rollout import rules, transitions
 from serving.rollout.controller import RolloutController
 from serving.rollout.figures import StageFigures
 from serving.rollout.manual import ManualRollout
-from serving.rollout.pushed import pushed_versions
 from serving.rollout.server_status import AskedServer, ServedVersion
 from serving.rollout.state import CANARY, FULL, LOADING, SHADOW, RolloutState, RolloutStore
 
@@ -106,7 +106,7 @@ def read_status(config: Config, database: Database, now: float) -> Status:
         figures=figures,
         checks=rules.check(state, figures, config.rollout) if on_trial else (),
         served=AskedServer(gateway.server_url, gateway.model_name)(),
-        pushed=pushed_versions(directory),
+        pushed=list(complete_versions(directory)),
         events=store.events(state.model, _EVENTS),
         now=now,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from components.evaluation.metrics import FloatArray, ScoredExamples
-from modules.contract import features
+from modules.contract import features, pushed_model
 from modules.contract.errors import DataError, ModelError
 
 BATCH_SIZE = 64
@@ -181,11 +181,11 @@ def _check(labels: tuple[str, ...], scores: FloatArray, named: list[str]) -> Mod
 
 
 def _read_labels(model_directory: str) -> tuple[str, ...]:
-    path = os.path.join(model_directory, features.EXTRA_ASSETS, features.LABELS_FILE)
+    path = os.path.join(model_directory, pushed_model.LABELS_FILE)
     if not tf.io.gfile.exists(path):
         raise ModelError(f"the export must name its labels in {path}; train again")
     with tf.io.gfile.GFile(path, "rb") as file:
-        return tuple(file.read().decode().splitlines())
+        return tuple(pushed_model.parse_labels(file.read().decode()))
 
 
 def _first(feature: "tf.train.Features.FeatureEntry", name: str) -> str:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 
+from modules.contract.atomic_file import write_text
 from serving.server import model_server
 from serving.server.settings import ServerSettings
 
@@ -30,9 +31,7 @@ def main(base_path: str, endpoints_path: str) -> int:
             "rest": f"http://{listening.host}:{listening.rest_api_port}",
             "grpc": f"grpc://{listening.host}:{listening.port}",
         }
-        with open(endpoints_path + ".part", "w", encoding="utf-8") as file:
-            json.dump(endpoints, file)
-        os.replace(endpoints_path + ".part", endpoints_path)
+        write_text(endpoints_path, json.dumps(endpoints))
 
     settings = ServerSettings(
         port=0,

@@ -33,7 +33,11 @@ _SHARD_REPORT = "shard-{}-{:05d}.json"
 
 
 def write_whole(path: str, content: str) -> None:
-    """Write a text file aside and rename it, so that a retried step never leaves half of one."""
+    """Write a text file aside and rename it, so that a retried step never leaves half of one.
+
+    Through fileio, because the pipeline root may be an object store, which
+    ``modules.contract.atomic_file`` cannot write to.
+    """
     unfinished = f"{path}.part"
     with fileio.open(unfinished, "w") as stream:
         stream.write(content)

@@ -15,14 +15,16 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 
-from components.publishing.manifest import (
+from components.publishing.manifest import PushResult, fingerprint, outcome_of_standing
+from modules.contract.atomic_file import sync_folder, write_text
+from modules.contract.errors import UserError
+from modules.contract.pushed_model import (
     MANIFEST_FILE,
     Manifest,
-    PushResult,
-    fingerprint,
-    outcome_of_standing,
+    complete_versions,
+    read_manifest,
+    version_folders,
 )
-from modules.contract.errors import UserError
 
 TEMPORARY_PREFIX = ".tmp-"
 LEDGER = ".pushed.jsonl"
@@ -80,29 +82,21 @@ def folder_fingerprint(folder: str) -> str:
 
 
 def next_version(base: str) -> int:
-    """Seconds since 1970, or more when that is not above every version there is or ever was."""
-    known = [*versions(base), *(manifest.version for manifest in _ledger(base))]
+    """Return the time in seconds since 1970, or more: a number above all that were ever used."""
+    known = [*version_folders(base), *(manifest.version for manifest in _ledger(base))]
     return max([int(time.time()), *(version + 1 for version in known)])
-
-
-def versions(base: str) -> list[int]:
-    """Versions that stand, rising."""
-    names = (entry.name for entry in os.scandir(base) if entry.is_dir(follow_symlinks=False))
-    return sorted(int(name) for name in names if name.isdecimal())
 
 
 def _publish(export: str, base: str, manifest: Manifest) -> str:
     temporary = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=base)
     staged = os.path.join(temporary, str(manifest.version))
     shutil.copytree(export, staged, copy_function=_copy_file)
-    path = os.path.join(staged, MANIFEST_FILE)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    _write_file(path, manifest.to_json())
+    write_text(os.path.join(staged, MANIFEST_FILE), manifest.to_json())
     for folder, _, _ in os.walk(staged, topdown=False):
-        _sync_folder(folder)
+        sync_folder(folder)
     destination = os.path.join(base, str(manifest.version))
     os.rename(staged, destination)
-    _sync_folder(base)
+    sync_folder(base)
     os.rmdir(temporary)
     return destination
 
@@ -118,20 +112,17 @@ def _prune(base: str, keep_versions: int) -> None:
     """Remove the oldest versions; each vanishes by one rename, never file by file."""
     if keep_versions < 1:
         return
-    for version in versions(base)[:-keep_versions]:
+    for folder in list(complete_versions(base).values())[:-keep_versions]:
         hidden = tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=base)
-        os.rename(os.path.join(base, str(version)), os.path.join(hidden, str(version)))
+        os.rename(folder, os.path.join(hidden, folder.name))
         shutil.rmtree(hidden)
 
 
 def _standing(base: str) -> dict[int, Manifest]:
     manifests = {}
-    for version in versions(base):
+    for version, folder in complete_versions(base).items():
         try:
-            with open(os.path.join(base, str(version), MANIFEST_FILE), encoding="utf-8") as file:
-                manifests[version] = dataclasses.replace(
-                    Manifest.from_json(file.read()), version=version
-                )
+            manifests[version] = dataclasses.replace(read_manifest(folder), version=version)
         except (OSError, ValueError):
             manifests[version] = Manifest.unknown(version)
     return manifests
@@ -156,8 +147,7 @@ def _record(base: str, manifests: Iterable[Manifest]) -> None:
     new = [manifest for manifest in manifests if manifest not in recorded]
     if new:
         text = "".join(manifest.to_json() for manifest in [*recorded, *new])
-        _write_file(os.path.join(base, LEDGER), text)
-        _sync_folder(base)
+        write_text(os.path.join(base, LEDGER), text)
 
 
 def _remove_leftovers(base: str) -> None:
@@ -173,23 +163,6 @@ def _lock(base: str) -> Iterator[None]:
     with open(os.path.join(base, LOCK), "a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _write_file(path: str, text: str) -> None:
-    part = f"{path}.part"
-    with open(part, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(part, path)
-
-
-def _sync_folder(folder: str) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _files(folder: str) -> Iterator[str]:

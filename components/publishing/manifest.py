@@ -1,59 +1,17 @@
-"""What identifies a pushed model. Standard library only.
+"""Fingerprint of an export, and the decision whether it is pushed. Standard library only.
 
-Each version folder carries a manifest, written before the folder becomes visible, so what a
-version is can never disagree with that it is there.
+Each version folder carries a manifest that is written before the folder becomes visible, so no
+version is ever without one.
 """
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
-from typing import Self
 
-from modules.contract import features
-
-#: Beside the other extra assets; model servers do not look at it.
-MANIFEST_FILE = f"{features.EXTRA_ASSETS}/push.json"
+from modules.contract.pushed_model import MANIFEST_FILE, Manifest
 
 #: Custom property of a baseline: 1 for none, on platforms that have no empty output.
 ABSENT = "absent"
-
-
-@dataclasses.dataclass(frozen=True)
-class Manifest:
-    """What a version folder holds.
-
-    Attributes:
-        fingerprint: SHA-256 over the export's files; see ``fingerprint``.
-        source: URI of the ``Model`` artifact that was pushed.
-        version: name of the folder.
-    """
-
-    fingerprint: str
-    source: str
-    version: int
-
-    @classmethod
-    def unknown(cls, version: int) -> Self:
-        """Of a version that other hands put there."""
-        return cls("", "", version)
-
-    def to_json(self) -> str:
-        """The manifest as one line of JSON."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> Self:
-        """Make the manifest from ``to_json``'s output.
-
-        Raises:
-            ValueError: the text is not a manifest.
-        """
-        try:
-            values = json.loads(text)
-            return cls(str(values["fingerprint"]), str(values["source"]), int(values["version"]))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"not a manifest: {text[:80]!r}") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,15 +16,8 @@ from collections.abc import Iterator
 
 from tfx.dsl.io import fileio
 
-from components.publishing.manifest import (
-    MANIFEST_FILE,
-    Manifest,
-    PushResult,
-    fingerprint,
-    outcome_of_standing,
-)
-
-LAST_FILE = "saved_model.pb"
+from components.publishing.manifest import PushResult, fingerprint, outcome_of_standing
+from modules.contract.pushed_model import MANIFEST_FILE, MODEL_FILE, Manifest, names_by_version
 
 
 def newest_push(base_directory: str, other_than: str = "") -> Manifest | None:
@@ -37,9 +30,19 @@ def newest_push(base_directory: str, other_than: str = "") -> Manifest | None:
     base = base_directory.rstrip("/")
     if not fileio.exists(base):
         return None
-    standing = _standing(base, _complete(base, versions(base)))
+    standing = _standing(base, _complete(base, _version_names(base)))
     pushes = [push for push in standing.values() if push.fingerprint and push.source != other_than]
     return max(pushes, key=lambda push: push.version, default=None)
+
+
+def version_folder(base_directory: str, version: int) -> str:
+    """Return the path or URI of a version's folder.
+
+    Raises:
+        KeyError: there is no such version.
+    """
+    base = base_directory.rstrip("/")
+    return posixpath.join(base, _version_names(base)[version])
 
 
 def push(export: str, source: str, base_directory: str, keep_versions: int = 0) -> PushResult:
@@ -53,10 +56,11 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
     """
     base = base_directory.rstrip("/")
     fileio.makedirs(base)
-    used = versions(base)
+    used = _version_names(base)
     complete = _complete(base, used)
-    for version in sorted(set(used) - set(complete)):
-        fileio.rmtree(posixpath.join(base, str(version)))
+    for number, name in used.items():
+        if number not in complete:
+            fileio.rmtree(posixpath.join(base, name))
     files = {name: _read(posixpath.join(export, name)) for name in _names(export)}
     wanted = fingerprint((name, hashlib.sha256(data).digest()) for name, data in files.items())
     if outcome := outcome_of_standing(_standing(base, complete), wanted, source, base):
@@ -65,13 +69,13 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
     manifest = Manifest(wanted, source, version)
     destination = posixpath.join(base, str(version))
     files[MANIFEST_FILE] = manifest.to_json().encode()
-    for name in sorted(files, key=lambda name: (name == LAST_FILE, name)):
+    for name in sorted(files, key=lambda name: (name == MODEL_FILE, name)):
         _write(posixpath.join(destination, name), files[name])
     if keep_versions > 0:
-        for old in [*complete, version][:-keep_versions]:
+        for name in [*complete.values(), str(version)][:-keep_versions]:
             # The file that makes it loadable goes first.
-            fileio.remove(posixpath.join(base, str(old), LAST_FILE))
-            fileio.rmtree(posixpath.join(base, str(old)))
+            fileio.remove(posixpath.join(base, name, MODEL_FILE))
+            fileio.rmtree(posixpath.join(base, name))
     return PushResult(
         pushed=True,
         reason=f"pushed as version {version}",
@@ -81,20 +85,23 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
     )
 
 
-def versions(base: str) -> list[int]:
-    """Versions that are there, complete or not, rising."""
-    names = (_text(name).rstrip("/") for name in fileio.listdir(base))
-    return sorted(int(name) for name in names if name.isdecimal())
+def _version_names(base: str) -> dict[int, str]:
+    """Return the folder names of the versions, complete or not."""
+    return names_by_version(_text(name).rstrip("/") for name in fileio.listdir(base))
 
 
-def _complete(base: str, used: list[int]) -> list[int]:
-    return [v for v in used if fileio.exists(posixpath.join(base, str(v), LAST_FILE))]
+def _complete(base: str, used: dict[int, str]) -> dict[int, str]:
+    return {
+        number: name
+        for number, name in used.items()
+        if fileio.exists(posixpath.join(base, name, MODEL_FILE))
+    }
 
 
-def _standing(base: str, complete: list[int]) -> dict[int, Manifest]:
+def _standing(base: str, complete: dict[int, str]) -> dict[int, Manifest]:
     manifests = {}
-    for version in complete:
-        path = posixpath.join(base, str(version), MANIFEST_FILE)
+    for version, name in complete.items():
+        path = posixpath.join(base, name, MANIFEST_FILE)
         manifests[version] = Manifest.unknown(version)
         if fileio.exists(path):
             with contextlib.suppress(ValueError):

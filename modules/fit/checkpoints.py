@@ -1,6 +1,6 @@
 """Checkpoints of a training run: everything the next step depends on, in one ``.npz`` file.
 
-Written aside, synced and renamed, so that a kill at any moment leaves the last whole checkpoint.
+It is replaced atomically, so that a kill at any moment leaves the last whole checkpoint.
 """
 
 import hashlib
@@ -12,6 +12,8 @@ from typing import Any
 
 import keras
 import numpy as np
+
+from modules.contract.atomic_file import whole_binary_file
 
 _FILE = "checkpoint.npz"
 _STATE = "state"
@@ -51,19 +53,15 @@ class CheckpointStore:
             state: small JSON values (epoch, step, ...).
             extra: further arrays, e.g. the best weights so far.
         """
-        os.makedirs(self.directory, exist_ok=True)
         arrays = {
             f"variable_{i}": np.asarray(keras.ops.convert_to_numpy(v))
             for i, v in enumerate(variables)
         }
         arrays |= {f"extra_{name}": value for name, value in extra.items()}
         arrays[_STATE] = np.frombuffer(json.dumps(dict(state)).encode(), np.uint8)
-        aside = self.path + ".part"
-        with open(aside, "wb") as file:
+        # A fixed name: however often the run is killed, one partial checkpoint takes up disk space.
+        with whole_binary_file(self.path, aside=self.path + ".part") as file:
             np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, self.path)
 
     def load(
         self, variables: Sequence[keras.Variable]

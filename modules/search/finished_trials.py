@@ -12,6 +12,8 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
+from modules.contract.atomic_file import write_text
+
 
 class FinishedTrials:
     """One small file a result, so that several processes can keep theirs in one folder.
@@ -31,14 +33,8 @@ class FinishedTrials:
 
     def add(self, values: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
         """Keep a result."""
-        os.makedirs(self._directory, exist_ok=True)
-        path = self._file(values)
-        aside = f"{path}.{os.getpid()}.part"
-        with open(aside, "w", encoding="utf-8") as file:
-            json.dump({"values": dict(values), "metrics": dict(metrics)}, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
+        result = {"values": dict(values), "metrics": dict(metrics)}
+        write_text(self._file(values), json.dumps(result))
 
     def forget(self) -> None:
         """Delete the results: the search is done."""

@@ -2,14 +2,13 @@
 
 import functools
 import os
-from pathlib import Path
 
 from modules.contract import features
 from modules.contract.errors import DataError
+from modules.contract.pushed_model import complete_versions, read_labels
 from modules.contract.text_identity import text_identity
 from pipeline.config import Config
 from runners.lineage.runs import NothingRanError, read_runs
-from runners.predict.local import read_labels, versions
 from serving.feedback.export import ExportSettings, SpanReport, export_span
 from serving.feedback.selection import Selection
 from serving.feedback.store import FeedbackStore
@@ -77,9 +76,8 @@ def label_vocabulary(config: Config) -> list[str]:
     Returns:
         Empty when neither is there.
     """
-    base = Path(config.push_directory())
-    pushed = versions(base)
-    return read_labels(base / str(pushed[-1])) if pushed else list(config.data.labels)
+    pushed = complete_versions(config.push_directory())
+    return read_labels(pushed[max(pushed)]) if pushed else list(config.data.labels)
 
 
 def _test_split_folders(config: Config) -> tuple[str, ...]:

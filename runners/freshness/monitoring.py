@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modules.contract.errors import UserError
+from modules.contract.pushed_model import complete_versions, read_labels, version_folder
 from pipeline.config import Config
 from runners.lineage.deployed_run import find_run, read_held_out, read_source
 from runners.lineage.evaluation import read_evaluation
@@ -124,9 +125,7 @@ def deployed_version(config: Config, database: "Database") -> int | None:
         state = RolloutStore(database).read(config.gateway.model_name)
         if state is not None and state.stable is not None:
             return state.stable
-    folder = Path(config.push_directory())
-    names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
-    return max((int(name) for name in names if name.isdecimal()), default=None)
+    return max(complete_versions(config.push_directory()), default=None)
 
 
 def load_reference(config: Config, version: int, client: "Client") -> "Reference":
@@ -142,7 +141,6 @@ def load_reference(config: Config, version: int, client: "Client") -> "Reference
     """
     import numpy as np
 
-    from serving.client import read_labels
     from serving.monitoring.describe import describe
     from serving.monitoring.reference import Reference
 
@@ -151,7 +149,7 @@ def load_reference(config: Config, version: int, client: "Client") -> "Reference
     cached = Reference.load(folder)
     if cached is not None and (cached.version, cached.source) == (version, source):
         return cached
-    labels = read_labels(Path(config.push_directory(), str(version)))
+    labels = read_labels(version_folder(config.push_directory(), version))
     held_out = read_held_out(find_run(config, source))
     drawn = draw_texts(held_out.texts, REFERENCE_TEXTS)
     with _user_errors():

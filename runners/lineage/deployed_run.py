@@ -6,9 +6,9 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from components.publishing.manifest import MANIFEST_FILE, Manifest
 from modules.contract import features
 from modules.contract.errors import UserError
+from modules.contract.pushed_model import MANIFEST_FILE, read_manifest, version_folder
 from pipeline.config import Config
 from runners.lineage.runs import Run, read_runs
 
@@ -37,12 +37,12 @@ def read_source(config: Config, version: int) -> str:
     Raises:
         UserError: the version stands nowhere, or no manifest says what it is.
     """
-    path = Path(config.push_directory(), str(version), MANIFEST_FILE)
+    folder = version_folder(config.push_directory(), version)
     try:
-        return Manifest.from_json(path.read_text("utf-8")).source
+        return read_manifest(folder).source
     except (OSError, ValueError) as error:
         raise UserError(
-            f"what version {version} was made from is told by {path}, which cannot be read: "
+            f"the manifest of version {version} cannot be read from {folder / MANIFEST_FILE}; "
             "pusher.base_directory must be the folder that the model server reads"
         ) from error
 

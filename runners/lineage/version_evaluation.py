@@ -1,19 +1,15 @@
 """How good was a pushed version found to be? Its evaluation, found by the model that was pushed."""
 
-import json
 import logging
-from pathlib import Path
 from typing import Any
 
-from modules.contract import features
 from modules.contract.errors import UserError
+from modules.contract.pushed_model import read_manifest, version_folder
 from pipeline.config import Config
 from runners.lineage.evaluation import read_evaluation
 from runners.lineage.runs import read_runs
 
 _log = logging.getLogger(__name__)
-
-_MANIFEST = f"{features.EXTRA_ASSETS}/push.json"
 
 
 class VersionEvaluations:
@@ -72,8 +68,7 @@ class VersionEvaluations:
 
     def _source(self, version: int) -> str:
         """URI of the ``Model`` artifact that was pushed; "" when it is not known."""
-        path = Path(self._config.push_directory()) / str(version) / _MANIFEST
         try:
-            return str(json.loads(path.read_text("utf-8")).get("source", ""))
+            return read_manifest(version_folder(self._config.push_directory(), version)).source
         except (OSError, ValueError):
             return ""

@@ -5,15 +5,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from components.publishing.manifest import MANIFEST_FILE, Manifest
-from modules.contract import features
+from modules.contract import pushed_model
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.lineage.evaluation import read_evaluation, read_push
 from runners.lineage.runs import Artifact, NodeRun, Run, read_runs
 
 _NODES = ("ExampleGen", "Trainer", "Evaluator", "Pusher")
-_MODEL_CARD = f"{features.EXTRA_ASSETS}/{features.MODEL_CARD_FILE}"
 _FROM_CARD = ("encoder", "train_examples", "eval_examples", "data_fingerprint", "code_digest")
 
 
@@ -110,7 +108,7 @@ class VersionOrigins:
 
     def read(self, version: int) -> Origin:
         """All that is known of a version; ``missing`` says what is not."""
-        folder = Path(self._config.push_directory()) / str(version)
+        folder = pushed_model.version_folder(self._config.push_directory(), version)
         missing: list[str] = []
         source, card = "", {}
         if folder.is_dir():
@@ -173,18 +171,20 @@ def _without(origin: Origin, reason: str) -> Origin:
 
 def _read_source(folder: Path, missing: list[str]) -> str:
     try:
-        return Manifest.from_json((folder / MANIFEST_FILE).read_text("utf-8")).source
+        return pushed_model.read_manifest(folder).source
     except (OSError, ValueError):
-        missing.append(f"the manifest: {folder / MANIFEST_FILE} is not there or not readable")
+        path = folder / pushed_model.MANIFEST_FILE
+        missing.append(f"the manifest: {path} is not there or not readable")
         return ""
 
 
 def _read_card(folder: Path, missing: list[str]) -> dict[str, Any]:
     try:
-        card = json.loads((folder / _MODEL_CARD).read_text("utf-8"))
+        card = pushed_model.read_model_card(folder)
         return {name: card[name] for name in _FROM_CARD if name in card}
-    except (OSError, ValueError, TypeError):
-        missing.append(f"the model card: {folder / _MODEL_CARD} is not there or not readable")
+    except (OSError, ValueError):
+        path = folder / pushed_model.MODEL_CARD_FILE
+        missing.append(f"the model card: {path} is not there or not readable")
         return {}
 
 

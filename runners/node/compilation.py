@@ -10,11 +10,11 @@ import importlib.metadata
 import json
 import os
 import platform
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from components.code_digest import code_digest
+from modules.contract.atomic_file import write_bytes
 from pipeline.config import Config
 
 _KEPT = 20
@@ -81,12 +81,6 @@ def _digest(config: Config) -> str:
 
 
 def _keep(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".partial")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(name, path)
+    write_bytes(path, content, mode=0o600)
     for old in sorted(path.parent.glob("*.pb"), key=lambda kept: kept.stat().st_mtime)[:-_KEPT]:
         old.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from modules.contract import features
-from modules.contract.errors import UserError
+from modules.contract.pushed_model import read_labels
 
 #: Texts a call: bounds memory, for a batch is padded to its longest text.
 _BATCH = 32
@@ -33,53 +33,6 @@ class TextPrediction:
     label: str
     score: float
     scores: dict[str, float] | list[float]
-
-
-def versions(base: Path) -> list[int]:
-    """The version numbers under a push directory, rising."""
-    if not base.is_dir():
-        return []
-    return sorted(
-        int(folder.name)
-        for folder in base.iterdir()
-        if folder.name.isdecimal() and (folder / "saved_model.pb").is_file()
-    )
-
-
-def find_version(base: Path, version: int | None = None) -> Path:
-    """The folder of a pushed version.
-
-    Args:
-        base: ``pusher.base_directory``.
-        version: its number; None is the latest.
-
-    Raises:
-        UserError: nothing is pushed, or not that version.
-    """
-    found = versions(base)
-    if not found:
-        raise UserError(f"no model is pushed to {base}; `bert run` trains and pushes one")
-    if version is None:
-        version = found[-1]
-    if version not in found:
-        legal = ", ".join(map(str, found))
-        raise UserError(f"no version {version} under {base}; pushed are {legal}")
-    return base / str(version)
-
-
-def read_labels(folder: Path) -> list[str]:
-    """The model's labels in id order.
-
-    Raises:
-        UserError: the folder holds no label list, so it is no model of this project.
-    """
-    path = folder / features.EXTRA_ASSETS / features.LABELS_FILE
-    try:
-        return path.read_text("utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise UserError(
-            f"{folder} has no {features.LABELS_FILE}; it is no model of `bert`"
-        ) from error
 
 
 class Predictor:

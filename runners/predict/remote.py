@@ -3,10 +3,10 @@
 import contextlib
 from collections import deque
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 from modules.contract.errors import UserError
-from runners.predict.local import TextPrediction, read_labels
+from modules.contract.pushed_model import read_labels, version_folder
+from runners.predict.local import TextPrediction
 from serving.client import Client, ClientError, ConnectionFailedError
 
 #: Of a window of texts in a stream; ample, for a slow server is still one that answers.
@@ -41,10 +41,9 @@ def predict_remotely(
     with _user_errors():
         with Client(url, model=model, version=version, label=label) as client:
             answering = client.metadata().version
-        folder = Path(push_directory) / str(answering)
         labels = None
         with contextlib.suppress(UserError, OSError):
-            labels = read_labels(folder)
+            labels = read_labels(version_folder(push_directory, answering))
         target = {"model": model, "version": version, "label": label}
         with Client(url, labels=labels, timeout=_TIMEOUT_SECONDS, **target) as client:
             asked: deque[str] = deque()

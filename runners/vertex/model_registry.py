@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.object_store_mounts import to_path
-from components.publishing.manifest import MANIFEST_FILE, Manifest
+from modules.contract.pushed_model import read_manifest
 from runners.vertex.access import VertexAccess, finished
 from serving.server.worker import precision
 
@@ -53,8 +53,7 @@ class PushedVersion:
         if metadata.get("pushed") != 1:
             return None
         destination = metadata["pushed_destination"]
-        with open(posixpath.join(to_path(destination), MANIFEST_FILE), encoding="utf-8") as file:
-            manifest = Manifest.from_json(file.read())
+        manifest = read_manifest(to_path(destination))
         version = int(metadata["pushed_version"])
         return cls(version, destination, artifact["uri"], manifest.fingerprint)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from modules.contract import features
+from modules.contract import features, pushed_model
 from modules.contract.errors import UserError
 from serving.client.errors import UnexpectedAnswerError
 
@@ -44,28 +44,20 @@ def read_labels(folder: str | os.PathLike[str]) -> list[str]:
     """The labels of a pushed model in id order.
 
     Args:
-        folder: of one version, or of all: then the newest version's are read.
+        folder: of one version, or of all: then those of the newest complete version are read.
 
     Raises:
         UserError: there is no label list.
     """
     base = Path(folder)
-    candidates = [base, *_versions(base)]
-    for candidate in candidates:
-        path = candidate / features.EXTRA_ASSETS / features.LABELS_FILE
-        if path.is_file():
-            return path.read_text("utf-8").splitlines()
+    newest_first = reversed(pushed_model.complete_versions(base).values())
+    for candidate in (base, *newest_first):
+        if (candidate / pushed_model.LABELS_FILE).is_file():
+            return pushed_model.read_labels(candidate)
     raise UserError(
-        f"{base} holds no {features.EXTRA_ASSETS}/{features.LABELS_FILE}, and no version folder "
-        "that does; name the folder that the pipeline pushed to, or give the list of labels"
+        f"{base} holds no {pushed_model.LABELS_FILE}, and no complete version folder that does; "
+        "name the folder that the pipeline pushed to, or give the list of labels"
     )
-
-
-def _versions(base: Path) -> list[Path]:
-    if not base.is_dir():
-        return []
-    found = [folder for folder in base.iterdir() if folder.name.isdecimal()]
-    return sorted(found, key=lambda folder: int(folder.name), reverse=True)
 
 
 def make_predictions(

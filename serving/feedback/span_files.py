@@ -13,11 +13,11 @@ import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
+from modules.contract.atomic_file import sync_folder, write_bytes, write_text
 from modules.contract.errors import UserError
 
 DATA_FILE: Final = "feedback.csv"
@@ -25,6 +25,8 @@ SUMMARY_FILE: Final = "summary.json"
 
 _SPAN = re.compile(r"span-([1-9][0-9]*)")
 _UNFINISHED = ".unfinished-span-"
+#: A span is never changed.
+_READ_ONLY = 0o444
 #: The csv module refuses longer fields by default.
 _FIELD_LIMIT = 2**31 - 1
 
@@ -93,18 +95,17 @@ def write_span(spans: Path, number: int, rows: bytes, summary: dict[str, Any]) -
     target = spans / f"span-{number}"
     try:
         spans.mkdir(parents=True, exist_ok=True)
-        unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=spans))
+        unfinished = spans / f"{_UNFINISHED}{os.urandom(8).hex()}"
+        unfinished.mkdir()
         try:
             text = json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-            _write(unfinished / DATA_FILE, rows)
-            _write(unfinished / SUMMARY_FILE, text.encode("utf-8"))
-            unfinished.chmod(0o777 & ~_umask())
-            _sync_folder(unfinished)
+            write_bytes(unfinished / DATA_FILE, rows, _READ_ONLY)
+            write_text(unfinished / SUMMARY_FILE, text, _READ_ONLY)
             unfinished.rename(target)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        _sync_folder(spans)
+        sync_folder(spans)
     except OSError as error:
         raise UserError(
             f"the span {target} cannot be written: {error.strerror}; "
@@ -117,25 +118,3 @@ def remove_unfinished(spans: Path) -> None:
     """Remove what an export that was killed left behind. The caller holds the lock of exports."""
     for entry in spans.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(entry, ignore_errors=True)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    path.chmod(0o444 & ~_umask())  # a span is never changed
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

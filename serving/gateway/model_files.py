@@ -1,18 +1,18 @@
-"""Reads what lies beside a pushed model: its labels, and how good it was found to be."""
+"""Labels and figures of the pushed versions, for the gateway."""
 
-import json
+import contextlib
 from pathlib import Path
 from typing import Any
 
-from modules.contract import features
+from modules.contract import pushed_model
+from modules.contract.errors import UserError
 
-_MANIFEST_FILE = "push.json"
-#: Of the model card: what a person wants to see.
+#: Keys of the model card that are shown to users.
 _CARD_KEYS = ("encoder", "metrics", "train_examples", "eval_examples", "code_digest")
 
 
 class ModelFiles:
-    """The folder of the pushed versions; what cannot be read from here is empty.
+    """Files of the pushed versions; what cannot be read from here is empty.
 
     Args:
         push_directory: the folder; "" or a remote URI has nothing to read.
@@ -24,42 +24,28 @@ class ModelFiles:
         self._labels: dict[int, tuple[str, ...]] = {}
 
     def labels(self, version: int | None) -> tuple[str, ...]:
-        """The labels of a version in id order; None is the newest that is pushed."""
-        if version is None:
-            version = self._newest()
-        if version is None:
+        """Return the labels of a version in id order; None is the newest pushed version."""
+        if self._base is None:
             return ()
-        if version not in self._labels:
-            text = self._read(version, features.LABELS_FILE)
-            if not text:
-                return ()  # perhaps not there yet: look again next time
-            self._labels[version] = tuple(text.splitlines())
-        return self._labels[version]
+        with contextlib.suppress(OSError, ValueError, UserError):
+            if version is None:
+                version = max(pushed_model.complete_versions(self._base), default=None)
+            if version is not None and version not in self._labels:
+                folder = pushed_model.version_folder(self._base, version)
+                # An empty list is not cached: the file may still be arriving.
+                if labels := pushed_model.read_labels(folder):
+                    self._labels[version] = tuple(labels)
+        return self._labels.get(version, ()) if version is not None else ()
 
     def facts(self, version: int) -> dict[str, Any]:
-        """What the model card and the push manifest say of a version."""
-        card, manifest = self._json(version, features.MODEL_CARD_FILE), {}
-        manifest = self._json(version, _MANIFEST_FILE)
-        facts = {key: card[key] for key in _CARD_KEYS if key in card}
-        if "fingerprint" in manifest:
-            facts["fingerprint"] = manifest["fingerprint"]
-        return facts
-
-    def _newest(self) -> int | None:
-        if self._base is None or not self._base.is_dir():
-            return None
-        return max((int(f.name) for f in self._base.iterdir() if f.name.isdecimal()), default=None)
-
-    def _json(self, version: int, name: str) -> dict[str, Any]:
-        try:
-            return dict(json.loads(self._read(version, name)))
-        except (ValueError, TypeError):
-            return {}
-
-    def _read(self, version: int, name: str) -> str:
+        """Return what the model card and the manifest of a version hold."""
+        facts: dict[str, Any] = {}
         if self._base is None:
-            return ""
-        try:
-            return (self._base / str(version) / features.EXTRA_ASSETS / name).read_text("utf-8")
-        except (OSError, UnicodeDecodeError):
-            return ""
+            return facts
+        with contextlib.suppress(OSError, ValueError):
+            card = pushed_model.read_model_card(pushed_model.version_folder(self._base, version))
+            facts = {key: card[key] for key in _CARD_KEYS if key in card}
+        with contextlib.suppress(OSError, ValueError):
+            manifest = pushed_model.read_manifest(pushed_model.version_folder(self._base, version))
+            facts["fingerprint"] = manifest.fingerprint
+        return facts

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Mapping
 
+from modules.contract.pushed_model import complete_versions
 from serving.records.database import Database
 from serving.records.tables import RolloutEventRow
 from serving.rollout import model_config_file, rules, transitions
 from serving.rollout.figures import StageFigures, read_figures
-from serving.rollout.pushed import check_directory, pushed_versions
 from serving.rollout.rules import RolloutSettings
 from serving.rollout.server_status import ServedVersion, ServerStatus
 from serving.rollout.state import LOADING, Change, ConflictError, RolloutState, RolloutStore
@@ -45,7 +45,7 @@ class RolloutController:
         self._database = database
         self._store = RolloutStore(database)
         self._push_directory = os.fspath(push_directory)
-        check_directory(self._push_directory)
+        model_config_file.check_directory(self._push_directory)
         self._model = model
         self._settings = settings
         self._server_status = server_status
@@ -91,7 +91,7 @@ class RolloutController:
     def _next_change(
         self, state: RolloutState | None, served: Mapping[int, ServedVersion] | None, now: float
     ) -> Change | None:
-        pushed = pushed_versions(self._push_directory)
+        pushed = list(complete_versions(self._push_directory))
         if state is None or state.stable is None:
             if not pushed:
                 return None

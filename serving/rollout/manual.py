@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 
 from modules.contract.errors import UserError
+from modules.contract.pushed_model import complete_versions
 from serving.records.database import Database
 from serving.records.tables import RolloutEventRow
 from serving.rollout import model_config_file, transitions
-from serving.rollout.pushed import check_directory, pushed_versions
 from serving.rollout.server_status import ServerStatus
 from serving.rollout.state import Change, ConflictError, RolloutState, RolloutStore
 from serving.rollout.transitions import NotPossibleError
@@ -37,7 +37,7 @@ class ManualRollout:
     ) -> None:
         self._store = RolloutStore(database)
         self._push_directory = os.fspath(push_directory)
-        check_directory(self._push_directory)
+        model_config_file.check_directory(self._push_directory)
         self._model = model
         self._by = by
 
@@ -48,7 +48,7 @@ class ManualRollout:
             UserError: nothing is pushed.
         """
         if self._store.read(self._model) is None:
-            pushed = pushed_versions(self._push_directory)
+            pushed = list(complete_versions(self._push_directory))
             if not pushed:
                 raise UserError(
                     f"no model is pushed to {self._push_directory}; `bert run` trains and pushes "
@@ -94,7 +94,7 @@ class ManualRollout:
             UserError: it is not pushed, serves already, or there is no candidate.
         """
         state = self.read()
-        pushed = pushed_versions(self._push_directory)
+        pushed = complete_versions(self._push_directory)
         legal = ", ".join(map(str, pushed)) or "none"
         if version is None:
             if state.candidate is None:
@@ -159,7 +159,7 @@ class ManualRollout:
         """
 
         def step(state: RolloutState) -> Change:
-            newer = [each for each in pushed_versions(self._push_directory) if each > version]
+            newer = [each for each in complete_versions(self._push_directory) if each > version]
             goes_back = state.stable is not None and version < state.stable
             unwanted = {*newer, state.stable} if goes_back else set()
             return transitions.promote(

@@ -6,9 +6,10 @@ Written by hand instead of with the protocol buffers, whose import would be most
 
 import contextlib
 import os
-import tempfile
 from pathlib import Path
 
+from modules.contract.atomic_file import whole_file
+from modules.contract.errors import UserError
 from serving.rollout.state import CANARY, RolloutState, RolloutStore
 
 #: Below the push directory. No number, so no server takes the folder for a version.
@@ -16,6 +17,19 @@ _FOLDER, _NAME = ".rollout", "models.txt"
 
 #: Labels in the file. "canary" is there while the candidate answers a share of the traffic.
 STABLE_LABEL, CANARY_LABEL = "stable", "canary"
+
+
+def check_directory(push_directory: str) -> None:
+    """Refuse a push directory that a rollout cannot write to.
+
+    Raises:
+        UserError: it is not on a file system.
+    """
+    if "://" in push_directory:
+        raise UserError(
+            "a rollout needs the pushed versions on a file system, and pusher.base_directory is "
+            f"{push_directory}; set it to a folder, or rollout.enabled=false"
+        )
 
 
 def path(push_directory: str | os.PathLike[str]) -> Path:
@@ -58,7 +72,7 @@ def text(state: RolloutState, push_directory: str | os.PathLike[str]) -> str:
 def write(state: RolloutState, push_directory: str | os.PathLike[str]) -> bool:
     """Bring the file in line with a state.
 
-    Written aside, synced and renamed: a server that polls it reads the old one or the new one.
+    The file is replaced atomically: a server that polls it reads the old one or the new one.
 
     Returns:
         Whether it had to be written.
@@ -70,21 +84,10 @@ def write(state: RolloutState, push_directory: str | os.PathLike[str]) -> bool:
     with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
         if file.read_text("utf-8") == wanted:
             return False
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, aside = tempfile.mkstemp(dir=file.parent, prefix=f".{_NAME}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(wanted)
-            stream.flush()
-            os.fsync(stream.fileno())
-        # Others than the owner read it too: the server may run as another user.
-        os.chmod(aside, 0o644)
-        os.replace(aside, file)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(aside)
-        raise
-    _sync_folder(file.parent)
+    with whole_file(file) as stream:
+        # Whatever the umask is: the server may run as another user.
+        os.fchmod(stream.fileno(), 0o644)
+        stream.write(wanted)
     return True
 
 
@@ -109,15 +112,6 @@ def synchronise(
             break
         state = latest
     return state
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the rename last."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _quoted(words: str) -> str:

@@ -46,6 +46,16 @@ def test_newest_push_is_copied(tmp_path: Path) -> None:
     assert copy.read_text() == "two"
 
 
+def test_version_with_leading_zeros_is_copied(tmp_path: Path) -> None:
+    base = tmp_path / "serving"
+    version = push(base, export(tmp_path / "first", "one"))
+    (base / str(version)).rename(base / f"000{version}")
+    found = resolve(base, export(tmp_path / "candidate", "two"), tmp_path / "output")
+    assert found.get_string_custom_property("pushed_version") == str(version)
+    copy = Path(path_utils.serving_model_path(found.uri)) / "saved_model.pb"
+    assert copy.read_text() == "one"
+
+
 def test_candidate_is_passed_over(tmp_path: Path) -> None:
     """A rerun in which all is cached: the candidate is the newest push."""
     base = tmp_path / "serving"

@@ -14,9 +14,9 @@ from tfx import types
 from tfx.types import standard_artifacts
 
 from components.publishing import local, remote
-from components.publishing.manifest import MANIFEST_FILE
 from components.pusher import PusherExecutor, make_pusher, why_not_blessed
 from modules.contract.errors import UserError
+from modules.contract.pushed_model import MANIFEST_FILE
 
 REPOSITORY = Path(__file__).parents[2]
 FILES = {
@@ -84,6 +84,17 @@ class TestPush:
         export(base / "99999999999")
         outcome = destination.push(export(tmp_path / "m", "1"), "model/1", str(base))
         assert outcome.version == 100000000000
+
+    def test_half_copied_folder_is_no_version_that_stands(self, tmp_path: Path, base: Path) -> None:
+        model = export(tmp_path / "m")
+        first = local.push(model, "model/1", str(base))
+        half = base / str(first.version + 10)
+        half.mkdir()
+        again = local.push(model, "model/1", str(base), keep_versions=1)
+        assert (again.pushed, again.version) == (True, first.version)
+        newer = local.push(export(tmp_path / "n", "2"), "model/2", str(base), keep_versions=1)
+        assert newer.version == first.version + 11
+        assert visible(base) == [first.version + 10, newer.version]
 
     def test_an_identical_model_pushes_nothing(
         self, tmp_path: Path, base: Path, destination: Any
@@ -189,10 +200,10 @@ class TestLocal:
 KILLS = {
     "before the first file": ("_copy_file", 1),
     "between two files": ("_copy_file", 3),
-    "before files reach the disk": ("_sync_folder", 1),
+    "before files reach the disk": ("sync_folder", 1),
     "before the rename": ("os.rename", 1),
-    "after the rename": ("_sync_folder", 4),
-    "before the ledger": ("_write_file", 2),
+    "after the rename": ("sync_folder", 4),
+    "before the ledger": ("write_text", 2),
 }
 
 

@@ -2,9 +2,7 @@
 
 import concurrent.futures
 import functools
-import json
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from modules.contract.pushed_model import read_model_card
 from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import RunRequest
 from serving.server.batches.batch_runner import BatchRunner
@@ -197,12 +196,9 @@ def _fail(batch: Sequence[Piece], error: ServingError) -> None:
 
 def max_tokens_of_text(directory: str) -> int | None:
     """``max_length`` in the model card of an export of this project; None where there is none."""
-    path = os.path.join(directory, "assets.extra", "model_card.json")
     try:
-        with open(path, "rb") as file:
-            card = json.load(file)
+        text = read_model_card(directory).get("text")
     except (OSError, ValueError):
         return None
-    text = card.get("text") if isinstance(card, dict) else None
     length = text.get("max_length") if isinstance(text, dict) else None
     return length if isinstance(length, int) and length > 0 else None

@@ -2,14 +2,11 @@
 
 import logging
 import os
-import re
 from collections.abc import Mapping
 
-logger = logging.getLogger(__name__)
+from modules.contract.pushed_model import MODEL_FILE, names_by_version
 
-#: Whole numbers, leading zeros too. A writer's temporary folder (``12.tmp``, ``_12``) is none.
-_VERSION = re.compile(r"[0-9]+", re.ASCII)
-_GREATEST = 2**63 - 1
+logger = logging.getLogger(__name__)
 
 
 def find_versions(base_path: str) -> Mapping[int, str]:
@@ -24,26 +21,22 @@ def find_versions(base_path: str) -> Mapping[int, str]:
     """
     try:
         with os.scandir(base_path) as entries:
-            names = sorted(entry.name for entry in entries if entry.is_dir())
+            folders = {entry.name for entry in entries if entry.is_dir()}
     except OSError as error:
         logger.warning("cannot read base path %s: %s", base_path, error.strerror)
         return {}
-    versions: dict[int, str] = {}
-    for name in names:
-        if not _VERSION.fullmatch(name) or (number := int(name)) > _GREATEST:
-            continue
-        if number in versions:
-            logger.warning(
-                "version %d is in two folders of %s; %s is served", number, base_path, name
-            )
-        versions[number] = os.path.join(base_path, name)
-    return versions
+    names = names_by_version(folders)
+    for number in names_by_version(folders - set(names.values())):
+        logger.warning(
+            "version %d is in two folders of %s; %s is served", number, base_path, names[number]
+        )
+    return {number: os.path.join(base_path, name) for number, name in names.items()}
 
 
 def fingerprint(directory: str) -> tuple[int, ...]:
     """Changes when the version in the folder is replaced: what failed is then tried again."""
     numbers: list[int] = []
-    for name in ("", "saved_model.pb", "variables"):
+    for name in ("", MODEL_FILE, "variables"):
         try:
             status = os.stat(os.path.join(directory, name))
         except OSError:

@@ -12,11 +12,12 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
+from modules.contract import features
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
 from serving.server.worker.worker_task import WarmupRequest
 
-FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+FILE = os.path.join(features.EXTRA_ASSETS, features.WARMUP_FILE)
 MOST_RECORDS = 1000
 _DEFAULT_SIGNATURE = "serving_default"
 #: The one input of classify and regress signatures.

@@ -72,6 +72,7 @@ def pushed(config: Config, metadata: Any, add_run: Callable[..., None], tmp_path
     metadata.add_node("run-1", "ExampleGen", outputs=outputs)
     extra = tmp_path / "serving" / "1" / "assets.extra"
     extra.mkdir(parents=True)
+    (extra.parent / "saved_model.pb").touch()
     (extra / "labels.txt").write_text("neg\npos\n")
     manifest = {"fingerprint": "f", "source": "/m/run-1", "version": 1}
     (extra / "push.json").write_text(json.dumps(manifest))
@@ -230,7 +231,9 @@ def test_quality_without_labels_is_estimated(
 def test_the_stable_version_of_a_rollout_is_the_deployed_one(
     pushed: Config, database: Database
 ) -> None:
-    Path(pushed.push_directory(), "2").mkdir()
+    newest = Path(pushed.push_directory(), "2")
+    newest.mkdir()
+    (newest / "saved_model.pb").touch()
     assert deployed_version(pushed, database) == 2
     rollout = pushed.model_copy(
         update={"rollout": pushed.rollout.model_copy(update={"enabled": True})}

@@ -4,7 +4,8 @@ import pytest
 
 from cli.screens.predictions import one_line
 from modules.contract.errors import UserError
-from runners.predict.local import Predictor, find_version, read_labels, versions
+from modules.contract.pushed_model import find_version
+from runners.predict.local import Predictor
 from runners.predict.text_lines import read_texts
 
 LABELS = ["no", "yés"]
@@ -35,33 +36,6 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def make_version(base: Path, name: str) -> None:
-    (base / name).mkdir(parents=True)
-    (base / name / "saved_model.pb").touch()
-
-
-def test_versions_rise_as_numbers(tmp_path: Path) -> None:
-    for name in ("9", "10", "1700000000", ".tmp-11", "latest"):
-        make_version(tmp_path, name)
-    (tmp_path / "12").mkdir()  # holds no model
-    assert versions(tmp_path) == [9, 10, 1700000000]
-    assert find_version(tmp_path).name == "1700000000"
-    assert find_version(tmp_path, 9).name == "9"
-    with pytest.raises(UserError, match=r"no version 3 .*pushed are 9, 10, 1700000000"):
-        find_version(tmp_path, 3)
-
-
-def test_no_model_yet(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no model is pushed to .*bert run"):
-        find_version(tmp_path / "nowhere")
-
-
-def test_folder_without_labels_is_no_model_of_ours(tmp_path: Path) -> None:
-    make_version(tmp_path, "1")
-    with pytest.raises(UserError, match=r"labels\.txt"):
-        read_labels(tmp_path / "1")
-
-
 def test_predictions_are_in_order_and_complete(base: Path) -> None:
     texts = [f"text {number}{'!' * (number % 2)}" for number in range(70)]
     predictions = Predictor(find_version(base)).predict(texts)
@@ -85,6 +59,19 @@ def test_command(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["predict", "hey!", "--json", "--version", "7", "--set", option])
     assert '"scores": {"no": 0.25, "yés": 0.75}' in capfd.readouterr().out
+
+
+def test_command_finds_a_version_with_leading_zeros(
+    base: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from cli import main as cli
+
+    (tmp_path / "00000002").symlink_to(base / "7")
+    option = f"pusher.base_directory={tmp_path}"
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["predict", "hey!", "--version", "2", "--set", option])
+    assert caught.value.code in (0, None)
+    assert capfd.readouterr().out == "yés\t0.7500\they!\n"
 
 
 def test_texts_come_from_words_and_file(tmp_path: Path) -> None:

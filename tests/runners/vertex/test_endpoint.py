@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from components.object_store_mounts import ROOT_VARIABLE
-from components.publishing.manifest import MANIFEST_FILE, Manifest
 from modules.contract.errors import UserError
+from modules.contract.pushed_model import MANIFEST_FILE, Manifest
 from pipeline.config import Config, load
 from runners.remote import pipeline_spec
 from runners.vertex import deployment as vertex_deployment

@@ -80,9 +80,12 @@ def test_labels_of_a_pushed_folder(tmp_path: Path) -> None:
     for version, labels in {"9": "a\nb\n", "10": "c\nd\n"}.items():
         extra = tmp_path / version / "assets.extra"
         extra.mkdir(parents=True)
+        (extra.parent / "saved_model.pb").touch()
         (extra / "labels.txt").write_text(labels)
     assert read_labels(tmp_path) == ["c", "d"]
     assert read_labels(tmp_path / "9") == ["a", "b"]
+    (tmp_path / "10" / "saved_model.pb").unlink()  # as while it is being copied
+    assert read_labels(tmp_path) == ["a", "b"]
 
 
 @given(

@@ -54,6 +54,7 @@ class Gateway:
 def write_labels(folder: Path, version: int = VERSION) -> None:
     assets = folder / str(version) / "assets.extra"
     assets.mkdir(parents=True)
+    (assets.parent / "saved_model.pb").touch()
     (assets / "labels.txt").write_text("\n".join(LABELS) + "\n", "utf-8")
 
 

@@ -34,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("gateway")
     assets = folder / "models" / "7" / "assets.extra"
     assets.mkdir(parents=True)
+    (assets.parent / "saved_model.pb").touch()
     (assets / "labels.txt").write_text("\n".join(_LABELS) + "\n", "utf-8")
     card = {"encoder": "minilm", "metrics": {"val_accuracy": 0.8765}}
     (assets / "model_card.json").write_text(json.dumps(card), "utf-8")

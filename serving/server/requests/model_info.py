@@ -20,7 +20,7 @@ from serving.server.requests.service import InferenceService, ModelSpec, read_mo
 _log = logging.getLogger(__name__)
 _SIGNATURE_DEF = "signature_def"
 #: protobuf 5 renamed the option that prints fields that have their default value.
-_PRINT_DEFAULTS = next(
+_PRINT_DEFAULTS: dict[str, Any] = next(
     {name: True}
     for name in ("always_print_fields_with_no_presence", "including_default_value_fields")
     if name in inspect.signature(json_format.MessageToDict).parameters

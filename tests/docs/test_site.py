@@ -104,9 +104,9 @@ def test_picture_is_readable_in_light_and_dark(picture: Path) -> None:
 
 @pytest.mark.slow
 def test_site_builds_without_a_warning(tmp_path: Path) -> None:
+    options = ["-q", "-W", "-n", "--keep-going", "-d", str(tmp_path / "trees")]
     done = subprocess.run(
-        [sys.executable, "-m", "sphinx", "-q", "-W", "-n", "--keep-going", "-d", tmp_path / "trees"]
-        + ["docs", tmp_path / "site"],
+        [sys.executable, "-m", "sphinx", *options, "docs", str(tmp_path / "site")],
         cwd=REPOSITORY,
         capture_output=True,
         text=True,

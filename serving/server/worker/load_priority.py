@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 #: Half of what a thread that serves gets, where they compete: under full load a version is ready
-#: twice as soon as at 10, and requests meanwhile take no longer ("Swaps of versions" in docs/adr/performance.md).
+#: twice as soon as at 10, and requests meanwhile take no longer ("Swaps of versions" in
+#: docs/adr/performance.md).
 _NICENESS = 3
 
 

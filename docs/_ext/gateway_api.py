@@ -1,11 +1,12 @@
 """The gateway's OpenAPI document as Markdown, taken from the application itself."""
 
+import asyncio
 import functools
 import types
 from collections.abc import Iterator
 from typing import Any, cast
 
-from starlette.testclient import TestClient
+import httpx
 
 from serving.gateway.application import make_application
 from serving.gateway.metrics import GatewayMetrics
@@ -22,8 +23,13 @@ def gateway_api() -> str:
 def openapi_document() -> dict[str, Any]:
     """Return what ``GET /openapi.json`` answers."""
     parts = types.SimpleNamespace(metrics=GatewayMetrics())  # no route of the document is called
-    application = make_application(cast(Parts, parts))
-    return TestClient(cast(Any, application)).get("/openapi.json").json()
+    transport = httpx.ASGITransport(cast(Any, make_application(cast(Parts, parts))))
+
+    async def ask() -> dict[str, Any]:
+        async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
+            return (await client.get("/openapi.json")).json()
+
+    return asyncio.run(ask())
 
 
 def _routes(document: dict[str, Any]) -> Iterator[str]:

@@ -87,6 +87,16 @@ def test_gateway_page_lists_every_route() -> None:
             assert f"### {method.upper()} {path}\n" in page
 
 
+def test_public_name_without_a_docstring_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    import api_docstrings
+
+    def documented() -> None: ...
+
+    for lines in (["Return."], ["", " "]):
+        api_docstrings._process(None, "function", "a.b", documented, None, lines)
+    assert [record.getMessage() for record in caplog.records] == ["a.b has no docstring"]
+
+
 @pytest.mark.parametrize("source", DIAGRAMS, ids=lambda source: source.stem)
 def test_picture_is_drawn_from_its_source(source: Path) -> None:
     from draw import digest

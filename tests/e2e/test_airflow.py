@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from cli.screens.decisions import NOTHING_DUE
+from runners.triggers.poll import NOTHING_DUE
 from tests.e2e.airflow_service import AIRFLOW, Airflow
 from tests.e2e.conftest import Workplace
 
@@ -111,12 +111,12 @@ GATED = {
     "triggers__cooldown_minutes": 0,
     "triggers__runs_per_day": 2,
 }
-LOOK = ("--conf", '{"gated": true}')
+POLL = ("--conf", '{"gated": true}')
 
 
 @pytest.fixture(scope="module")
 def gated(airflow: Airflow, tiny: Workplace) -> Airflow:
-    """The DAG compiled again; a look has seen other data than that of the runs before."""
+    """The DAG compiled again; a poll has seen other data than that of the runs before."""
     file = airflow.dags / "bert.py"
     done = tiny.bert("compile", "--runner=airflow", f"--output={file}", **GATED)
     assert done.returncode == 0, done.stdout
@@ -124,7 +124,7 @@ def gated(airflow: Airflow, tiny: Workplace) -> Airflow:
     reviews.rename(tiny.folder / "whole.csv")
     lines = (tiny.folder / "whole.csv").read_bytes().splitlines(keepends=True)
     _deliver(tiny, b"".join(lines[:100]))
-    airflow("dags", "test", "bert", "2026-02-01", *LOOK)
+    airflow("dags", "test", "bert", "2026-02-01", *POLL)
     return airflow
 
 
@@ -142,7 +142,7 @@ def test_with_nothing_due_the_nodes_are_skipped(gated: Airflow, tiny: Workplace)
 def test_a_due_run_goes_on_to_its_recorded_end(gated: Airflow, tiny: Workplace) -> None:
     """The data are those of the first run again, so its nodes come from the cache."""
     _deliver(tiny, (tiny.folder / "whole.csv").read_bytes())
-    gated("dags", "test", "bert", "2026-02-02", *LOOK)
+    gated("dags", "test", "bert", "2026-02-02", *POLL)
     run_id, _, state = gated.runs("bert")[-1]
     assert state == "success"
     assert set(gated.tasks(run_id).values()) == {"success"}
@@ -158,7 +158,7 @@ def test_a_due_run_goes_on_to_its_recorded_end(gated: Airflow, tiny: Workplace) 
 
 def test_a_due_run_that_fails_is_failed_everywhere(gated: Airflow, tiny: Workplace) -> None:
     _deliver(tiny, b"text,label\ngood,positive\n")
-    gated("dags", "test", "bert", "2026-02-03", *LOOK, check=False)
+    gated("dags", "test", "bert", "2026-02-03", *POLL, check=False)
     run_id, _, state = gated.runs("bert")[-1]
     assert state == "failed", "the last task, which succeeds, does not hide it"
     tasks = gated.tasks(run_id)

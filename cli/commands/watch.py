@@ -1,10 +1,13 @@
 """``bert watch`` and ``bert decisions``: runs that start by themselves, and why."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
+
+if TYPE_CHECKING:
+    from runners.triggers.config_source import ConfigSource
 
 
 def watch(
@@ -37,31 +40,39 @@ def watch(
     Exit codes of --once: 0 a run started, or none was due; 1 it could not be started, the poll
     failed, or the run that --wait waited for did.
     """
-    from cli.screens.decisions import event_printer, print_events, print_poll, print_poll_json
+    from cli.screens.decisions import event_printer
     from modules.contract.errors import UserError
     from runners.triggers.config_source import ConfigSource
     from runners.triggers.poll import NOTHING_DUE
-    from runners.triggers.watcher import Watcher, poll_once
+    from runners.triggers.watcher import Watcher
 
     if wait and not once:
         raise UserError("--wait goes with --once; without it `bert watch` stays anyway")
     if exit_code and not once:
         raise UserError("--exit-code goes with --once; try bert watch --once --exit-code")
     source = ConfigSource(config, tuple(assignments or []))
-    if once and as_json:
-        poll = poll_once(Watcher(source), wait=wait)
-        print_poll_json(poll)
-    elif once:
-        poll = poll_once(Watcher(source), wait=wait, on_poll=print_poll)
-        print_events(poll.awaited)
     if once:
-        code = poll.exit_code
+        code = _poll_once(source, wait=wait, as_json=as_json)
         raise typer.Exit(0 if code == NOTHING_DUE and not exit_code else code)
     from runners.triggers import loop
 
     with loop.stop_signals() as pause:
         number = loop.watch(lambda: Watcher(source), event_printer(as_json=as_json), pause)
     raise typer.Exit(loop.exit_code(number))
+
+
+def _poll_once(source: "ConfigSource", *, wait: bool, as_json: bool) -> int:
+    """Print the decision before a wait, or everything as one object after it; the exit code."""
+    from cli.screens.decisions import print_events, print_poll, print_poll_json
+    from runners.triggers.watcher import Watcher, poll_once
+
+    if as_json:
+        poll = poll_once(Watcher(source), wait=wait)
+        print_poll_json(poll)
+    else:
+        poll = poll_once(Watcher(source), wait=wait, on_poll=print_poll)
+        print_events(poll.awaited)
+    return poll.exit_code
 
 
 def decisions(

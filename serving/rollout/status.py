@@ -63,14 +63,9 @@ class RolloutStatus:
     now: float
 
     @property
-    def on_trial(self) -> bool:
-        """Whether a candidate sees traffic."""
-        return self.state.stage in (SHADOW, CANARY)
-
-    @property
     def seconds_left(self) -> float | None:
         """Until the stage is rolled back; None where nothing is timed."""
-        if not self.on_trial:
+        if self.state.stage not in (SHADOW, CANARY):
             return None
         end = self.state.stage_started + self.settings.max_stage_hours * 3600
         return max(0.0, end - self.now)

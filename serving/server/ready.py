@@ -1,4 +1,4 @@
-"""A server that has become ready: where it answers and what it serves."""
+"""URLs and models of a server that has become ready."""
 
 import contextlib
 import dataclasses
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class ReadyServer:
-    """A server as its callers on this machine see it.
+    """A ready server, as seen by clients on the same machine.
 
     Attributes:
-        rest_url: base URL of REST.
-        grpc_url: the same for gRPC.
-        models: metadata by name, sorted; None where the server does not give it.
+        rest_url: base URL for REST.
+        grpc_url: base URL for gRPC.
+        models: metadata by model name, sorted; None if the server did not return it.
     """
 
     rest_url: str
@@ -28,11 +28,11 @@ class ReadyServer:
 
 
 def read_ready_server(endpoints: "Endpoints", models: Collection[str]) -> ReadyServer:
-    """Ask a server of this process for its models.
+    """Read the metadata of the models of a server in this process.
 
     Args:
-        endpoints: where it listens.
-        models: names.
+        endpoints: address and ports that the server listens on.
+        models: names of the models.
     """
     host = local_host(endpoints.host)
     rest = f"http://{authority(host, endpoints.rest_api_port)}"

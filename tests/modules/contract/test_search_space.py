@@ -18,7 +18,7 @@ from pipeline.sections.training import TunerSection
         {},
     ],
 )
-def test_legal(dimension: dict) -> None:
+def test_valid_search_space_is_accepted(dimension: dict) -> None:
     check_search_space(dimension)
     assert TunerSection(search_space=dimension).search_space == dimension
 
@@ -45,7 +45,7 @@ def test_legal(dimension: dict) -> None:
         ({"epochs": {"min": 1, "max": 8, "sampling": "log", "step": 1}}, "above 1 on a log"),
     ],
 )
-def test_refused(dimension: dict, problem: str) -> None:
+def test_invalid_search_space_is_rejected(dimension: dict, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         check_search_space(dimension)
 
@@ -83,6 +83,6 @@ def test_disabled_tuner_may_have_an_unsuitable_search_space() -> None:
         ({"dropout": {"values": [0.1, 1.5]}}, "received 1.5"),
     ],
 )
-def test_value_that_the_trainer_refuses(dimension: dict, problem: str) -> None:
+def test_value_that_the_trainer_rejects_is_rejected(dimension: dict, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         TunerSection(search_space=dimension)

@@ -6,9 +6,10 @@ Checks and messages are those of TensorFlow Serving (model_servers/server_core.c
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from modules.contract.errors import UserError
 from serving.protocol import protos
@@ -18,6 +19,7 @@ from serving.server.versions import version_policy
 
 PLATFORM = "tensorflow"
 _LARGEST_FILE = 16 * 1024 * 1024
+_M = TypeVar("_M", bound=Message)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read_file(path: str) -> Any:
     return read_text_proto(path, protos.model_server_config_pb2.ModelServerConfig())
 
 
-def read_text_proto(path: str, message: Any) -> Any:
+def read_text_proto(path: str, message: _M) -> _M:
     """Fill a message from a file in text format.
 
     Args:

@@ -229,7 +229,7 @@ def test_with_keys_it_asks_for_one(browser: Any, folder: Path, stub: Stub, tmp_p
     with live_gateway(tmp_path, stub.url, *settings) as running:
         browser.get(running.url)
         classify(browser, "a good film")
-        assert "API key is needed" in text_of(browser, "try-status")
+        assert "API key is required" in text_of(browser, "try-status")
         browser.find_element(By.ID, "key").send_keys(secret + "\n")
         wait(browser, "document.querySelectorAll('#model dd').length > 2")
         classify(browser, "a good film")

@@ -67,7 +67,7 @@ class Database:
         """A transaction: committed, and on disk, when the block ends; else rolled back.
 
         Raises:
-            SQLAlchemyError: the database failed or is away; nothing was written.
+            SQLAlchemyError: the database failed or is unavailable; nothing was written.
         """
         with self._sessions.begin() as session:
             yield session
@@ -77,7 +77,7 @@ class Database:
         """A transaction that only reads, and so waits for no writer.
 
         Raises:
-            SQLAlchemyError: the database failed or is away.
+            SQLAlchemyError: the database failed or is unavailable.
         """
         reader = self.engine.execution_options(read_only=True)
         with self._sessions(bind=reader) as session:

@@ -61,7 +61,7 @@ class RolloutController:
             What was done, in order. Empty, too, when another controller was faster.
 
         Raises:
-            SQLAlchemyError: the database failed or is away.
+            SQLAlchemyError: the database failed or is unavailable.
             OSError: the file cannot be written.
         """
         served = self._server_status() if self._server_status else None
@@ -82,7 +82,7 @@ class RolloutController:
         """The figures of the stage so far; all zero without a candidate.
 
         Raises:
-            SQLAlchemyError: the database failed or is away.
+            SQLAlchemyError: the database failed or is unavailable.
         """
         if state.candidate is None or state.stage == LOADING:
             return StageFigures()

@@ -99,7 +99,7 @@ def read_figures(database: Database, state: RolloutState, trial_started: float) 
         trial_started: when its first stage began, seconds since 1970.
 
     Raises:
-        SQLAlchemyError: the database failed or is away.
+        SQLAlchemyError: the database failed or is unavailable.
     """
     with database.read() as session:
         if state.stage == SHADOW:

@@ -100,7 +100,7 @@ def synchronise(
         The state that the file holds; None when there is none.
 
     Raises:
-        SQLAlchemyError: the database failed or is away.
+        SQLAlchemyError: the database failed or is unavailable.
         OSError: the file cannot be written.
     """
     state = store.read(model)

@@ -91,7 +91,7 @@ class RolloutStore:
         """The state of a model's rollout; None before the first version was adopted.
 
         Raises:
-            SQLAlchemyError: the database failed or is away.
+            SQLAlchemyError: the database failed or is unavailable.
         """
         with self._database.read() as session:
             row = session.get(RolloutRow, model)
@@ -107,7 +107,7 @@ class RolloutStore:
 
         Raises:
             ConflictError: the rollout was changed since; read it again.
-            SQLAlchemyError: the database failed or is away; nothing was written.
+            SQLAlchemyError: the database failed or is unavailable; nothing was written.
         """
         event = RolloutEventRow(
             model=change.state.model,

@@ -31,7 +31,7 @@ def test_a_model_without_the_signature_is_named() -> None:
 
 
 def test_another_models_labels_are_refused() -> None:
-    with pytest.raises(UserError, match="tells 2 labels apart and the pushed version of that"):
+    with pytest.raises(UserError, match="has 2 labels, but the pushed version of that number has"):
         describe(["a"], WordClient(), ["a", "b", "c"])  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""API keys of the gateway: ``bert_<id>_<random>``, of which only a digest is kept."""
+"""API keys of the gateway: ``bert_<id>_<random>``, of which only a digest is stored."""
 
 import hashlib
 import hmac
@@ -37,7 +37,7 @@ def allows(key: ApiKeyRow, scope: str) -> bool:
 
 
 class ApiKeys:
-    """Makes, checks and disables keys; threads may share it.
+    """Creates, checks and disables keys; threads may share it.
 
     Args:
         database: where they are kept.
@@ -52,22 +52,22 @@ class ApiKeys:
         self._any = False
 
     def create(self, name: str, scopes: Collection[str]) -> tuple[ApiKeyRow, str]:
-        """Make a key.
+        """Create a key.
 
         Args:
-            name: whose it is, for people.
-            scopes: of ``SCOPES``, at least one.
+            name: the owner's name, for people.
+            scopes: one or more of ``SCOPES``.
 
         Returns:
-            The key, and its secret, which is not kept and cannot be shown again.
+            The key, and its secret, which is not stored and cannot be shown again.
 
         Raises:
-            UserError: an unknown scope, none at all, or a bad name.
+            UserError: a scope is unknown, none is given, or the name is invalid.
         """
         name = name.strip()
         if not 0 < len(name) <= _MAX_NAME_CHARACTERS or not name.isprintable():
             raise UserError(
-                f"a key's name has 1 to {_MAX_NAME_CHARACTERS} printable characters; "
+                f"a key's name must have 1 to {_MAX_NAME_CHARACTERS} printable characters; "
                 "give another --name"
             )
         unknown = sorted(set(scopes) - set(SCOPES))
@@ -122,15 +122,17 @@ class ApiKeys:
         return key if key is not None and same and key.disabled is None else None
 
     def disable(self, key_id: str) -> ApiKeyRow:
-        """Take a key back; disabling it again changes nothing.
+        """Disable a key; disabling it again changes nothing.
 
         Raises:
-            UserError: there is no such key.
+            UserError: the key does not exist.
         """
         with self._database.begin() as session:
             key = session.get(ApiKeyRow, key_id)
             if key is None:
-                raise UserError(f"there is no key {key_id!r}; `bert keys list` shows their ids")
+                raise UserError(
+                    f"key {key_id!r} does not exist; list the ids with `bert keys list`"
+                )
             if key.disabled is None:
                 key.disabled = time.time()
         with self._lock:
@@ -138,12 +140,12 @@ class ApiKeys:
         return key
 
     def list(self) -> list[ApiKeyRow]:
-        """All keys, the oldest first, disabled ones too."""
+        """Return all keys, oldest first, including disabled ones."""
         with self._database.read() as session:
             return [*session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.created, ApiKeyRow.id))]
 
     def exist(self) -> bool:
-        """Whether a key was ever made; a disabled one counts."""
+        """Return whether a key was ever created; a disabled one counts."""
         if not self._any:
             with self._database.read() as session:
                 self._any = session.scalars(select(ApiKeyRow.id).limit(1)).first() is not None

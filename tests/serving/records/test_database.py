@@ -134,7 +134,7 @@ def test_a_server_that_is_away() -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         Database(f"sqlite:///{tmp_path}/a/b.sqlite")
 
 

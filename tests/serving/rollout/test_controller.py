@@ -135,7 +135,7 @@ def test_a_newer_version_supersedes_the_candidate(on_trial) -> None:
     assert on_trial.state.candidate == 4
     assert on_trial.state.stage == LOADING
     event = RolloutStore(on_trial.database).events("default")[0]
-    assert event.reason.endswith("it supersedes version 2 on trial")
+    assert event.reason.endswith("it supersedes the candidate 2")
 
 
 def test_a_candidate_gets_no_traffic_before_the_server_holds_it(on_trial) -> None:

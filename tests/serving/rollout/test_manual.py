@@ -58,7 +58,7 @@ def test_promote_and_back(rollout, store, folder) -> None:
     assert model_config_file.path(folder).read_text() == model_config_file.text(
         state(store), folder
     )
-    with pytest.raises(UserError, match="no other version has served"):
+    with pytest.raises(UserError, match="there is no previous version to roll back to"):
         rollout.roll_back("again")
 
 
@@ -103,8 +103,8 @@ def test_a_server_that_is_away_or_slow_is_told(rollout, store) -> None:
 
 @pytest.mark.parametrize(
     ("version", "words"),
-    [(None, "no version is on trial; version 1 serves, pushed are 1, 2, 3"),
-     (9, "no version 9 under"), (1, "version 1 is the stable version already")],
+    [(None, "there is no candidate; the stable version is 1, pushed are 1, 2, 3"),
+     (9, "version 9 is not in"), (1, "version 1 is already the stable version")],
 )  # fmt: skip
 def test_what_cannot_be_promoted(rollout, version, words) -> None:
     with pytest.raises(UserError, match=re.escape(words)):

@@ -23,7 +23,6 @@ LOWER_IS_BETTER = frozenset({"calibration_error"})
 #: What ``slice`` names beside configured columns.
 LABEL_SLICE = "label"
 LENGTH_SLICE = "length"
-ANY_VALUE = "*"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,27 +1,25 @@
-"""A server that has become ready: where it answers and what it serves."""
+"""URLs and models of a server that has become ready."""
 
 import contextlib
 import dataclasses
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from modules.contract.addresses import authority, local_host
 from serving.client import Client, ClientError, ModelMetadata
 
 if TYPE_CHECKING:
     from serving.server.model_server import Endpoints
 
-#: Addresses that mean every interface -> one that a client can connect to.
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
-
 
 @dataclasses.dataclass(frozen=True)
 class ReadyServer:
-    """A server as its callers on this machine see it.
+    """A ready server, as seen by clients on the same machine.
 
     Attributes:
-        rest_url: base URL of REST.
-        grpc_url: the same for gRPC.
-        models: metadata by name, sorted; None where the server does not give it.
+        rest_url: base URL for REST.
+        grpc_url: base URL for gRPC.
+        models: metadata by model name, sorted; None if the server did not return it.
     """
 
     rest_url: str
@@ -30,18 +28,17 @@ class ReadyServer:
 
 
 def read_ready_server(endpoints: "Endpoints", models: Collection[str]) -> ReadyServer:
-    """Ask a server of this process for its models.
+    """Read the metadata of the models of a server in this process.
 
     Args:
-        endpoints: where it listens.
-        models: names.
+        endpoints: address and ports that the server listens on.
+        models: names of the models.
     """
-    host = _EVERYWHERE.get(endpoints.host, endpoints.host)
-    host = f"[{host}]" if ":" in host else host
-    rest = f"http://{host}:{endpoints.rest_api_port}"
+    host = local_host(endpoints.host)
+    rest = f"http://{authority(host, endpoints.rest_api_port)}"
     return ReadyServer(
         rest_url=rest,
-        grpc_url=f"grpc://{host}:{endpoints.port}",
+        grpc_url=f"grpc://{authority(host, endpoints.port)}",
         models={name: _metadata(rest, name) for name in sorted(models)},
     )
 

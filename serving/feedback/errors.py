@@ -6,10 +6,10 @@
       UnknownPredictionError   no prediction has this id, or it was deleted after its retention
       TextNotKeptError         the prediction exists but its text was not stored: send the text
       TextMismatchError        the text sent is not the text of the prediction
-      InvalidTextError         no text, or one that cannot be kept
-        AmbiguousTextError     several texts have an identity that begins as given
-      InvalidLabelError        a label that no vocabulary can hold
-        UnknownLabelError      a review's label that is not in the vocabulary
+      InvalidTextError         the text is missing or cannot be stored
+        AmbiguousTextError     several texts have an identity with these first digits
+      InvalidLabelError        no vocabulary can contain the label
+        UnknownLabelError      the label of a review is not in the vocabulary
 """
 
 from typing import ClassVar
@@ -56,4 +56,4 @@ class UnknownLabelError(InvalidLabelError):
 
 
 class AmbiguousTextError(InvalidTextError):
-    """Several texts have an identity that begins as given."""
+    """Several texts have an identity with these first digits."""

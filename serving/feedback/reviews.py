@@ -54,8 +54,11 @@ def add_review(
         reference: the text identity or its first digits, or the id of a prediction with feedback.
         label: the label; None keeps the text out of the training data.
         reviewer: who reviews.
-        labels: the vocabulary; empty accepts any label.
+        labels: the vocabulary; if empty, any label is accepted.
         new_class: accept a label outside the vocabulary.
+
+    Returns:
+        The stored review.
 
     Raises:
         FeedbackError: no text or several match, or the label is not legal; nothing was written.
@@ -95,4 +98,4 @@ def _find(session: Session, reference: str) -> FeedbackRow:
         named = session.scalars(query.where(FeedbackRow.prediction_id == reference)).first()
         if named:
             return named
-    raise UnknownPredictionError(f"nobody voted on a text {reference!r}")
+    raise UnknownPredictionError(f"there is no feedback on a text {reference!r}")

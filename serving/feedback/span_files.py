@@ -23,7 +23,7 @@ from modules.contract.feedback_spans import DATA_FILE, span_folder, span_number
 SUMMARY_FILE: Final = "summary.json"
 
 _UNFINISHED = ".unfinished-span-"
-#: A span is never changed.
+#: Spans never change.
 _READ_ONLY = 0o444
 #: The csv module refuses longer fields by default.
 _FIELD_LIMIT = 2**31 - 1

@@ -214,7 +214,7 @@ def _outcomes(
 
 
 def _insert_vote(session: Session, values: dict[str, Any]) -> int | None:
-    """The new vote's id; None when the voter has voted on the same before."""
+    """Return the new vote's id; None if the voter has already voted on the target."""
     statement = insert(session, FeedbackRow).values(values)
     statement = statement.on_conflict_do_nothing(index_elements=["key_id", "target"])
     return session.connection().execute(statement.returning(FeedbackRow.id)).scalar()

@@ -22,7 +22,7 @@ from serving.records.tables import ANONYMOUS, ApiKeyRow
 #: the database is unavailable.
 FRESH_SECONDS, STALE_SECONDS = 0.5, 900.0
 _MAX_KNOWN = 10_000
-#: Headers that say that a proxy on this machine passes on somebody else's request.
+#: Headers by which a proxy on this machine marks requests that it forwards.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 _Value = TypeVar("_Value")
@@ -85,7 +85,7 @@ class Authenticator:
         if secret is None:
             return await self._without_key(headers, client)
         if len(secret) > MAX_SECRET_CHARACTERS:
-            raise _unauthenticated("this is no API key")
+            raise _unauthenticated("the API key is too long to be valid")
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
         key = await self._known.get(
             digest, lambda: asyncio.to_thread(self._keys.authenticate, secret)

@@ -20,7 +20,7 @@ from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: A database that comes up beside the gateway, or again after a crash, takes no longer.
+#: Time for a database that starts together with the gateway, or restarts after a crash.
 DATABASE_PATIENCE_SECONDS = 120.0
 
 

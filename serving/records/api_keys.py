@@ -18,7 +18,7 @@ FEEDBACK: Final = "feedback"
 ADMIN: Final = "admin"
 SCOPES: Final = (PREDICT, FEEDBACK, ADMIN)
 
-#: Longer secrets are no keys.
+#: Longer secrets are not keys.
 MAX_SECRET_CHARACTERS: Final = 200
 
 _PREFIX = "bert"
@@ -32,7 +32,7 @@ class ApiKeys:
     """Creates, checks and disables keys; threads may share it.
 
     Args:
-        database: where they are kept.
+        database: stores them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -76,7 +76,7 @@ class ApiKeys:
         return key, secret
 
     def authenticate(self, secret: str) -> ApiKeyRow | None:
-        """Return the key of a secret; None when there is none, or it was disabled.
+        """Return the key of a secret; None if it does not exist or was disabled.
 
         Raises:
             SQLAlchemyError: the database failed.
@@ -89,7 +89,7 @@ class ApiKeys:
         if prefix == _PREFIX and len(key_id) == 2 * _ID_BYTES and key_id.isalnum():
             with self._database.read() as session:
                 key = session.get(ApiKeyRow, key_id)
-        # Compared in constant time, and also when there is no such id.
+        # Compared in constant time, even if the id does not exist.
         same = hmac.compare_digest(bytes(key.digest) if key else _NO_DIGEST, _digest(secret))
         return key if key is not None and same and key.disabled is None else None
 

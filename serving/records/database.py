@@ -91,12 +91,12 @@ class Database:
 
 
 def is_postgresql(session: Session) -> bool:
-    """Return whether the session's database is PostgreSQL; else it is SQLite."""
+    """Return whether the session's database is PostgreSQL rather than SQLite."""
     return session.get_bind().dialect.name == "postgresql"
 
 
 def insert(session: Session, table: type[Base]) -> Any:
-    """Return an INSERT that knows ON CONFLICT, which each database spells its own way."""
+    """Return an INSERT that supports ON CONFLICT, which is specific to each database."""
     mapped = cast(Table, table.__table__)
     return (postgresql.insert if is_postgresql(session) else sqlite.insert)(mapped)
 

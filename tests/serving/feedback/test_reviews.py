@@ -47,7 +47,7 @@ def test_a_new_class_needs_a_word_more(database: Database, identity: str) -> Non
 
 def test_a_text_that_is_not_there(database: Database, identity: str) -> None:
     for reference in ("", identity[:5], "%", "______", "0" * 64, "nobody-0", "x\x00"):
-        with pytest.raises(UnknownPredictionError, match="nobody voted on a text"):
+        with pytest.raises(UnknownPredictionError, match="there is no feedback on a text"):
             add_review(database, reference, "pos", reviewer="me")
 
 

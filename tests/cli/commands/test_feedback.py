@@ -116,7 +116,7 @@ def test_a_span_is_read_as_it_was_voted(bert, config: Config, database: Database
         (["abcdef", "--discard", "--new-class"], "--new-class goes with --label"),
         (["abcdef", "--label", "odd"], "legal are neg, pos; give one of them, or add --new-class"),
         (["abcdef", "--label", ""], "give another --label"),
-        (["abcdef", "--label", "pos"], "nobody voted on a text 'abcdef'"),
+        (["abcdef", "--label", "pos"], "there is no feedback on a text 'abcdef'"),
         (["abcdef", "--label", "pos"], "`bert feedback review` lists"),
     ],
 )

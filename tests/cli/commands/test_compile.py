@@ -214,7 +214,8 @@ def test_submitting_needs_the_host_or_project(capsys: pytest.CaptureFixture[str]
 
 @pytest.mark.parametrize("runner", ["kubeflow", "vertex"])
 def test_documented_config_is_legal(tmp_path: Path, runner: str) -> None:
-    page = Path(__file__).resolve().parents[3] / "docs" / "runners.md"
+    name = {"kubeflow": "kubeflow.md", "vertex": "vertex-ai.md"}[runner]
+    page = Path(__file__).resolve().parents[3] / "docs" / "platforms" / name
     pattern = rf"`{runner}\.toml`:\n\n```toml\n(.*?)```"
     [text] = re.findall(pattern, page.read_text("utf-8"), re.DOTALL)
     text = re.sub(r"\b(REGION|PROJECT|REPOSITORY)\b", "example", text)

@@ -91,7 +91,7 @@ def test_rollback_reverts_a_promotion(bert, step, tmp_path) -> None:
     )
     code, shown = bert("rollback")
     assert code == 2
-    assert "no other version has served that could be returned to" in shown
+    assert "there is no previous version to roll back to" in shown
     assert "rejected" in bert("rollout", "status")[1]
 
 

@@ -24,13 +24,9 @@ class EncoderError(UserError):
 
 
 class ModelError(Exception):
-<<<<<<< HEAD
     """A trained or exported model fails a required check."""
-=======
-    """A trained or exported model fails a check it must pass."""
 
 
 def one_line(error: BaseException) -> str:
     """Return an error's message as one line of at most 500 characters, or its type's name."""
     return " ".join(str(error).split())[:500] or type(error).__name__
->>>>>>> facts-rules

@@ -14,13 +14,8 @@ from keras import ops
 
 from modules.network.dropout import ByteDropout
 
-<<<<<<< HEAD
 #: Added to the attention logits of padding; also finite in float16.
-_PADDING_LOGIT = -3e4
-=======
-#: Added to the attention logits of padding; finite in float16 too.
 PADDING_LOGIT = -3e4
->>>>>>> facts-rules
 
 
 @dataclasses.dataclass(frozen=True)

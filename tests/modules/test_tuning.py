@@ -145,11 +145,7 @@ def test_search_without_finished_trials_fails(
         ({"epochs": {"values": [1, 9]}}, "random", "raise tuner.epochs to 9"),
     ],
 )
-<<<<<<< HEAD
 def test_invalid_search_space_is_rejected_in_one_line(
-=======
-def test_unusable_search_space_is_refused_in_one_line(
->>>>>>> facts-rules
     space: dict[str, Any], algorithm: Any, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:

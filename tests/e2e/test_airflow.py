@@ -1,4 +1,4 @@
-"""The pipeline on a real Airflow: imported, tested, scheduled, submitted over its REST API."""
+"""The pipeline on a real Airflow: imported, tested, scheduled and submitted over its REST API."""
 
 import contextlib
 import json
@@ -21,14 +21,14 @@ SECONDS = 240
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.skipif(
-        not AIRFLOW.exists(), reason="no Airflow here; make env-airflow installs it"
+        not AIRFLOW.exists(), reason="Airflow is not installed; run make env-airflow"
     ),
 ]
 
 
 @pytest.fixture(scope="module")
 def airflow(tiny: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Airflow:
-    """Airflow with the workplace's DAG."""
+    """Set up Airflow with the workplace's DAG."""
     found = Airflow(tmp_path_factory.mktemp("airflow"))
     found("db", "migrate")
     done = tiny.bert("compile", "--runner=airflow", f"--output={found.dags / 'bert.py'}")
@@ -36,8 +36,8 @@ def airflow(tiny: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Airflo
     return found
 
 
-def test_the_dag_imports_in_seconds(airflow: Airflow) -> None:
-    """Airflow gives a file 30 s; the budget here is a third of it, in CPU time of the import."""
+def test_dag_file_imports_within_its_budget(airflow: Airflow) -> None:
+    """Airflow allows 30 s per file; this budget is a third of it, in CPU time of the import."""
     script = (
         "import sys, time; import airflow.models; started = time.process_time(); "
         "import runpy; dag = runpy.run_path(sys.argv[1])['dag']; "
@@ -57,7 +57,7 @@ def test_the_dag_imports_in_seconds(airflow: Airflow) -> None:
     assert "No data found" in airflow("dags", "list-import-errors")
 
 
-def test_bash_operator_skips_at_the_exit_code_of_nothing_due(airflow: Airflow) -> None:
+def test_bash_operator_skips_on_the_exit_code_for_nothing_due(airflow: Airflow) -> None:
     script = (
         "from airflow.operators.bash import BashOperator; "
         "print(BashOperator(task_id='watch', bash_command='true').skip_on_exit_code)"
@@ -72,16 +72,14 @@ def test_bash_operator_skips_at_the_exit_code_of_nothing_due(airflow: Airflow) -
     assert done.stdout.split()[-1] == f"[{NOTHING_DUE}]"
 
 
-def test_dags_test_runs_to_a_pushed_model(airflow: Airflow, tiny: Workplace) -> None:
+def test_dags_test_pushes_a_model(airflow: Airflow, tiny: Workplace) -> None:
     airflow("dags", "test", "bert", "2026-01-01")
     assert len(tiny.versions()) == 1
     runs = tiny.bert("runs", "--json").stdout
     assert "manual__2026-01-01T00-00-00-00-00" in runs
 
 
-def test_a_node_that_a_person_must_mend_fails_the_run_at_once(
-    airflow: Airflow, tiny: Workplace
-) -> None:
+def test_user_error_fails_the_run_without_retries(airflow: Airflow, tiny: Workplace) -> None:
     conf = '{"data.path": "nowhere.csv"}'
     output = airflow("dags", "test", "bert", "2026-01-02", "--conf", conf, check=False)
     assert "Immediate failure requested" in output
@@ -89,7 +87,7 @@ def test_a_node_that_a_person_must_mend_fails_the_run_at_once(
     assert len(tiny.versions()) == 1
 
 
-def test_a_node_that_takes_too_long_is_ended(airflow: Airflow, tiny: Workplace) -> None:
+def test_node_over_its_timeout_is_ended(airflow: Airflow, tiny: Workplace) -> None:
     file = airflow.dags / "hasty.py"
     settings = {"pipeline__name": "hasty", "airflow__timeout_seconds": 1, "airflow__retries": 0}
     done = tiny.bert("compile", "--runner=airflow", f"--output={file}", **settings)
@@ -102,7 +100,7 @@ def test_a_node_that_takes_too_long_is_ended(airflow: Airflow, tiny: Workplace) 
     assert psutil.wait_procs(left, timeout=30)[1] == []
 
 
-#: From here on the DAG is gated.
+#: Settings of the gated DAG, for all tests below.
 GATED = {
     "airflow__gated": "true",
     "airflow__schedule": "@daily",
@@ -116,7 +114,7 @@ LOOK = ("--conf", '{"gated": true}')
 
 @pytest.fixture(scope="module")
 def gated(airflow: Airflow, tiny: Workplace) -> Airflow:
-    """The DAG compiled again; a look has seen other data than that of the runs before."""
+    """Compile the gated DAG, and poll once with data unlike that of the earlier runs."""
     file = airflow.dags / "bert.py"
     done = tiny.bert("compile", "--runner=airflow", f"--output={file}", **GATED)
     assert done.returncode == 0, done.stdout
@@ -128,7 +126,7 @@ def gated(airflow: Airflow, tiny: Workplace) -> Airflow:
     return airflow
 
 
-def test_with_nothing_due_the_nodes_are_skipped(gated: Airflow, tiny: Workplace) -> None:
+def test_nodes_are_skipped_when_nothing_is_due(gated: Airflow, tiny: Workplace) -> None:
     run_id, _, state = gated.runs("bert")[-1]
     assert state == "success"
     tasks = gated.tasks(run_id)
@@ -139,8 +137,8 @@ def test_with_nothing_due_the_nodes_are_skipped(gated: Airflow, tiny: Workplace)
     assert (decision["started"], decision["reason"]) == (False, "no trigger fired")
 
 
-def test_a_due_run_goes_on_to_its_recorded_end(gated: Airflow, tiny: Workplace) -> None:
-    """The data are those of the first run again, so its nodes come from the cache."""
+def test_due_run_finishes_and_is_recorded(gated: Airflow, tiny: Workplace) -> None:
+    """The data is that of the first run again, so all nodes are cached."""
     _deliver(tiny, (tiny.folder / "whole.csv").read_bytes())
     gated("dags", "test", "bert", "2026-02-02", *LOOK)
     run_id, _, state = gated.runs("bert")[-1]
@@ -152,15 +150,15 @@ def test_a_due_run_goes_on_to_its_recorded_end(gated: Airflow, tiny: Workplace) 
     assert decision["run"]["state"] == "succeeded"
     shown = json.loads(tiny.bert("show", "manual__2026-02-02T00-00-00-00-00", "--json").stdout)
     states = {node["name"]: node["state"] for node in shown["nodes"]}
-    assert states.pop("Resolver") == "ran", "it looks for the pushed model each time"
+    assert states.pop("Resolver") == "ran", "it is never cached"
     assert set(states.values()) == {"cached"}
 
 
-def test_a_due_run_that_fails_is_failed_everywhere(gated: Airflow, tiny: Workplace) -> None:
+def test_failed_due_run_is_recorded_as_failed_everywhere(gated: Airflow, tiny: Workplace) -> None:
     _deliver(tiny, b"text,label\ngood,positive\n")
     gated("dags", "test", "bert", "2026-02-03", *LOOK, check=False)
     run_id, _, state = gated.runs("bert")[-1]
-    assert state == "failed", "the last task, which succeeds, does not hide it"
+    assert state == "failed", "the success of the last task must not hide the failure"
     tasks = gated.tasks(run_id)
     assert (tasks["is_due"], tasks["ExampleGen"], tasks["record_end"]) == (
         "success",
@@ -172,8 +170,8 @@ def test_a_due_run_that_fails_is_failed_everywhere(gated: Airflow, tiny: Workpla
     assert decision["run"]["details"]["sentence"] == "ExampleGen failed"
 
 
-def test_a_run_by_hand_is_not_gated(gated: Airflow, tiny: Workplace) -> None:
-    """With the data of the test before: the nodes run, and no decision is taken."""
+def test_manual_run_is_not_gated(gated: Airflow, tiny: Workplace) -> None:
+    """With the data of the test before, the nodes run without a decision."""
     before = _decisions(tiny)
     gated("dags", "test", "bert", "2026-02-04", check=False)
     tasks = gated.tasks(gated.runs("bert")[-1][0])
@@ -182,10 +180,8 @@ def test_a_run_by_hand_is_not_gated(gated: Airflow, tiny: Workplace) -> None:
     _deliver(tiny, (tiny.folder / "whole.csv").read_bytes())
 
 
-def test_a_scheduled_run_is_gated_and_a_submitted_one_is_not(
-    gated: Airflow, tiny: Workplace
-) -> None:
-    """With a scheduler and a web server; nodes are cached where the test run before ran."""
+def test_scheduled_run_is_gated_and_a_submitted_run_is_not(gated: Airflow, tiny: Workplace) -> None:
+    """Run a scheduler and a web server; the nodes of earlier runs are cached."""
     password = secrets.token_hex(8)
     account = ["--username=bert", f"--password={password}", "--role=Admin"]
     names = ["--firstname=B", "--lastname=T", "--email=bert@example.com"]
@@ -210,7 +206,7 @@ def test_a_scheduled_run_is_gated_and_a_submitted_one_is_not(
             assert "Pusher: success" in done.stdout
     finally:
         del os.environ["AIRFLOW_USERNAME"], os.environ["AIRFLOW_PASSWORD"]
-    assert len(tiny.versions()) == 1, "the second run found everything cached"
+    assert len(tiny.versions()) == 1, "everything in the second run is cached"
     [(scheduled, state)] = [(r, s) for r, kind, s in gated.runs("bert") if kind == "scheduled"]
     assert state == "success"
     assert gated.tasks(scheduled)["ExampleGen"] == "skipped"
@@ -218,7 +214,7 @@ def test_a_scheduled_run_is_gated_and_a_submitted_one_is_not(
 
 
 def _deliver(workplace: Workplace, content: bytes) -> None:
-    """Data files that nobody writes any more."""
+    """Write the data file with an old modification time, so that it counts as complete."""
     path = workplace.folder / "reviews.csv"
     path.write_bytes(content)
     os.utime(path, (time.time() - 60,) * 2)
@@ -239,7 +235,7 @@ def _is_node_of(process: psutil.Process, workplace: Workplace) -> bool:
 
 
 def _wait_for_dag(url: str, password: str) -> None:
-    """Until the web server answers and the scheduler has read the DAG file."""
+    """Wait until the web server answers and the scheduler has read the DAG file."""
     deadline = time.monotonic() + SECONDS
     status: object = None
     while time.monotonic() < deadline:

@@ -1,4 +1,4 @@
-"""The ``bert`` command. Commands live in ``runners.commands``; errors become exit codes here.
+"""The ``bert`` command. Commands live in ``cli.commands``; errors become exit codes here.
 
 Exit codes: 0 success; 1 a failed run, check or program; 2 something the user can put right;
 130 interrupted. `bert drift` and `bert watch --once` have one more each: too little to tell,

@@ -23,13 +23,12 @@ def export(
     from contextlib import closing
 
     from cli.screens.feedback import print_export
-    from runners.freshness.feedback_export import export as export_feedback
-    from runners.freshness.feedback_export import held_out_identities
+    from runners.freshness import feedback_export
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:
-        report = export_feedback(settings, database)
-    nothing_held_out = not held_out_identities(settings)
+        report = feedback_export.export(settings, database)
+    nothing_held_out = not feedback_export.held_out_identities(settings)
     print_export(report, nothing_held_out=nothing_held_out, as_json=as_json)
 
 
@@ -69,7 +68,7 @@ def review(
         )
     from contextlib import closing
 
-    from cli.screens import feedback as feedback_report
+    from cli.screens.feedback import print_questions, print_review
     from cli.terminal import user_name
     from runners.freshness.feedback_export import label_vocabulary, usable
     from serving.feedback.reviews import add_review
@@ -79,7 +78,7 @@ def review(
         if text is None:
             left_out = usable(settings, database).left_out
             listed = [candidate for candidate in left_out if candidate.reason in _LISTED]
-            feedback_report.print_questions(listed, as_json=as_json)
+            print_questions(listed, as_json=as_json)
             return
         reviewed = add_review(
             database,
@@ -89,7 +88,7 @@ def review(
             labels=label_vocabulary(settings),
             new_class=new_class,
         )
-    feedback_report.print_review(reviewed, as_json=as_json)
+    print_review(reviewed, as_json=as_json)
 
 
 @app.command("list")

@@ -32,13 +32,25 @@ def status(
 ) -> None:
     """Show versions and roles, the candidate's figures against each limit, and the last events."""
     settings = _load(config, assignments)
+    import time
     from contextlib import closing
 
     from cli.screens.rollout import print_status
     from serving.records.database import Database
+    from serving.rollout.server_status import AskedServer
+    from serving.rollout.status import read_status
 
+    gateway = settings.gateway
     with closing(Database(settings.database_url())) as database:
-        print_status(settings, database, as_json=as_json)
+        found = read_status(
+            database,
+            settings.push_directory(),
+            gateway.model_name,
+            settings.rollout,
+            AskedServer(gateway.server_url, gateway.model_name),
+            time.time(),
+        )
+    print_status(found, as_json=as_json)
 
 
 def promote(

@@ -67,10 +67,10 @@ def _print_outcome(
     from cli.screens.run_report import next_commands, print_result
     from cli.terminal import program_name, stdout
     from modules.contract.pushed_model import complete_versions
-    from runners.lineage.runs import read_run
+    from runners.lineage.run_report import read_report
 
     console = stdout()
-    print_result(console, read_run(settings, run_id), slices=False)
+    print_result(console, read_report(settings, run_id), slices=False)
     available = context.find_root().command.commands  # type: ignore[attr-defined]
     directory = settings.push_directory()
     served = directory if complete_versions(directory) else None

@@ -22,8 +22,9 @@ def runs(
     """List the runs, the newest first: when, how long, state, metric, decision."""
     settings = load_config(config, assignments)
     from cli.screens.run_report import print_runs
+    from runners.lineage.run_report import read_reports
 
-    print_runs(settings, last=last, as_json=as_json)
+    print_runs(read_reports(settings, last=last), as_json=as_json)
 
 
 def show(
@@ -35,5 +36,6 @@ def show(
     """Show one run: components, metrics against the baseline, the decision, artifacts."""
     settings = load_config(config, assignments)
     from cli.screens.run_report import print_run
+    from runners.lineage.run_report import read_report
 
-    print_run(settings, run, as_json=as_json)
+    print_run(read_report(settings, run), as_json=as_json)

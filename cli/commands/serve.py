@@ -49,14 +49,19 @@ def serve(
             find_version(directory)  # says what to type when nothing is pushed
             flags = {**flags, "model_base_path": directory}
     from cli.screens.server import ServerDisplay
-    from serving.server.model_server import ModelServer
+    from serving.server.model_server import Endpoints, ModelServer
+    from serving.server.ready import read_ready_server
     from serving.server.versions import model_config
 
     settings = ServerSettings(**flags)
     models = model_config.from_settings(settings)
     server = ModelServer(settings)
     with ServerDisplay(models) as display:
-        code = server.serve(on_listening=display.listening, on_ready=display.ready)
+
+        def on_ready(endpoints: Endpoints) -> None:
+            display.ready(read_ready_server(endpoints, models))
+
+        code = server.serve(on_listening=display.listening, on_ready=on_ready)
     raise typer.Exit(code)
 
 

@@ -20,14 +20,14 @@ def submit(
     """
     settings = load_config(config, assignments)
     from cli.terminal import print_error, stdout
-    from runners.remote import platform as remote_runners
+    from runners.remote import platform
 
     console = stdout()
-    run = remote_runners.submit(runner, settings)
+    run = platform.submit(runner, settings)
     console.print(f"submitted {run.name}\n  {run.url}", soft_wrap=True)
     if not watch:
         return
-    end = remote_runners.watch(run, lambda task, state: console.print(f"{task or 'run'}: {state}"))
+    end = platform.watch(run, lambda task, state: console.print(f"{task or 'run'}: {state}"))
     if not end.succeeded:
         print_error(f"the run ended as {end.state}" + (f": {end.error}" if end.error else ""))
         raise typer.Exit(1)

@@ -1,17 +1,20 @@
 """``bert watch`` and ``bert decisions``: runs that start by themselves, and why."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
+
+if TYPE_CHECKING:
+    from runners.triggers.config_source import ConfigSource
 
 
 def watch(
     config: ConfigOption = None,
     assignments: SetOption = None,
     once: Annotated[
-        bool, typer.Option("--once", help="Look once and end, for cron; prints the decision.")
+        bool, typer.Option("--once", help="Poll once and exit, for cron; prints the decision.")
     ] = False,
     wait: Annotated[
         bool,
@@ -34,12 +37,13 @@ def watch(
 
     Runs that were started go on when this ends, and are found again when it is back.
 
-    Exit codes of --once: 0 a run started, or none was due; 1 it could not be started, the look
+    Exit codes of --once: 0 a run started, or none was due; 1 it could not be started, the poll
     failed, or the run that --wait waited for did.
     """
-    from cli.screens import decisions as display
+    from cli.screens.decisions import event_printer
     from modules.contract.errors import UserError
     from runners.triggers.config_source import ConfigSource
+    from runners.triggers.poll import NOTHING_DUE
     from runners.triggers.watcher import Watcher
 
     if wait and not once:
@@ -48,14 +52,27 @@ def watch(
         raise UserError("--exit-code goes with --once; try bert watch --once --exit-code")
     source = ConfigSource(config, tuple(assignments or []))
     if once:
-        code = display.print_tick(Watcher(source), wait=wait, as_json=as_json)
-        raise typer.Exit(0 if code == display.NOTHING_DUE and not exit_code else code)
-    from runners.triggers.loop import stop_signals
-    from runners.triggers.loop import watch as watch_on
+        code = _poll_once(source, wait=wait, as_json=as_json)
+        raise typer.Exit(0 if code == NOTHING_DUE and not exit_code else code)
+    from runners.triggers import loop
 
-    with stop_signals() as pause:
-        number = watch_on(lambda: Watcher(source), display.event_printer(as_json=as_json), pause)
-    raise typer.Exit(display.exit_code(number))
+    with loop.stop_signals() as pause:
+        number = loop.watch(lambda: Watcher(source), event_printer(as_json=as_json), pause)
+    raise typer.Exit(loop.exit_code(number))
+
+
+def _poll_once(source: "ConfigSource", *, wait: bool, as_json: bool) -> int:
+    """Print the decision before a wait, or everything as one object after it; the exit code."""
+    from cli.screens.decisions import print_events, print_poll, print_poll_json
+    from runners.triggers.watcher import Watcher, poll_once
+
+    if as_json:
+        poll = poll_once(Watcher(source), wait=wait)
+        print_poll_json(poll)
+    else:
+        poll = poll_once(Watcher(source), wait=wait, on_poll=print_poll)
+        print_events(poll.awaited)
+    return poll.exit_code
 
 
 def decisions(
@@ -72,7 +89,9 @@ def decisions(
     from contextlib import closing
 
     from cli.screens.decisions import print_decisions
+    from runners.triggers.store import read_decisions
     from serving.records.database import Database
 
     with closing(Database(settings.database_url())) as database:
-        print_decisions(database, last=last, as_json=as_json)
+        found = read_decisions(database, last)
+    print_decisions(found, as_json=as_json)

@@ -3,21 +3,28 @@
 import datetime
 import json
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from cli.terminal import stdout
-from pipeline.sections.freshness import DriftSection
-from serving.monitoring.check import DriftReport, TestResult
-from serving.monitoring.quality import Interval, QualityReport
+
+if TYPE_CHECKING:
+    from pipeline.sections.freshness import DriftSection
+    from serving.monitoring.check import DriftReport, TestResult
+    from serving.monitoring.quality import Interval, QualityReport
 
 #: Smaller p-values are shown as being below it.
 _LEAST_SHOWN = 0.0001
 
 
 def print_drift(
-    report: DriftReport | None, quality: QualityReport, settings: DriftSection, *, as_json: bool
+    report: "DriftReport | None",
+    quality: "QualityReport",
+    settings: "DriftSection",
+    *,
+    as_json: bool,
 ) -> None:
     """Print both reports.
 
@@ -53,7 +60,7 @@ def print_drift(
         console.print(line, soft_wrap=True)
 
 
-def _window(quality: QualityReport) -> str:
+def _window(quality: "QualityReport") -> str:
     start, end = (
         datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y-%m-%d %H:%M")
         for moment in (quality.window_start, quality.window_end)
@@ -62,7 +69,7 @@ def _window(quality: QualityReport) -> str:
     return f"{version}, traffic from {start} to {end} UTC"
 
 
-def _tests_table(report: DriftReport) -> Table:
+def _tests_table(report: "DriftReport") -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("test", "held-out data", "recent traffic"):
         table.add_column(name)
@@ -74,7 +81,7 @@ def _tests_table(report: DriftReport) -> Table:
     return table
 
 
-def _cells(test: TestResult) -> list[str | Text]:
+def _cells(test: "TestResult") -> list[str | Text]:
     return [
         test.name,
         test.reference,
@@ -87,7 +94,7 @@ def _cells(test: TestResult) -> list[str | Text]:
     ]
 
 
-def _verdict(report: DriftReport) -> Iterator[str]:
+def _verdict(report: "DriftReport") -> Iterator[str]:
     for test in report.tests:
         yield f"{'! ' if test.raised else '  '}{test.sentence}"
     verdict = "Drift was raised" if report.raised else "No drift was raised"
@@ -99,7 +106,7 @@ def _verdict(report: DriftReport) -> Iterator[str]:
     )
 
 
-def _quality_lines(quality: QualityReport) -> Iterator[str]:
+def _quality_lines(quality: "QualityReport") -> Iterator[str]:
     sure = f"{quality.confidence:.0%} interval"
     if quality.accuracy is not None and quality.macro_f1 is not None:
         yield (
@@ -118,5 +125,5 @@ def _quality_lines(quality: QualityReport) -> Iterator[str]:
     yield from quality.notes
 
 
-def _between(interval: Interval | None) -> str:
+def _between(interval: "Interval | None") -> str:
     return "" if interval is None else f"{interval[0]:.4f} to {interval[1]:.4f}"

@@ -4,40 +4,42 @@ import dataclasses
 import datetime
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from cli.terminal import stdout
-from serving.feedback import selection
-from serving.feedback.export import SpanReport
-from serving.feedback.reviews import Reviewed
-from serving.feedback.selection import Candidate
-from serving.feedback.span_list import SpanState
+from serving.feedback import reasons
+
+if TYPE_CHECKING:
+    from serving.feedback.export import SpanReport
+    from serving.feedback.reviews import Reviewed
+    from serving.feedback.selection import Candidate
+    from serving.feedback.span_list import SpanState
 
 _ID_DIGITS = 12
 _TEXT_CHARACTERS = 80
 
-#: What became of texts, in the order of ``Selection.counts``.
+#: What became of texts, in the order of the counts of a selection.
 _MEANINGS = {
     "votes": "votes",
     "texts": "different texts",
     "exported": "exported",
     "reviewed": "of these, reviewed",
-    selection.ALREADY_EXPORTED: "in an earlier span",
-    selection.HELD_OUT: "in the test split",
-    selection.TOO_LONG: "too long (data.max_text_bytes)",
-    selection.DISCARDED: "discarded by a review",
-    selection.CONFLICT: "voters disagree",
-    selection.NEW_CLASS: "label unknown to the model",
-    selection.TOO_FEW_VOTES: "too few votes (feedback.min_votes)",
-    selection.OVER_SHARE: "over the share of one key (feedback.max_share_per_key)",
-    selection.OVER_MAX: "over feedback.max_examples",
+    reasons.ALREADY_EXPORTED: "in an earlier span",
+    reasons.HELD_OUT: "in the test split",
+    reasons.TOO_LONG: "too long (data.max_text_bytes)",
+    reasons.DISCARDED: "discarded by a review",
+    reasons.CONFLICT: "voters disagree",
+    reasons.NEW_CLASS: "label unknown to the model",
+    reasons.TOO_FEW_VOTES: "too few votes (feedback.min_votes)",
+    reasons.OVER_SHARE: "over the share of one key (feedback.max_share_per_key)",
+    reasons.OVER_MAX: "over feedback.max_examples",
 }
 
 
-def print_export(report: SpanReport, *, nothing_held_out: bool, as_json: bool) -> None:
+def print_export(report: "SpanReport", *, nothing_held_out: bool, as_json: bool) -> None:
     """Print what an export did."""
     if as_json:
         print(json.dumps(_export_json(report), indent=2, ensure_ascii=False))
@@ -61,7 +63,7 @@ def print_export(report: SpanReport, *, nothing_held_out: bool, as_json: bool) -
         console.print(f"{report.path}: {report.examples} examples", soft_wrap=True)
 
 
-def print_questions(candidates: Sequence[Candidate], *, as_json: bool) -> None:
+def print_questions(candidates: "Sequence[Candidate]", *, as_json: bool) -> None:
     """Print the texts that wait for a person, with all their votes."""
     if as_json:
         print(json.dumps([_aside_json(each) for each in candidates], indent=2, ensure_ascii=False))
@@ -82,7 +84,7 @@ def print_questions(candidates: Sequence[Candidate], *, as_json: bool) -> None:
     console.print(table)
 
 
-def print_review(reviewed: Reviewed, *, as_json: bool) -> None:
+def print_review(reviewed: "Reviewed", *, as_json: bool) -> None:
     """Print what a review says from now on."""
     if as_json:
         print(json.dumps(dataclasses.asdict(reviewed), indent=2, ensure_ascii=False))
@@ -94,7 +96,7 @@ def print_review(reviewed: Reviewed, *, as_json: bool) -> None:
         stdout().print(f"span-{reviewed.span} holds it already and does not change.")
 
 
-def print_spans(spans: Iterable[SpanState], *, as_json: bool) -> None:
+def print_spans(spans: "Iterable[SpanState]", *, as_json: bool) -> None:
     """Print the spans."""
     if as_json:
         print(json.dumps([dataclasses.asdict(span) for span in spans], indent=2))
@@ -118,7 +120,7 @@ def print_spans(spans: Iterable[SpanState], *, as_json: bool) -> None:
         stdout().print("No span yet; `bert feedback export` writes one.")
 
 
-def _export_json(report: SpanReport) -> dict[str, Any]:
+def _export_json(report: "SpanReport") -> dict[str, Any]:
     return {
         "span": report.number,
         "path": None if report.path is None else str(report.path),
@@ -131,7 +133,7 @@ def _export_json(report: SpanReport) -> dict[str, Any]:
     }
 
 
-def _aside_json(candidate: Candidate) -> dict[str, Any]:
+def _aside_json(candidate: "Candidate") -> dict[str, Any]:
     return {
         "id": candidate.text_identity,
         "reason": candidate.reason,

@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO, TypeVar
 
 from cli.terminal import duration, stderr, stdout
-from runners.predict.local import TextPrediction
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.status import Status
+
+    from runners.predict.local import TextPrediction
 
 _Item = TypeVar("_Item")
 
@@ -21,20 +22,20 @@ _PLAIN_INTERVAL = 30.0
 _LIVE_INTERVAL = 0.2
 
 
-def print_json(predictions: Iterable[TextPrediction], file: TextIO | None = None) -> None:
+def print_json(predictions: "Iterable[TextPrediction]", file: TextIO | None = None) -> None:
     """One object a line, as they come. Scores without names are an array."""
     for prediction in predictions:
         print(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False), file=file)
 
 
-def print_lines(predictions: Iterable[TextPrediction], file: TextIO | None = None) -> None:
+def print_lines(predictions: "Iterable[TextPrediction]", file: TextIO | None = None) -> None:
     """Label, score and text between tabs, as they come."""
     for prediction in predictions:
         text = one_line(prediction.text)
         print(f"{prediction.label}\t{prediction.score:.4f}\t{text}", file=file)
 
 
-def print_table(predictions: Iterable[TextPrediction]) -> None:
+def print_table(predictions: "Iterable[TextPrediction]") -> None:
     """All at once, in columns."""
     from rich.table import Table
     from rich.text import Text

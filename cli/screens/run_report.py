@@ -12,19 +12,18 @@ from rich.text import Text
 
 from cli.screens.run_progress import STYLES
 from cli.terminal import duration, stdout
-from components.ingestion.quarantine import QUARANTINE_FOLDER
-from components.ingestion.resolution import MEANINGS, RowOutcome
-from pipeline.config import Config
-from runners.lineage.evaluation import (
+from components.ingestion.resolution import MEANINGS
+from runners.lineage.records import (
+    EvaluationRecord,
+    FeedbackRows,
     MetricRow,
+    NodeRun,
     Push,
+    QuarantinedRows,
+    RunReport,
     TrialRecord,
     number,
-    read_evaluation,
-    read_push,
-    read_trials,
 )
-from runners.lineage.runs import Artifact, NodeRun, Run, read_run, read_runs
 
 #: Newer than both stacks' exports need; it carries the ops of TensorFlow Text.
 TENSORFLOW_SERVING_IMAGE = "tensorflow/serving:2.19.1"
@@ -33,22 +32,21 @@ TENSORFLOW_SERVING_IMAGE = "tensorflow/serving:2.19.1"
 _PLACES = ("metadata.", "pipeline.", "pusher.", "schema.")
 
 
-def print_runs(config: Config, *, last: int, as_json: bool) -> None:
-    """Print the newest runs as a table, or as JSON.
+def print_runs(reports: Sequence[RunReport], *, as_json: bool) -> None:
+    """Print runs as a table, or as JSON.
 
     Args:
-        config: names the pipeline.
-        last: how many.
+        reports: in the order in which they are printed.
         as_json: one object a run.
     """
-    runs = read_runs(config, with_outputs=["Evaluator", "Pusher"])[:last]
     if as_json:
-        print(json.dumps([_summary(run) for run in runs], indent=2, ensure_ascii=False))
+        summaries = [_summary(report) for report in reports]
+        print(json.dumps(summaries, indent=2, ensure_ascii=False))
         return
     table = _table("run", "started", "state", "metric", "decision")
     table.add_column("time", justify="right")
-    for run in runs:
-        summary = _summary(run)
+    for report in reports:
+        summary, run = _summary(report), report.run
         value = "" if summary["value"] is None else f"{summary['metric']} {summary['value']:.4f}"
         table.add_row(
             run.run_id,
@@ -61,19 +59,17 @@ def print_runs(config: Config, *, last: int, as_json: bool) -> None:
     stdout().print(table)
 
 
-def print_run(config: Config, run_id: str | None, *, as_json: bool) -> None:
+def print_run(report: RunReport, *, as_json: bool) -> None:
     """Print one run in full.
 
     Args:
-        config: names the pipeline.
-        run_id: the run; None is the last.
+        report: of the run.
         as_json: print one JSON object.
     """
-    run = read_run(config, run_id)
-    evaluation = read_evaluation(run)
+    run, evaluation = report.run, report.evaluation
     if as_json:
         record = {
-            **_summary(run),
+            **_summary(report),
             "nodes": [dataclasses.asdict(node) for node in run.nodes],
             "decision_record": evaluation.decision if evaluation else None,
             "metrics": evaluation.metrics if evaluation else None,
@@ -83,7 +79,7 @@ def print_run(config: Config, run_id: str | None, *, as_json: bool) -> None:
     console = stdout()
     console.print(f"run {run.run_id}, {_when(run.started)}, {run.state}\n", soft_wrap=True)
     console.print(_nodes_table(run.nodes))
-    print_result(console, run, slices=True)
+    print_result(console, report, slices=True)
     console.print("\nartifacts")
     for node in run.nodes:
         for key, artifacts in node.outputs.items():
@@ -91,70 +87,63 @@ def print_run(config: Config, run_id: str | None, *, as_json: bool) -> None:
                 console.print(f"  {node.name}.{key}: {artifact.uri}", soft_wrap=True)
 
 
-def print_result(console: Console, run: Run, *, slices: bool) -> None:
+def print_result(console: Console, report: RunReport, *, slices: bool) -> None:
     """Print the metrics against the baseline, the decision, and what was pushed.
 
     Args:
         console: where to.
-        run: with its outputs.
+        report: of the run.
         slices: also print the deciding metric by slice, and the Tuner's trials.
     """
-    evaluation = read_evaluation(run)
-    if quarantined := describe_quarantine(run):
-        console.print(f"\n{quarantined}", soft_wrap=True)
-    if feedback := describe_feedback(run):
-        console.print(f"\n{feedback}", soft_wrap=True)
-    if trials := read_trials(run):
-        console.print(f"\n{describe_search(trials)}", soft_wrap=True)
+    if report.quarantined:
+        console.print(f"\n{describe_quarantine(report.quarantined)}", soft_wrap=True)
+    if report.feedback:
+        console.print(f"\n{describe_feedback(report.feedback)}", soft_wrap=True)
+    if report.trials:
+        console.print(f"\n{describe_search(report.trials)}", soft_wrap=True)
         if slices:
-            console.print(_trials_table(trials))
-    if evaluation is not None:
-        if rows := evaluation.overall():
-            console.print()
-            console.print(_metrics_table(rows, by="metric"))
-        if slices and (rows := evaluation.by_slice()):
-            console.print()
-            console.print(_metrics_table(rows, by="slice"))
-        console.print()
-        for sentence in evaluation.sentences:
-            console.print(sentence, soft_wrap=True)
-    for failed in (node for node in run.nodes if node.error):
+            console.print(_trials_table(report.trials))
+    if report.evaluation:
+        _print_evaluation(console, report.evaluation, slices=slices)
+    for failed in (node for node in report.run.nodes if node.error):
         console.print(f"{failed.name} failed: {failed.error}", soft_wrap=True)
-    infra_blessing = run.artifact("InfraValidator", "InfraBlessing")
-    if infra_blessing and infra_blessing.properties.get("outcome"):
-        console.print(f"InfraValidator: {infra_blessing.properties['outcome']}", soft_wrap=True)
-    if run.node("Pusher"):
-        rejected = evaluation is not None and evaluation.blessed is False
-        console.print(describe_push(read_push(run), rejected=rejected), soft_wrap=True)
+    if report.infra_validation:
+        console.print(f"InfraValidator: {report.infra_validation}", soft_wrap=True)
+    if report.run.node("Pusher"):
+        console.print(describe_push(report.push, rejected=report.rejected), soft_wrap=True)
 
 
-def describe_quarantine(run: Run) -> str:
-    """One line about the rows that were no examples; "" when all were."""
-    artifact = run.artifact("ExampleGen", "Examples")
-    count = int(artifact.properties.get("quarantined") or 0) if artifact else 0
-    if artifact is None or not count:
-        return ""
-    feedback = _feedback_counts(artifact)
-    rows = count + int(artifact.properties.get("examples") or 0)
-    rows += sum(feedback.values()) - feedback.get(RowOutcome.ADDED, 0)
-    reasons = json.loads(artifact.properties.get("quarantine_reasons") or "{}")
-    words = ", ".join(f"{reason} {number}" for reason, number in reasons.items())
-    return f"{count} of {rows} rows are quarantined ({words}): {artifact.uri}/{QUARANTINE_FOLDER}"
+def _print_evaluation(console: Console, evaluation: EvaluationRecord, *, slices: bool) -> None:
+    if rows := evaluation.overall():
+        console.print()
+        console.print(_metrics_table(rows, by="metric"))
+    if slices and (rows := evaluation.by_slice()):
+        console.print()
+        console.print(_metrics_table(rows, by="slice"))
+    console.print()
+    for sentence in evaluation.sentences:
+        console.print(sentence, soft_wrap=True)
 
 
-def describe_feedback(run: Run) -> str:
-    """One line about the rows of the feedback spans; "" when there was none."""
-    artifact = run.artifact("ExampleGen", "Examples")
-    if artifact is None or not (counts := _feedback_counts(artifact)):
-        return ""
-    spans = json.loads(artifact.properties.get("feedback_spans") or "[]")
+def describe_quarantine(quarantined: QuarantinedRows) -> str:
+    """One line about the rows that were no examples."""
+    words = ", ".join(f"{reason} {count}" for reason, count in quarantined.reasons.items())
+    return (
+        f"{quarantined.count} of {quarantined.rows} rows are quarantined ({words}): "
+        f"{quarantined.folder}"
+    )
+
+
+def describe_feedback(feedback: FeedbackRows) -> str:
+    """One line about the rows of the feedback spans."""
+    spans = feedback.spans
     numbers = f"span {spans[0]}" if len(spans) == 1 else f"{len(spans)} spans"
     words = ", ".join(
-        f"{counts[outcome]} {meaning}"
+        f"{feedback.counts[outcome]} {meaning}"
         for outcome, meaning in MEANINGS.items()
-        if counts.get(outcome)
+        if feedback.counts.get(outcome)
     )
-    rows = sum(counts.values())
+    rows = sum(feedback.counts.values())
     return f"{rows} {'row' if rows == 1 else 'rows'} of feedback ({numbers}): {words}"
 
 
@@ -163,11 +152,6 @@ def describe_search(trials: Sequence[TrialRecord]) -> str:
     count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
     best = trials[0]
     return f"Tuner: {count}, the best scores {best.score:.4f} with {best.described()}"
-
-
-def _feedback_counts(artifact: Artifact) -> dict[str, int]:
-    found: dict[str, int] = json.loads(artifact.properties.get("feedback_counts") or "{}")
-    return found
 
 
 def describe_push(push: Push | None, *, rejected: bool) -> str:
@@ -234,8 +218,8 @@ def next_commands(
     return commands[:2]
 
 
-def _summary(run: Run) -> dict[str, object]:
-    evaluation = read_evaluation(run)
+def _summary(report: RunReport) -> dict[str, object]:
+    run, evaluation = report.run, report.evaluation
     return {
         "run_id": run.run_id,
         "started": _when(run.started),
@@ -243,12 +227,11 @@ def _summary(run: Run) -> dict[str, object]:
         "state": run.state,
         "metric": evaluation.metric if evaluation else "",
         "value": evaluation.candidate if evaluation else None,
-        "decision": _decision(run),
+        "decision": _decision(report.push, evaluation),
     }
 
 
-def _decision(run: Run) -> str:
-    push, evaluation = read_push(run), read_evaluation(run)
+def _decision(push: Push | None, evaluation: EvaluationRecord | None) -> str:
     if push and push.pushed:
         return f"version {push.version} " + ("stands" if push.cached else "pushed")
     if evaluation is None or evaluation.blessed is None:

@@ -1,11 +1,10 @@
 """What a person sees of ``bert serve``: what loads, then where it answers and what to type."""
 
-import contextlib
 import json
 import logging
 import shlex
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,13 +13,13 @@ from rich.logging import RichHandler
 from rich.status import Status
 
 from cli.terminal import duration, program_name, stderr, stdout
-from serving.client import Client, ClientError, ModelMetadata
-from serving.gateway.settings import GatewaySettings
 
 if TYPE_CHECKING:
+    from serving.client import ModelMetadata
+    from serving.gateway.settings import GatewaySettings
     from serving.server.model_server import Endpoints
+    from serving.server.ready import ReadyServer
 
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 _TEXT = "A warm room, and breakfast until noon."
 
 
@@ -62,44 +61,38 @@ class ServerDisplay:
         else:
             self._console.print(line)
 
-    def ready(self, endpoints: "Endpoints") -> None:
+    def ready(self, server: "ReadyServer") -> None:
         """Every model answers; called from another thread."""
         self._stop_status()
-        print_ready(stdout(), endpoints, self._models, time.monotonic() - self._started)
+        print_ready(stdout(), server, time.monotonic() - self._started)
 
     def _stop_status(self) -> None:
         if self._status is not None:
             self._status.stop()
 
 
-def print_ready(
-    console: Console, endpoints: "Endpoints", models: Collection[str], seconds: float
-) -> None:
+def print_ready(console: Console, server: "ReadyServer", seconds: float) -> None:
     """Print where the server answers and what to type.
 
     Args:
         console: where to.
-        endpoints: of the server.
-        models: names.
+        server: what it serves, and where.
         seconds: since it was started.
     """
-    host = _EVERYWHERE.get(endpoints.host, endpoints.host)
-    host = f"[{host}]" if ":" in host else host
-    rest, grpc = f"http://{host}:{endpoints.rest_api_port}", f"grpc://{host}:{endpoints.port}"
-    known = {name: _metadata(rest, name) for name in models}
     lines = [
         ("model", f"{name}, version {metadata.version}" if metadata else name)
-        for name, metadata in known.items()
+        for name, metadata in server.models.items()
     ]
-    lines += [("REST", rest), ("gRPC", grpc), ("health", f"{rest}/readyz")]
-    lines += [("try", command) for command in try_commands(rest, known)]
+    rest = server.rest_url
+    lines += [("REST", rest), ("gRPC", server.grpc_url), ("health", f"{rest}/readyz")]
+    lines += [("try", command) for command in try_commands(rest, server.models)]
     console.print(f"Ready in {duration(seconds)}. Ctrl-C drains and stops.")
     for title, line in lines:
         console.print(f"  {title:6} {line}", soft_wrap=True)
     console.file.flush()
 
 
-def try_commands(rest: str, models: dict[str, ModelMetadata | None]) -> list[str]:
+def try_commands(rest: str, models: "Mapping[str, ModelMetadata | None]") -> list[str]:
     """Commands that call the first model; those that the model can answer.
 
     Args:
@@ -119,12 +112,6 @@ def try_commands(rest: str, models: dict[str, ModelMetadata | None]) -> list[str
     ]
 
 
-def _metadata(url: str, model: str) -> ModelMetadata | None:
-    with contextlib.suppress(ClientError), Client(url, model=model, timeout=10) as client:
-        return client.metadata()
-    return None
-
-
 def _log_handler(console: Console) -> logging.Handler:
     if console.is_terminal:  # shares the console, so that the moving line stays below
         handler: Any = RichHandler(console=console, show_path=False, markup=False)
@@ -135,7 +122,7 @@ def _log_handler(console: Console) -> logging.Handler:
     return handler
 
 
-def print_listening(url: str, settings: GatewaySettings) -> None:
+def print_listening(url: str, settings: "GatewaySettings") -> None:
     """Print where the gateway answers.
 
     Args:

@@ -3,19 +3,21 @@
 import datetime
 import json
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 from rich.tree import Tree
 
 from cli.terminal import stdout
-from runners.lineage.trace import Trace
-from runners.lineage.version_origin import Origin, RunReference
-from serving.records.tables import OK, PredictionRow
+
+if TYPE_CHECKING:
+    from runners.lineage.trace import Trace, TracedPrediction
+    from runners.lineage.version_origin import Origin, RunReference
 
 _DIGEST = 12
 
 
-def print_trace(trace: Trace, *, show_text: bool, as_json: bool) -> None:
+def print_trace(trace: "Trace", *, show_text: bool, as_json: bool) -> None:
     """Print a trace as a tree or as one JSON object.
 
     Args:
@@ -37,9 +39,9 @@ def print_trace(trace: Trace, *, show_text: bool, as_json: bool) -> None:
     stdout().print(root)
 
 
-def _add_prediction(root: Tree, prediction: PredictionRow, *, show_text: bool) -> None:
+def _add_prediction(root: Tree, prediction: "TracedPrediction", *, show_text: bool) -> None:
     answer = prediction.status
-    if prediction.status == OK:
+    if prediction.answered:
         answer = f"{prediction.label} ({prediction.score:.3f})"
     version = (
         "no version"
@@ -53,7 +55,7 @@ def _add_prediction(root: Tree, prediction: PredictionRow, *, show_text: bool) -
         branch.add(Text(f"text: {prediction.text}"))
 
 
-def _add_origin(root: Tree, origin: Origin) -> None:
+def _add_origin(root: Tree, origin: "Origin") -> None:
     branch = root.add(f"version {origin.version}")
     if origin.source:
         branch.add(Text(f"model: {origin.source}"))
@@ -74,7 +76,7 @@ def _add_origin(root: Tree, origin: Origin) -> None:
     _add_missing(branch, origin.missing)
 
 
-def _add_data(branch: Tree, origin: Origin) -> None:
+def _add_data(branch: Tree, origin: "Origin") -> None:
     data = origin.data
     if data is None:
         return
@@ -92,7 +94,7 @@ def _add_missing(branch: Tree, missing: Sequence[str]) -> None:
         branch.add(Text(f"missing: {reason}", "yellow"))
 
 
-def _run(run: RunReference) -> str:
+def _run(run: "RunReference") -> str:
     return f"{run.run_id}, {_when(run.started)}"
 
 

@@ -10,9 +10,7 @@ import os
 from typing import Final
 
 from modules.contract.errors import EncoderError
-from modules.encoders import huggingface as encoders_huggingface
-from modules.encoders import keras_hub as encoders_keras
-from modules.encoders import tfhub as encoders_tfhub
+from modules.encoders import huggingface, keras_hub, tfhub
 from modules.encoders.encoder import Encoder, Tokenizer, digest_file
 
 __all__ = ["Encoder", "Tokenizer", "load_encoder"]
@@ -38,11 +36,11 @@ def load_encoder(name: str) -> Encoder:
             that is not supported.
     """
     if name == MINILM:
-        return encoders_huggingface.load(name, _minilm_folder())
+        return huggingface.load(name, _minilm_folder())
     scheme, separator, rest = name.partition("://")
     if not separator:
         if os.path.isdir(name):
-            return encoders_huggingface.load(name, name)
+            return huggingface.load(name, name)
         raise _unknown(name)
     if not rest:
         raise _unknown(name)
@@ -52,11 +50,11 @@ def load_encoder(name: str) -> Encoder:
                 f"encoder {name}: no such folder; hf:// takes a local Hugging Face folder "
                 f"(current directory: {os.getcwd()}); download the checkpoint first"
             )
-        return encoders_huggingface.load(name, rest)
+        return huggingface.load(name, rest)
     if scheme == "keras":
-        return encoders_keras.load(name, rest)
+        return keras_hub.load(name, rest)
     if scheme == "tfhub":
-        return encoders_tfhub.load(name, rest)
+        return tfhub.load(name, rest)
     raise _unknown(name)
 
 

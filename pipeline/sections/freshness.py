@@ -115,7 +115,7 @@ class TriggersSection(Section):
         "local", description="Where runs are started."
     )
     interval_seconds: float = Field(
-        60.0, ge=0.1, description="Pause between two looks of `bert watch`."
+        60.0, ge=0.1, description="Pause between two polls of `bert watch`."
     )
     schedule: str = Field("", description='Cron expression in UTC, such as "0 3 * * 1".')
     feedback_examples: int = Field(

@@ -77,12 +77,12 @@ class KubeflowSection(Section):
 
 
 class CronJobSection(Section):
-    """A Kubernetes CronJob that looks in place of `bert watch`; `bert compile --cronjob`."""
+    """A Kubernetes CronJob that polls in place of `bert watch`; `bert compile --cronjob`."""
 
     schedule: str = Field(
         "*/5 * * * *",
         min_length=1,
-        description="How often it looks: a cron expression in UTC.",
+        description="How often it polls: a cron expression in UTC.",
     )
     service_account: str = Field(
         "",

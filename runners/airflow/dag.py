@@ -32,7 +32,7 @@ NOTHING_DUE = 99
 IS_DUE, RECORD_END = "is_due", "record_end"
 #: Parameter of a gated DAG's run: whether the triggers decide; null is for scheduled runs alone.
 GATED = "gated"
-#: How many of the DAG's last runs the gate is told of. It looks for one that it has let through.
+#: How many of the DAG's last runs the gate gets. It searches them for one that it has let through.
 TOLD_RUNS = 100
 
 
@@ -84,7 +84,7 @@ def is_due(dag_run: DagRun, params: Any, **_: Any) -> bool:
 
     Raises:
         AirflowFailException: a person must act; Airflow does not try again.
-        AirflowException: the look failed.
+        AirflowException: the poll failed.
     """
     gated = params[GATED]
     if gated is None:
@@ -104,7 +104,7 @@ def record_end(dag_run: DagRun, params: Any, ti: Any, **_: Any) -> None:
     Raises:
         AirflowSkipException: nothing was due, so nothing has ended.
         AirflowFailException: a person must act; Airflow does not try again.
-        AirflowException: it could not be written down; the next look finds the end.
+        AirflowException: it could not be written down; the next poll finds the end.
     """
     if ti.xcom_pull(task_ids=IS_DUE) is False:
         raise AirflowSkipException("nothing was due")

@@ -64,12 +64,12 @@ def _check_gate(config: Config) -> None:
 
     if not config.airflow.schedule:
         raise UserError(
-            "airflow.schedule: legal with airflow.gated is how often the triggers are looked at; "
+            "airflow.schedule: legal with airflow.gated is how often the triggers are polled; "
             "received nothing; try --set 'airflow.schedule=*/15 * * * *'"
         )
     if config.airflow.catchup:
         raise UserError(
-            "airflow.catchup: legal with airflow.gated is false, for a missed look is made up by "
+            "airflow.catchup: legal with airflow.gated is false, for a missed poll is made up by "
             "the next one; received true; try --set airflow.catchup=false"
         )
     check_schedule(config.triggers.schedule)

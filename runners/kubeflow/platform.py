@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.remote import checks as remote_checks
-from runners.remote import pipeline_spec
+from runners.remote import checks, pipeline_spec
 from runners.remote.pipeline_spec import JSON
 
 if TYPE_CHECKING:
@@ -27,17 +26,17 @@ def check(config: Config) -> None:
     Raises:
         UserError: names the key, what is legal and what to type.
     """
-    remote_checks.check_images(config)
-    remote_checks.check_resources(config)
-    remote_checks.check_name(config)
-    remote_checks.check_uri(config, "pipeline.root", ROOTS)
+    checks.check_images(config)
+    checks.check_resources(config)
+    checks.check_name(config)
+    checks.check_uri(config, "pipeline.root", ROOTS)
     mounts = tuple(config.kubeflow.volumes.values())
-    remote_checks.check_data(config, ("gs://",), mounts)
-    remote_checks.check_spans(config, ("gs://",), mounts)
-    remote_checks.check_files(config, mounts)
-    remote_checks.check_infra_validator(config)
+    checks.check_data(config, ("gs://",), mounts)
+    checks.check_spans(config, ("gs://",), mounts)
+    checks.check_files(config, mounts)
+    checks.check_infra_validator(config)
     base = config.pusher.base_directory
-    if not remote_checks.is_within(base, mounts):
+    if not checks.is_within(base, mounts):
         first = mounts[0] if mounts else "/models"
         raise UserError(
             "pusher.base_directory: legal on kubeflow is a folder of a volume in kubeflow.volumes, "
@@ -97,7 +96,7 @@ def _keep_files_on_volume(spec: JSON, config: Config) -> None:
     """
     base = config.push_directory()
     volume = next(
-        path for path in config.kubeflow.volumes.values() if remote_checks.is_within(base, (path,))
+        path for path in config.kubeflow.volumes.values() if checks.is_within(base, (path,))
     )
     kept = ("checkpoints", "ExampleGen-cache")
     root, name = config.pipeline_root(), config.pipeline.name

@@ -10,7 +10,8 @@ from modules.contract import features
 from modules.contract.errors import UserError
 from modules.contract.pushed_model import MANIFEST_FILE, read_manifest, version_folder
 from pipeline.config import Config
-from runners.lineage.runs import Run, read_runs
+from runners.lineage.records import Run
+from runners.lineage.runs import read_runs
 
 #: Eval chose the epoch and test judged the model; neither trained it.
 SPLITS = (features.EVAL_SPLIT, features.TEST_SPLIT)

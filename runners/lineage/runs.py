@@ -4,7 +4,6 @@ Reads the store itself instead of TFX's wrappers: importing TFX takes seconds. F
 avoided, for ml-metadata 1.21 is built without the parser that they need.
 """
 
-import dataclasses
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
+from runners.lineage.records import Artifact, NodeRun, Run
 
 #: Execution states of ML Metadata, in the words of the display.
 _STATES = {
@@ -28,87 +28,6 @@ _RESULT_PROPERTY = "__execution_result__"
 
 class NothingRanError(UserError):
     """The pipeline has no run yet."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Artifact:
-    """One output of a component.
-
-    Attributes:
-        type: TFX's artifact type, e.g. "Model".
-        uri: where it lies.
-        properties: properties and custom properties, by name.
-    """
-
-    type: str
-    uri: str
-    properties: dict[str, Any]
-
-
-@dataclasses.dataclass(frozen=True)
-class NodeRun:
-    """One component in one run.
-
-    Attributes:
-        name: the component's id.
-        state: "ran", "cached", "failed" or "unfinished".
-        started: seconds since the epoch.
-        seconds: how long it took.
-        outputs: output key -> artifacts.
-        error: why it failed; "" otherwise.
-        parameters: what it was given beside its inputs, TFX's execution properties.
-    """
-
-    name: str
-    state: str
-    started: float
-    seconds: float
-    outputs: dict[str, list[Artifact]]
-    error: str = ""
-    parameters: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """One pipeline run; ``nodes`` are in the order in which they started."""
-
-    run_id: str
-    nodes: tuple[NodeRun, ...]
-
-    @property
-    def started(self) -> float:
-        """Seconds since the epoch."""
-        return min(node.started for node in self.nodes)
-
-    @property
-    def seconds(self) -> float:
-        """From the first component's start to the last one's end."""
-        return max(node.started + node.seconds for node in self.nodes) - self.started
-
-    @property
-    def state(self) -> str:
-        """One of "succeeded", "partial" (stopped before the Pusher), "failed" or "unfinished"."""
-        states = {node.state for node in self.nodes}
-        for state in ("failed", "unfinished"):
-            if state in states:
-                return state
-        return "succeeded" if self.node("Pusher") else "partial"
-
-    def node(self, name: str) -> NodeRun | None:
-        """The component of that id, when it took part."""
-        return next((node for node in self.nodes if node.name == name), None)
-
-    def artifact(self, node: str, artifact_type: str) -> Artifact | None:
-        """The component's last output of a type."""
-        found = self.node(node)
-        outputs = found.outputs.values() if found else ()
-        matching = [
-            artifact
-            for artifacts in outputs
-            for artifact in artifacts
-            if artifact.type == artifact_type
-        ]
-        return matching[-1] if matching else None
 
 
 def read_runs(config: Config, *, with_outputs: Iterable[str] = ()) -> list[Run]:

@@ -10,15 +10,40 @@ from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.lineage.version_origin import Origin, VersionOrigins
 from serving.records.database import Database
-from serving.records.tables import PredictionRow
+from serving.records.tables import OK, PredictionRow
 
 #: Texts of one request that are shown; a stream may have a million.
 SHOWN = 20
 _SHORTEST_START = 6
-_SHOWN_COLUMNS = (
-    "id", "position", "created", "model_version", "role", "status", "latency_ms", "label", "score",
-    "characters",
-)  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class TracedPrediction:
+    """One prediction; see ``serving.records.tables.PredictionRow``."""
+
+    id: str
+    position: int
+    created: float
+    model_version: int | None
+    role: str
+    status: str
+    latency_ms: float
+    label: str | None
+    score: float | None
+    characters: int
+    text: str | None
+
+    @property
+    def answered(self) -> bool:
+        """Whether the model answered; ``status`` is the error otherwise."""
+        return self.status == OK
+
+    def as_json(self, *, show_text: bool) -> dict[str, Any]:
+        """As JSON types."""
+        found = dataclasses.asdict(self)
+        if not show_text:
+            del found["text"]
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +59,7 @@ class Trace:
     """
 
     request_id: str
-    predictions: Sequence[PredictionRow]
+    predictions: Sequence[TracedPrediction]
     count: int
     origins: Sequence[Origin]
     missing: Sequence[str]
@@ -44,7 +69,7 @@ class Trace:
         return {
             "request_id": self.request_id,
             "count": self.count,
-            "predictions": [_as_json(each, show_text) for each in self.predictions],
+            "predictions": [each.as_json(show_text=show_text) for each in self.predictions],
             "versions": [dataclasses.asdict(origin) for origin in self.origins],
             "missing": list(self.missing),
         }
@@ -70,7 +95,7 @@ def read_trace(config: Config, database: Database, wanted: str) -> Trace:
         missing.append("the text was not kept: gateway.store_texts was false")
     return Trace(
         request_id=predictions[0].request_id,
-        predictions=predictions,
+        predictions=[_traced(row) for row in predictions],
         count=count,
         origins=[origins.read(version) for version in sorted(v for v in versions if v is not None)],
         missing=missing,
@@ -114,6 +139,6 @@ def _request(scalars: Callable[[Select[Any]], Any], wanted: str) -> str:
     return str(found[0])
 
 
-def _as_json(prediction: PredictionRow, show_text: bool) -> dict[str, Any]:
-    names = [*_SHOWN_COLUMNS, *(["text"] if show_text else [])]
-    return {name: getattr(prediction, name) for name in names}
+def _traced(row: PredictionRow) -> TracedPrediction:
+    names = (field.name for field in dataclasses.fields(TracedPrediction))
+    return TracedPrediction(**{name: getattr(row, name) for name in names})

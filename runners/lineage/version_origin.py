@@ -9,7 +9,8 @@ from modules.contract import pushed_model
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.lineage.evaluation import read_evaluation, read_push
-from runners.lineage.runs import Artifact, NodeRun, Run, read_runs
+from runners.lineage.records import Artifact, NodeRun, Run
+from runners.lineage.runs import read_runs
 
 _NODES = ("ExampleGen", "Trainer", "Evaluator", "Pusher")
 _FROM_CARD = ("encoder", "train_examples", "eval_examples", "data_fingerprint", "code_digest")

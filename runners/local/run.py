@@ -26,7 +26,7 @@ from pipeline.nodes import check_node
 
 Event = dict[str, Any]
 
-#: Seconds between looks at the worker's events.
+#: Seconds between polls of the worker's events.
 _POLL_SECONDS = 0.1
 #: Seconds the worker gets to end by itself after SIGTERM.
 _GRACE_SECONDS = 10.0
@@ -190,7 +190,7 @@ def _read_events(file: Any, handle: Callable[[Event], None]) -> None:
         position = file.tell()
         line = file.readline()
         if not line.endswith("\n"):
-            file.seek(position)  # half a line: the rest comes with the next look
+            file.seek(position)  # half a line: the rest comes with the next poll
             return
         handle(json.loads(line))
 

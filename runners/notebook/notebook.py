@@ -23,7 +23,8 @@ from modules.contract.errors import UserError
 from pipeline import config as pipeline_config
 from pipeline.config import Config
 from pipeline.nodes import check_node, node_names
-from runners.lineage.evaluation import EvaluationRecord, read_evaluation_folder
+from runners.lineage.evaluation import read_evaluation_folder
+from runners.lineage.records import EvaluationRecord
 from runners.notebook import views
 
 _REPOSITORY = Path(__file__).parents[2]

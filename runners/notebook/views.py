@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from modules.contract import features
-from runners.lineage.evaluation import EvaluationRecord
+from runners.lineage.records import EvaluationRecord
 
 SPLITS = ("train", "eval", "test")
 _CURVES = {"loss": "epoch_loss", "accuracy": "epoch_accuracy"}

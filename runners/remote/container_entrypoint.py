@@ -14,9 +14,9 @@ platforms need and TFX does not do:
   it finds enters Vertex's cache key.
 - Names of inputs are dropped: TFX hashes them to ids of 63 bits, which do not survive JSON.
 - A node on several machines of Vertex is a custom job of this same command on each of them
-  (``--vertex_custom_job``, see ``vertex_custom_job``); the chief alone reports outputs.
+  (``--vertex_custom_job``, see ``runners.vertex.custom_job``); the chief alone reports outputs.
 - On Vertex what the Pusher has pushed is deployed to an endpoint (``--vertex_endpoint``, see
-  ``vertex_endpoint``).
+  ``runners.vertex.endpoint``).
 - Folders of outputs are made, as TFX's launcher does elsewhere.
 """
 
@@ -49,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     options, beam_arguments = _parser().parse_known_args(words)
     if options.vertex_custom_job:
-        from runners.vertex import custom_job as vertex_custom_job
+        from runners.vertex import custom_job
 
-        vertex_custom_job.run_elsewhere(options.vertex_custom_job, words)
+        custom_job.run_elsewhere(options.vertex_custom_job, words)
         return 0
     task = json.loads(options.json_serialized_invocation_args)
     specification = json.loads(options.json_serialized_inputs_spec_args or "{}")
@@ -68,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             merge(json.loads(final.read_text("utf-8")), task, specification)
         result = run_executor(options.executor_class_path, task, specification, beam_arguments)
     if options.vertex_endpoint:
-        from runners.vertex import endpoint as vertex_endpoint
+        from runners.vertex import endpoint
 
-        vertex_endpoint.deploy_pushed(options.vertex_endpoint, result)
+        endpoint.deploy_pushed(options.vertex_endpoint, result)
     if (worker_place.place() or (0, 1))[0] == 0:  # the others would write it too
         write_output(final, result)
     return 0

@@ -26,7 +26,7 @@ MODULES = {
     "vertex": "runners.vertex.platform",
 }
 
-#: Seconds between looks at a run.
+#: Seconds between polls of a run.
 POLL_SECONDS = 10.0
 
 
@@ -126,7 +126,7 @@ def watch(
     Args:
         run: what was submitted.
         on_change: called with a task's name, "" for the run itself, and its new state.
-        poll_seconds: between looks.
+        poll_seconds: between polls.
 
     Returns:
         The last state.

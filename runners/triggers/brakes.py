@@ -5,7 +5,7 @@ import datetime
 from collections.abc import Callable
 
 from pipeline.sections.freshness import TriggersSection
-from runners.triggers.history import History
+from runners.triggers.history import History, clock
 
 ONE_AT_A_TIME = "one_at_a_time"
 QUIET_HOURS = "quiet_hours"
@@ -33,15 +33,15 @@ class Brake:
     sentence: str
 
 
-def look(settings: TriggersSection, history: History, now: float) -> tuple[Brake, ...]:
-    """All brakes that hold, or not, whatever has fired."""
-    looks: tuple[Callable[[TriggersSection, History, float], Brake], ...] = (
+def check_brakes(settings: TriggersSection, history: History, now: float) -> tuple[Brake, ...]:
+    """Check the brakes that do not depend on what has fired."""
+    checks: tuple[Callable[[TriggersSection, History, float], Brake], ...] = (
         one_at_a_time,
         quiet_hours,
         cooldown,
         budget,
     )
-    return tuple(brake(settings, history, now) for brake in looks)
+    return tuple(brake(settings, history, now) for brake in checks)
 
 
 def one_at_a_time(settings: TriggersSection, history: History, now: float) -> Brake:
@@ -110,8 +110,3 @@ def min_new_examples(settings: TriggersSection, usable: int | None) -> Brake:
     return Brake(
         MIN_NEW_EXAMPLES, usable < wanted, f"{usable} new feedback examples, {wanted} needed"
     )
-
-
-def clock(moment: float) -> str:
-    """A time for people: ``2026-03-01 04:05:06 UTC``."""
-    return f"{datetime.datetime.fromtimestamp(moment, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from pipeline.schedule import last_time
-from runners.triggers.brakes import clock
 from runners.triggers.data_fingerprint import Fingerprint
 from runners.triggers.history import (
     ACCURACY,
@@ -18,6 +17,7 @@ from runners.triggers.history import (
     SCHEDULE,
     History,
     Signal,
+    clock,
 )
 
 
@@ -41,7 +41,7 @@ def schedule(expression: str, history: History, now: float) -> Signal:
     """The schedule: a time has passed since the last run began.
 
     Times that passed while nobody watched count once. A schedule that is new, or was changed,
-    counts from the first look that sees it.
+    counts from the first poll that sees it.
 
     Args:
         expression: cron, in UTC.
@@ -120,7 +120,7 @@ def drift(report: DriftMeasure | None) -> Signal:
 def new_data(
     fingerprint: Fingerprint, history: History, now: float, settle_seconds: float
 ) -> Signal:
-    """New data: the files are others than at the last run, or else at the first look.
+    """New data: the files are others than at the last run, or else at the first poll.
 
     Args:
         fingerprint: of the files.

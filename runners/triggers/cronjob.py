@@ -1,4 +1,4 @@
-"""A Kubernetes CronJob that looks in place of ``bert watch``, for a pipeline on another platform.
+"""A Kubernetes CronJob that polls in place of ``bert watch``, for a pipeline on another platform.
 
 The manifest holds the config's values as arguments of ``bert watch --once --wait``, but no secrets:
 those are keys of Kubernetes secrets.
@@ -21,7 +21,7 @@ _HEAD = "# Made by `bert compile --cronjob`. For another config, image or schedu
 
 
 def check(config: Config, runner: str) -> None:
-    """Refuse what could not look, before anything slow is done.
+    """Refuse a config that could not poll, before anything slow is done.
 
     Args:
         config: the resolved configuration, which the platform's module has checked.
@@ -77,14 +77,14 @@ def manifest(config: Config, runner: str) -> str:
         "spec": {
             "schedule": config.cronjob.schedule,
             "timeZone": "Etc/UTC",
-            # A look that waits for a submission makes the next one wait.
+            # A poll that waits for a submission delays the next one.
             "concurrencyPolicy": "Forbid",
             "startingDeadlineSeconds": 300,
             "successfulJobsHistoryLimit": 1,
             "failedJobsHistoryLimit": 3,
             "jobTemplate": {
                 "spec": {
-                    # The next look is the next try; triggers and brakes decide on it.
+                    # The next poll is the next try; triggers and brakes decide on it.
                     "backoffLimit": 0,
                     "activeDeadlineSeconds": 3600,
                     "template": {"spec": _pod(config, runner)},

@@ -25,13 +25,13 @@ class Fingerprint:
     changed: float
 
 
-def look(config: Config, known_stat: str | None, known_digest: str | None) -> Fingerprint:
+def take(config: Config, known_stat: str | None, known_digest: str | None) -> Fingerprint:
     """Take the fingerprint; cheap while sizes and times are as they were.
 
     Args:
         config: with ``data.path``.
-        known_stat: ``Fingerprint.stat`` of the last look.
-        known_digest: ``Fingerprint.digest`` of the last look.
+        known_stat: ``Fingerprint.stat`` of the last poll.
+        known_digest: ``Fingerprint.digest`` of the last poll.
 
     Raises:
         DataError: there is no data, or it cannot be read.

@@ -59,7 +59,7 @@ def decide(
         A start when a trigger fired and no brake holds. ``min_new_examples`` holds back drift and
         an accuracy drop alone.
     """
-    found = brakes.look(settings, history, now)
+    found = brakes.check_brakes(settings, history, now)
     fired = [signal for signal in signals if signal.fired]
     if any(signal.name in NEEDS_EXAMPLES for signal in fired):
         found = (*found, brakes.min_new_examples(settings, usable))
@@ -107,7 +107,7 @@ def _key(signals: Sequence[Signal], fired: Sequence[Signal], holding: Sequence[B
         "holding": sorted(brake.name for brake in holding) if fired else [],
         "blind": sorted(signal.name for signal in signals if signal.error),
         "on": sorted(signal.name for signal in signals),
-        # The next look reads from the record when the schedule was set.
+        # The next poll reads from the record when the schedule was set.
         "schedule": next((s.details.get("since") for s in signals if s.name == SCHEDULE), None),
     }
     return json.dumps(parts, sort_keys=True)

@@ -2,13 +2,13 @@
 
 Started by the first and the last task of a DAG that was compiled with ``airflow.gated``:
 
-- ``python -m runners.triggers.gate open ORDER`` looks once. ORDER holds ``dag_run``, its id, and
+- ``python -m runners.triggers.gate open ORDER`` polls once. ORDER holds ``dag_run``, its id, and
   ``states``, Airflow's word for each of the DAG's last runs. Exit codes: 0 go on, 99 nothing is
-  due, 1 the look failed, 2 a person must put it right. A DAG run that went on before, and is tried
+  due, 1 the poll failed, 2 a person must put it right. A DAG run that went on before, and is tried
   or cleared again, goes on without another decision.
 - ``python -m runners.triggers.gate close ORDER`` writes down how the run ended. ORDER holds
   ``dag_run`` and ``failed``, the names of the tasks that failed. Exit codes likewise; it is 0, too,
-  when no look had started the run.
+  when no poll had started the run.
 
 Both orders hold ``assignments`` and ``parameters`` as well, see ``runners.airflow.task_order``.
 Secrets come from the environment; the last line of output says what is wrong.
@@ -23,13 +23,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from cli.screens import decisions as display
 from modules.contract.errors import UserError
 from runners.airflow import task_order
 from runners.triggers import launch
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.dag_runs import AIRFLOW, DagRunLauncher
 from runners.triggers.history import FAILED, SUCCEEDED
+from runners.triggers.poll import Poll
 from runners.triggers.store import TriggerStore
 from runners.triggers.watcher import Watcher
 from serving.records.database import Database
@@ -38,13 +38,13 @@ _MODULE = "runners.triggers.gate"
 
 
 def open_gate(arguments: Sequence[str]) -> int:
-    """Look once, unless the DAG run went on before; export the feedback when it goes on.
+    """Poll once, unless the DAG run went on before; export the feedback when it goes on.
 
     Args:
         arguments: the order.
 
     Returns:
-        0 or ``display.NOTHING_DUE``.
+        See ``Poll.exit_code``; 0, too, for a run that continues.
 
     Raises:
         UserError: a bad order or config, or another run is under way.
@@ -63,10 +63,17 @@ def open_gate(arguments: Sequence[str]) -> int:
             print(f"run {run.id} goes on, for it was started before", flush=True)
             code = 0
         else:
-            code = display.print_tick(watcher, wait=False, as_json=False)
+            poll = watcher.poll(time.time())
+            _print(poll)
+            code = poll.exit_code
     if code == 0:
         _export_feedback(source)
     return code
+
+
+def _print(poll: Poll) -> None:
+    for line in (*(event.line() for event in poll.news()), *poll.sentences()):
+        print(line, flush=True)
 
 
 def _export_feedback(source: ConfigSource) -> None:
@@ -79,7 +86,7 @@ def _export_feedback(source: ConfigSource) -> None:
 
 
 def close_gate(arguments: Sequence[str]) -> int:
-    """Write down how the run of a DAG run ended; one that no look has started has none.
+    """Write down how the run of a DAG run ended; one that no poll has started has none.
 
     Args:
         arguments: the order.
@@ -89,7 +96,7 @@ def close_gate(arguments: Sequence[str]) -> int:
 
     Raises:
         UserError: a bad order or config.
-        SQLAlchemyError: the database is away; the next look finds the end.
+        SQLAlchemyError: the database is away; the next poll finds the end.
     """
     order = task_order.read(arguments, "dag_run", "failed", module=_MODULE)
     config = ConfigSource(None, task_order.assignments(order)).load()

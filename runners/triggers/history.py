@@ -1,8 +1,15 @@
 """Records that triggers decide on: runs, past decisions, signals and events."""
 
 import dataclasses
-from collections.abc import Mapping
+import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+
+def clock(moment: float) -> str:
+    """Return a time for people: ``2026-03-01 04:05:06 UTC``."""
+    return f"{datetime.datetime.fromtimestamp(moment, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
+
 
 #: ``RunRecord.state``. "lost": it vanished without telling how it ended.
 RUNNING, SUCCEEDED, FAILED, LOST = "running", "succeeded", "failed", "lost"
@@ -24,6 +31,47 @@ class RunRecord:
     def running(self) -> bool:
         """Whether it counts as under way."""
         return self.state == RUNNING
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "id": self.id,
+            "runner": self.runner,
+            "state": self.state,
+            "started": self.started,
+            "finished": self.finished,
+            "external_id": self.external_id,
+            "details": dict(self.details),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class DecisionRecord:
+    """A recorded decision; see ``serving.records.tables.DecisionRow``.
+
+    Attributes:
+        run: the run that it started; None without one.
+    """
+
+    id: int
+    created: float
+    started: bool
+    triggers: Sequence[str]
+    reason: str
+    details: Mapping[str, Any]
+    run: RunRecord | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types."""
+        return {
+            "id": self.id,
+            "created": self.created,
+            "started": self.started,
+            "triggers": list(self.triggers),
+            "reason": self.reason,
+            "details": dict(self.details),
+            "run": self.run.to_dict() if self.run else None,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +133,14 @@ class Event:
     sentence: str
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    def line(self) -> str:
+        """One line of plain text: time, kind, sentence."""
+        return f"{clock(self.created)} {self.kind:<9}{self.one_line()}"
+
+    def one_line(self) -> str:
+        """The sentence without line breaks."""
+        return " ".join(self.sentence.split())
+
     def to_dict(self) -> dict[str, Any]:
         """As JSON types."""
         return {
@@ -109,14 +165,14 @@ NEEDS_EXAMPLES = frozenset({ACCURACY, DRIFT})
 
 @dataclasses.dataclass(frozen=True)
 class Signal:
-    """What a trigger saw in one look.
+    """What a trigger saw in one poll.
 
     Attributes:
         name: of the trigger.
         fired: whether it asks for a run.
         sentence: what it saw, for people.
-        details: the figures, and what the next look needs; JSON types.
-        error: why it could not look, one line; "" when it could. Such a signal has not fired.
+        details: the figures, and what the next poll needs; JSON types.
+        error: why it could not be checked, one line; "" when it could. Such a signal has not fired.
     """
 
     name: str
@@ -132,5 +188,5 @@ class Signal:
 
 
 def failed(name: str, error: str, details: Mapping[str, Any] | None = None) -> Signal:
-    """The signal of a trigger that could not look."""
-    return Signal(name, False, f"cannot look: {error}", details or {}, error)
+    """Return the signal of a trigger that could not be checked."""
+    return Signal(name, False, f"cannot be checked: {error}", details or {}, error)

@@ -144,7 +144,7 @@ class Launcher:
         if run.external_id:
             return self._at_platform(run, run.external_id, now)
         folder = self.job_folder(run.id, run.started)
-        # Looked at before the status: a job that ends in between has written it by then.
+        # Read before the status: a job that ends in between has written it by then.
         holds = run_lock.held(self.folder)
         status = job.read_status(folder)
         submitted = job.read_json(folder / job.SUBMITTED_FILE)

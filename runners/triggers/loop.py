@@ -1,4 +1,4 @@
-"""Looks again and again until it is told to stop."""
+"""Polls again and again until a signal stops it."""
 
 import contextlib
 import os
@@ -23,7 +23,7 @@ Wait = Callable[[float], int | None]
 
 
 def watch(make_watcher: Callable[[], Watcher], tell: Callable[[Event], None], wait: Wait) -> int:
-    """Look until a signal comes.
+    """Poll until a signal comes.
 
     No failure ends it but a config that is wrong: a database that is away comes back.
 
@@ -46,7 +46,7 @@ def watch(make_watcher: Callable[[], Watcher], tell: Callable[[Event], None], wa
                 if watcher is None:
                     watcher = make_watcher()
                     tell(Event(WATCH, time.time(), _greeting(watcher)))
-                for event in watcher.tick(time.time()).events:
+                for event in watcher.poll(time.time()).events:
                     tell(event)
                 if failures:
                     tell(Event(WATCH, time.time(), "the watcher works again"))
@@ -65,6 +65,11 @@ def watch(make_watcher: Callable[[], Watcher], tell: Callable[[Event], None], wa
     finally:
         if watcher is not None:
             watcher.close()
+
+
+def exit_code(number: int) -> int:
+    """Return the exit code of a program that a signal asked to end: 130 for Ctrl-C, else 0."""
+    return 130 if number == signal.SIGINT else 0
 
 
 def _may_pass(error: Exception) -> bool:
@@ -106,7 +111,7 @@ def _greeting(watcher: Watcher) -> str:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Wait]:
-    """Catch SIGTERM and SIGINT, so that a look under way is finished first.
+    """Catch SIGTERM and SIGINT, so that a running poll is finished first.
 
     A second SIGINT interrupts at once.
     """

@@ -52,7 +52,6 @@ def command(runner: str, file: Path, source: ConfigSource) -> list[str]:
 
 
 if __name__ == "__main__":
-    from cli.terminal import print_error
     from modules.contract.errors import UserError
 
     _order = json.loads(sys.argv[1])
@@ -60,5 +59,5 @@ if __name__ == "__main__":
     try:
         main(_order["runner"], Path(_order["file"]), _source)
     except UserError as error:
-        print_error(str(error))
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

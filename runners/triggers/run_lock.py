@@ -14,7 +14,7 @@ from typing import Self
 from modules.contract.errors import UserError
 
 _NAME = "run.lock"
-#: Another watcher that only looks has the lock for an instant; a run has it for long.
+#: Another watcher that only polls has the lock for an instant; a run has it for long.
 _TRIES = 5
 _PAUSE_SECONDS = 0.02
 
@@ -64,7 +64,7 @@ def root_in_use(root: str) -> bool:
 
 
 def _is_locked(path: Path) -> bool:
-    """Tried with a shared lock, so that two that look do not see each other."""
+    """Try a shared lock, so that two that poll do not see each other."""
     with contextlib.suppress(FileNotFoundError), open(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

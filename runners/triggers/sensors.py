@@ -1,4 +1,4 @@
-"""Looks at the world for the triggers. What cannot be looked at becomes a signal that says so."""
+"""Measures the world for the triggers. What cannot be measured becomes a signal that says so."""
 
 import dataclasses
 from collections.abc import Callable
@@ -22,9 +22,9 @@ from runners.triggers.history import (
 from runners.triggers.store import TriggerStore
 from serving.records.database import Database
 
-#: Drift and quality ask the model server, so they are looked at this seldom, in seconds ...
+#: Drift and quality ask the model server, so they are measured this seldom, in seconds ...
 MONITORING_SECONDS = 300.0
-#: ... or once so many texts were answered, or so many votes came, since the last look.
+#: ... or once so many texts were answered, or so many votes came, since then.
 MONITORING_PREDICTIONS = 200
 MONITORING_VOTES = 20
 #: Data files that changed more recently may still be in the making.
@@ -93,8 +93,8 @@ class Sensors:
         self._usable: tuple[tuple[Any, ...], int] | None = None
         self._monitored: tuple[float, tuple[Signal, ...]] | None = None
 
-    def look(self, history: History, now: float) -> tuple[tuple[Signal, ...], int | None]:
-        """Look once.
+    def poll(self, history: History, now: float) -> tuple[tuple[Signal, ...], int | None]:
+        """Measure everything once.
 
         Args:
             history: the recent past.
@@ -123,10 +123,10 @@ class Sensors:
             found.append(self._guarded(NEW_DATA, new_data, history))
         return (*found, conditions.retry(history)), usable
 
-    def _guarded(self, name: str, look: Callable[[], Signal], history: History) -> Signal:
-        """One trigger that cannot look must stop neither the others nor the watcher."""
+    def _guarded(self, name: str, measure: Callable[[], Signal], history: History) -> Signal:
+        """Measure one trigger; a failure stops neither the others nor the watcher."""
         try:
-            return look()
+            return measure()
         except SQLAlchemyError:
             raise
         except Exception as error:
@@ -158,17 +158,17 @@ class Sensors:
         return self._usable[1], ""
 
     def _monitoring(self, history: History, now: float) -> tuple[Signal, ...]:
-        """Drift and accuracy, as they were at the last look if that is not long ago."""
+        """Drift and accuracy, as last measured if that is not long ago."""
         settings, config, database = self._settings, self._config, self._database
-        looks: dict[str, Callable[[], Signal]] = {}
+        measures: dict[str, Callable[[], Signal]] = {}
         if settings.accuracy_drop:
-            looks[ACCURACY] = lambda: conditions.accuracy(
+            measures[ACCURACY] = lambda: conditions.accuracy(
                 self._measures.quality(config, database, now), settings.accuracy_drop
             )
         if settings.drift:
-            looks[DRIFT] = lambda: conditions.drift(self._measures.drift(config, database, now))
-        if looks and self._is_due(history, now):
-            found = tuple(self._guarded(name, look, history) for name, look in looks.items())
+            measures[DRIFT] = lambda: conditions.drift(self._measures.drift(config, database, now))
+        if measures and self._is_due(history, now):
+            found = tuple(self._guarded(name, each, history) for name, each in measures.items())
             self._monitored = now, found
         return self._monitored[1] if self._monitored else ()
 
@@ -188,7 +188,7 @@ class Sensors:
         known = self._fingerprint
         stat = known.stat if known else history.carried(NEW_DATA, "stat")
         digest = known.digest if known else history.carried(NEW_DATA, "digest")
-        self._fingerprint = data_fingerprint.look(self._config, stat, digest)
+        self._fingerprint = data_fingerprint.take(self._config, stat, digest)
         return conditions.new_data(self._fingerprint, history, now, SETTLE_SECONDS)
 
 

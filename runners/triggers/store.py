@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from modules.contract.errors import UserError
 from pipeline.sections.freshness import TriggersSection
 from runners.triggers.decide import TriggerDecision
-from runners.triggers.history import RUNNING, History, RunRecord
+from runners.triggers.history import RUNNING, DecisionRecord, History, RunRecord
 from serving.records import tables
 from serving.records.database import Database
 
@@ -205,6 +205,28 @@ def last_decisions(database: Database, count: int) -> Sequence[tables.DecisionRo
     query = select(tables.DecisionRow).order_by(tables.DecisionRow.id.desc()).limit(count)
     with database.read() as session:
         return session.scalars(query).all()
+
+
+def read_decisions(database: Database, count: int) -> list[DecisionRecord]:
+    """Read the newest decisions with the runs that they started, the newest first.
+
+    Raises:
+        SQLAlchemyError: the database is away.
+    """
+    rows = last_decisions(database, count)
+    runs = run_states(database, [row.run_id for row in rows if row.run_id is not None])
+    return [
+        DecisionRecord(
+            id=row.id,
+            created=row.created,
+            started=row.started,
+            triggers=row.triggers,
+            reason=row.reason,
+            details=row.details,
+            run=runs.get(row.run_id or 0),
+        )
+        for row in rows
+    ]
 
 
 def run_states(database: Database, run_ids: Sequence[int]) -> dict[int, RunRecord]:

@@ -1,8 +1,9 @@
-"""One look: the rollout, the runs under way, and whether a run starts."""
+"""One poll: the rollout, the active runs, and whether a run starts."""
 
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -26,24 +27,10 @@ from runners.triggers.history import (
     Signal,
 )
 from runners.triggers.launch import Launcher
+from runners.triggers.poll import Poll
 from runners.triggers.run_lock import RunLock
 from runners.triggers.store import Recorded, TriggerStore
 from serving.records.database import Database
-
-
-@dataclasses.dataclass(frozen=True)
-class Tick:
-    """What one look came to.
-
-    Attributes:
-        decision: None when another watcher was faster.
-        run_id: of the run that was started; None without one.
-        events: what happened, in order. A decision that says the same as the last is none.
-    """
-
-    decision: TriggerDecision | None
-    run_id: int | None
-    events: tuple[Event, ...]
 
 
 class Watcher:
@@ -77,8 +64,8 @@ class Watcher:
         """Close the database. Runs under way go on."""
         self.database.close()
 
-    def tick(self, now: float) -> Tick:
-        """Look once.
+    def poll(self, now: float) -> Poll:
+        """Poll once.
 
         Args:
             now: seconds since 1970.
@@ -86,25 +73,25 @@ class Watcher:
         Raises:
             SQLAlchemyError: the database is away; no run was started.
         """
-        found = [*self._step_rollout(now), *self._note_ends(now)]
+        found = [*self._advance_rollout(now), *self._note_ends(now)]
         history = self._store.history()
-        signals, usable = self._sensors.look(history, now)
+        signals, usable = self._sensors.poll(history, now)
         for signal in signals:
             found += self._say_once(signal.name, signal.error, now)
         recorded = self._decide(signals, usable, history, now, found)
         if recorded is None:
-            return Tick(None, None, tuple(found))
-        return Tick(recorded.decision, recorded.run_id, tuple(found))
+            return Poll(None, None, tuple(found))
+        return Poll(recorded.decision, recorded.run_id, tuple(found))
 
     def resume(self, external_id: str, now: float) -> RunRecord | None:
-        """Go on with a run that a look has started before; no decision is taken.
+        """Continue a run that an earlier poll started; no decision is taken.
 
         Args:
             external_id: the platform's id of the run.
             now: seconds since 1970.
 
         Returns:
-            The run, under way again if it had ended; None when no look has started it.
+            The run, running again if it had ended; None when no poll has started it.
 
         Raises:
             UserError: it had ended, and another run is under way.
@@ -188,7 +175,7 @@ class Watcher:
             said = f"run {run.id} {standing.state}: {standing.sentence}"
             yield Event(RUN, now, said, details)
 
-    def _step_rollout(self, now: float) -> Iterable[Event]:
+    def _advance_rollout(self, now: float) -> Iterable[Event]:
         if not self.config.rollout.enabled:
             return
         try:
@@ -232,6 +219,30 @@ class Watcher:
         if sentence:
             said = f"{about}: {sentence}" if kind == ERROR else sentence
             yield Event(kind, now, said, details or {})
+
+
+def poll_once(
+    watcher: Watcher, *, wait: bool, on_poll: Callable[[Poll], None] = lambda poll: None
+) -> Poll:
+    """Poll once and close the watcher.
+
+    Args:
+        watcher: closed at the end.
+        wait: whether to wait until the run that is started, if any, has ended or is submitted.
+        on_poll: called with the poll before the wait.
+
+    Returns:
+        The poll, with the events of the wait.
+
+    Raises:
+        SQLAlchemyError: the database is away.
+    """
+    with closing(watcher):
+        poll = watcher.poll(time.time())
+        on_poll(poll)
+        if wait and poll.run_id is not None:
+            poll = dataclasses.replace(poll, awaited=watcher.wait())
+    return poll
 
 
 def _decision_event(recorded: Recorded, now: float) -> Event:

@@ -176,7 +176,7 @@ def run_elsewhere(text: str, arguments: Sequence[str], poll_seconds: float = _PO
     Args:
         text: ``CustomJobSettings`` as JSON.
         arguments: of the entrypoint, with the flag.
-        poll_seconds: between looks at the job.
+        poll_seconds: between polls of the job.
 
     Raises:
         UserError: the job cannot be submitted, or it does not succeed.

@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
-from runners.remote import checks as remote_checks
-from runners.remote import pipeline_spec
+from runners.remote import checks, pipeline_spec
 from runners.remote.pipeline_spec import JSON
-from runners.vertex import custom_job as vertex_custom_job
-from runners.vertex import endpoint as vertex_endpoint
+from runners.vertex import custom_job, endpoint
 
 if TYPE_CHECKING:
     from runners.vertex.client import VertexConnection
@@ -24,23 +22,23 @@ def check(config: Config) -> None:
     Raises:
         UserError: names the key, what is legal and what to type.
     """
-    remote_checks.check_images(config)
-    remote_checks.check_resources(config)
-    remote_checks.check_name(config)
-    remote_checks.check_uri(config, "pipeline.root", ("gs://",))
-    remote_checks.check_uri(config, "pusher.base_directory", ("gs://",))
-    remote_checks.check_data(config, ("gs://",), ())
-    remote_checks.check_spans(config, ("gs://",), ())
-    remote_checks.check_files(config, ())
-    remote_checks.check_infra_validator(config)
+    checks.check_images(config)
+    checks.check_resources(config)
+    checks.check_name(config)
+    checks.check_uri(config, "pipeline.root", ("gs://",))
+    checks.check_uri(config, "pusher.base_directory", ("gs://",))
+    checks.check_data(config, ("gs://",), ())
+    checks.check_spans(config, ("gs://",), ())
+    checks.check_files(config, ())
+    checks.check_infra_validator(config)
     accelerator = config.resources.accelerator
     if accelerator and not re.fullmatch(r"[A-Z][A-Z0-9_]+", accelerator):
         raise UserError(
             "resources.accelerator: legal on vertex is an accelerator type such as "
             f"NVIDIA_TESLA_T4; received {accelerator!r}"
         )
-    vertex_custom_job.check(config)
-    vertex_endpoint.check(config)
+    custom_job.check(config)
+    endpoint.check(config)
 
 
 def connect(config: Config) -> "VertexConnection":
@@ -57,8 +55,8 @@ def compile_pipeline(config: Config) -> str:
     job["labels"] = {**job.get("labels", {}), **config.vertex.labels}
     _run_driver_before_cache(spec)
     _read_through_mounts(spec)
-    for node in vertex_custom_job.NODES:
-        if vertex_custom_job.workers(config, node):
+    for node in custom_job.NODES:
+        if custom_job.workers(config, node):
             _run_on_workers(spec, node, config)
     if config.vertex.endpoint:
         _deploy_after_push(spec, config)
@@ -94,9 +92,9 @@ def _read_through_mounts(spec: JSON) -> None:
 def _run_on_workers(spec: JSON, node: str, config: Config) -> None:
     """Let a node's container start a custom job of its own command and wait for it."""
     container = pipeline_spec.container(spec, node)
-    settings = vertex_custom_job.settings_of(config, node, container["image"])
-    vertex_custom_job.custom_job(settings, [])  # refuses an accelerator that is not there
-    container["args"] = [vertex_custom_job.FLAG, settings.to_json(), *container["args"]]
+    settings = custom_job.settings_of(config, node, container["image"])
+    custom_job.custom_job(settings, [])  # refuses an accelerator that is not there
+    container["args"] = [custom_job.FLAG, settings.to_json(), *container["args"]]
     # The container waits only.
     container["resources"] = {
         "cpuLimit": config.resources.cpu,
@@ -107,5 +105,5 @@ def _run_on_workers(spec: JSON, node: str, config: Config) -> None:
 def _deploy_after_push(spec: JSON, config: Config) -> None:
     """Let the Pusher's container bring what it has pushed to the endpoint."""
     container = pipeline_spec.container(spec, pipeline_spec.PUSHER)
-    settings = vertex_endpoint.settings_of(config)
-    container["args"] = [vertex_endpoint.FLAG, settings.to_json(), *container["args"]]
+    settings = endpoint.settings_of(config)
+    container["args"] = [endpoint.FLAG, settings.to_json(), *container["args"]]

@@ -1,14 +1,16 @@
-"""A client of TensorFlow Serving and of ``bert serve``: one API over REST and gRPC.
+"""Client for TensorFlow Serving and ``bert serve``: one API over REST and gRPC.
 
-::
+The scheme of the URL selects the transport::
 
     with Client("http://127.0.0.1:8501", labels="serving_models/reviews") as client:
         client.predict(["A warm room.", "Two hours I will not get back."])
         client.predict_tensors({"text": ["A warm room."]}, outputs=["scores"])
         for prediction in client.predict_stream(open("reviews.txt")):
-            ...
+            print(prediction.label, prediction.score)
 
-No TensorFlow is imported.
+``AsyncClient`` has the same methods for programs that run an event loop, except
+``predict_stream``. A failed call raises a ``ClientError``; an invalid argument raises a
+``UserError``. Importing this package does not import TensorFlow.
 """
 
 from serving.client.answers import Prediction, read_labels

@@ -1,4 +1,4 @@
-"""Where a server is: ``http://127.0.0.1:8501``, ``grpcs://models.example:443``."""
+"""Server URLs, such as ``http://127.0.0.1:8501`` and ``grpcs://models.example:443``."""
 
 import dataclasses
 import ipaddress
@@ -12,13 +12,14 @@ _LEGAL = "http://HOST:8501, https://HOST, grpc://HOST:8500 or grpcs://HOST"
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-    """A parsed URL.
+    """A parsed server URL.
 
     Attributes:
         scheme: http, https, grpc or grpcs.
-        host: name or IP address, without brackets.
-        port: its own, or the scheme's: 8501 of http, 8500 of grpc, 443 with TLS.
-        path: of http(s): what stands before ``/v1``, without a slash at its end.
+        host: host name or IP address, without brackets.
+        port: the port in the URL, or the scheme's default: 8501 for http, 8500 for grpc, 443 with
+            TLS.
+        path: for http(s), the path before ``/v1``, without a trailing slash.
     """
 
     scheme: str
@@ -28,17 +29,17 @@ class Address:
 
     @property
     def is_grpc(self) -> bool:
-        """Whether it speaks gRPC, not REST."""
+        """Whether the server is called over gRPC rather than REST."""
         return self.scheme.startswith("grpc")
 
     @property
     def is_secure(self) -> bool:
-        """Whether TLS wraps it."""
+        """Whether the connection uses TLS."""
         return self.scheme.endswith("s")
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is this machine, which no proxy can reach."""
+        """Whether the host is this machine, which no proxy can reach."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -46,7 +47,7 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """``host:port``, IPv6 addresses in brackets."""
+        """``host:port``, with brackets around IPv6 addresses."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
@@ -58,20 +59,20 @@ def parse_address(url: str) -> Address:
     """Parse a server's URL.
 
     Raises:
-        UserError: it is none.
+        UserError: ``url`` is not a valid server URL.
     """
     try:
         parts = urllib.parse.urlsplit(url)
         host, port = parts.hostname, parts.port
     except ValueError as error:
-        raise UserError(f"{url!r} is no URL of a server ({error}); write {_LEGAL}") from error
+        raise UserError(f"{url!r} is not a server URL ({error}); write {_LEGAL}") from error
     if parts.scheme not in _DEFAULT_PORTS or not host:
-        raise UserError(f"{url!r} is no URL of a server; write {_LEGAL}")
+        raise UserError(f"{url!r} is not a server URL; write {_LEGAL}")
     if parts.username is not None or parts.password is not None:
-        raise UserError("a URL holds no password; give a header, authorization=...")
+        raise UserError("a server URL must not contain a password; send an authorization header")
     path = parts.path.rstrip("/")
     if parts.query or parts.fragment or (path and parts.scheme.startswith("grpc")):
-        raise UserError(f"{url!r} has more than a host and a port; write {_LEGAL}")
+        raise UserError(f"{url!r} must name only a server, without a query; write {_LEGAL}")
     if path.endswith("/v1") or "/v1/" in path:
-        raise UserError(f"{url!r} names a route; leave away /v1 and what follows it")
+        raise UserError(f"{url!r} names a route; leave out /v1 and everything after it")
     return Address(parts.scheme, host, port or _DEFAULT_PORTS[parts.scheme], path)

@@ -1,11 +1,11 @@
-"""What a text classifier answers, and the names of its scores.
+"""Predictions of a text classifier, and the names of their scores.
 
-TensorFlow Serving's protocol has no place for the list of labels: an answer holds the ``label``
-that won, its ``score``, and ``scores`` in the order of the label ids, without names. So the names
-come from the caller: the list itself, or the folder that the pipeline pushed, whose
-``assets.extra/labels.txt`` holds them. They are used only where they agree with the answer: as many
-as there are scores, and the highest score's name is the label that the server said. A list of
-another model thus names nothing, rather than something wrong.
+TensorFlow Serving's protocol does not transmit the list of labels: a response holds the most likely
+``label``, its ``score``, and ``scores`` in label id order, without names. The caller therefore
+provides the names, either as a list or as the folder that the pipeline pushed, which holds them in
+``assets.extra/labels.txt``. They are used only if they agree with the response: there are as many
+names as scores, and the name of the highest score is the label that the server returned. A list
+that belongs to another model is ignored, so no score gets a wrong name.
 """
 
 import dataclasses
@@ -25,13 +25,14 @@ _OUTPUTS = (features.PREDICTED_LABEL, features.SCORE, features.SCORES)
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """The answer to one text.
+    """The prediction for one text.
 
     Attributes:
         label: the most likely label.
-        score: its probability.
-        scores: label -> probability, in label id order; empty where the names are not known.
-        raw_scores: all probabilities in label id order.
+        score: the probability of ``label``, 0 to 1.
+        scores: probability by label, in label id order; empty if the client was given no
+            ``labels``, or labels that do not match the response.
+        raw_scores: all probabilities, in label id order.
     """
 
     label: str
@@ -41,13 +42,14 @@ class Prediction:
 
 
 def read_labels(folder: str | os.PathLike[str]) -> list[str]:
-    """The labels of a pushed model in id order.
+    """Read the labels of a pushed model, in label id order.
 
     Args:
-        folder: of one version, or of all: then those of the newest complete version are read.
+        folder: the folder of one version, or the folder that holds all versions, of which the
+            newest complete one is read.
 
     Raises:
-        UserError: there is no label list.
+        UserError: the folder contains no label list.
     """
     base = Path(folder)
     newest_first = reversed(pushed_model.complete_versions(base).values())
@@ -55,36 +57,37 @@ def read_labels(folder: str | os.PathLike[str]) -> list[str]:
         if (candidate / pushed_model.LABELS_FILE).is_file():
             return pushed_model.read_labels(candidate)
     raise UserError(
-        f"{base} holds no {pushed_model.LABELS_FILE}, and no complete version folder that does; "
-        "name the folder that the pipeline pushed to, or give the list of labels"
+        f"{base} contains no {pushed_model.LABELS_FILE}, and no complete version folder with one; "
+        "give the folder that the pipeline pushed to, or a list of labels"
     )
 
 
 def make_predictions(
     outputs: Mapping[str, Any], count: int, labels: Sequence[str], server: str
 ) -> Iterator[Prediction]:
-    """The predictions in a classifier's outputs.
+    """Yield the predictions in a classifier's outputs.
 
     Args:
-        outputs: ``label`` [count] of str or UTF-8 bytes, ``score`` [count], ``scores``
-            [count, classes]; lists or arrays.
-        count: texts that were asked about.
-        labels: names of the classes; empty when not known.
-        server: named in the error.
+        outputs: ``label`` [count] of str or UTF-8 bytes, ``score`` [count] and ``scores``
+            [count, classes], as lists or arrays.
+        count: number of texts in the request.
+        labels: names of the classes in label id order; empty if unknown.
+        server: URL for error messages.
 
     Raises:
-        UnexpectedAnswerError: the model is no text classifier of this kind.
+        UnexpectedAnswerError: the model is not a text classifier with these outputs, or the number
+            of predictions is not ``count``.
     """
     missing = [name for name in _OUTPUTS if name not in outputs]
     if missing:
         got = ", ".join(sorted(outputs)) or "nothing"
         raise UnexpectedAnswerError(
-            f"the model at {server} answers with {got}; predict needs label, score and scores; "
-            "predict_tensors takes any model"
+            f"the model at {server} returns {got}; predict needs label, score and scores; "
+            "use predict_tensors for other models"
         )
     names, best, rows = (outputs[name] for name in _OUTPUTS)
     if not len(names) == len(best) == len(rows) == count:
-        raise UnexpectedAnswerError(f"{server} gave {len(names)} answers to {count} texts")
+        raise UnexpectedAnswerError(f"{server} returned {len(names)} predictions for {count} texts")
     for name, score, row in zip(names, best, rows, strict=True):
         label = name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name)
         raw_scores = tuple(map(float, row))
@@ -93,7 +96,7 @@ def make_predictions(
 
 
 def _fits(labels: Sequence[str], label: str, row: Sequence[float]) -> bool:
-    """Whether the names agree with the answer."""
+    """Return whether the names agree with the response."""
     if len(labels) != len(row):
         return False
     return label in labels and row[labels.index(label)] == np.max(row)

@@ -1,4 +1,4 @@
-"""The client for programs that run an event loop; ``Client`` is the same for all others."""
+"""Client for programs that run an event loop; ``Client`` is the blocking equivalent."""
 
 import asyncio
 import os
@@ -23,25 +23,39 @@ _Answer = TypeVar("_Answer")
 
 
 class AsyncClient:
-    """A client of one model of one server, stock or embedded.
+    """Asynchronous client for one model of TensorFlow Serving or ``bert serve``.
+
+    ::
+
+        async with AsyncClient("grpc://127.0.0.1:8500", labels=["bad", "good"]) as client:
+            [prediction] = await client.predict(["A good film."])
+            print(prediction.label, prediction.scores["good"])
+
+    The connection is opened by the first call and belongs to the event loop of that call. Call
+    ``close``, or use the client in an ``async with`` statement.
 
     Args:
-        url: ``http://HOST:8501``, ``https://HOST``, ``grpc://HOST:8500`` or ``grpcs://HOST``.
-        model: the model's name.
-        version: its number; None takes the newest.
-        label: a version label, such as ``stable``; None for none. Not both.
-        labels: names of the classes for ``Prediction.scores``: a sequence in label id order, or the
-            folder that the pipeline pushed to. None leaves the scores without names.
-        timeout: seconds a call may take, retries and all; None has no end.
-        retries: more attempts after one that was UNAVAILABLE.
-        headers: sent with every call, such as ``authorization``; gRPC sends them as metadata.
-        ca_file: PEM file of the authorities to trust with https and grpcs.
-        max_request_texts: texts in one request; longer lists are split.
-        max_request_bytes: of texts in one request; a longer text goes alone.
-        concurrency: requests under way at a time.
+        url: ``http://HOST:8501``, ``https://HOST``, ``grpc://HOST:8500`` or ``grpcs://HOST``. The
+            port is optional.
+        model: name of the model.
+        version: version number; None selects the newest.
+        label: version label, such as ``stable``; None selects by ``version``. Give either
+            ``version`` or ``label``, not both.
+        labels: class names for ``Prediction.scores``: a sequence in label id order, or the folder
+            that the pipeline pushed to. None leaves ``Prediction.scores`` empty.
+        timeout: time limit of a call in seconds, including retries; None for no limit.
+        retries: number of further attempts after a call that failed with ``UNAVAILABLE``.
+        headers: headers to send with every call, such as ``authorization``; sent as metadata over
+            gRPC.
+        ca_file: PEM file of the certificate authorities to trust with https and grpcs; None trusts
+            the default authorities. The first call reads it, and raises ``UserError`` if it cannot.
+        max_request_texts: maximum number of texts in a request; ``predict`` splits longer lists.
+        max_request_bytes: maximum size of the texts in a request, in bytes of UTF-8; a larger text
+            is sent in a request of its own.
+        concurrency: maximum number of concurrent requests of a ``predict`` call.
 
     Raises:
-        UserError: an argument is wrong.
+        UserError: an argument is invalid.
     """
 
     def __init__(
@@ -88,22 +102,26 @@ class AsyncClient:
         signature: str = features.SERVING_DEFAULT,
         input_name: str = features.TEXT,
     ) -> list[Prediction]:
-        """Classify texts; the answers are in their order.
+        """Classify texts.
 
-        Texts are sorted by length and go in several requests, some at a time; when one fails for
-        good, the others are given up.
+        The texts are sorted by length and sent in several concurrent requests. If a request fails
+        after its retries, the others are cancelled and the call fails.
 
         Args:
-            texts: any number.
-            signature: one that answers with label, score and scores.
-            input_name: its input.
+            texts: any number of texts.
+            signature: signature with the outputs ``label``, ``score`` and ``scores``.
+            input_name: name of the signature's input for texts.
+
+        Returns:
+            One prediction for each text, in the order of ``texts``.
 
         Raises:
             ClientError: the call failed.
-            UserError: a text is no str, or cannot be encoded.
+            UserError: ``texts`` is a single str, or a text is not a str or cannot be encoded as
+                UTF-8.
         """
         if isinstance(texts, str):
-            raise UserError("predict takes a list of texts, not one text")
+            raise UserError("predict takes a list of texts, not a single text")
         encoded = [_encode(text) for text in texts]
         deadline = Deadline(self._timeout)
         predictions: list[Prediction | None] = [None] * len(encoded)
@@ -139,17 +157,25 @@ class AsyncClient:
     ) -> dict[str, np.ndarray]:
         """Run any signature of any model.
 
-        The model's metadata, asked for once, tells the types: inputs are converted to them, and
-        the answers are the same over both transports. Strings are object arrays of bytes.
+        Inputs are converted to the types in the model's metadata, which is requested once and
+        cached. The outputs are the same over REST and gRPC::
+
+            outputs = await client.predict_tensors({"text": ["A good film."]}, outputs=["scores"])
+            outputs["scores"]  # float32 [1, classes]
 
         Args:
-            inputs: alias -> array or nested lists.
-            signature: its key.
-            outputs: aliases wanted; none wants all.
+            inputs: arrays or nested lists by input name; str and bytes are accepted for strings.
+            signature: key of the signature.
+            outputs: names of the outputs to return; empty returns all.
+
+        Returns:
+            Arrays by output name, with the shapes and dtypes of the signature. Strings are object
+            arrays of bytes.
 
         Raises:
-            ClientError: the call failed.
-            UserError: an input is unknown or cannot be converted.
+            ClientError: the call failed, or the model does not have the signature.
+            UserError: the input names are not those of the signature, an input cannot be converted,
+                or an output is unknown.
         """
         deadline = Deadline(self._timeout)
         known = (await self._metadata(deadline)).signature(signature, self._server)
@@ -166,21 +192,32 @@ class AsyncClient:
                 deadline,
             )
         except ClientError:
-            self._known = None  # a new version may have other signatures: ask again next time
+            self._known = None  # A new version may have other signatures.
             raise
 
     async def metadata(self) -> ModelMetadata:
-        """The signatures of the version that answers. Always asks."""
+        """Request the signatures of the version that serves the calls, bypassing the cache.
+
+        Raises:
+            ClientError: the call failed.
+        """
         self._known = None
         return await self._metadata(Deadline(self._timeout))
 
     async def status(self) -> list[VersionStatus]:
-        """Versions with their states, newest first: all, or the client's ``version`` alone."""
+        """Return the states of the model's versions, newest first.
+
+        The list holds all versions that the server reports, or only the client's ``version`` if it
+        has one. The client's ``label`` is ignored.
+
+        Raises:
+            ClientError: the call failed.
+        """
         deadline = Deadline(self._timeout)
         return await self._call(lambda transport: transport.status(deadline), deadline)
 
     async def close(self) -> None:
-        """Close the connections; the client can be used again after it."""
+        """Close the connections. A later call opens new ones."""
         opened, self._opened = self._opened, None
         if opened is not None:
             await opened.close()
@@ -207,7 +244,7 @@ class AsyncClient:
         )
 
     def _transport(self) -> Transport:
-        """The connection, opened in the loop that uses it."""
+        """Return the connection, which must be opened in the event loop that uses it."""
         if self._opened is None:
             arguments = (self._address, self._target, self._headers, self._ca_file)
             if self._address.is_grpc:
@@ -223,11 +260,11 @@ class AsyncClient:
 
 def _check_target(model: str, version: int | None, label: str | None) -> Target:
     if not model:
-        raise UserError("model must not be empty; TensorFlow Serving's own name is 'default'")
+        raise UserError("model must not be empty; TensorFlow Serving's default is 'default'")
     if version is not None and label is not None:
         raise UserError(f"give a version or a label, not both: {version} and {label!r}")
     if version is not None and version < 0:
-        raise UserError(f"version must not be negative: {version}")
+        raise UserError(f"version must not be negative, not {version}")
     return Target(model, version, label)
 
 
@@ -244,14 +281,14 @@ def _encode(text: str) -> bytes:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:
         raise UserError(
-            f"a text has half a character (a lone surrogate) at position {error.start}"
+            f"a text contains half a character (a lone surrogate) at position {error.start}"
         ) from error
 
 
 def _convert(
     inputs: Mapping[str, npt.ArrayLike], known: SignatureMetadata, signature: str
 ) -> dict[str, np.ndarray]:
-    """The inputs as arrays of the signature's types."""
+    """Convert the inputs to arrays of the signature's types."""
     if set(inputs) != set(known.inputs):
         legal, got = ", ".join(sorted(known.inputs)), ", ".join(sorted(inputs)) or "nothing"
         raise UserError(f"signature {signature} takes {legal}, not {got}")
@@ -261,7 +298,7 @@ def _convert(
         try:
             array = np.asarray(value, dtype=dtype)
         except (ValueError, TypeError) as error:
-            raise UserError(f"input {name} cannot be made {dtype}: {error}") from error
+            raise UserError(f"input {name} cannot be converted to {dtype}: {error}") from error
         if known.inputs[name].dtype == "DT_STRING":
             array = np.vectorize(_as_bytes, otypes=[object])(array) if array.size else array
         arrays[name] = array

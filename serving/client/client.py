@@ -1,4 +1,4 @@
-"""The client for programs without an event loop."""
+"""Client for programs without an event loop."""
 
 import asyncio
 import concurrent.futures
@@ -20,16 +20,29 @@ from serving.protocol.servable import VersionStatus
 
 _Answer = TypeVar("_Answer")
 
-#: Texts, and characters, that a stream reads before it sends them: enough to sort by length.
+#: A stream reads this many texts or characters before it sends them, to sort them by length.
 _WINDOW_TEXTS = 1024
 _WINDOW_CHARACTERS = 4 << 20
 
 
 class Client:
-    """``AsyncClient`` for everybody else: same arguments, same methods, and they wait.
+    """Blocking client for one model of TensorFlow Serving or ``bert serve``.
 
-    Calls run on one background thread, started by the first. A client may be shared by threads.
-    Close it, or use it in a ``with`` statement.
+    ::
+
+        with Client("http://127.0.0.1:8501", labels="serving_models/reviews") as client:
+            for prediction in client.predict(["A good film.", "A bad hotel."]):
+                print(prediction.label, prediction.score, prediction.scores)
+
+    Calls run on one background thread, which the first call starts. Threads may share a client.
+    Call ``close``, or use the client in a ``with`` statement.
+
+    Args:
+        url: ``http://HOST:8501``, ``https://HOST``, ``grpc://HOST:8500`` or ``grpcs://HOST``.
+        **options: the keyword arguments of ``AsyncClient``.
+
+    Raises:
+        UserError: an argument is invalid.
     """
 
     def __init__(self, url: str, **options: Any) -> None:
@@ -46,7 +59,12 @@ class Client:
         signature: str = features.SERVING_DEFAULT,
         input_name: str = features.TEXT,
     ) -> list[Prediction]:
-        """Classify texts; the answers are in their order. See ``AsyncClient.predict``."""
+        """Classify texts. See ``AsyncClient.predict``.
+
+        Raises:
+            ClientError: the call failed.
+            UserError: a text is not valid, or the client is closed.
+        """
         return self._wait(self._predict(texts, signature, input_name))
 
     def predict_stream(
@@ -56,24 +74,37 @@ class Client:
         signature: str = features.SERVING_DEFAULT,
         input_name: str = features.TEXT,
     ) -> Iterator[Prediction]:
-        """Classify any number of texts in constant memory; the answers come in their order.
+        """Classify any number of texts in constant memory, in order.
 
-        Texts are read in windows of 1,024, fewer where they are long. While the answers of one
-        window are taken, the next is under way. The ``timeout`` is each window's.
+        The texts are read in windows of 1,024, or fewer if they are long. The next window is sent
+        while the caller consumes the predictions of the current one. The client's ``timeout``
+        applies to each window::
+
+            with open("reviews.txt") as texts:
+                positive = sum(p.label == "positive" for p in client.predict_stream(texts))
+
+        Args:
+            texts: any iterable of texts.
+            signature: signature with the outputs ``label``, ``score`` and ``scores``.
+            input_name: name of the signature's input for texts.
+
+        Yields:
+            One prediction for each text, in the order of ``texts``.
 
         Raises:
-            ClientError: a window failed; all answers before it have come.
+            ClientError: a window failed; the predictions of all earlier windows were yielded.
+            UserError: a text is not valid, or the client is closed.
         """
-        under_way: deque[concurrent.futures.Future[list[Prediction]]] = deque()
+        pending: deque[concurrent.futures.Future[list[Prediction]]] = deque()
         try:
             for window in _windows(texts):
-                under_way.append(self._submit(self._predict(window, signature, input_name)))
-                if len(under_way) > 1:
-                    yield from under_way.popleft().result()
-            while under_way:
-                yield from under_way.popleft().result()
+                pending.append(self._submit(self._predict(window, signature, input_name)))
+                if len(pending) > 1:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
         finally:
-            for future in under_way:
+            for future in pending:
                 future.cancel()
 
     def predict_tensors(
@@ -83,21 +114,36 @@ class Client:
         signature: str = features.SERVING_DEFAULT,
         outputs: Sequence[str] = (),
     ) -> dict[str, np.ndarray]:
-        """Run any signature of any model. See ``AsyncClient.predict_tensors``."""
+        """Run any signature of any model. See ``AsyncClient.predict_tensors``.
+
+        Raises:
+            ClientError: the call failed, or the model does not have the signature.
+            UserError: an input or output does not match the signature, or the client is closed.
+        """
         return self._wait(
             self._client.predict_tensors(inputs, signature=signature, outputs=outputs)
         )
 
     def metadata(self) -> ModelMetadata:
-        """The signatures of the version that answers. Always asks."""
+        """Request the signatures of the version that serves the calls, bypassing the cache.
+
+        Raises:
+            ClientError: the call failed.
+            UserError: the client is closed.
+        """
         return self._wait(self._client.metadata())
 
     def status(self) -> list[VersionStatus]:
-        """Versions with their states, newest first: all, or the client's ``version`` alone."""
+        """Return the states of the model's versions, newest first. See ``AsyncClient.status``.
+
+        Raises:
+            ClientError: the call failed.
+            UserError: the client is closed.
+        """
         return self._wait(self._client.status())
 
     def close(self) -> None:
-        """Close the connections and end the background thread. May be called again."""
+        """Close the connections and stop the background thread. May be called more than once."""
         with self._lock:
             self._closed = True
             loop, thread, self._loop = self._loop, self._thread, None
@@ -123,14 +169,14 @@ class Client:
         try:
             return future.result()
         except BaseException:
-            future.cancel()  # Ctrl-C gives the requests up
+            future.cancel()  # Ctrl-C cancels the requests
             raise
 
     def _submit(self, call: Coroutine[Any, Any, _Answer]) -> concurrent.futures.Future[_Answer]:
         with self._lock:
             if self._closed:
                 call.close()
-                raise UserError("the client is closed; make another")
+                raise UserError("the client is closed; create a new one")
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
@@ -157,7 +203,7 @@ async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
-    """Cut a stream into lists, each bounded in number and in characters."""
+    """Split a stream into lists of bounded length and total size."""
     window: list[str] = []
     characters = 0
     for text in itertools.chain(texts):

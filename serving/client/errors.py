@@ -1,21 +1,21 @@
-"""What can go wrong in a call, as one tree.
+"""Exceptions that a call can raise.
 
 ::
 
-    ServingError                    carries ``code`` and ``message``
-      ClientError                   any failure of a call
-        ConnectionFailedError       nobody answers at the URL, or the connection broke: UNAVAILABLE
-        DeadlineExceededError       no whole answer in time: DEADLINE_EXCEEDED
-        RequestRefusedError         the server answered with an error; its code and its words
-        UnexpectedAnswerError       what came back is no answer to the question: INTERNAL
+    ServingError                    has ``code`` and ``message``
+      ClientError                   any failed call
+        ConnectionFailedError       no server at the URL, or a lost connection: UNAVAILABLE
+        DeadlineExceededError       no complete response in time: DEADLINE_EXCEEDED
+        RequestRefusedError         the server returned an error: its code and its message
+        UnexpectedAnswerError       the response is not one of a suitable model: INTERNAL
 
-Only ``UNAVAILABLE`` is tried again. A wrong argument of the client itself is a
-``modules.contract.errors.UserError`` and never leaves the machine.
+Only ``UNAVAILABLE`` is retried. An invalid argument raises a ``modules.contract.errors.UserError``
+instead, before anything is sent.
 """
 
 from serving.protocol.errors import Code, ServingError
 
-#: HTTP statuses of TensorFlow Serving, and of proxies before it. 400 stands for three codes.
+#: HTTP statuses of TensorFlow Serving, and of proxies in front of it. 400 is used for three codes.
 _CODES = {
     400: Code.INVALID_ARGUMENT,
     401: Code.UNAUTHENTICATED,
@@ -33,7 +33,13 @@ _CODES = {
 
 
 class ClientError(ServingError):
-    """A call that failed. ``code`` tells how, ``message`` is one line."""
+    """A failed call.
+
+    Attributes:
+        code: the status code.
+        message: the reason, on one line.
+        retry_after_seconds: the pause that the server asked for; None if it asked for none.
+    """
 
     def __init__(self, code: Code, message: str, retry_after_seconds: float | None = None) -> None:
         super().__init__(code, " ".join(message.split()), retry_after_seconds)
@@ -43,30 +49,30 @@ class ClientError(ServingError):
 
 
 class ConnectionFailedError(ClientError):
-    """Nobody answers at the URL, or the connection broke before the answer was whole."""
+    """No server answers at the URL, or the connection was lost before the response was complete."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Code.UNAVAILABLE, message)
 
 
 class DeadlineExceededError(ClientError):
-    """No whole answer within the client's ``timeout``."""
+    """No complete response arrived within the client's ``timeout``."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Code.DEADLINE_EXCEEDED, message)
 
 
 class RequestRefusedError(ClientError):
-    """The server answered, and its answer is an error."""
+    """The server returned an error."""
 
 
 class UnexpectedAnswerError(ClientError):
-    """What came back is no answer to what was asked: another program, or another kind of model."""
+    """The response is not that of a model server, or not that of a suitable model."""
 
     def __init__(self, message: str) -> None:
         super().__init__(Code.INTERNAL, message)
 
 
 def code_of_http_status(status: int) -> Code:
-    """The code that an HTTP status stands for; ``UNKNOWN`` where it stands for none."""
+    """Return the code for an HTTP status; ``UNKNOWN`` if there is none."""
     return _CODES.get(status, Code.UNKNOWN)

@@ -1,4 +1,4 @@
-"""Calls a server over gRPC."""
+"""Calls to a server over gRPC."""
 
 import contextlib
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
@@ -24,23 +24,26 @@ from serving.protocol import protos, tensors
 from serving.protocol.errors import Code
 from serving.protocol.servable import State, VersionStatus
 
-#: Larger than any answer that fits a sensible request; gRPC's own limit, 4 MiB, is not.
+#: gRPC's default, 4 MiB, is too small for the response to a large request.
 _MAX_MESSAGE_BYTES = 256 << 20
-#: gRPC's own words where the call did not reach a server, or its answer did not come back.
+#: Parts of gRPC's messages for calls that did not reach a server, or whose response was lost.
 _BROKEN = ("failed to connect", "connection reset", "socket closed", "broken pipe", "resolv")
-#: How a server asks for a pause: gRPC's retry design (A6), and HTTP's header from proxies.
+#: Metadata in which a server asks for a pause (gRPC's A6 retry design), and that of HTTP proxies.
 _PUSHBACK, _RETRY_AFTER = "grpc-retry-pushback-ms", "retry-after"
 _STATES = {int(state): state for state in State}
 
 
 class GrpcTransport:
-    """``Transport`` over gRPC. Made in the event loop that uses it.
+    """``Transport`` over gRPC. It must be created in the event loop that uses it.
 
     Args:
-        address: of the server.
-        target: which model answers.
-        headers: sent with every call as metadata, names in lower case.
-        ca_file: PEM file of the authorities to trust; None takes the usual ones.
+        address: address of the server.
+        target: model and version to call.
+        headers: metadata to send with every call, with names in lower case.
+        ca_file: PEM file of the authorities to trust; None trusts the default ones.
+
+    Raises:
+        UserError: ``ca_file`` cannot be read.
     """
 
     def __init__(
@@ -52,7 +55,7 @@ class GrpcTransport:
         options = [
             ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", _MAX_MESSAGE_BYTES),
-            ("grpc.enable_retries", 0),  # the client's own retries know the deadline
+            ("grpc.enable_retries", 0),  # the client retries, within the deadline
             ("grpc.enable_http_proxy", 0 if address.is_loopback else 1),
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
@@ -100,7 +103,7 @@ class GrpcTransport:
         answer = await self._send(self._prediction.GetModelMetadata, request, deadline)
         signatures = protos.get_model_metadata_pb2.SignatureDefMap()
         if not answer.metadata["signature_def"].Unpack(signatures):
-            raise UnexpectedAnswerError(f"{self._server} tells no signatures")
+            raise UnexpectedAnswerError(f"{self._server} returned no signatures")
         return ModelMetadata(
             answer.model_spec.name,
             answer.model_spec.version.value,
@@ -108,7 +111,7 @@ class GrpcTransport:
         )
 
     async def status(self, deadline: Deadline) -> list[VersionStatus]:
-        """See ``Transport``. A label is left out: REST's route knows none."""
+        """See ``Transport``. The label is ignored, as it is by the REST route."""
         request = protos.get_model_status_pb2.GetModelStatusRequest()
         request.model_spec.name = self._target.model
         if self._target.version is not None:
@@ -166,14 +169,14 @@ class GrpcTransport:
         if code is Code.DEADLINE_EXCEEDED and deadline.remaining() == 0:
             return deadline.error(self._server)
         if code is Code.UNAVAILABLE and any(broken in words.lower() for broken in _BROKEN):
-            return ConnectionFailedError(f"nobody answers at {self._server}: {_reason(words)}")
+            return ConnectionFailedError(f"cannot reach {self._server}: {_reason(words)}")
         return RequestRefusedError(code, words, _pause(error.trailing_metadata()))
 
 
 def _reason(words: str) -> str:
-    """The operating system's or TLS's words, out of gRPC's list of everything it tried."""
+    """Extract the message of the operating system or TLS from gRPC's list of attempts."""
     if "CERTIFICATE_VERIFY_FAILED" in words:
-        return "its certificate is not trusted; ca_file names the authority to trust"
+        return "its certificate is not trusted; set ca_file to the authority that signed it"
     if "handshake failed" in words.lower():
         return "the TLS handshake failed"
     last = words.rpartition(": ")[2].rstrip(")]")
@@ -182,7 +185,7 @@ def _reason(words: str) -> str:
 
 
 def _pause(metadata: Any) -> float | None:
-    """Seconds that the server asks to wait."""
+    """Return the pause that the server asks for, in seconds."""
     asked = {str(name).lower(): value for name, value in metadata or ()}
     with contextlib.suppress(KeyError, ValueError):
         return max(0.0, int(asked[_PUSHBACK]) / 1000)

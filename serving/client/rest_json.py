@@ -1,7 +1,7 @@
-"""The JSON of TensorFlow Serving's REST API, as a client writes and reads it. No I/O.
+"""Request and response bodies of TensorFlow Serving's REST API, without I/O.
 
-Tensors go in columns, ``{"inputs": {name: values}}`` and ``{"outputs": {name: values}}``: rows
-would repeat every output's name for every text.
+Tensors are sent in columns, ``{"inputs": {name: values}}`` and ``{"outputs": {name: values}}``,
+because rows would repeat the name of every output for every text.
 """
 
 import base64
@@ -23,37 +23,37 @@ _STATES = {state.name: state for state in State}
 
 
 def write_texts(texts: Sequence[bytes], input_name: str, signature: str) -> bytes:
-    """The body of a predict call on UTF-8 texts."""
+    """Return the body of a predict call for UTF-8 texts."""
     values = [text.decode("utf-8") for text in texts]
     return orjson.dumps({"signature_name": signature, "inputs": {input_name: values}})
 
 
 def write_tensors(inputs: Mapping[str, np.ndarray], signature: str) -> bytes:
-    """The body of a predict call; NaN and infinities are written as ``NaN`` and ``Infinity``."""
+    """Return the body of a predict call, with ``NaN`` and ``Infinity`` for such numbers."""
     columns = {name: _to_json(array.tolist()) for name, array in inputs.items()}
     return json.dumps({"signature_name": signature, "inputs": columns}).encode()
 
 
 def read_json(body: bytes, server: str) -> dict[str, Any]:
-    """A JSON object, NaN and infinities included.
+    """Parse a JSON object that may contain NaN and infinities.
 
     Raises:
-        UnexpectedAnswerError: it is none.
+        UnexpectedAnswerError: the body is not a JSON object.
     """
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
         try:
-            value = json.loads(body)  # knows NaN
+            value = json.loads(body)  # accepts NaN
         except (ValueError, RecursionError):
             value = None
     if not isinstance(value, dict):
-        raise UnexpectedAnswerError(f"{server} answers, but with no JSON object: {_start(body)}")
+        raise UnexpectedAnswerError(f"{server} did not return a JSON object: {_start(body)}")
     return value
 
 
 def read_error(body: bytes) -> str:
-    """The server's words of an error's body; "" where it is no error of TensorFlow Serving."""
+    """Return the message in an error body; "" if it is not an error of TensorFlow Serving."""
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -63,20 +63,30 @@ def read_error(body: bytes) -> str:
 
 
 def read_columns(body: bytes, server: str) -> dict[str, Any]:
-    """Outputs by alias, as lists. A single output has no name in the answer: its key is ""."""
+    """Return outputs by name, as lists. REST does not name a single output; its key is "".
+
+    Raises:
+        UnexpectedAnswerError: the body has no outputs.
+    """
     outputs = read_json(body, server).get("outputs")
     if outputs is None:
-        raise UnexpectedAnswerError(f"{server} answers without 'outputs': {_start(body)}")
+        raise UnexpectedAnswerError(f"{server} returned no 'outputs': {_start(body)}")
     return outputs if isinstance(outputs, dict) else {"": outputs}
 
 
 def read_tensors(
     body: bytes, signature: SignatureMetadata, wanted: Sequence[str], server: str
 ) -> dict[str, np.ndarray]:
-    """Outputs by alias, as arrays of the signature's types.
+    """Return outputs by name, as arrays of the signature's types.
+
+    Args:
+        body: response to a predict call.
+        signature: signature that was called.
+        wanted: names of the outputs to return; empty returns all.
+        server: URL for error messages.
 
     Raises:
-        UnexpectedAnswerError: the outputs are not the signature's.
+        UnexpectedAnswerError: the outputs do not match the signature.
     """
     columns = read_columns(body, server)
     if list(columns) == [""]:
@@ -84,22 +94,24 @@ def read_tensors(
     unknown = sorted(set(columns) ^ set(signature.outputs))
     if unknown:
         names = ", ".join(unknown)
-        raise UnexpectedAnswerError(f"{server} answers unlike the signature it tells of: {names}")
+        raise UnexpectedAnswerError(
+            f"the response of {server} does not match the model's signature: {names}"
+        )
     arrays = {}
     for name in wanted or columns:
         dtype = signature.outputs[name].numpy_dtype
         try:
             arrays[name] = np.array(_from_json(columns[name]), dtype=dtype)
         except (ValueError, TypeError) as error:
-            raise UnexpectedAnswerError(f"{server}: output {name} is no {dtype}") from error
+            raise UnexpectedAnswerError(f"{server}: output {name} is not {dtype}") from error
     return arrays
 
 
 def read_metadata(body: bytes, server: str) -> ModelMetadata:
-    """Of ``/metadata``.
+    """Read the response of ``/metadata``.
 
     Raises:
-        UnexpectedAnswerError: the body has another form.
+        UnexpectedAnswerError: the body has another structure.
     """
     answer = read_json(body, server)
     try:
@@ -113,14 +125,14 @@ def read_metadata(body: bytes, server: str) -> ModelMetadata:
         }
         return ModelMetadata(spec["name"], int(spec["version"]), make_signatures(protos))
     except (KeyError, TypeError, AttributeError, ValueError, json_format.ParseError) as error:
-        raise UnexpectedAnswerError(f"{server} tells no metadata: {_start(body)}") from error
+        raise UnexpectedAnswerError(f"{server} returned no metadata: {_start(body)}") from error
 
 
 def read_status(body: bytes, server: str) -> list[VersionStatus]:
-    """Of ``/v1/models/NAME``.
+    """Read the response of ``/v1/models/NAME``.
 
     Raises:
-        UnexpectedAnswerError: the body has another form.
+        UnexpectedAnswerError: the body has another structure.
     """
     try:
         return [
@@ -133,7 +145,7 @@ def read_status(body: bytes, server: str) -> list[VersionStatus]:
             for entry in read_json(body, server)["model_version_status"]
         ]
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise UnexpectedAnswerError(f"{server} tells no status: {_start(body)}") from error
+        raise UnexpectedAnswerError(f"{server} returned no status: {_start(body)}") from error
 
 
 def _to_json(value: Any) -> Any:

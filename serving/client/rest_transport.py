@@ -1,4 +1,4 @@
-"""Calls a server over REST."""
+"""Calls to a server over REST."""
 
 import datetime
 import email.utils
@@ -31,11 +31,14 @@ class RestTransport:
     """``Transport`` over HTTP/1.1.
 
     Args:
-        address: of the server.
-        target: which model answers.
-        headers: sent with every call, such as ``authorization``.
-        ca_file: PEM file of the authorities to trust; None takes the usual ones.
-        connections: open at a time.
+        address: address of the server.
+        target: model and version to call.
+        headers: headers to send with every call, such as ``authorization``.
+        ca_file: PEM file of the authorities to trust; None trusts the default ones.
+        connections: maximum number of open connections.
+
+    Raises:
+        UserError: ``ca_file`` cannot be read.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class RestTransport:
             verify=_trusted(ca_file),
             trust_env=not address.is_loopback,
             limits=httpx.Limits(max_connections=connections),
-            timeout=None,  # the caller of a transport keeps the deadline, of the whole call
+            timeout=None,  # the caller enforces the deadline of the whole call
         )
 
     async def predict_texts(
@@ -107,20 +110,18 @@ class RestTransport:
         try:
             response = await self._http.request(method, url, content=body, headers=headers)
         except httpx.ConnectError as error:
-            raise ConnectionFailedError(
-                f"nobody answers at {self._server}: {_cause(error)}"
-            ) from error
+            raise ConnectionFailedError(f"cannot reach {self._server}: {_cause(error)}") from error
         except httpx.RemoteProtocolError as error:
             if "disconnected" in str(error):
                 raise ConnectionFailedError(f"{self._server} closed the connection") from error
             raise UnexpectedAnswerError(
-                f"{self._server} speaks no HTTP; gRPC's port takes grpc://"
+                f"{self._server} does not speak HTTP; use grpc:// for a gRPC port"
             ) from error
         except httpx.DecodingError as error:
             raise UnexpectedAnswerError(f"{self._server}: {error}") from error
         except httpx.TransportError as error:
             raise ConnectionFailedError(
-                f"the connection to {self._server} broke: {_cause(error)}"
+                f"the connection to {self._server} failed: {_cause(error)}"
             ) from error
         if response.status_code != 200:
             raise self._refusal(response)
@@ -130,7 +131,8 @@ class RestTransport:
         words = rest_json.read_error(response.content)
         return RequestRefusedError(
             code_of_http_status(response.status_code),
-            words or f"{self._server} answers HTTP {response.status_code} {response.reason_phrase}",
+            words
+            or f"{self._server} returned HTTP {response.status_code} {response.reason_phrase}",
             _retry_after(response.headers.get("retry-after", "")),
         )
 
@@ -140,17 +142,17 @@ def _trusted(ca_file: str | None) -> ssl.SSLContext | bool:
         return True
     try:
         return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:  # SSLError too: a file that holds no certificate
+    except OSError as error:  # includes SSLError, for a file without a certificate
         reason = error.strerror or error
         raise UserError(f"ca_file {ca_file} cannot be read: {reason}") from error
 
 
 def _cause(error: BaseException) -> str:
-    """The operating system's words, where it has any."""
+    """Return the operating system's message if there is one, else that of the error."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno:
-            # asyncio puts its own words in strerror; those of name look-ups and TLS are their own.
+            # asyncio overwrites strerror, except for name resolution and TLS.
             known = isinstance(cause, socket.gaierror | ssl.SSLError)
             return str(cause.strerror) if known else os.strerror(cause.errno)
         cause = cause.__cause__ or cause.__context__
@@ -158,7 +160,7 @@ def _cause(error: BaseException) -> str:
 
 
 def _retry_after(value: str) -> float | None:
-    """Seconds in a Retry-After header, which may also hold a date (RFC 9110, 10.2.3)."""
+    """Return the seconds in a Retry-After header, which may hold a date (RFC 9110, 10.2.3)."""
     try:
         return max(0.0, float(value))
     except ValueError:

@@ -1,4 +1,4 @@
-"""Tries a call again while that can help, and never after its deadline."""
+"""Retries with exponential backoff, within the deadline of a call."""
 
 import asyncio
 import time
@@ -12,17 +12,17 @@ from serving.protocol.errors import Code
 
 _Answer = TypeVar("_Answer")
 
-#: Pauses are drawn between 0 and 0.1 s, 0.2 s, 0.4 s ..., so that callers that failed together do
-#: not come back together.
+#: Pauses are random, up to 0.1 s, 0.2 s, 0.4 s ..., so that callers that failed at the same time
+#: do not retry at the same time.
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
 
 
 class Deadline:
-    """A point in time that every attempt of a call shares.
+    """A point in time by which all attempts of a call must finish.
 
     Args:
-        seconds: from now; None is never.
+        seconds: time from now; None for no limit.
     """
 
     def __init__(self, seconds: float | None) -> None:
@@ -30,31 +30,35 @@ class Deadline:
         self._end = None if seconds is None else time.monotonic() + seconds
 
     def remaining(self) -> float | None:
-        """Seconds left, never below 0; None has no end."""
+        """Return the seconds left, at least 0; None for no limit."""
         return None if self._end is None else max(0.0, self._end - time.monotonic())
 
     def error(self, url: str) -> DeadlineExceededError:
-        """What to raise when it has passed."""
-        return DeadlineExceededError(f"no whole answer from {url} within {self.seconds:g} s")
+        """Return the exception to raise after the deadline."""
+        return DeadlineExceededError(f"no complete response from {url} within {self.seconds:g} s")
 
 
 async def with_retries(
     attempt: Callable[[], Awaitable[_Answer]], *, retries: int, deadline: Deadline, url: str
 ) -> _Answer:
-    """Call ``attempt`` until it answers, and at most ``retries`` times more than once.
+    """Call ``attempt`` until it succeeds, with at most ``retries`` further attempts.
 
-    ``UNAVAILABLE`` alone is tried again: the server, or a proxy, says that it did not take the
-    call. Pauses grow exponentially with jitter and are never shorter than the server asks
-    (Retry-After). A pause that would end after the deadline is not begun.
+    Only ``UNAVAILABLE`` is retried, with which a server or proxy says that it did not process the
+    call. Pauses grow exponentially with jitter and are at least as long as the server asks
+    (Retry-After). If a pause would end after the deadline, the call fails at once.
 
     Args:
-        attempt: one attempt.
-        retries: 0 tries once.
-        deadline: of all attempts and pauses together; each attempt is cut off there.
-        url: named in the error.
+        attempt: function that makes one attempt.
+        retries: number of further attempts; 0 for none.
+        deadline: deadline for all attempts and pauses together.
+        url: server URL for error messages.
+
+    Returns:
+        The result of the successful attempt.
 
     Raises:
-        ClientError: the last attempt's; ``DeadlineExceededError`` when time ran out in one.
+        ClientError: the error of the last attempt; ``DeadlineExceededError`` if the deadline passed
+            during an attempt.
     """
     backoff = tenacity.wait_random_exponential(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
 
@@ -79,7 +83,7 @@ async def with_retries(
 
 
 class _StopWhenLate(tenacity.stop.stop_base):
-    """Stop where the next pause would end after the deadline."""
+    """Stop condition: the next pause would end after the deadline."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline

@@ -1,4 +1,4 @@
-"""What GetModelMetadata says of a model, the same over both transports."""
+"""Model metadata from GetModelMetadata, identical over REST and gRPC."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -14,11 +14,11 @@ from serving.protocol.protos import types_pb2
 
 @dataclasses.dataclass(frozen=True)
 class TensorMetadata:
-    """One input or output.
+    """Type and shape of an input or output.
 
     Attributes:
-        dtype: TensorFlow's name, ``DT_STRING``.
-        shape: None where a dimension is free; None for the whole where the rank is.
+        dtype: TensorFlow's name of the type, such as ``DT_STRING``.
+        shape: sizes of the dimensions, None for one of any size; None if the rank is unknown.
     """
 
     dtype: str
@@ -26,24 +26,24 @@ class TensorMetadata:
 
     @property
     def data_type(self) -> int:
-        """The number of its type, of the enum ``DataType``."""
+        """Number of the type in TensorFlow's enum ``DataType``."""
         return types_pb2.DataType.Value(self.dtype)
 
     @property
     def numpy_dtype(self) -> np.dtype | None:
-        """NumPy's type; None where it has none. Strings are object arrays of bytes."""
+        """Equivalent NumPy type, ``object`` for strings; None if there is none."""
         known = tensors.TYPES.get(self.data_type)
         return None if known is None else known.dtype
 
 
 @dataclasses.dataclass(frozen=True)
 class SignatureMetadata:
-    """One signature.
+    """Inputs and outputs of a signature.
 
     Attributes:
-        inputs: by alias.
-        outputs: by alias.
-        method_name: ``tensorflow/serving/predict``, or another.
+        inputs: inputs by name.
+        outputs: outputs by name.
+        method_name: TensorFlow Serving's method, such as ``tensorflow/serving/predict``.
     """
 
     inputs: dict[str, TensorMetadata]
@@ -53,12 +53,12 @@ class SignatureMetadata:
 
 @dataclasses.dataclass(frozen=True)
 class ModelMetadata:
-    """The version that answered.
+    """Signatures of the model version that answered.
 
     Attributes:
-        name: the model's.
-        version: its number.
-        signatures: by key.
+        name: name of the model.
+        version: version number.
+        signatures: signatures by key.
     """
 
     name: str
@@ -66,10 +66,14 @@ class ModelMetadata:
     signatures: dict[str, SignatureMetadata]
 
     def signature(self, key: str, server: str) -> SignatureMetadata:
-        """The signature of that name.
+        """Return the signature with a key.
+
+        Args:
+            key: key of the signature, such as ``serving_default``.
+            server: URL for the error message.
 
         Raises:
-            ClientError: the model has none; ``NOT_FOUND``.
+            ClientError: the model does not have the signature (``NOT_FOUND``).
         """
         if key not in self.signatures:
             legal = ", ".join(sorted(self.signatures)) or "none"
@@ -79,7 +83,7 @@ class ModelMetadata:
 
 
 def make_signatures(protos: Mapping[str, Any]) -> dict[str, SignatureMetadata]:
-    """Signatures from ``SignatureDef`` protos by key."""
+    """Convert ``SignatureDef`` protos by key."""
     return {
         key: SignatureMetadata(
             inputs={name: _tensor(info) for name, info in proto.inputs.items()},

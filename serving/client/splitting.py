@@ -1,7 +1,7 @@
-"""Cuts a list of texts into requests of texts of like length.
+"""Splitting of a list of texts into requests of texts of similar length.
 
-A batch is padded to its longest text, so a request of short texts costs little and one that mixes
-lengths costs as much as if all were long.
+A batch is padded to its longest text. A request that mixes lengths therefore costs as much as one
+in which all texts are long.
 """
 
 import dataclasses
@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """One request.
+    """The texts of one request.
 
     Attributes:
-        positions: where its texts stand in the whole list.
-        texts: UTF-8, rising by length.
+        positions: positions of the texts in the whole list.
+        texts: texts in UTF-8, shortest first.
     """
 
     positions: tuple[int, ...]
@@ -22,12 +22,12 @@ class Part:
 
 
 def split_texts(texts: Sequence[bytes], *, max_texts: int, max_bytes: int) -> Iterator[Part]:
-    """Yield requests that together hold every text once.
+    """Yield requests that together contain every text once.
 
     Args:
-        texts: UTF-8.
-        max_texts: in a request; at least 1.
-        max_bytes: of texts in a request; a longer text goes alone.
+        texts: texts in UTF-8.
+        max_texts: maximum number of texts in a request; at least 1.
+        max_bytes: maximum size of the texts in a request; a larger text is sent alone.
     """
     order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
     positions: list[int] = []

@@ -1,4 +1,4 @@
-"""What the client asks of a connection to a server, whatever the protocol."""
+"""Interface of a connection to a server, independent of the protocol."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,12 @@ from serving.protocol.servable import VersionStatus
 
 @dataclasses.dataclass(frozen=True)
 class Target:
-    """Which model answers.
+    """Model and version to call.
 
     Attributes:
-        model: its name.
-        version: its number; None leaves it to the server.
-        label: a version label; None for none. Not both.
+        model: name of the model.
+        version: version number; None leaves the choice to the label or the server.
+        label: version label; None if there is none or ``version`` is given.
     """
 
     model: str
@@ -25,12 +25,12 @@ class Target:
 
 
 class Transport(Protocol):
-    """A connection. Every method raises ``ClientError`` and tries once."""
+    """A connection. Each method makes one attempt and raises ``ClientError`` if it fails."""
 
     async def predict_texts(
         self, texts: Sequence[bytes], input_name: str, signature: str, deadline: Deadline
     ) -> Mapping[str, Any]:
-        """Outputs by alias, lists or arrays, of a model that takes one batch of UTF-8 texts."""
+        """Return outputs by name, as lists or arrays, for one batch of UTF-8 texts."""
         ...
 
     async def predict_tensors(
@@ -41,17 +41,17 @@ class Transport(Protocol):
         outputs: Sequence[str],
         deadline: Deadline,
     ) -> dict[str, Any]:
-        """Arrays by alias, in the signature's types; inputs are arrays in them."""
+        """Return arrays by output name; inputs and outputs have the signature's types."""
         ...
 
     async def metadata(self, deadline: Deadline) -> ModelMetadata:
-        """The signatures of the version that answers."""
+        """Return the signatures of the version that answers."""
         ...
 
     async def status(self, deadline: Deadline) -> list[VersionStatus]:
-        """Every version that the server knows of, newest first, or the target's one."""
+        """Return all versions that the server reports, newest first, or only the target's."""
         ...
 
     async def close(self) -> None:
-        """Give back sockets. Once."""
+        """Close the connection. Call it once."""
         ...

@@ -20,9 +20,8 @@ from modules.contract import features
 from modules.contract.errors import UserError
 from modules.contract.text_identity import text_identity
 from serving.feedback import span_files
+from serving.feedback.reasons import CONFLICT, NEW_CLASS
 from serving.feedback.selection import (
-    CONFLICT,
-    NEW_CLASS,
     Candidate,
     ExportSettings,
     Selection,

@@ -18,30 +18,20 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from serving.feedback.reasons import (
+    ALREADY_EXPORTED,
+    CONFLICT,
+    DISCARDED,
+    HELD_OUT,
+    NEW_CLASS,
+    OVER_MAX,
+    OVER_SHARE,
+    REASONS,
+    TOO_FEW_VOTES,
+    TOO_LONG,
+)
 from serving.records.api_keys import ADMIN, FEEDBACK
 from serving.records.tables import ANONYMOUS, ApiKeyRow, FeedbackRow, ReviewRow, SpanTextRow
-
-#: Why a text is not exported, in the order in which it is asked.
-ALREADY_EXPORTED = "already_exported"
-HELD_OUT = "held_out"
-TOO_LONG = "text_too_long"
-DISCARDED = "discarded"
-CONFLICT = "conflict"
-NEW_CLASS = "new_class"
-TOO_FEW_VOTES = "too_few_votes"
-OVER_SHARE = "over_share"
-OVER_MAX = "over_max_examples"
-REASONS = (
-    ALREADY_EXPORTED,
-    HELD_OUT,
-    TOO_LONG,
-    DISCARDED,
-    CONFLICT,
-    NEW_CLASS,
-    TOO_FEW_VOTES,
-    OVER_SHARE,
-    OVER_MAX,
-)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,16 +1,12 @@
-"""What goes wrong while serving, with the status that each transport gives it.
+"""Serving errors and their status codes over gRPC and HTTP.
 
-::
-
-    ServingError            carries a ``Code``; its message is shown to the caller as it is
-
-Codes are gRPC's (google/rpc/code.proto); their HTTP statuses are TensorFlow Serving's
-(util/net_http and http_rest_api_handler.cc), whose clients tell retries from mistakes by them.
+Codes are those of gRPC (google/rpc/code.proto). Their HTTP statuses are those of TensorFlow Serving
+(util/net_http and http_rest_api_handler.cc), by which clients decide whether to retry.
 """
 
 import enum
 
-#: gRPC messages are cut here, as TensorFlow Serving cuts them (servables/tensorflow/util.cc).
+#: Length at which TensorFlow Serving truncates gRPC messages (servables/tensorflow/util.cc).
 _GRPC_MESSAGE_LIMIT = 1024
 _TRUNCATED = "...TRUNCATED"
 
@@ -38,7 +34,7 @@ class Code(enum.IntEnum):
 
     @property
     def http_status(self) -> int:
-        """The HTTP status that TensorFlow Serving answers with."""
+        """HTTP status that TensorFlow Serving returns for the code."""
         return _HTTP_STATUS[self]
 
 
@@ -67,9 +63,10 @@ class ServingError(Exception):
     """A request, a version or a configuration that cannot be served.
 
     Attributes:
-        code: what kind of failure.
-        message: shown to the caller.
-        retry_after_seconds: when to come again, for ``UNAVAILABLE``; None says nothing.
+        code: status code.
+        message: reason, sent to the caller as it is.
+        retry_after_seconds: for ``UNAVAILABLE``, how long the caller should wait before it retries;
+            None if unknown.
     """
 
     def __init__(self, code: Code, message: str, retry_after_seconds: float | None = None) -> None:
@@ -80,12 +77,12 @@ class ServingError(Exception):
 
     @property
     def grpc_message(self) -> str:
-        """The message, cut to what TensorFlow Serving sends over gRPC."""
+        """The message, truncated as TensorFlow Serving truncates it over gRPC."""
         if len(self.message) <= _GRPC_MESSAGE_LIMIT:
             return self.message
         return self.message[:_GRPC_MESSAGE_LIMIT] + _TRUNCATED
 
 
 def invalid_argument(message: str) -> ServingError:
-    """``INVALID_ARGUMENT`` with this message."""
+    """Return an ``INVALID_ARGUMENT`` error with a message."""
     return ServingError(Code.INVALID_ARGUMENT, message)

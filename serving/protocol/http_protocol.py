@@ -1,7 +1,7 @@
-"""uvicorn's HTTP parser with limits on what comes before the body.
+"""uvicorn's HTTP parser with limits on the request line and headers.
 
-uvicorn bounds neither the length of the request line and headers nor the time they take: one client
-could fill the memory, or hold connections for nothing.
+uvicorn limits neither their size nor the time that they take to arrive, so one client could exhaust
+the memory or hold connections open.
 """
 
 import asyncio
@@ -9,9 +9,9 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-#: Request line and headers together.
+#: Maximum size of the request line and headers together.
 MAX_HEAD_BYTES = 64 * 1024
-#: From the connection, or the first byte of a later request, to the end of the headers.
+#: Time limit from the connection, or the first byte of a later request, to the end of the headers.
 HEAD_TIMEOUT_SECONDS = 30.0
 
 _TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
@@ -19,7 +19,7 @@ _END = b"content-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """One connection."""
+    """One connection, closed when a limit is exceeded."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -28,17 +28,17 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """A client connected."""
+        """Start the timer when a client connects."""
         super().connection_made(transport)
         self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """Stop the timer when the connection ends."""
         self._stop_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of one or more requests."""
+        """Parse the bytes of one or more requests, or refuse headers that are too large."""
         if self._reading_head:
             self._head_bytes += len(data)
         super().data_received(data)
@@ -48,13 +48,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
             self.transport.close()
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """Start the timer for a further request on the connection."""
         super().on_message_begin()
         if not self._reading_head:
             self._expect_head()
 
     def on_headers_complete(self) -> None:
-        """The body begins."""
+        """Stop the timer when the body begins."""
         self._reading_head = False
         self._stop_timer()
         super().on_headers_complete()

@@ -1,10 +1,10 @@
 """TensorFlow's and TensorFlow Serving's protocol buffers, without TensorFlow.
 
 The generated modules of ``tensorflow-serving-api`` import ``tensorflow.core...``, and importing any
-part of ``tensorflow`` runs all of it: seconds and hundreds of megabytes that a client and the
-server's front do not need. Where TensorFlow is not loaded yet, the generated modules are imported
-under an empty package of the same name and path, which is taken away again: a later
-``import tensorflow`` in the same process finds nothing changed.
+part of ``tensorflow`` imports all of it, which takes seconds and hundreds of megabytes that a
+client and the server's front process do not need. If TensorFlow is not loaded yet, the generated
+modules are imported under an empty package of the same name and path, which is removed afterwards,
+so that a later ``import tensorflow`` in the same process works as usual.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def _tensorflow_unloaded() -> Iterator[None]:
-    """Let ``tensorflow.core`` be imported without ``tensorflow/__init__.py``."""
+    """Allow imports of ``tensorflow.core`` without ``tensorflow/__init__.py``."""
     if "tensorflow" in sys.modules:
         yield
         return

@@ -1,7 +1,7 @@
-"""What a loaded model version is to the rest of the server: types only, no I/O.
+"""Interface of a loaded model version: types only, no I/O.
 
-A ``Servable`` runs the signatures of one version. Tensors in the front are NumPy arrays; string
-tensors are object arrays of ``bytes``. TensorFlow itself lives in the worker process alone.
+A ``Servable`` runs the signatures of one version. Tensors in the front process are NumPy arrays;
+string tensors are object arrays of ``bytes``. Only the worker process imports TensorFlow.
 """
 
 import concurrent.futures
@@ -18,7 +18,7 @@ Tensors = Mapping[str, np.ndarray]
 
 
 class State(enum.IntEnum):
-    """Life of a version; values are ``ModelVersionStatus.State``'s (get_model_status.proto)."""
+    """State of a version; values are those of ``ModelVersionStatus.State``."""
 
     UNKNOWN = 0
     START = 10
@@ -30,13 +30,13 @@ class State(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True)
 class VersionStatus:
-    """One version of a model as GetModelStatus reports it.
+    """Status of a model version, as reported by GetModelStatus.
 
     Attributes:
-        version: its number.
-        state: where it is in its life.
-        code: ``OK``, or why it ended.
-        message: empty, or why it ended.
+        version: version number.
+        state: state of the version.
+        code: ``OK``, or the code of the error that ended it.
+        message: reason for the error; empty if there is none.
     """
 
     version: int
@@ -47,14 +47,14 @@ class VersionStatus:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RunRequest:
-    """One call of one signature.
+    """One call of a signature.
 
     Attributes:
         signature: key of the signature, already known to exist.
-        inputs: alias -> array, names and dtypes already checked against the signature.
-        outputs: aliases wanted, already known to exist; empty wants all.
-        deadline: ``time.monotonic()`` after which nobody waits for the answer; None is never.
-        examples: how many examples the call holds, for admission and metrics; at least 1.
+        inputs: arrays by alias; names and dtypes are already checked against the signature.
+        outputs: aliases of the outputs to return, already known to exist; empty returns all.
+        deadline: ``time.monotonic()`` after which nobody waits for the response; None for no limit.
+        examples: number of examples in the call, for admission and metrics; at least 1.
     """
 
     signature: str
@@ -65,11 +65,11 @@ class RunRequest:
 
 
 class Servable(Protocol):
-    """A loaded, warm version, pinned until it is released.
+    """A loaded and warm version, pinned until it is released.
 
     Attributes:
-        name: the model's.
-        version: its number.
+        name: name of the model.
+        version: version number.
         signatures: ``SignatureDef`` protos by key.
     """
 
@@ -78,22 +78,23 @@ class Servable(Protocol):
     signatures: Mapping[str, Any]
 
     def submit(self, request: RunRequest) -> "concurrent.futures.Future[dict[str, np.ndarray]]":
-        """Queue a call; returns at once.
+        """Queue a call and return at once.
 
-        The future gives the outputs by alias, or raises ``ServingError``: ``UNAVAILABLE`` when the
-        queue is full or the worker died, ``DEADLINE_EXCEEDED``, ``INVALID_ARGUMENT`` from the
-        graph. Cancelling it takes the call out of the queue.
+        Returns:
+            A future of the outputs by alias. It raises ``ServingError``: ``UNAVAILABLE`` if the
+            queue is full or the worker died, ``DEADLINE_EXCEEDED``, or an error of the graph such
+            as ``INVALID_ARGUMENT``. Cancelling it removes the call from the queue.
         """
         ...
 
 
 class ServableHandle(Protocol):
-    """A pin on a version: it is not unloaded before ``release``. A context manager too."""
+    """A pin that keeps a version loaded until ``release``; also a context manager."""
 
     servable: Servable
 
     def release(self) -> None:
-        """Let the version go. Once."""
+        """Release the pin. Call it once."""
         ...
 
     def __enter__(self) -> Servable: ...
@@ -102,12 +103,12 @@ class ServableHandle(Protocol):
 
 
 class Models(Protocol):
-    """What the request logic asks of the manager. All methods are thread-safe."""
+    """Interface of the model manager for the request logic. All methods are thread-safe."""
 
     def acquire(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> ServableHandle:
-        """Pin a version: the one named, the one labelled, or the newest available.
+        """Pin a version, given by number or label; the newest available one if neither is given.
 
         Raises:
             ServingError: ``NOT_FOUND`` "Servable not found for request: Latest(foo)" or
@@ -116,21 +117,29 @@ class Models(Protocol):
         ...
 
     def statuses(self, name: str, version: int | None = None) -> Sequence[VersionStatus]:
-        """Every version ever seen of a model, newest first, or the one.
+        """Return the status of every version seen so far, newest first, or only of ``version``.
 
         Raises:
-            ServingError: ``NOT_FOUND``.
+            ServingError: ``NOT_FOUND``: the model or version is unknown.
         """
         ...
 
     def label_version(self, name: str, label: str) -> int:
-        """The version that a label points at; ``ServingError`` where it points at none."""
+        """Return the version that a label points to.
+
+        Raises:
+            ServingError: ``INVALID_ARGUMENT``: the label is unknown.
+        """
         ...
 
     def reload(self, config: Any) -> None:
-        """Serve what a ``ModelServerConfig`` proto says from now on (HandleReloadConfigRequest)."""
+        """Replace the configuration by a ``ModelServerConfig`` proto (HandleReloadConfigRequest).
+
+        Raises:
+            ServingError: the configuration is refused, or a new model cannot be served.
+        """
         ...
 
     def ready(self) -> bool:
-        """Every configured model has a version that is available, and warm."""
+        """Return whether every configured model has an available, warm version."""
         ...

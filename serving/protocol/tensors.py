@@ -1,7 +1,7 @@
-"""``TensorProto`` to and from NumPy, without TensorFlow.
+"""Conversion between ``TensorProto`` and NumPy, without TensorFlow.
 
-Strings are object arrays of ``bytes``, bfloat16 is ml_dtypes'. What is read, repeated and refused
-follows ``tensorflow::Tensor::FromProto`` (core/framework/tensor.cc).
+Strings are object arrays of ``bytes``; bfloat16 is the dtype of ml_dtypes. Values are read,
+repeated and refused as in ``tensorflow::Tensor::FromProto`` (core/framework/tensor.cc).
 """
 
 import dataclasses
@@ -18,20 +18,20 @@ _TYPES = protos.types_pb2
 
 #: TensorShape::MaxDimensions().
 MAX_DIMENSIONS = 254
-#: A few bytes of a TensorProto can ask for a tensor of any size (its last value is repeated).
+#: A TensorProto of a few bytes can describe a tensor of any size, as its last value is repeated.
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 _MAX_NUMPY_BYTES = 2**63
 
 
 @dataclasses.dataclass(frozen=True)
 class TensorType:
-    """One DataType.
+    """A TensorFlow DataType and its NumPy equivalent.
 
     Attributes:
-        name: as TensorFlow prints it (DataTypeString).
-        dtype: of the NumPy array.
-        field: of ``TensorProto`` that holds its values.
-        bits: the field holds the raw bits of each value.
+        name: name as printed by TensorFlow (DataTypeString).
+        dtype: dtype of the NumPy array.
+        field: field of ``TensorProto`` that holds the values.
+        bits: whether the field holds the raw bits of each value.
     """
 
     name: str
@@ -75,11 +75,11 @@ STRING = _TYPES.DT_STRING
 
 
 class TensorError(ValueError):
-    """A ``TensorProto`` that is no tensor."""
+    """An invalid or unsupported ``TensorProto``."""
 
 
 def type_name(data_type: int) -> str:
-    """A DataType as TensorFlow prints it: "float", "int64", "string"."""
+    """Return the name of a DataType as TensorFlow prints it: "float", "int64", "string"."""
     known = TYPES.get(data_type)
     if known is not None:
         return known.name
@@ -90,21 +90,22 @@ def type_name(data_type: int) -> str:
 
 
 def to_array(proto: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray:
-    """The tensor as an array.
+    """Convert a ``TensorProto`` to an array.
 
     Args:
-        proto: ``TensorProto``.
-        max_bytes: most that the array may take.
+        proto: the ``TensorProto``.
+        max_bytes: maximum size of the array.
 
     Raises:
-        TensorError: an impossible shape, a type without values, content of the wrong length.
+        TensorError: the shape is impossible or too large, the type has no values, or the content
+            has the wrong length.
     """
     known = TYPES.get(proto.dtype)
     if known is None:
         raise TensorError(f"no values of type {type_name(proto.dtype)}")
     shape = _shape(proto.tensor_shape)
     count = math.prod(shape)
-    without_zeros = math.prod(filter(None, shape))  # NumPy refuses [2**62, 2**62, 0] too
+    without_zeros = math.prod(filter(None, shape))  # NumPy also refuses [2**62, 2**62, 0]
     if (
         count * known.dtype.itemsize > max_bytes
         or without_zeros * known.dtype.itemsize >= _MAX_NUMPY_BYTES
@@ -141,7 +142,7 @@ def _from_content(
 
 
 def _split_strings(content: bytes, count: int) -> list[bytes]:
-    """Strings out of TensorFlow's list encoding: every length as a varint, then the bytes."""
+    """Decode TensorFlow's string lists: every length as a varint, then the bytes."""
     if count > len(content):
         raise TensorError("tensor_content ends before its strings")
     lengths, position = [], 0
@@ -158,7 +159,7 @@ def _split_strings(content: bytes, count: int) -> list[bytes]:
                 break
         lengths.append(length)
     if position + sum(lengths) != len(content):
-        raise TensorError("tensor_content has not the length of its strings")
+        raise TensorError("tensor_content does not have the length of its strings")
     strings = []
     for length in lengths:
         strings.append(content[position : position + length])
@@ -167,7 +168,7 @@ def _split_strings(content: bytes, count: int) -> list[bytes]:
 
 
 def _from_field(values: Any, known: TensorType, shape: Sequence[int], count: int) -> np.ndarray:
-    """Values of a typed field: none are zeros, too few repeat the last, too many are dropped."""
+    """Read a typed field: none give zeros, missing ones repeat the last, extra ones are cut."""
     items = list(values)
     if known.field == "string_val":
         array = np.empty(count, object)
@@ -195,12 +196,12 @@ def _stretched(items: list[Any], count: int, zero: Any) -> list[Any]:
 
 
 def fill_proto(proto: Any, array: np.ndarray, data_type: int) -> None:
-    """Write an array into an empty ``TensorProto``, values in the typed field.
+    """Write an array to an empty ``TensorProto``, with its values in the typed field.
 
     Args:
-        proto: written to.
-        array: of the NumPy type that ``TYPES`` gives the DataType.
-        data_type: of the signature's output.
+        proto: the ``TensorProto`` to fill.
+        array: array of the NumPy type that ``TYPES`` lists for the DataType.
+        data_type: DataType of the signature's input or output.
     """
     known = TYPES[data_type]
     proto.dtype = data_type
@@ -216,7 +217,7 @@ def fill_proto(proto: Any, array: np.ndarray, data_type: int) -> None:
 
 
 def make_proto(array: np.ndarray, data_type: int) -> Any:
-    """The array as a new ``TensorProto``."""
+    """Return an array as a new ``TensorProto``. See ``fill_proto``."""
     proto = protos.tensor_pb2.TensorProto()
     fill_proto(proto, array, data_type)
     return proto

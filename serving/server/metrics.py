@@ -1,8 +1,8 @@
-"""Counters and histograms under TensorFlow Serving's names, and the page Prometheus reads.
+"""Counters and histograms under TensorFlow Serving's names, and the page for Prometheus.
 
-Names begin with a colon (":tensorflow:serving:request_count"): TensorFlow's slashes, as its
-exporter writes them. Dashboards made for TensorFlow Serving work unchanged. prometheus_client
-itself would append ``_total`` to counters; it adds the process's own metrics to the page.
+Names begin with a colon (":tensorflow:serving:request_count"), with which TensorFlow's exporter
+replaces slashes, so that dashboards made for TensorFlow Serving work unchanged. prometheus_client
+would append ``_total`` to counters, so it contributes only the metrics of the process.
 """
 
 import bisect
@@ -14,7 +14,7 @@ import prometheus_client
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 CONTENT_TYPE = "text/plain"
 
-#: Names of models come from callers; beyond this many label sets, they share one without names.
+#: Callers choose the model names. Beyond this number, label sets are counted together, unnamed.
 _MAX_CELLS = 1000
 
 _PREFIX = ":tensorflow:serving:"
@@ -28,8 +28,8 @@ class Counter:
     """A count for each set of label values. Thread-safe.
 
     Args:
-        name: without the prefix.
-        labels: names of its labels.
+        name: name of the metric, without the prefix.
+        labels: names of the labels.
     """
 
     def __init__(self, name: str, labels: Sequence[str]) -> None:
@@ -39,23 +39,23 @@ class Counter:
         self._lock = threading.Lock()
 
     def increment(self, *values: str, by: int = 1) -> None:
-        """Add ``by`` where the labels have these values."""
+        """Add ``by`` to the count for a set of label values."""
         with self._lock:
             if values not in self._cells and len(self._cells) >= _MAX_CELLS:
                 values = ("",) * len(self.labels)
             self._cells[values] = self._cells.get(values, 0) + by
 
     def value(self, *values: str) -> int:
-        """The count where the labels have these values."""
+        """Return the count for a set of label values."""
         return self._cells.get(values, 0)
 
     def total(self) -> int:
-        """The count over all label values."""
+        """Return the count over all label values."""
         with self._lock:
             return sum(self._cells.values())
 
     def lines(self) -> Iterable[str]:
-        """Prometheus text."""
+        """Yield the lines of Prometheus' text format."""
         with self._lock:
             cells = sorted(self._cells.items())
         if cells:
@@ -76,8 +76,8 @@ class Histogram:
     """A distribution for each set of label values. Thread-safe.
 
     Args:
-        name: without the prefix.
-        labels: names of its labels.
+        name: name of the metric, without the prefix.
+        labels: names of the labels.
         limits: upper limits of the buckets; infinity is added.
     """
 
@@ -89,7 +89,7 @@ class Histogram:
         self._lock = threading.Lock()
 
     def observe(self, value: float, *values: str) -> None:
-        """Add one observation where the labels have these values."""
+        """Add one observation for a set of label values."""
         bucket = bisect.bisect_left(self._limits, value)
         with self._lock:
             cell = self._cells.get(values)
@@ -104,12 +104,12 @@ class Histogram:
         return self._cells.setdefault(values, _Distribution(len(self._limits) + 1))
 
     def count(self, *values: str) -> int:
-        """How many observations there are where the labels have these values."""
+        """Return the number of observations for a set of label values."""
         cell = self._cells.get(values)
         return sum(cell.counts) if cell else 0
 
     def lines(self) -> Iterable[str]:
-        """Prometheus text: cumulative buckets, sum and count."""
+        """Yield the lines of Prometheus' text format: cumulative buckets, sum and count."""
         with self._lock:
             cells = sorted((key, list(c.counts), c.sum) for key, c in self._cells.items())
         if cells:
@@ -137,18 +137,18 @@ def _escaped(value: str) -> str:
 
 _LATENCY = _exponential(10, 1.8, 33)
 
-#: Requests by the name of their status code ("OK", "INVALID_ARGUMENT").
+#: Number of requests by the name of their status code ("OK", "INVALID_ARGUMENT").
 REQUEST_COUNT = Counter("request_count", ["model_name", "status"])
-#: Microseconds of successful requests; entrypoint is REST or GRPC.
+#: Duration of successful requests in microseconds; entrypoint is REST or GRPC.
 REQUEST_LATENCY = Histogram("request_latency", ["model_name", "API", "entrypoint"], _LATENCY)
-#: Microseconds from the hand-over to a servable to its outputs.
+#: Microseconds between passing a request to a servable and its outputs.
 RUNTIME_LATENCY = Histogram("runtime_latency", ["model_name", "API", "runtime"], _LATENCY)
-#: tf.Examples, or rows, of one request.
+#: Number of tf.Examples or rows in a request.
 REQUEST_EXAMPLE_COUNTS = Histogram("request_example_counts", ["model"], _exponential(1, 2, 15))
 REQUEST_EXAMPLE_COUNT_TOTAL = Counter("request_example_count_total", ["model"])
-#: Microseconds that a version's warm-up took, for whoever loads versions.
+#: Duration of a version's warm-up in microseconds.
 MODEL_WARMUP_LATENCY = Histogram("model_warmup_latency", ["model_path", "status"], _LATENCY)
-#: Microseconds that a request waited for its batch, for whoever batches.
+#: Microseconds that a request waited for its batch.
 QUEUING_LATENCY = Histogram(
     "batching_session:queuing_latency", ["thread_pool_name"], _exponential(100, 1.2, 52)
 )
@@ -174,7 +174,7 @@ def record_examples(model_name: str, count: int) -> None:
 
 
 def page() -> bytes:
-    """Every metric in Prometheus' text format."""
+    """Return every metric in Prometheus' text format."""
     lines = [line for metric in _METRICS for line in metric.lines()]
     own = "".join(f"{line}\n" for line in lines)
     return own.encode() + prometheus_client.generate_latest(_process)

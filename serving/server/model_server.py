@@ -1,7 +1,8 @@
-"""Runs the model server: models, gRPC and REST in one process, until a signal ends it.
+"""The model server: models, gRPC and REST in one process, until a signal stops it.
 
-SIGTERM or SIGINT drains: ``/readyz`` and grpc.health say so at once, no connection is accepted any
-more, calls under way are answered, then ``run`` returns 0. A second signal ends it at once.
+SIGTERM or SIGINT drains the server: ``/readyz`` and grpc.health report it at once, new connections
+are refused, running calls are answered, and ``run`` returns 0. A second signal ends the process at
+once.
 """
 
 import asyncio
@@ -35,12 +36,12 @@ _BACKLOG = 1024
 
 @dataclasses.dataclass(frozen=True)
 class Endpoints:
-    """Where a server listens.
+    """Address and ports that a server listens on.
 
     Attributes:
         host: address.
-        port: of gRPC.
-        rest_api_port: of HTTP.
+        port: gRPC port.
+        rest_api_port: HTTP port.
     """
 
     host: str
@@ -48,7 +49,7 @@ class Endpoints:
     rest_api_port: int
 
 
-#: Told where the server listens.
+#: Function that receives the endpoints of the server.
 Callback = Callable[[Endpoints], None]
 
 
@@ -57,16 +58,16 @@ def run(
     on_listening: Callback | None = None,
     on_ready: Callback | None = None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; call it from the main thread.
+    """Serve until SIGTERM or SIGINT. Call it from the main thread.
 
     Args:
-        settings: of the server.
-        on_listening: called once both ports answer; models may still load.
-        on_ready: called once every model is available and warm, in another thread.
+        settings: settings of the server.
+        on_listening: called when both ports answer; models may still be loading.
+        on_ready: called from another thread when every model is available and warm.
 
     Returns:
-        The exit code: 0 after a drain, 2 when a port is taken or the configuration is wrong; the
-        reason is on stderr then.
+        The exit code: 0 after a drain; 2 if a port is in use or the configuration is invalid, with
+        the reason on stderr.
     """
     try:
         server = ModelServer(settings)
@@ -77,16 +78,16 @@ def run(
 
 
 class ModelServer:
-    """Everything of one server.
+    """A server and its parts.
 
     Args:
-        settings: of the server.
+        settings: settings of the server.
 
     Raises:
-        UserError: a port is taken, or a file of the configuration is wrong.
+        UserError: a port is in use, or a configuration file is invalid.
 
     Attributes:
-        endpoints: where it listens.
+        endpoints: address and ports that it listens on.
     """
 
     def __init__(self, settings: ServerSettings) -> None:
@@ -133,11 +134,11 @@ class ModelServer:
         serving = asyncio.create_task(http_server.serve([self._socket]))
         self._grpc.start()
         gc.collect()
-        gc.freeze()  # what is imported stays: the collector need not look at it again
+        gc.freeze()  # imported modules stay: exclude them from later collections
         if on_listening:
             on_listening(self.endpoints)
         if on_ready:
-            threading.Thread(target=self._tell_ready, args=(on_ready,), daemon=True).start()
+            threading.Thread(target=self._report_ready, args=(on_ready,), daemon=True).start()
         stopped = asyncio.create_task(stop.wait())
         await asyncio.wait({serving, stopped}, return_when=asyncio.FIRST_COMPLETED)
         await self._drain(http_server)
@@ -155,7 +156,7 @@ class ModelServer:
         http_server.should_exit = True
         await asyncio.to_thread(self._grpc.stop, self._settings.drain_seconds)
 
-    def _tell_ready(self, on_ready: Callback) -> None:
+    def _report_ready(self, on_ready: Callback) -> None:
         while not self._stopped.is_set():
             if self._manager.wait_until_ready(1):
                 on_ready(self.endpoints)
@@ -163,7 +164,7 @@ class ModelServer:
 
 
 class HttpServer(uvicorn.Server):
-    """uvicorn without its own signal handlers and logging set-up."""
+    """uvicorn without its signal handlers and logging configuration."""
 
     def __init__(self, application: Any, drain_seconds: float) -> None:
         config = uvicorn.Config(
@@ -224,5 +225,6 @@ def _grpc_server(service: InferenceService, settings: ServerSettings) -> GrpcSer
 def _taken(name: str, host: str, port: int, error: OSError) -> UserError:
     reason = error.strerror or "it is in use"
     return UserError(
-        f"cannot listen on {host}:{port}: {reason}. Give another --{name}, or 0 for a free one"
+        f"cannot listen on {host}:{port}: {reason}. Set --{name} to another port, or to 0 for any "
+        "free port"
     )

@@ -1,7 +1,7 @@
-"""Reads ``--monitoring_config_file``: a text ``MonitoringConfig`` (monitoring_config.proto).
+"""``--monitoring_config_file``: a ``MonitoringConfig`` (monitoring_config.proto) in text format.
 
-The message is not in the published Python package of TensorFlow Serving's APIs, so it is declared
-here, field numbers included.
+The published Python package of TensorFlow Serving's APIs does not contain the message, so it is
+declared here, with its field numbers.
 """
 
 import dataclasses
@@ -21,11 +21,11 @@ _EXAMPLE = 'prometheus_config { enable: true, path: "/monitoring/prometheus/metr
 
 @dataclasses.dataclass(frozen=True)
 class Monitoring:
-    """Where the metrics page is.
+    """Settings of the metrics page.
 
     Attributes:
-        enabled: whether there is one.
-        path: of its URL.
+        enabled: whether the page is served.
+        path: path in the page's URL.
     """
 
     enabled: bool = True
@@ -56,13 +56,13 @@ def _message_class() -> Any:
 
 
 def read(path: str) -> Monitoring:
-    """What the file says; with no file, the page is at its default path.
+    """Read a monitoring configuration file.
 
     Args:
-        path: of the file; "" for none.
+        path: path of the file; "" serves the page at its default path.
 
     Raises:
-        UserError: it cannot be read, or is not a ``MonitoringConfig``.
+        UserError: the file cannot be read, or is not a ``MonitoringConfig``.
     """
     if not path:
         return Monitoring()

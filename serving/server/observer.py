@@ -1,4 +1,4 @@
-"""What the manager tells whoever measures the server. Does nothing; metrics override it."""
+"""Observers of loaded versions and batches."""
 
 from collections.abc import Sequence
 
@@ -6,12 +6,23 @@ from serving.server import metrics
 
 
 class Observer:
-    """Called from many threads, on the way of requests: quick, and raises nothing."""
+    """An observer that ignores all events.
+
+    Requests wait while its methods run, on many threads: they must be quick and must not raise.
+    """
 
     def version_loaded(
         self, model: str, version: int, path: str, load_seconds: float, warmup_seconds: float
     ) -> None:
-        """A version became available."""
+        """Record that a version became available.
+
+        Args:
+            model: name of the model.
+            version: version number.
+            path: folder of the version.
+            load_seconds: duration of reading and initialising the model.
+            warmup_seconds: duration of the warm-up.
+        """
 
     def batch_ran(
         self,
@@ -22,15 +33,15 @@ class Observer:
         queue_seconds: Sequence[float],
         run_seconds: float,
     ) -> None:
-        """A batch was run, well or not.
+        """Record that a batch ran, whether it succeeded or failed.
 
         Args:
-            model: its name.
-            version: its number.
-            signature: its key.
-            examples: in the batch.
-            queue_seconds: how long each of its calls waited.
-            run_seconds: from the front to the worker and back.
+            model: name of the model.
+            version: version number.
+            signature: key of the signature.
+            examples: number of examples in the batch.
+            queue_seconds: time that each call waited.
+            run_seconds: time from the front process to the worker and back.
         """
 
 
@@ -38,12 +49,12 @@ _MICROS = 1e6
 
 
 class MetricsObserver(Observer):
-    """``Observer`` that measures."""
+    """``Observer`` that updates the metrics."""
 
     def version_loaded(
         self, model: str, version: int, path: str, load_seconds: float, warmup_seconds: float
     ) -> None:
-        """A version became available."""
+        """Record the duration of a version's warm-up."""
         metrics.MODEL_WARMUP_LATENCY.observe(warmup_seconds * _MICROS, path, "OK")
 
     def batch_ran(
@@ -55,6 +66,6 @@ class MetricsObserver(Observer):
         queue_seconds: Sequence[float],
         run_seconds: float,
     ) -> None:
-        """A batch was run."""
+        """Record the waiting time of each call in a batch."""
         for seconds in queue_seconds:
             metrics.QUEUING_LATENCY.observe(seconds * _MICROS, model)

@@ -1,49 +1,59 @@
-"""What the model server is told at start. Fields carry the names of TensorFlow Serving's flags."""
+"""Model server settings, named after TensorFlow Serving's flags."""
 
 import dataclasses
 import os
 
 from modules.contract.errors import UserError
 
-#: What ``precision`` may be.
+#: Valid values of ``precision``.
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """One server. Defaults are TensorFlow Serving's where it has them.
+    """Settings of one server. Defaults are TensorFlow Serving's, for settings that it has too.
 
     Attributes:
-        host: address to listen on; loopback unless told otherwise.
-        port: of gRPC; 0 takes a free one.
-        rest_api_port: of HTTP; 0 takes a free one.
-        rest_api_timeout_in_ms: longest a REST call may take.
-        grpc_max_threads: concurrent gRPC calls.
-        model_name: with ``model_base_path``: the one model's name.
-        model_base_path: folder of numbered versions; made absolute.
-        model_config_file: text ``ModelServerConfig``; the two above are ignored then.
-        model_config_file_poll_wait_seconds: how often that file is read again; 0 never.
-        file_system_poll_wait_seconds: how often for new versions; 0 once, negative never.
-        allow_version_labels_for_unavailable_models: a reload may give a new label to a version
-            that is not served yet.
-        max_num_load_retries: after the first failure, before a version is given up.
-        load_retry_interval_micros: between them; negative does not wait.
-        enable_model_warmup: replay ``assets.extra/tf_serving_warmup_requests`` before traffic.
-        enable_batching: requests that wait together run together.
-        batching_parameters_file: text ``BatchingParameters``.
-        monitoring_config_file: text ``MonitoringConfig``.
-        tensorflow_intra_op_parallelism: threads of one op; 0 lets the server choose.
+        host: address to listen on; loopback by default.
+        port: gRPC port; 0 selects a free port.
+        rest_api_port: HTTP port; 0 selects a free port.
+        rest_api_timeout_in_ms: time limit of a REST call, in milliseconds.
+        grpc_max_threads: maximum number of concurrent gRPC calls.
+        model_name: name of the model in ``model_base_path``.
+        model_base_path: folder of numbered version folders; made absolute.
+        model_config_file: ``ModelServerConfig`` in text format; replaces ``model_name`` and
+            ``model_base_path``.
+        model_config_file_poll_wait_seconds: interval at which the file is checked for changes; 0
+            never checks.
+        file_system_poll_wait_seconds: interval at which folders are polled for versions; 0 polls
+            only at start, a negative value never.
+        allow_version_labels_for_unavailable_models: whether a reload may assign a new label to a
+            version that is not served yet.
+        max_num_load_retries: number of further attempts to load a version that failed to load.
+        load_retry_interval_micros: microseconds between attempts; a negative value does not wait.
+        enable_model_warmup: whether ``assets.extra/tf_serving_warmup_requests`` is replayed before
+            a version receives traffic.
+        enable_batching: whether queued requests run together.
+        batching_parameters_file: ``BatchingParameters`` in text format.
+        monitoring_config_file: ``MonitoringConfig`` in text format.
+        tensorflow_intra_op_parallelism: threads for one op; 0 lets the server choose.
         tensorflow_inter_op_parallelism: concurrent ops; 0 lets the server choose.
-        num_load_threads: versions that load at the same time.
-        precision: "auto" measures ``<key>`` against ``<key>_bfloat16`` where a model has both;
-            "float32" and "bfloat16" choose.
-        max_batch_size: examples in a merged batch.
-        max_batch_tokens: estimated tokens in a merged batch; more gain no throughput (it is flat
-            from 512 on for all-MiniLM-L6-v2 on 2 cores), and make short texts wait for long ones.
-        max_queued_examples: waiting for one model version; beyond, calls are UNAVAILABLE.
-        max_request_examples: in one call; beyond, it is INVALID_ARGUMENT.
-        max_request_bytes: of a request's body, unpacked.
-        drain_seconds: how long SIGTERM, and the unloading of a version, wait for its calls.
+        num_load_threads: number of versions that load at the same time.
+        precision: "float32", "bfloat16", or "auto", which measures ``<key>`` and
+            ``<key>_bfloat16`` and runs the faster one, for a model that has both.
+        max_batch_size: maximum number of examples in a merged batch.
+        max_batch_tokens: maximum estimated tokens in a merged batch. Larger values do not raise
+            throughput (it is flat from 512 on for all-MiniLM-L6-v2 on 2 cores) and make short texts
+            wait for long ones.
+        max_queued_examples: maximum number of examples that wait for a version; further calls fail
+            with UNAVAILABLE.
+        max_request_examples: maximum number of examples in a call; larger ones fail with
+            INVALID_ARGUMENT.
+        max_request_bytes: maximum size of a request body, after decompression.
+        drain_seconds: how long SIGTERM, or unloading a version, waits for running calls.
+
+    Raises:
+        UserError: a setting is out of range, or nothing is configured to be served.
     """
 
     host: str = "127.0.0.1"
@@ -80,11 +90,11 @@ class ServerSettings:
             raise UserError(f"precision must be one of {legal}, not {self.precision!r}")
         if not self.model_base_path and not self.model_config_file:
             raise UserError(
-                "nothing to serve: give model_base_path, a folder of numbered model versions, or "
-                "model_config_file"
+                "nothing to serve; set model_base_path to a folder of numbered model versions, or "
+                "set model_config_file"
             )
         if self.batching_parameters_file and not self.enable_batching:
-            raise UserError("batching_parameters_file is set, but enable_batching is false")
+            raise UserError("batching_parameters_file needs batching, but enable_batching is false")
         for name in ("port", "rest_api_port"):
             if not 0 <= getattr(self, name) <= 65_535:
                 raise UserError(f"{name} must be 0 to 65535, not {getattr(self, name)}")
@@ -93,7 +103,7 @@ class ServerSettings:
                 raise UserError(f"{name} must be at least 1, not {getattr(self, name)}")
         for name in _NOT_NEGATIVE:
             if getattr(self, name) < 0:
-                raise UserError(f"{name} must not be negative: {getattr(self, name)}")
+                raise UserError(f"{name} must not be negative, not {getattr(self, name)}")
         if self.model_base_path and "://" not in self.model_base_path:
             object.__setattr__(self, "model_base_path", os.path.abspath(self.model_base_path))
 

@@ -1,4 +1,4 @@
-"""How many processors this process may use: fewer than the machine has, in most containers."""
+"""Number of processors that this process may use, which a container often limits."""
 
 import math
 import os
@@ -10,15 +10,15 @@ _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 
 
 def usable_cpus(cpu_max: Path = _CGROUP_V2) -> int:
-    """Processors that the scheduler lets this process run on, and the quota of its container.
+    """Return the number of processors within this process's CPU affinity and container quota.
 
     Args:
-        cpu_max: the control group's file; one that is not there, or says "max", sets no quota.
+        cpu_max: file of the control group; a missing file, or "max", sets no quota.
 
     Returns:
-        At least 1; a quota of part of a processor counts as one.
+        At least 1; a fractional quota is rounded up.
     """
-    # Only Linux has the first.
+    # Only Linux has sched_getaffinity.
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     allowed = allowed or 1
     try:

@@ -1,4 +1,4 @@
-"""``bert serve`` in a process of its own, on free ports, for tests that need the real thing."""
+"""``bert serve`` in a separate process, on free ports, for tests that need a real server."""
 
 import contextlib
 import dataclasses
@@ -19,8 +19,8 @@ class BertServer:
     """A ready server.
 
     Attributes:
-        lines: what it printed on standard output until it was ready.
-        errors: what it printed on standard error so far.
+        lines: lines on standard output until it was ready.
+        errors: lines on standard error so far.
     """
 
     process: subprocess.Popen[str]
@@ -42,13 +42,13 @@ class BertServer:
         return [line.split("try", 1)[1].strip() for line in self.lines if line.startswith("  try")]
 
     def stop(self) -> int:
-        """Ctrl-C; the exit code."""
+        """Send Ctrl-C and return the exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(60)
 
 
 def environment() -> dict[str, str]:
-    """For commands beside the server: this interpreter's ``bert`` first on the path."""
+    """Return the environment for other commands: this interpreter's ``bert`` is first on PATH."""
     folder = str(Path(sys.executable).parent)
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("BERT_")},
@@ -61,11 +61,11 @@ def environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def bert_serve(*arguments: str, folder: Path) -> Iterator[BertServer]:
-    """Run ``bert serve`` and wait until it says that it is ready.
+    """Run ``bert serve`` and wait until it reports that it is ready.
 
     Args:
-        arguments: after ``bert serve``.
-        folder: where it runs.
+        arguments: arguments after ``bert serve``.
+        folder: working directory.
     """
     command = [sys.executable, "-m", "cli.main", "serve", "--port", "0", "--rest_api_port", "0"]
     process = subprocess.Popen(
@@ -87,7 +87,7 @@ def bert_serve(*arguments: str, folder: Path) -> Iterator[BertServer]:
         lines: list[str] = []
         for line in process.stdout:
             lines.append(line.rstrip("\n"))
-            # The last line: a model that classifies no texts has only its metadata to try.
+            # The last line. For a model that is not a text classifier, it requests the metadata.
             if line.startswith("  try") and ("/v1/" not in line or "/metadata" in line):
                 break
         watchdog.cancel()
@@ -106,7 +106,7 @@ def bert_serve(*arguments: str, folder: Path) -> Iterator[BertServer]:
 
 
 def write_classifier(folder: Path) -> None:
-    """Export a keyword classifier to ``folder``, from a process of its own: it takes TensorFlow."""
+    """Export a keyword classifier to ``folder``, in a separate process that imports TensorFlow."""
     script = (
         "import sys; from tests.components.exports import write_export; write_export(sys.argv[1])"
     )

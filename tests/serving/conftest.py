@@ -12,7 +12,7 @@ from tests.serving.records.databases import (  # noqa: F401
 
 @pytest.fixture(scope="session")
 def zygote() -> Iterator[Zygote]:
-    """Forks workers; importing TensorFlow, its first takes seconds."""
+    """One zygote for the session, because it takes seconds to import TensorFlow."""
     zygote = Zygote()
     yield zygote
     zygote.stop()

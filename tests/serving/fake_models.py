@@ -1,4 +1,4 @@
-"""``Models`` without a worker process: half_plus_two in NumPy, and a classifier of texts."""
+"""``Models`` without a worker process: half_plus_two in NumPy, and a text classifier."""
 
 import concurrent.futures
 import threading
@@ -17,7 +17,7 @@ Function = Callable[[RunRequest], dict[str, np.ndarray]]
 
 
 def signature(inputs: Mapping[str, int], outputs: Mapping[str, int], method: str = "") -> Any:
-    """A ``SignatureDef`` whose tensors have free shapes."""
+    """Return a ``SignatureDef`` whose tensors have any shape."""
     message = protos.meta_graph_pb2.SignatureDef(method_name=method)
     for side, types in ((message.inputs, inputs), (message.outputs, outputs)):
         for alias, data_type in types.items():
@@ -28,9 +28,9 @@ def signature(inputs: Mapping[str, int], outputs: Mapping[str, int], method: str
 
 
 class FakeServable:
-    """Runs a Python function a signature, at once, in the caller's thread.
+    """A servable that runs a Python function for each signature, at once, in the caller's thread.
 
-    ``hold`` keeps futures waiting until ``let_go``.
+    After ``hold``, futures wait until ``let_go``.
     """
 
     def __init__(
@@ -162,7 +162,7 @@ def _half_plus(alias: str, result: str, increment: float) -> Function:
 
 
 def _feature_x(examples: np.ndarray) -> np.ndarray:
-    """Feature x of serialised tf.Examples: float32[examples, 1]."""
+    """Return feature x of serialised tf.Examples: float32[examples, 1]."""
     values = []
     for serialized in examples:
         example = protos.example_pb2.Example.FromString(serialized)
@@ -171,7 +171,7 @@ def _feature_x(examples: np.ndarray) -> np.ndarray:
 
 
 def half_plus_two(version: int = 123, name: str = "default") -> FakeServable:
-    """The signatures of TensorFlow Serving's test model."""
+    """Return a servable with the signatures of TensorFlow Serving's test model."""
     examples = {"inputs": STRING}
     functions = {
         "serving_default": (
@@ -199,7 +199,7 @@ def half_plus_two(version: int = 123, name: str = "default") -> FakeServable:
 
 
 def classifier(version: int = 1, name: str = "reviews") -> FakeServable:
-    """A text classifier as this project exports it: scores, label and score of every text."""
+    """Return a text classifier with the outputs of this project's exports."""
 
     def run(request: RunRequest) -> dict[str, np.ndarray]:
         texts = request.inputs["text"]

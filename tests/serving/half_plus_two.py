@@ -1,4 +1,4 @@
-"""The model that TensorFlow Serving's own tests serve: y = x / 2 + 2, in every kind of signature.
+"""The model of TensorFlow Serving's own tests: y = x / 2 + 2, in every kind of signature.
 
 Signatures, shapes and op names are those of its saved_model_half_plus_two; weights are constants.
 """
@@ -23,8 +23,8 @@ def write(directory: Path, *, increment: float = 2.0) -> Path:
     """Write one version.
 
     Args:
-        directory: the version's folder; must not exist.
-        increment: added to half of ``x``, so that versions can be told apart.
+        directory: folder of the version; must not exist.
+        increment: added to half of ``x``, to distinguish versions.
 
     Returns:
         The folder.

@@ -1,4 +1,4 @@
-"""Writes small SavedModels by hand, from protocol buffers alone: no TensorFlow in the process."""
+"""Writer of small SavedModels from protocol buffers, without TensorFlow."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +30,7 @@ Shape = Sequence[int] | None
 
 
 class Graph:
-    """A MetaGraphDef under construction. Every method that adds an op returns its tensor's name."""
+    """A MetaGraphDef under construction. Methods that add an op return the name of its tensor."""
 
     def __init__(self) -> None:
         self.saved_model = protos.saved_model_pb2.SavedModel(saved_model_schema_version=1)
@@ -39,7 +39,7 @@ class Graph:
         self._meta_graph.graph_def.versions.producer = 1000
 
     def op(self, op: str, name: str, inputs: Sequence[str] = (), **attributes: Any) -> str:
-        """Add a node; attributes are DataTypes under a name that begins with T or is dtype."""
+        """Add a node with attributes; wrap DataTypes in ``type_of``."""
         node = self._meta_graph.graph_def.node.add(op=op, name=name, input=inputs)
         for key, value in attributes.items():
             _set_attribute(node.attr[key], value)
@@ -61,7 +61,7 @@ class Graph:
         outputs: Mapping[str, tuple[str, int, Shape]],
         method: str = PREDICT,
     ) -> None:
-        """Add a signature; tensors are (op name, dtype, shape; None is unknown rank)."""
+        """Add a signature. Tensors are (op name, dtype, shape); shape None is unknown rank."""
         signature = self._meta_graph.signature_def[key]
         signature.method_name = method
         for field, tensors in ((signature.inputs, inputs), (signature.outputs, outputs)):
@@ -81,7 +81,7 @@ class Graph:
 
 
 class _Type(int):
-    """Marks a number as a DataType."""
+    """A number that is a DataType."""
 
 
 def _set_attribute(attribute: Any, value: Any) -> None:
@@ -105,12 +105,12 @@ def _set_attribute(attribute: Any, value: Any) -> None:
 
 
 def type_of(dtype: int) -> Any:
-    """A DataType as an attribute's value."""
+    """Return a DataType as the value of an attribute."""
     return _Type(dtype)
 
 
 def shape_of(shape: Shape) -> Any:
-    """A shape as an attribute's value."""
+    """Return a shape as the value of an attribute."""
     return _shape(shape)
 
 

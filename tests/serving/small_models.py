@@ -1,4 +1,4 @@
-"""SavedModels for tests of the worker: text, precision twins, loads and runs that wait."""
+"""SavedModels for tests of the worker: text, precision twins, and loads and runs that wait."""
 
 import os
 import struct
@@ -21,9 +21,9 @@ WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 
 
 def write_text_model(directory: Path) -> Path:
-    """``serving_default``: text string[batch] -> echo string[batch], number float[batch].
+    """Write ``serving_default``: text string[batch] -> echo string[batch], number float[batch].
 
-    ``number`` is the text read as a number; a text that is none is an INVALID_ARGUMENT.
+    ``number`` is the text parsed as a number; other texts are an INVALID_ARGUMENT.
     """
     graph = Graph()
     graph.placeholder("text", STRING, (-1,))
@@ -37,7 +37,7 @@ def write_text_model(directory: Path) -> Path:
 
 
 def write_types_model(directory: Path) -> Path:
-    """``serving_default``: inputs of several types and ranks, each given back."""
+    """Write ``serving_default``: inputs of several types and ranks, each returned unchanged."""
     graph = Graph()
     inputs: dict[str, Any] = {
         "matrix": (FLOAT, (-1, 2)),
@@ -56,14 +56,14 @@ def write_types_model(directory: Path) -> Path:
 
 
 def write_twin_model(directory: Path, *, twin_adds: float) -> Path:
-    """y = x * 1 slowly, and ``serving_default_bfloat16``: y = x + ``twin_adds`` at once."""
+    """Write a slow y = x, and a fast ``serving_default_bfloat16``: y = x + ``twin_adds``."""
     graph = Graph()
     graph.placeholder("x", FLOAT, (-1,))
     graph.constant("addend", twin_adds, FLOAT)
     graph.constant("size", [400, 400], INT32, (2,))
     graph.constant("zero", 0.0, FLOAT)
     graph.op("Fill", "work", ["size", "zero"], T=type_of(FLOAT), index_type=type_of(INT32))
-    # A random operand, or the product would be folded into a constant at the first run.
+    # Random, so that the product is not folded into a constant at the first run.
     graph.op("RandomUniform", "noise", ["size"], T=type_of(INT32), dtype=type_of(FLOAT))
     graph.op("MatMul", "product", ["work", "noise"], T=type_of(FLOAT))
     graph.op("Identity", "slow", ["x", "^product"], T=type_of(FLOAT))
@@ -77,10 +77,10 @@ def write_twin_model(directory: Path, *, twin_adds: float) -> Path:
 
 
 def write_waiting_model(directory: Path, *, load: Path | None = None) -> Path:
-    """``serving_default``: x float[batch] -> y = x. ``wait``: opens the pipe at a path.
+    """Write ``serving_default``: x float[batch] -> y = x, and ``wait``: opens the pipe at a path.
 
-    Opening a named pipe to read waits until somebody opens it to write: a run, or with ``load`` the
-    load itself, ends when the test says so.
+    Opening a named pipe for reading waits until it is opened for writing. So the test decides when
+    a run ends or, with ``load``, when the load ends.
     """
     graph = Graph()
     graph.placeholder("x", FLOAT, (-1,))
@@ -98,7 +98,7 @@ def write_waiting_model(directory: Path, *, load: Path | None = None) -> Path:
 
 
 def predict(signature: str = "", **inputs: Sequence[float]) -> Any:
-    """A warm-up record: a Predict call with float[n] inputs."""
+    """Return a warm-up record: a Predict call with float[n] inputs."""
     log = protos.prediction_log_pb2.PredictionLog()
     request = log.predict_log.request
     request.model_spec.signature_name = signature
@@ -110,7 +110,7 @@ def predict(signature: str = "", **inputs: Sequence[float]) -> Any:
 
 
 def write_warmup(directory: Path, *logs: Any) -> None:
-    """Write warm-up records into a SavedModel, as a TFRecord file."""
+    """Write warm-up records to a SavedModel, as a TFRecord file."""
     file = directory / WARMUP_FILE
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(b"".join(_record(log.SerializeToString()) for log in logs))
@@ -122,7 +122,7 @@ def _record(data: bytes) -> bytes:
 
 
 def _masked_crc(data: bytes) -> bytes:
-    """TFRecord's checksum: CRC-32C, rotated and shifted."""
+    """Return TFRecord's checksum: CRC-32C, rotated and shifted."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc ^= byte

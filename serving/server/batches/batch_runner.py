@@ -1,4 +1,4 @@
-"""Runs batches and hands out their answers, and never lets one request spoil another's."""
+"""Execution of batches, in which no request can affect the response to another."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -8,23 +8,23 @@ from serving.protocol.errors import Code, ServingError
 from serving.server.batches.batching import BatchLimits, Grouping, Outputs, Piece, merge, split
 from serving.server.worker.worker_process import WorkerDiedError
 
-#: Runs a signature: (key, inputs, outputs) -> arrays by alias.
+#: Function that runs a signature: (key, inputs, outputs) -> arrays by alias.
 Run = Callable[[str, Mapping[str, np.ndarray], Sequence[str]], Outputs]
-#: Numbers of a row in a batch and of the row alone may differ by rounding.
+#: Allowed rounding differences between the outputs of a row in a batch and of the row alone.
 _RELATIVE_TOLERANCE = 0.05
 _ABSOLUTE_TOLERANCE = 0.02
 
 
 class BatchRunner:
-    """Answers batches of one model version. Thread-safe.
+    """Runner for the batches of a model version. Thread-safe.
 
-    A merged batch that the graph refuses is run again call by call, so that a bad request fails
-    alone. A signature whose answers change when rows are merged is never merged again; in models
-    that nobody vouches for, its first merged batch is compared with the single answers to know.
+    If the graph refuses a merged batch, its calls are run one by one, so that only the invalid
+    request fails. A signature whose outputs change when rows are merged is not merged again. Unless
+    the model is trusted, the first merged batch of a signature is compared with separate runs.
 
     Args:
-        grouping: told which signatures must not be merged.
-        limits: of a batch.
+        grouping: grouping that is informed of signatures which must not be merged.
+        limits: limits of a batch.
     """
 
     def __init__(self, grouping: Grouping, limits: BatchLimits) -> None:
@@ -33,10 +33,10 @@ class BatchRunner:
         self._trusted: set[str] = set()
 
     def answer(self, batch: Sequence[Piece], run: Run) -> None:
-        """Run a batch and answer its calls, with outputs or errors.
+        """Run a batch and answer its calls with outputs or errors.
 
         Raises:
-            WorkerDiedError: no call that is not answered yet will be.
+            WorkerDiedError: the worker died; some calls are not answered.
         """
         parts = self._run(batch, run)
         if parts is None:
@@ -46,7 +46,7 @@ class BatchRunner:
             piece.call.answer(piece.start, part)
 
     def _run(self, batch: Sequence[Piece], run: Run) -> list[Outputs] | None:
-        """Outputs piece by piece; None: every piece is to be run alone."""
+        """Return the outputs of each piece; None if every piece must be run separately."""
         request = batch[0].call.request
         try:
             outputs = run(request.signature, merge(batch, self._limits), request.outputs)
@@ -60,7 +60,7 @@ class BatchRunner:
             return [{} for _ in batch]
         parts = split(batch, outputs, self._limits)
         if parts is None and len(batch) == 1 and batch[0].rows == batch[0].call.rows:
-            # Nobody's rows were mixed, unless padding was.
+            # No rows of different calls were mixed, except with padding.
             self._grouping.forbid(request.signature)
             return None if self._limits.allowed_batch_sizes else [outputs]
         if parts is None or not self._proven(batch, parts, run):
@@ -69,7 +69,7 @@ class BatchRunner:
         return parts
 
     def _proven(self, batch: Sequence[Piece], parts: Sequence[Outputs], run: Run) -> bool:
-        """Whether merging leaves the answers as they are; asked of a signature's first batch."""
+        """Return whether merging keeps the outputs; a signature's first batch is compared."""
         request = batch[0].call.request
         if self._limits.trusted or len(batch) == 1 or request.signature in self._trusted:
             return True
@@ -83,7 +83,7 @@ class BatchRunner:
     def _answer_one_by_one(self, batch: Sequence[Piece], run: Run) -> None:
         for piece in batch:
             request = piece.call.request
-            # The whole call: pieces of it would be no safer than the batch was.
+            # Run the whole call: its pieces would be no safer than the batch.
             try:
                 outputs = run(request.signature, request.inputs, request.outputs)
             except WorkerDiedError:

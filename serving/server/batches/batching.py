@@ -1,8 +1,8 @@
-"""What may run together in one batch, and how inputs are joined and outputs handed out again.
+"""Grouping of calls into batches: merging of inputs and splitting of outputs.
 
-No threads and no I/O. Words: a call is a request that waits; a piece is the rows of a call that
-one batch runs, mostly all of them; a batch is pieces of one group: same signature, outputs, dtypes
-and trailing dimensions.
+No threads and no I/O. A call is a request in the queue. A piece is the rows of a call that one
+batch runs, usually all of them. A batch consists of pieces of one group: the same signature,
+outputs, dtypes and trailing dimensions.
 """
 
 import concurrent.futures
@@ -17,27 +17,27 @@ from serving.protocol.errors import Code, ServingError
 from serving.protocol.servable import RunRequest
 
 Outputs = dict[str, np.ndarray]
-#: A token of English is some four bytes; [CLS] and [SEP] come on top.
+#: An English token has about four bytes; [CLS] and [SEP] are added to each text.
 _BYTES_PER_TOKEN = 4
 _SPECIAL_TOKENS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class BatchLimits:
-    """What one batch and the queue may hold.
+    """Limits of a batch and the queue.
 
     Attributes:
-        max_batch_size: examples in a batch of several calls.
-        max_batch_tokens: estimated tokens in a batch of several calls.
-        max_queued_examples: waiting in the queue.
-        max_tokens_of_text: longer texts are cut there by the model; None is unknown.
-        timeout_seconds: how long an incomplete batch waits for more; 0 is greedy.
-        allowed_batch_sizes: batches are padded up to one of these; empty allows all.
-        pad_variable_length: pad trailing dimensions that differ, as TensorFlow Serving's
-            ``pad_variable_length_inputs`` does.
-        split_large: a call beyond the limits is run in pieces, not as one.
-        trusted: rows of this model are known to be answered independently of each other.
-        enabled: False runs each call by itself.
+        max_batch_size: maximum number of examples in a batch of several calls.
+        max_batch_tokens: maximum estimated tokens in a batch of several calls.
+        max_queued_examples: maximum number of examples in the queue.
+        max_tokens_of_text: length to which the model truncates texts, in tokens; None if unknown.
+        timeout_seconds: time that an incomplete batch waits for more calls; 0 does not wait.
+        allowed_batch_sizes: sizes to which batches are padded; empty allows all sizes.
+        pad_variable_length: whether trailing dimensions are padded to the same size, as by
+            TensorFlow Serving's ``pad_variable_length_inputs``.
+        split_large: whether a call beyond the limits runs in pieces rather than as one batch.
+        trusted: whether the rows of this model are known to be independent of each other.
+        enabled: whether calls are merged at all.
     """
 
     max_batch_size: int = 64
@@ -53,18 +53,18 @@ class BatchLimits:
 
 
 class Call:
-    """A request in the queue, and its answer in the making.
+    """A request in the queue, and the outputs that it has received so far.
 
     Args:
-        request: what to run.
-        group: calls of one group may be merged; None: this one runs alone, whole.
-        row_tokens: int[rows], estimated tokens of each row; one row where ``group`` is None.
+        request: request to run.
+        group: calls of the same group may be merged; None runs this call alone and as a whole.
+        row_tokens: int[rows], estimated tokens of each row; one row if ``group`` is None.
 
     Attributes:
-        future: of the outputs.
+        future: future of the outputs.
         rows: length of the batch dimension.
-        next_row: first row that no batch has taken yet.
-        queued: ``time.monotonic()`` when it came.
+        next_row: first row that is not in a batch yet.
+        queued: ``time.monotonic()`` of its arrival.
     """
 
     __slots__ = ("_parts", "_tokens_before", "future", "group", "next_row", "queued", "request")
@@ -80,26 +80,26 @@ class Call:
 
     @property
     def rows(self) -> int:
-        """Length of the batch dimension; 1 where the call runs alone."""
+        """Length of the batch dimension; 1 if the call runs alone."""
         return len(self._tokens_before) - 1
 
     def tokens(self, start: int, stop: int) -> int:
-        """Estimated tokens of some rows."""
+        """Return the estimated tokens of a range of rows."""
         return int(self._tokens_before[stop] - self._tokens_before[start])
 
     def rows_within(self, size: int, tokens: int) -> int:
-        """How many of the rows that are left fit in a batch; at least one."""
+        """Return how many of the remaining rows fit in a batch; at least one."""
         most = self._tokens_before[self.next_row] + tokens
         stop = int(np.searchsorted(self._tokens_before, most, side="right")) - 1
         return max(min(stop, self.next_row + size) - self.next_row, 1)
 
     def fail(self, error: Exception) -> None:
-        """Give the error to whoever waits; the first one counts."""
+        """Fail the call, unless it already has a result."""
         if not self.future.done():
             self.future.set_exception(error)
 
     def answer(self, start: int, outputs: Outputs) -> None:
-        """Take the outputs of the rows from ``start`` on; all rows together make the answer."""
+        """Add the outputs of the rows from ``start``; finish when all rows have outputs."""
         if self.future.done():
             return
         self._parts[start] = outputs
@@ -112,12 +112,12 @@ class Call:
         self.finish(joined)
 
     def finish(self, outputs: Outputs) -> None:
-        """Give the whole answer; the first one counts."""
+        """Finish the call with all outputs, unless it already has a result."""
         if not self.future.done():
             self.future.set_result(outputs)
 
     def wanted(self, now: float) -> bool:
-        """Whether anybody still waits; once it was asked, the call cannot be cancelled."""
+        """Return whether a caller still waits; afterwards, the call cannot be cancelled."""
         if self.future.done() and not self.future.cancelled():
             return False
         if not self.future.running() and not self.future.set_running_or_notify_cancel():
@@ -135,7 +135,7 @@ class Piece:
     """Rows of a call that one batch runs.
 
     Attributes:
-        call: it.
+        call: the call.
         start: first row.
         stop: row after the last.
     """
@@ -146,12 +146,12 @@ class Piece:
 
     @property
     def rows(self) -> int:
-        """How many rows."""
+        """Number of rows."""
         return self.stop - self.start
 
     @property
     def inputs(self) -> Mapping[str, np.ndarray]:
-        """The rows of every input."""
+        """Rows of every input."""
         inputs = self.call.request.inputs
         if self.rows == self.call.rows:
             return inputs
@@ -159,11 +159,11 @@ class Piece:
 
 
 class Grouping:
-    """Decides what may be merged with what, from one model's signatures.
+    """Rules for which calls of a model may be merged.
 
     Args:
         signatures: ``SignatureDef`` protos by key.
-        limits: of a batch.
+        limits: limits of a batch.
     """
 
     def __init__(self, signatures: Mapping[str, Any], limits: BatchLimits) -> None:
@@ -173,13 +173,13 @@ class Grouping:
         }
 
     def call(self, request: RunRequest) -> Call:
-        """The request as the queue wants it."""
+        """Convert a request to a call for the queue."""
         group, rows = self._group(request)
         tokens = row_tokens(request.inputs.values(), rows, self._limits.max_tokens_of_text)
         return Call(request, group, tokens)
 
     def forbid(self, signature: str) -> None:
-        """Run the signature's requests one by one from now on."""
+        """Stop merging requests for a signature."""
         self._mergeable.discard(signature)
 
     def _group(self, request: RunRequest) -> tuple[Hashable, int]:
@@ -199,12 +199,12 @@ class Grouping:
 
 
 def row_tokens(arrays: Iterable[np.ndarray], rows: int, most: int | None) -> np.ndarray:
-    """Rough number of tokens of each row: of its texts; other tensors count nothing.
+    """Estimate the number of tokens of each row's texts; other tensors have none.
 
     Args:
-        arrays: inputs of a call; the leading dimension is ``rows`` where that is over 1.
-        rows: of the call.
-        most: a text's tokens beyond are cut by the model; None cuts none.
+        arrays: inputs of a call; the leading dimension is ``rows`` if that is above 1.
+        rows: number of rows of the call.
+        most: length to which the model truncates texts, in tokens; None for no limit.
 
     Returns:
         int64[rows].
@@ -222,9 +222,9 @@ def row_tokens(arrays: Iterable[np.ndarray], rows: int, most: int | None) -> np.
 
 
 def merge(batch: Sequence[Piece], limits: BatchLimits) -> Mapping[str, np.ndarray]:
-    """Inputs of a batch: the pieces' rows one after another, padded to an allowed size.
+    """Concatenate the rows of a batch's pieces, padded to an allowed size.
 
-    Padding repeats the first row, so that it is legal whatever the model makes of its input.
+    Padding repeats the first row, which is a valid input for any model.
     """
     padding = padded_rows(batch, limits) - sum(piece.rows for piece in batch)
     if len(batch) == 1 and not padding:
@@ -242,7 +242,7 @@ def merge(batch: Sequence[Piece], limits: BatchLimits) -> Mapping[str, np.ndarra
 
 
 def split(batch: Sequence[Piece], outputs: Outputs, limits: BatchLimits) -> list[Outputs] | None:
-    """A batch's outputs, piece by piece; None when they are not one row for each row of input."""
+    """Split a batch's outputs into pieces; None if they do not have one row for each input row."""
     if batch[0].call.group is None:
         return [outputs]
     rows = padded_rows(batch, limits)
@@ -257,7 +257,7 @@ def split(batch: Sequence[Piece], outputs: Outputs, limits: BatchLimits) -> list
 
 
 def padded_rows(batch: Sequence[Piece], limits: BatchLimits) -> int:
-    """Rows of a batch, padded to the smallest allowed size that holds them, if there is one."""
+    """Return the rows of a batch, padded to the smallest sufficient allowed size, if any."""
     rows = sum(piece.rows for piece in batch)
     if batch[0].call.group is None:
         return rows
@@ -269,7 +269,7 @@ def _rows(outputs: Outputs) -> int:
 
 
 def _pad_alike(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Arrays with trailing dimensions grown to the largest, by zeros or empty strings."""
+    """Pad trailing dimensions to the largest, with zeros or empty strings."""
     shape = np.max([array.shape[1:] for array in arrays], axis=0)
     padded = []
     for array in arrays:
@@ -283,7 +283,7 @@ def _pad_alike(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _has_batch(signature: Any) -> bool:
-    """Whether every tensor of a signature has a leading dimension of unknown size."""
+    """Return whether every tensor of a signature has a leading dimension of unknown size."""
     tensors = [*signature.inputs.values(), *signature.outputs.values()]
     return bool(signature.inputs) and all(
         not tensor.tensor_shape.unknown_rank

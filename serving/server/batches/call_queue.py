@@ -1,8 +1,8 @@
-"""Calls that wait for one model version, and the choice of those that run next.
+"""Queue of calls for a model version, and the choice of those that run next.
 
-Greedy: whoever is free takes what is queued, and nobody waits for more to come; under load the
-queue fills while a run goes on, so batches grow by themselves. A call that is larger than a batch
-goes to the back of the queue with what is left of it, so that small ones do not wait for all of it.
+Batching is greedy: a free thread takes what is queued and does not wait for more. Under load the
+queue fills during a run, so batches grow by themselves. When a call is larger than a batch, its
+remaining rows go to the back of the queue, so that small calls do not wait for all of it.
 """
 
 import collections
@@ -13,16 +13,16 @@ import time
 from serving.protocol.errors import Code, ServingError
 from serving.server.batches.batching import BatchLimits, Call, Piece
 
-#: Retry-After in seconds before the queue's pace is known, and at most.
+#: Retry-After in seconds while the queue's pace is unknown, and its maximum.
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 60.0
 
 
 class CallQueue:
-    """First in, first out, bounded by examples. Thread-safe.
+    """A first in, first out queue with a limited number of examples. Thread-safe.
 
     Args:
-        limits: of a batch and the queue.
+        limits: limits of a batch and the queue.
     """
 
     def __init__(self, limits: BatchLimits) -> None:
@@ -35,15 +35,15 @@ class CallQueue:
 
     @property
     def examples(self) -> int:
-        """How many examples wait."""
+        """Number of examples in the queue."""
         return self._examples
 
     def put(self, call: Call) -> None:
         """Queue a call.
 
         Raises:
-            ServingError: ``UNAVAILABLE``, the queue is full or closed. An empty queue takes a call
-                of any size.
+            ServingError: ``UNAVAILABLE``: the queue is full or closed. An empty queue accepts a
+                call of any size.
         """
         with self._changed:
             if self._closed is not None:
@@ -53,17 +53,17 @@ class CallQueue:
             if self._calls and self._exceeds(call):
                 raise ServingError(
                     Code.UNAVAILABLE,
-                    f"The queue is full: {self._examples} examples wait, at most "
-                    f"{self._limits.max_queued_examples} may",
+                    f"The queue is full: {self._examples} examples are waiting, at most "
+                    f"{self._limits.max_queued_examples} may; try again later",
                     retry_after_seconds=self._pace.seconds_for(self._examples),
                 )
             self._append(call)
 
     def take(self) -> list[Piece]:
-        """Wait for calls, and take what is to run together: pieces of one group.
+        """Wait for calls, and take a batch: pieces of one group.
 
         Returns:
-            At least one piece. None: the queue is closed.
+            At least one piece; empty if the queue is closed.
         """
         with self._changed:
             while True:
@@ -76,11 +76,11 @@ class CallQueue:
                     return []
 
     def ran(self, rows: int) -> None:
-        """Tell the queue that so many rows were answered, so that it knows its pace."""
+        """Record that a number of rows were answered, from which Retry-After is estimated."""
         self._pace.add(rows)
 
     def fail_all(self, error: ServingError) -> None:
-        """Answer all that wait with an error."""
+        """Fail all waiting calls with an error."""
         with self._changed:
             calls = list(self._calls)
             self._calls.clear()
@@ -91,7 +91,7 @@ class CallQueue:
                 call.fail(error)
 
     def close(self, error: ServingError) -> None:
-        """Take no more calls, and answer those that wait with the error."""
+        """Refuse new calls, and fail all waiting calls with an error."""
         with self._changed:
             self._closed = error
             self._changed.notify_all()
@@ -111,13 +111,13 @@ class CallQueue:
         return call
 
     def _forget_cancelled(self) -> None:
-        """Drop cancelled calls, which otherwise leave when their turn comes."""
+        """Drop cancelled calls, which would otherwise be dropped when they are taken."""
         kept = [call for call in self._calls if not call.future.cancelled()]
         self._calls = collections.deque(kept)
         self._examples = sum(map(_examples_left, kept))
 
     def _wait_for_more(self) -> None:
-        """Where a timeout is configured, wait until the batch is full or the first call's is up."""
+        """Wait until the batch is full or the configured timeout of the first call has passed."""
         if not self._limits.timeout_seconds or not self._calls:
             return
         until = self._calls[0].queued + self._limits.timeout_seconds
@@ -165,7 +165,7 @@ class CallQueue:
         )
 
     def _piece(self, call: Call) -> Piece:
-        """All that is left of the call, or what fits in a batch."""
+        """Return the remaining rows of the call, or as many as fit in a batch."""
         stop = call.rows
         if self._limits.split_large and call.group is not None:
             limits = self._limits
@@ -180,7 +180,7 @@ def _examples_left(call: Call) -> int:
 
 
 class _Pace:
-    """Rows a second of late, for Retry-After."""
+    """Moving average of rows per second, for Retry-After."""
 
     def __init__(self) -> None:
         self._last = 0.0

@@ -1,7 +1,7 @@
-"""grpc.health.v1 from what the models say: SERVING while they have an available version.
+"""grpc.health.v1 service: SERVING while the models have an available version.
 
-``Check`` asks the models at once. ``Watch`` is fed by a thread that asks every second for what
-is watched.
+``Check`` reports the current state. ``Watch`` is updated by a thread that polls the watched models
+every second.
 """
 
 import threading
@@ -18,7 +18,7 @@ _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 _POLL_SECONDS = 1.0
-#: Names come from callers; more are answered, but their watchers see no change.
+#: Callers choose the names. Watchers of further names get the first state, but no changes.
 _MAX_WATCHED = 256
 
 
@@ -26,8 +26,8 @@ class ModelHealth(health.HealthServicer):
     """The health service.
 
     Args:
-        models: asked.
-        services: names that are healthy when every model is; so is "".
+        models: the served models.
+        services: names of services that are healthy when every model is, in addition to "".
     """
 
     def __init__(self, models: Models, services: Iterable[str]) -> None:
@@ -45,21 +45,21 @@ class ModelHealth(health.HealthServicer):
         health_pb2_grpc.add_HealthServicer_to_server(self, server)
 
     def start(self) -> None:
-        """Feed the watchers from now on."""
+        """Start to update the watchers."""
         self._thread.start()
 
     def drain(self) -> None:
-        """Everything is NOT_SERVING from now on."""
+        """Report NOT_SERVING for everything."""
         self._draining = True
         for name in list(self._watched):
             self._refresh(name)
 
     def stop(self) -> None:
-        """End the thread."""
+        """Stop the thread."""
         self._stopped.set()
 
     def Check(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
-        """The health of one service or model now."""
+        """Return the health of a service or model."""
         status = self._status(request.service)
         if status == _UNKNOWN:
             context.set_code(grpc.StatusCode.NOT_FOUND)
@@ -67,7 +67,7 @@ class ModelHealth(health.HealthServicer):
         return health_pb2.HealthCheckResponse(status=status)
 
     def Watch(self, request: Any, context: Any, send_response_callback: Any = None) -> Any:  # noqa: N802
-        """The health of one service or model, now and whenever it changes."""
+        """Send the health of a service or model, now and whenever it changes."""
         if request.service in self._watched or len(self._watched) < _MAX_WATCHED:
             self._refresh(request.service)
         return super().Watch(request, context, send_response_callback)
@@ -84,7 +84,7 @@ class ModelHealth(health.HealthServicer):
         return _SERVING if serving and not self._draining else _NOT_SERVING
 
     def _refresh(self, name: str) -> None:
-        """Tell the watchers of a name when its status is another than they know."""
+        """Update the watchers of a name if its status has changed."""
         status = self._status(name)
         with self._refreshing:
             if self._watched.get(name) != status:

@@ -1,7 +1,7 @@
-"""The gRPC services over a bounded pool of threads; the logic is in ``service``.
+"""gRPC services on a bounded pool of threads. The logic is in ``service``.
 
-PredictionService and ModelService are TensorFlow Serving's; grpc.health.v1 answers for the server
-(""), for both services, and for every model by its name.
+PredictionService and ModelService are those of TensorFlow Serving. grpc.health.v1 reports on the
+server (""), on both services, and on every model by name.
 """
 
 import concurrent.futures
@@ -25,7 +25,7 @@ _ENTRYPOINT = "GRPC"
 _CODES: dict[Code, grpc.StatusCode] = {
     Code(status.value[0]): status for status in grpc.StatusCode if status.value[0] in set(Code)
 }
-#: Calls that wait for a thread, for each thread; beyond, gRPC answers RESOURCE_EXHAUSTED.
+#: Maximum number of waiting calls per thread; gRPC fails further calls with RESOURCE_EXHAUSTED.
 _WAITING_PER_THREAD = 16
 _NO_DEADLINE_SECONDS = 365 * 24 * 3600
 _PUSHBACK = "grpc-retry-pushback-ms"
@@ -41,19 +41,19 @@ class PredictionServicer(protos.prediction_service_pb2_grpc.PredictionServiceSer
         self._service = service
 
     def Predict(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
-        """Run one signature on tensors."""
+        """Run a signature on tensors."""
         return self._measured("Predict", self._service.predict, request, context)
 
     def Classify(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Classes and scores of tf.Examples."""
+        """Return classes and scores for tf.Examples."""
         return self._measured("Classify", self._service.classify, request, context)
 
     def Regress(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Values of tf.Examples."""
+        """Return values for tf.Examples."""
         return self._measured("Regress", self._service.regress, request, context)
 
     def MultiInference(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Several signatures on the same tf.Examples."""
+        """Run several signatures on the same tf.Examples."""
 
         def run() -> Any:
             calls = multi_inference.submit(self._service, request, _deadline(context))
@@ -64,7 +64,7 @@ class PredictionServicer(protos.prediction_service_pb2_grpc.PredictionServiceSer
         return _answer(context, run)
 
     def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """The signatures of a version."""
+        """Return the signatures of a version."""
         return _answer(context, lambda: model_info.metadata(self._service, request))
 
     def _measured(self, api: str, submit: Callable[..., Any], request: Any, context: Any) -> Any:
@@ -90,16 +90,16 @@ class ModelServicer(protos.model_service_pb2_grpc.ModelServiceServicer):
         self._models = service.models
 
     def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Every version of a model, or one."""
+        """Return the status of all versions of a model, or of one."""
         return _answer(context, lambda: model_info.status(self._models, request))
 
     def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Serve other models from now on."""
+        """Replace the served models."""
         return _answer(context, lambda: model_info.reload_config(self._models, request))
 
 
 def _deadline(context: Any) -> float | None:
-    """Of the RPC; gRPC gives a call without one centuries, more than a thread can wait."""
+    """Return the call's deadline; gRPC represents a missing one by centuries."""
     remaining = context.time_remaining()
     if remaining is None or remaining > _NO_DEADLINE_SECONDS:
         return None
@@ -107,18 +107,18 @@ def _deadline(context: Any) -> float | None:
 
 
 def _cancel_with(context: Any, future: "concurrent.futures.Future[Any]") -> None:
-    """Take the call out of the queue when the client goes."""
+    """Remove the call from the queue when the client disconnects."""
     if not context.add_callback(future.cancel):
         future.cancel()
 
 
 def _answer(context: Any, run: Callable[[], Any], counted: str | None = None) -> Any:
-    """What ``run`` gives, or the RPC's end with its error.
+    """Return the result of ``run``, or abort the RPC with its error.
 
     Args:
-        context: of the RPC.
-        run: the work.
-        counted: name of the model whose failures are counted; None counts none.
+        context: context of the RPC.
+        run: function that computes the response.
+        counted: name of the model whose failures are counted; None does not count them.
     """
     try:
         return run()
@@ -135,27 +135,27 @@ def _answer(context: Any, run: Callable[[], Any], counted: str | None = None) ->
 
 
 def _check_free(host: str, port: int) -> None:
-    """Raise ``OSError`` where a port is taken: gRPC itself would write lines to stderr."""
+    """Raise ``OSError`` if a port is in use, for which gRPC would write to stderr."""
     if port:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         socket.create_server((host, port), family=family).close()
 
 
 class GrpcServer:
-    """Listens, answers, drains.
+    """gRPC server that can drain.
 
     Args:
-        service: runs inference.
-        host: to listen on.
-        port: 0 takes a free one.
-        threads: calls that run at the same time.
-        max_message_bytes: of a request.
+        service: service that runs inference.
+        host: address to listen on.
+        port: port to listen on; 0 selects a free port.
+        threads: maximum number of concurrent calls.
+        max_message_bytes: maximum size of a request.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use.
 
     Attributes:
-        port: listened on.
+        port: port that the server listens on.
     """
 
     def __init__(
@@ -187,16 +187,16 @@ class GrpcServer:
             raise OSError(str(error)) from error
 
     def start(self) -> None:
-        """Begin to answer."""
+        """Start to answer calls."""
         self._server.start()
         self._health.start()
 
     def drain(self) -> None:
-        """Say NOT_SERVING from now on."""
+        """Report NOT_SERVING in health checks."""
         self._health.drain()
 
     def stop(self, grace_seconds: float) -> None:
-        """Take no more calls, wait for those that run, cancel what is left."""
+        """Refuse new calls, wait for running calls, and cancel the rest after ``grace_seconds``."""
         self._health.stop()
         self._server.stop(grace_seconds).wait()
         self._pool.shutdown(wait=False, cancel_futures=True)

@@ -1,8 +1,8 @@
-"""Classify and regress: tf.Examples in, classes and scores, or values, out.
+"""Classify and regress: from tf.Examples to classes and scores, or to values.
 
-The signature takes serialised examples as ``inputs`` and gives ``classes`` and/or ``scores``, or
+The signature takes serialised examples as ``inputs`` and returns ``classes`` and/or ``scores``, or
 ``outputs``. Checks and messages are those of TensorFlow Serving's classifier.cc, regressor.cc and
-util.cc (servables/tensorflow). Which method a signature says it is for is not checked, as there.
+util.cc (servables/tensorflow). As there, the signature's method name is not checked.
 """
 
 import dataclasses
@@ -22,17 +22,17 @@ _INPUTS, _CLASSES, _SCORES, _OUTPUTS = "inputs", "classes", "scores", "outputs"
 _FLOAT = protos.types_pb2.DT_FLOAT
 _TYPE_ENUM = protos.types_pb2.DataType
 
-#: For each example, its labels (b"" without) and float32 scores (0 without).
+#: For each example, its labels (b"" if there are none) and float32 scores (0 if there are none).
 Classes = Sequence[tuple[Sequence[bytes], np.ndarray]]
 
 
 def serialized_examples(message: Any) -> np.ndarray:
-    """The examples of an ``Input`` proto: object[examples] of bytes.
+    """Return the examples of an ``Input`` proto: object[examples] of bytes.
 
-    The context's features are put before every example's own.
+    The features of the context are prepended to those of every example.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``, without examples.
+        ServingError: ``INVALID_ARGUMENT``: there are no examples.
     """
     kind = message.WhichOneof("kind")
     context = b""
@@ -66,7 +66,11 @@ def _check_outputs(signature: Signature, method: str) -> None:
 
 
 def classification_outputs(signature: Signature) -> tuple[str, ...]:
-    """The outputs that classify reads; a signature that cannot classify is refused."""
+    """Return the outputs that classify reads.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``: the signature cannot classify.
+    """
     _check_input(signature, "classification")
     wanted = tuple(alias for alias in (_CLASSES, _SCORES) if alias in signature.outputs)
     if not wanted:
@@ -78,7 +82,11 @@ def classification_outputs(signature: Signature) -> tuple[str, ...]:
 
 
 def regression_outputs(signature: Signature) -> tuple[str, ...]:
-    """The output that regress reads; a signature that cannot regress is refused."""
+    """Return the output that regress reads.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``: the signature cannot regress.
+    """
     _check_input(signature, "regression")
     if _OUTPUTS not in signature.outputs:
         raise invalid_argument(f"No regression outputs found in SignatureDef: {signature.proto}")
@@ -86,16 +94,20 @@ def regression_outputs(signature: Signature) -> tuple[str, ...]:
 
 
 def example_inputs(signature: Signature, examples: np.ndarray) -> Mapping[str, np.ndarray]:
-    """The examples as the signature's input."""
+    """Return the examples as the signature's input.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``: the input is not a string.
+    """
     check_types(signature, {_INPUTS: tensors.STRING})
     return {_INPUTS: examples}
 
 
 def read_classes(signature: Signature, outputs: Mapping[str, np.ndarray], examples: int) -> Classes:
-    """What classify answers.
+    """Return the result of classify.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``: the outputs do not fit the examples or each other.
+        ServingError: ``INVALID_ARGUMENT``: the outputs do not match the examples or each other.
     """
     classes, scores = outputs.get(_CLASSES), outputs.get(_SCORES)
     for name, array, wanted in ((_CLASSES, classes, tensors.STRING), (_SCORES, scores, _FLOAT)):
@@ -136,10 +148,10 @@ def _shape_text(array: np.ndarray) -> str:
 def read_values(
     signature: Signature, outputs: Mapping[str, np.ndarray], examples: int
 ) -> np.ndarray:
-    """What regress answers: float32[examples].
+    """Return the result of regress: float32[examples].
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``: the output does not fit the examples.
+        ServingError: ``INVALID_ARGUMENT``: the output does not match the examples.
     """
     array = outputs[_OUTPUTS]
     if array.ndim not in (1, 2) or (array.ndim == 2 and array.shape[1] != 1):
@@ -160,7 +172,7 @@ def read_values(
 
 
 def fill_classifications(result: Any, classes: Classes) -> None:
-    """Write what classify answers into a ``ClassificationResult``."""
+    """Write the result of classify to a ``ClassificationResult``."""
     for labels, scores in classes:
         row = result.classifications.add()
         for label, score in zip(labels, scores.tolist(), strict=True):
@@ -168,7 +180,7 @@ def fill_classifications(result: Any, classes: Classes) -> None:
 
 
 def fill_regressions(result: Any, values: np.ndarray) -> None:
-    """Write what regress answers into a ``RegressionResult``."""
+    """Write the result of regress to a ``RegressionResult``."""
     for value in values.tolist():
         result.regressions.add(value=value)
 
@@ -178,11 +190,11 @@ class Method:
     """Classify or regress.
 
     Attributes:
-        api: its name in metrics.
-        outputs: of a signature, that the method reads.
-        read: the answer out of these outputs, for so many examples.
-        fill: writes the answer into the result proto.
-        result_field: of ``InferenceResult``.
+        api: name of the method in metrics.
+        outputs: function that returns the outputs of a signature that the method reads.
+        read: function that computes the result from these outputs and the number of examples.
+        fill: function that writes the result to a proto.
+        result_field: field of ``InferenceResult``.
     """
 
     api: str
@@ -204,10 +216,10 @@ _METHODS = {CLASSIFY_METHOD: CLASSIFY, REGRESS_METHOD: REGRESS}
 
 
 def method_named(name: str) -> Method:
-    """The method of an ``InferenceTask``.
+    """Return the method of an ``InferenceTask``.
 
     Raises:
-        ServingError: ``UNIMPLEMENTED``.
+        ServingError: ``UNIMPLEMENTED``: the method is neither classify nor regress.
     """
     if name not in _METHODS:
         raise ServingError(Code.UNIMPLEMENTED, f"Unsupported signature method_name: {name}")

@@ -1,7 +1,8 @@
-"""What the server says about its models: metadata, status, and a new configuration.
+"""Metadata, status and reconfiguration of models.
 
-Answers are protos; ``status_json`` and ``metadata_json`` print them as the REST API does. After
-TensorFlow Serving's get_model_metadata_impl.cc, get_model_status_impl.cc, model_service_impl.cc.
+Responses are protos; ``status_json`` and ``metadata_json`` format them for the REST API. The rules
+are those of TensorFlow Serving's get_model_metadata_impl.cc, get_model_status_impl.cc and
+model_service_impl.cc.
 """
 
 import inspect
@@ -19,7 +20,7 @@ from serving.server.requests.service import InferenceService, ModelSpec, read_mo
 
 _log = logging.getLogger(__name__)
 _SIGNATURE_DEF = "signature_def"
-#: protobuf 5 renamed the option that prints fields that have their default value.
+#: protobuf 5 renamed the option that prints fields with their default value.
 _PRINT_DEFAULTS: dict[str, Any] = next(
     {name: True}
     for name in ("always_print_fields_with_no_presence", "including_default_value_fields")
@@ -35,7 +36,7 @@ def metadata(service: InferenceService, request: Any) -> Any:
     """Answer a ``GetModelMetadataRequest``.
 
     Raises:
-        ServingError: no model, no field or an unknown field asked for, no such version.
+        ServingError: the request names no model or field, or the field or version does not exist.
     """
     spec = read_model_spec(request)
     if not request.metadata_field:
@@ -59,7 +60,11 @@ def _signature_map(signatures: Any) -> Any:
 
 
 def metadata_json(service: InferenceService, spec: ModelSpec) -> bytes:
-    """The metadata of a version as the REST API prints it."""
+    """Return the metadata of a version as formatted by the REST API.
+
+    Raises:
+        ServingError: the version does not exist.
+    """
     with service.acquire(spec) as servable:
         model_spec = protos.model_pb2.ModelSpec(name=servable.name)
         model_spec.version.value = servable.version
@@ -81,7 +86,7 @@ def status(models: Models, request: Any) -> Any:
     """Answer a ``GetModelStatusRequest``; a label in it is ignored.
 
     Raises:
-        ServingError: ``NOT_FOUND``.
+        ServingError: ``NOT_FOUND``: the model or version is unknown.
     """
     spec = read_model_spec(request)
     response = protos.get_model_status_pb2.GetModelStatusResponse()
@@ -95,7 +100,11 @@ def status(models: Models, request: Any) -> Any:
 
 
 def status_json(models: Models, spec: ModelSpec) -> bytes:
-    """The status of a model as the REST API prints it; a label is ignored."""
+    """Return the status of a model as formatted by the REST API; a label is ignored.
+
+    Raises:
+        ServingError: ``NOT_FOUND``: the model or version is unknown.
+    """
     versions = [
         {
             "version": str(version.version),
@@ -112,7 +121,7 @@ def reload_config(models: Models, request: Any) -> Any:
     """Answer a ``ReloadConfigRequest``.
 
     Raises:
-        ServingError: the configuration is refused; what was served stays.
+        ServingError: the configuration is refused, or a new model cannot be served.
     """
     if request.config.WhichOneof("config") != "model_config_list":
         raise invalid_argument(

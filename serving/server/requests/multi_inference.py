@@ -1,7 +1,7 @@
-"""Several classify and regress signatures of one model on the same examples.
+"""Classify and regress with several signatures of a model on the same examples.
 
-TensorFlow Serving runs one merged graph call; here each task is a call of its own, all on the same
-pinned version. Checks and messages are those of servables/tensorflow/multi_inference.cc.
+TensorFlow Serving runs one merged graph call; here each task is a separate call on the same pinned
+version. Checks and messages are those of servables/tensorflow/multi_inference.cc.
 """
 
 import dataclasses
@@ -30,14 +30,14 @@ class _Task:
 
 
 class _SharedHandle:
-    """A pin that goes when the last of its holders lets go."""
+    """A pin that is released when its last holder releases it."""
 
     def __init__(self, handle: ServableHandle, holders: int) -> None:
         self.servable: Servable = handle.servable
         self._handle, self._holders, self._lock = handle, holders, threading.Lock()
 
     def release(self, holders: int = 1) -> None:
-        """Some of the holders let go."""
+        """Release the pin for some of its holders."""
         with self._lock:
             self._holders -= holders
             last = self._holders == 0 and holders > 0
@@ -54,18 +54,18 @@ class _SharedHandle:
 def submit(
     inference_service: InferenceService, request: Any, deadline: float | None = None
 ) -> list[PendingResponse[Any]]:
-    """Hand every task of a ``MultiInferenceRequest`` to the servable.
+    """Pass every task of a ``MultiInferenceRequest`` to the servable.
 
     Args:
-        inference_service: checks and runs.
-        request: the proto.
-        deadline: of all tasks.
+        inference_service: service that checks and runs the tasks.
+        request: the request proto.
+        deadline: deadline of all tasks.
 
     Returns:
-        In the order of the tasks, calls whose answers are ``InferenceResult`` protos.
+        Calls in the order of the tasks; their responses are ``InferenceResult`` protos.
 
     Raises:
-        ServingError: a task is wrong, or the servable takes no more; none goes on then.
+        ServingError: a task is invalid, or the servable is overloaded; all tasks are cancelled.
     """
     first = request.tasks[0].model_spec if request.tasks else protos.model_pb2.ModelSpec()
     handle = inference_service.acquire(service.model_spec(first))
@@ -131,7 +131,11 @@ def _submit(
 
 
 def wait(calls: Sequence[PendingResponse[Any]]) -> Any:
-    """The ``MultiInferenceResponse``; the first failure cancels the tasks that still wait."""
+    """Wait for the ``MultiInferenceResponse``.
+
+    Raises:
+        ServingError: a task failed; tasks that have not started are cancelled.
+    """
     response = protos.inference_pb2.MultiInferenceResponse()
     try:
         for call in calls:

@@ -1,13 +1,13 @@
-"""What the server does with a request, whatever carried it: the only request logic.
+"""Request logic that REST and gRPC share.
 
-A call is checked here, handed to a servable, and its outputs made into an answer::
+A call is checked, passed to a servable, and its outputs are converted to a response::
 
-    call = service.predict(request, deadline)     # checked and queued; returns at once
-    response = call.wait()                        # a thread: gRPC
-    response = call.answer(await future)          # asyncio: REST, see serving.server.rest.rest
+    call = service.predict(request, deadline)     # checks and queues; returns at once
+    response = call.wait()                        # in a thread: gRPC
+    response = call.answer(await future)          # in asyncio: REST, see serving.server.rest.rest
 
-Deadlines are ``time.monotonic()`` seconds; None is never. Failures are ``ServingError`` with
-TensorFlow Serving's codes and messages.
+Deadlines are ``time.monotonic()`` seconds, or None for no limit. Failures raise ``ServingError``
+with TensorFlow Serving's codes and messages.
 """
 
 import concurrent.futures
@@ -29,19 +29,19 @@ from serving.server.requests.signature_inputs import DEFAULT_SIGNATURE, Signatur
 Answer = TypeVar("Answer")
 Outputs = dict[str, np.ndarray]
 
-#: Signatures whose protos are kept in read form.
+#: Maximum number of parsed signatures to cache.
 _MAX_SIGNATURES = 256
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """Which model, version and signature a request is for.
+    """Model, version and signature of a request. Without version and label, the newest is used.
 
     Attributes:
-        name: the model's.
-        version: its number, or None.
-        label: of a version, or None. Without either, the newest version is meant.
-        signature: key; "" is the default.
+        name: name of the model.
+        version: version number, or None.
+        label: version label, or None.
+        signature: key of the signature; "" for the default.
     """
 
     name: str
@@ -51,10 +51,10 @@ class ModelSpec:
 
 
 def read_model_spec(request: Any) -> ModelSpec:
-    """The ``model_spec`` of a request proto.
+    """Read the ``model_spec`` of a request proto.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``, without one.
+        ServingError: ``INVALID_ARGUMENT``: it is missing.
     """
     if not request.HasField("model_spec"):
         raise invalid_argument("Missing ModelSpec")
@@ -62,7 +62,7 @@ def read_model_spec(request: Any) -> ModelSpec:
 
 
 def model_spec(spec: Any) -> ModelSpec:
-    """A ``ModelSpec`` proto."""
+    """Convert a ``ModelSpec`` proto."""
     choice = spec.WhichOneof("version_choice")
     return ModelSpec(
         spec.name,
@@ -73,12 +73,12 @@ def model_spec(spec: Any) -> ModelSpec:
 
 
 class PendingResponse(Generic[Answer]):
-    """A run that is under way.
+    """A call that is queued or running.
 
     Attributes:
-        future: of the outputs; cancelling it takes the call out of the queue.
-        answer: what to make of the outputs; may raise ``ServingError``.
-        deadline: nobody waits longer.
+        future: future of the outputs; cancelling it removes the call from the queue.
+        answer: function that converts the outputs to the response; may raise ``ServingError``.
+        deadline: time after which nobody waits for the response.
     """
 
     __slots__ = ("answer", "deadline", "future")
@@ -92,10 +92,11 @@ class PendingResponse(Generic[Answer]):
         self.future, self.answer, self.deadline = future, answer, deadline
 
     def wait(self) -> Answer:
-        """The answer.
+        """Wait for the response.
 
         Raises:
-            ServingError: the run's, or ``DEADLINE_EXCEEDED``, ``CANCELLED``.
+            ServingError: the call failed, was cancelled (``CANCELLED``) or did not finish in time
+                (``DEADLINE_EXCEEDED``).
         """
         remaining = None if self.deadline is None else self.deadline - time.monotonic()
         try:
@@ -109,7 +110,7 @@ class PendingResponse(Generic[Answer]):
 
 
 def deadline_exceeded() -> ServingError:
-    """Nobody waits for the answer any more."""
+    """Return the error for a call that did not finish before its deadline."""
     return ServingError(
         Code.DEADLINE_EXCEEDED,
         "Timed out waiting for notification: the model did not answer before the deadline",
@@ -120,9 +121,9 @@ class InferenceService:
     """Predict, classify, regress and multi-inference.
 
     Args:
-        models: what is served.
-        max_request_examples: most examples in one call.
-        max_tensor_bytes: most that one input tensor may take.
+        models: the served models.
+        max_request_examples: maximum number of examples in a call.
+        max_tensor_bytes: maximum size of an input tensor.
     """
 
     def __init__(
@@ -137,13 +138,17 @@ class InferenceService:
         self._signatures: dict[tuple[str, int, str], Signature] = {}
 
     def acquire(self, spec: ModelSpec) -> ServableHandle:
-        """Pin the version that a request is for. See ``Models.acquire``."""
+        """Pin the version that a request is for. See ``Models.acquire``.
+
+        Raises:
+            ServingError: the request names no model, or the version does not exist.
+        """
         if not spec.name:
             raise invalid_argument("ModelSpec has no name specified.")
         return self.models.acquire(spec.name, spec.version, spec.label)
 
     def signature(self, servable: Servable, key: str) -> Signature | None:
-        """A signature of a servable in read form; None where it has none of this name."""
+        """Return a parsed signature of a servable; None if it has none with this key."""
         proto = servable.signatures.get(key)
         if proto is None:
             return None
@@ -162,18 +167,21 @@ class InferenceService:
         api: str,
         answer: Callable[[Outputs], Answer],
     ) -> PendingResponse[Answer]:
-        """Hand a checked request to its servable.
+        """Pass a checked request to its servable.
 
         Args:
-            handle: pins the servable; released once the run is over.
-            request: names, types and outputs checked.
+            handle: pin on the servable, released when the call ends.
+            request: request with checked names, types and outputs.
             api: "Predict", "Classify" or "Regress", for metrics.
-            answer: makes the answer of the outputs.
+            answer: function that converts the outputs to the response.
+
+        Raises:
+            ServingError: ``INVALID_ARGUMENT``: the request has too many examples.
         """
         if request.examples > self._max_examples:
             raise invalid_argument(
                 f"The request has {request.examples} examples; at most {self._max_examples} are "
-                "taken in one call: send it in parts"
+                "allowed: split it"
             )
         name, started = handle.servable.name, time.perf_counter_ns()
         future = handle.servable.submit(request)
@@ -189,7 +197,11 @@ class InferenceService:
         return call
 
     def predict(self, request: Any, deadline: float | None = None) -> PendingResponse[Any]:
-        """Run a ``PredictRequest``; the answer is a ``PredictResponse``."""
+        """Run a ``PredictRequest``; the response is a ``PredictResponse``.
+
+        Raises:
+            ServingError: the request is invalid, or its model, version or signature is unknown.
+        """
         spec = read_model_spec(request)
         handle = self.acquire(spec)
         try:
@@ -224,11 +236,15 @@ class InferenceService:
         """Classify or regress.
 
         Args:
-            method: which.
-            spec: of the request.
-            message: its ``Input`` proto.
-            deadline: of the call.
-            answer: makes the answer of the method's result and the version's number.
+            method: method to run.
+            spec: model, version and signature of the request.
+            message: ``Input`` proto of the request.
+            deadline: deadline of the call.
+            answer: function that converts the method's result and the version number to the
+                response.
+
+        Raises:
+            ServingError: the request is invalid, or its model, version or signature is unknown.
         """
         handle = self.acquire(spec)
         try:
@@ -251,12 +267,12 @@ class InferenceService:
             raise
 
     def classify(self, request: Any, deadline: float | None = None) -> PendingResponse[Any]:
-        """Run a ``ClassificationRequest``; the answer is a ``ClassificationResponse``."""
+        """Run a ``ClassificationRequest``; the response is a ``ClassificationResponse``."""
         response = protos.classification_pb2.ClassificationResponse()
         return self._examples_call(inference.CLASSIFY, request, response, deadline)
 
     def regress(self, request: Any, deadline: float | None = None) -> PendingResponse[Any]:
-        """Run a ``RegressionRequest``; the answer is a ``RegressionResponse``."""
+        """Run a ``RegressionRequest``; the response is a ``RegressionResponse``."""
         response = protos.regression_pb2.RegressionResponse()
         return self._examples_call(inference.REGRESS, request, response, deadline)
 
@@ -275,12 +291,12 @@ class InferenceService:
 
 
 def count_examples(inputs: Mapping[str, np.ndarray]) -> int:
-    """Rows of a call: the longest first dimension, at least 1."""
+    """Return the number of rows of a call: the longest first dimension, at least 1."""
     return max((len(array) for array in inputs.values() if array.ndim), default=1) or 1
 
 
 def fill_model_spec(message: Any, name: str, signature: str, version: int) -> None:
-    """Write which signature of which version answered."""
+    """Write the model, signature and version that answered to a ``ModelSpec`` proto."""
     message.name = name
     message.signature_name = signature or DEFAULT_SIGNATURE
     message.version.value = version

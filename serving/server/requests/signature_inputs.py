@@ -1,8 +1,8 @@
-"""Checks the tensors of a request against a signature, with TensorFlow Serving's messages.
+"""Checks of a request's tensors against a signature, with TensorFlow Serving's messages.
 
-What is checked where: names and their number by servables/tensorflow/predict_util.cc and
-tensorflow/cc/saved_model/util.cc, types by the session (core/common_runtime). Shapes are left to
-the graph, as there.
+Names and their number are checked as in servables/tensorflow/predict_util.cc and
+tensorflow/cc/saved_model/util.cc, types as in the session (core/common_runtime). As there, shapes
+are checked only by the graph.
 """
 
 import dataclasses
@@ -19,13 +19,13 @@ DEFAULT_SIGNATURE = "serving_default"
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """What a request needs to know of a ``SignatureDef``.
+    """A parsed ``SignatureDef``.
 
     Attributes:
-        inputs: alias -> DataType.
-        outputs: alias -> DataType.
-        defaults: alias -> the array that stands in where a request leaves an input out.
-        feeds: aliases in the order of the graph's arguments: sorted by tensor name.
+        inputs: DataType of each input by alias.
+        outputs: DataType of each output by alias.
+        defaults: array by alias, for inputs that a request may omit.
+        feeds: input aliases in the order of the graph's arguments: sorted by tensor name.
         proto: the ``SignatureDef``.
     """
 
@@ -37,7 +37,7 @@ class Signature:
 
 
 def read_signature(proto: Any) -> Signature:
-    """A ``SignatureDef`` in the form above."""
+    """Parse a ``SignatureDef``."""
     names = {alias: info.name for alias, info in proto.inputs.items()}
     return Signature(
         inputs={alias: proto.inputs[alias].dtype for alias in sorted(names)},
@@ -56,11 +56,11 @@ def check_names(signature: Signature, given: Iterable[str]) -> None:
     """Refuse a request whose inputs are not those of the signature.
 
     Args:
-        signature: called.
-        given: aliases in the request.
+        signature: signature that is called.
+        given: aliases of the inputs in the request.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``.
+        ServingError: ``INVALID_ARGUMENT``: an input is missing or unknown.
     """
     names, wanted = set(given), signature.inputs.keys()
     if names == wanted:
@@ -89,7 +89,7 @@ def check_names(signature: Signature, given: Iterable[str]) -> None:
 def with_defaults(
     signature: Signature, arrays: Mapping[str, np.ndarray]
 ) -> Mapping[str, np.ndarray]:
-    """The inputs with the signature's own where the request has none."""
+    """Return the inputs, completed by the signature's defaults."""
     if not signature.defaults:
         return arrays
     defaults = {alias: value for alias, value in signature.defaults.items() if alias not in arrays}
@@ -97,14 +97,14 @@ def with_defaults(
 
 
 def check_types(signature: Signature, types: Mapping[str, int]) -> None:
-    """Refuse tensors of another type than the signature's.
+    """Refuse tensors whose type differs from the signature's.
 
     Args:
-        signature: called.
-        types: alias -> DataType of the request's tensors.
+        signature: signature that is called.
+        types: DataType of each input in the request by alias.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``.
+        ServingError: ``INVALID_ARGUMENT``: a type differs.
     """
     for alias, data_type in types.items():
         if data_type != signature.inputs[alias]:
@@ -118,10 +118,15 @@ def check_types(signature: Signature, types: Mapping[str, int]) -> None:
 def read_arrays(
     signature: Signature, protos: Mapping[str, Any], max_bytes: int
 ) -> Mapping[str, np.ndarray]:
-    """The inputs of a ``PredictRequest``, checked.
+    """Read and check the inputs of a ``PredictRequest``.
+
+    Args:
+        signature: signature that is called.
+        protos: ``TensorProto`` of each input by alias.
+        max_bytes: maximum size of an input.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``.
+        ServingError: ``INVALID_ARGUMENT``: an input is invalid, missing or unknown.
     """
     check_names(signature, protos)
     arrays = {}
@@ -135,10 +140,10 @@ def read_arrays(
 
 
 def filtered_outputs(signature: Signature, wanted: Sequence[str]) -> tuple[str, ...]:
-    """The outputs asked for; () for all.
+    """Return the requested outputs; () for all.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``: an unknown output, or one named twice.
+        ServingError: ``INVALID_ARGUMENT``: an output is unknown or named twice.
     """
     seen: set[str] = set()
     for alias in wanted:

@@ -1,4 +1,4 @@
-"""Prints JSON values as TensorFlow Serving quotes them in its error messages: cut at 256 bytes."""
+"""JSON values as quoted in TensorFlow Serving's error messages: truncated at 256 bytes."""
 
 import math
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ _INDENT = "    "
 
 
 def type_name(value: Any) -> str:
-    """The kind of a value: "Null", "True", "Number"."""
+    """Return the kind of a value: "Null", "True", "Number"."""
     if value is None:
         return "Null"
     if isinstance(value, bool):
@@ -24,7 +24,7 @@ def type_name(value: Any) -> str:
 
 
 def quoted(value: Any) -> str:
-    """The beginning of the value as JSON: what is written once 256 bytes are full is left out."""
+    """Return the beginning of the value as JSON, up to the token that reaches 256 bytes."""
     text, size = [], 0
     for token in _tokens(value):
         text.append(token)
@@ -35,7 +35,7 @@ def quoted(value: Any) -> str:
 
 
 def _tokens(root: Any) -> Iterator[str]:
-    """Brackets, keys and values, each with what comes before it; stops where JSON has no number."""
+    """Yield brackets, keys and values with their separators, up to a number that is not finite."""
     stack: list[tuple[Iterator[Any], bool]] = []
     value, prefix, opening = root, "", True
     while True:

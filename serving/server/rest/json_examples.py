@@ -1,7 +1,8 @@
-"""The JSON of a classify or regress request as tf.Examples: a codec, without I/O.
+"""Conversion of classify and regress requests from JSON to tf.Examples, without I/O.
 
-Decimal numbers become float features, whole numbers and booleans int64, strings and {"b64": "..."}
-bytes; one feature holds one kind. Rules and messages are those of util/json_tensor.cc.
+Decimal numbers become float features; whole numbers and booleans become int64 features; strings and
+{"b64": "..."} become bytes features. All values of a feature have the same kind. Rules and messages
+are those of util/json_tensor.cc.
 """
 
 from collections.abc import Mapping
@@ -22,10 +23,10 @@ _MAX_INT64 = 2**63 - 1
 
 
 def read_input(document: Mapping[str, Any]) -> Any:
-    """The examples of the body, and their context, as an ``Input`` proto.
+    """Read the examples of a body, and their context, into an ``Input`` proto.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``.
+        ServingError: ``INVALID_ARGUMENT``: the body has no examples, or an invalid one.
     """
     message = protos.input_pb2.Input()
     if _CONTEXT in document:
@@ -66,7 +67,7 @@ def _fill_example(value: Any, example: Any) -> None:
 
 
 def _feature_value(value: Any, name: str) -> tuple[str, Any]:
-    """The list of ``Feature`` that the value belongs in, and the value itself."""
+    """Return the field of ``Feature`` for a value, and the converted value."""
     if type(value) is bool:
         return "int64_list", int(value)
     if type(value) is int:

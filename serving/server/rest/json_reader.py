@@ -1,10 +1,10 @@
-"""Reads the JSON of a request: orjson, and where that refuses, a tolerant parser of our own.
+"""JSON parsing of requests: orjson, and a tolerant parser for what orjson refuses.
 
-TensorFlow Serving parses with RapidJSON: NaN, Infinity and -Infinity are numbers, nesting has no
-limit, what follows the first document is ignored, strings may hold any bytes. Its messages and
-offsets are part of the protocol.
+TensorFlow Serving parses with RapidJSON: NaN, Infinity and -Infinity are numbers, nesting depth is
+not limited, anything after the first document is ignored, and strings may contain any bytes. Its
+messages and offsets are part of the protocol.
 
-Strings are ``str``; bytes that are no UTF-8 are kept as lone surrogates ("surrogateescape").
+Strings are ``str``; bytes that are not UTF-8 are kept as lone surrogates ("surrogateescape").
 """
 
 import json
@@ -16,9 +16,9 @@ import orjson
 
 from serving.protocol.errors import Code, ServingError
 
-#: A value takes some 70 bytes once parsed and 2 in the body: this bounds the memory of a request.
+#: Limits the memory of a request: a value takes about 70 bytes once parsed, but 2 in the body.
 MAX_VALUES = 4_000_000
-#: Without a parser in C, a value takes about a microsecond.
+#: Limits the time of the tolerant parser, which takes about a microsecond per value.
 MAX_TOLERANT_VALUES = 1_500_000
 
 _SPACE = re.compile(rb"[ \t\r\n]*")
@@ -32,10 +32,10 @@ _LITERALS = {b"t": (b"true", True), b"f": (b"false", False), b"n": (b"null", Non
 
 
 def parse(body: bytes) -> Any:
-    """The first document in ``body``: dicts, lists, str, int, float, bool, None.
+    """Parse the first document in ``body``: dicts, lists, str, int, float, bool, None.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``, "JSON Parse error: ... at offset: n".
+        ServingError: ``INVALID_ARGUMENT``: "JSON Parse error: ... at offset: n".
     """
     if not body:
         raise _error("The document is empty")
@@ -48,7 +48,7 @@ def parse(body: bytes) -> Any:
 
 
 def _most_values(body: bytes) -> int:
-    """Not less than the values in the document; commas inside strings count too."""
+    """Return an upper bound for the number of values; commas inside strings count too."""
     return body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
@@ -57,7 +57,7 @@ def _error(text: str) -> ServingError:
 
 
 class _Parser:
-    """One pass over the bytes, with its own stack of open lists and objects."""
+    """A single-pass parser with a stack of open lists and objects."""
 
     def __init__(self, body: bytes) -> None:
         self._body = body
@@ -65,7 +65,7 @@ class _Parser:
         self._values = 0
 
     def document(self) -> Any:
-        """The first document."""
+        """Parse the first document."""
         if self._peek() in (b"", b"\0", b",", b":", b"]", b"}"):
             raise self._error("The document is empty.")
         stack: list[tuple[Any, str | None]] = []
@@ -78,7 +78,9 @@ class _Parser:
                 else:
                     stack.append((value, None))
                 continue
-            while True:  # the value is complete: put it in its container, close what ends here
+            while (
+                True
+            ):  # the value is complete: add it to its container, and close those that end here
                 if not stack:
                     return value
                 container, key = stack.pop()
@@ -95,10 +97,10 @@ class _Parser:
                 value = container
 
     def _value(self) -> tuple[Any, bool]:
-        """A value, and whether it is a list or object whose first item is still to be read."""
+        """Return a value, and whether it is a list or object whose items are still to be read."""
         self._values += 1
         if self._values > MAX_TOLERANT_VALUES:
-            raise self._error(f"More than {MAX_TOLERANT_VALUES} values in no standard JSON.")
+            raise self._error(f"More than {MAX_TOLERANT_VALUES} values in non-standard JSON.")
         start = self._peek()
         if start == b"[":
             self._position += 1
@@ -122,7 +124,7 @@ class _Parser:
         return closes
 
     def _more(self, container: Any) -> bool:
-        """Past a comma: True. Past the end of the container: False."""
+        """Return True after a comma, and False after the end of the container."""
         following = self._peek()
         end = b"}" if isinstance(container, dict) else b"]"
         if following not in (b",", end):
@@ -184,9 +186,9 @@ class _Parser:
             return _unescaped(token, start)
 
     def _closing_quote(self) -> int:
-        """Where the string that starts here ends; -1 when it does not.
+        """Return the end of the string that starts here; -1 if it has none.
 
-        A pattern would keep a record of every escape in it.
+        A regular expression would store a position for every escape.
         """
         body, end = self._body, self._position
         while (end := body.find(b'"', end + 1)) > 0:
@@ -198,7 +200,7 @@ class _Parser:
         return -1
 
     def _peek(self) -> bytes:
-        """The next byte that is no white space; b"" at the end."""
+        """Return the next byte that is not white space; b"" at the end."""
         space = _SPACE.match(self._body, self._position)
         self._position = space.end() if space else self._position
         return self._body[self._position : self._position + 1]
@@ -209,7 +211,7 @@ class _Parser:
 
 
 def _unescaped(token: bytes, start: int) -> str:
-    """A string that orjson refuses: bytes that are no UTF-8, or a wrong escape."""
+    """Read a string that orjson refuses: it is not UTF-8, or has an invalid escape."""
     readable = token.decode("utf-8", "replace").encode()
     try:
         orjson.loads(readable)

@@ -1,7 +1,7 @@
-"""One JSON value as one tensor value: numbers, strings, {"b64": "..."}, and what is refused.
+"""Conversion of JSON scalars to tensor values: numbers, booleans, strings and {"b64": "..."}.
 
-Integers must be in the range that TensorFlow Serving reads them in (util/json_tensor.cc): int8,
-int16 and uint8 are read as int32 and wrap.
+Integers must be in the range in which TensorFlow Serving reads them (util/json_tensor.cc): int8,
+int16 and uint8 are read as int32 and wrap around.
 """
 
 import base64
@@ -13,24 +13,28 @@ from serving.protocol import tensors
 from serving.protocol.errors import Code, ServingError, invalid_argument
 from serving.server.rest import json_debug
 
-#: Turns a JSON scalar into a value of one DataType, or raises ``ServingError``.
+#: Function that converts a JSON scalar to a value of one DataType, or raises ``ServingError``.
 Reader = Callable[[Any], Any]
 
 _BASE64_KEYS = {"b64"}
 
 
 def format_error(value: Any, text: str) -> ServingError:
-    """``INVALID_ARGUMENT`` that quotes a value."""
+    """Return an ``INVALID_ARGUMENT`` error that quotes a value."""
     return invalid_argument(f"JSON Value: {json_debug.quoted(value)} {text}")
 
 
 def is_base64(value: Any) -> bool:
-    """Whether the value is {"b64": "..."}."""
+    """Return whether the value is {"b64": "..."}."""
     return isinstance(value, dict) and value.keys() == _BASE64_KEYS and type(value["b64"]) is str
 
 
 def decode_base64(value: Any) -> bytes:
-    """The bytes of {"b64": "..."}; padding may be left out."""
+    """Decode {"b64": "..."}; padding is optional.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``.
+    """
     if not is_base64(value):
         raise format_error(value, "not formatted correctly for base64 data")
     text = value["b64"].translate(_NO_SPACE)
@@ -47,12 +51,12 @@ _NO_SPACE = dict.fromkeys(map(ord, " \t\n\v\f\r"))
 
 
 def reader(data_type: int) -> Reader:
-    """What reads scalars of this DataType."""
+    """Return the function that reads scalars of a DataType."""
     return _READERS.get(data_type) or _unimplemented(data_type)
 
 
 def encoded(text: str) -> bytes:
-    """The bytes of a string as ``json_reader`` gives it."""
+    """Return the bytes of a string that ``json_reader`` returned."""
     try:
         return text.encode()
     except UnicodeEncodeError:
@@ -60,7 +64,11 @@ def encoded(text: str) -> bytes:
 
 
 def wrong_type(value: Any, data_type: int) -> NoReturn:
-    """Refuse a value."""
+    """Refuse a value that does not have the expected type.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``, always.
+    """
     raise format_error(
         value,
         f"Type: {json_debug.type_name(value)} is not of expected type: "

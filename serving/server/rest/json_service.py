@@ -1,4 +1,4 @@
-"""Inference requests whose bodies are JSON: what the REST API does with a body, without HTTP."""
+"""Inference requests with JSON bodies, independent of HTTP."""
 
 from typing import Any
 
@@ -16,24 +16,27 @@ from serving.server.requests.service import (
 from serving.server.requests.signature_inputs import DEFAULT_SIGNATURE, Signature
 from serving.server.rest import json_examples, json_reader, json_tensor, json_writer
 
-#: The part of the URL after the colon.
+#: Inference operations: the part of the URL after the colon.
 VERBS = ("predict", "classify", "regress")
 
 
 def submit(
     service: InferenceService, verb: str, spec: ModelSpec, body: bytes, deadline: float | None
 ) -> PendingResponse[bytes]:
-    """Check a request and hand it to its servable; the answer is the body to send.
+    """Check a request and pass it to its servable.
 
     Args:
-        service: checks and runs.
+        service: service that checks and runs the request.
         verb: one of ``VERBS``.
-        spec: of the URL; its signature comes from the body.
-        body: JSON.
-        deadline: of the call.
+        spec: model and version in the URL; the body names the signature.
+        body: JSON body of the request.
+        deadline: deadline of the call.
+
+    Returns:
+        A pending response, which becomes the response body.
 
     Raises:
-        ServingError: the body is wrong, or there is no such model.
+        ServingError: the body is invalid, or the model does not exist.
     """
     document = json_tensor.check_object(json_reader.parse(body))
     spec = ModelSpec(spec.name, spec.version, spec.label, json_tensor.signature_name(document))

@@ -1,8 +1,8 @@
-"""The JSON of a predict request as tensors: a codec, without I/O.
+"""Conversion of predict requests from JSON to tensors, without I/O.
 
-Rows ("instances") stack every item along a new first dimension; columns ("inputs") are tensors as
-they stand. Types come from the signature, shapes from the JSON itself. Rules and messages are those
-of TensorFlow Serving's util/json_tensor.cc.
+Rows ("instances") are stacked along a new first dimension; columns ("inputs") are whole tensors.
+Types come from the signature, shapes from the JSON. Rules and messages are those of TensorFlow
+Serving's util/json_tensor.cc.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ from serving.server.rest.json_scalars import (
     wrong_type,
 )
 
-#: Alias of an input -> its DataType.
+#: DataType of each input by alias.
 InputTypes = Mapping[str, int]
 
 INSTANCES, INPUTS, SIGNATURE_NAME = "instances", "inputs", "signature_name"
@@ -33,14 +33,22 @@ _ONE_KEY = (
 
 
 def check_object(document: Any) -> dict[str, Any]:
-    """The document, which must be an object."""
+    """Return the document if it is an object.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``: it is not an object.
+    """
     if not isinstance(document, dict):
         raise format_error(document, "Is not object")
     return document
 
 
 def signature_name(document: Mapping[str, Any]) -> str:
-    """The signature asked for; "" when the request names none."""
+    """Return the requested signature; "" if the request names none.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``: the name is not a string.
+    """
     name = document.get(SIGNATURE_NAME, "")
     if not isinstance(name, str):
         raise format_error(
@@ -52,17 +60,18 @@ def signature_name(document: Mapping[str, Any]) -> str:
 def read_tensors(
     document: Mapping[str, Any], types: InputTypes
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """The inputs of a predict request.
+    """Read the inputs of a predict request.
 
     Args:
-        document: the body.
-        types: of the signature's inputs, in any order; not empty.
+        document: parsed body.
+        types: types of the signature's inputs, in any order; not empty.
 
     Returns:
-        Arrays by alias, and whether the request came as rows.
+        Arrays by alias, and whether the request used rows.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``, ``UNIMPLEMENTED``.
+        ServingError: ``INVALID_ARGUMENT``: the document does not match ``types``;
+            ``UNIMPLEMENTED``: JSON cannot represent the type of an input.
     """
     if INSTANCES in document:
         if INPUTS in document:
@@ -102,7 +111,7 @@ def _all_strings(values: Iterable[Any]) -> bool:
 
 
 def _named_strings(instances: list[Any], name: str) -> list[str] | None:
-    """The texts of [{name: text}, ...]; None when it is anything else."""
+    """Return the texts of [{name: text}, ...]; None if the list has another form."""
     keys = {name}
     if all(type(item) is dict and item.keys() == keys for item in instances):
         texts = [item[name] for item in instances]
@@ -152,7 +161,7 @@ def _in_element(number: int, key: str, error: ServingError) -> ServingError:
 
 
 class _Stack:
-    """Rows of one input, which must all have the shape of the first."""
+    """Rows of one input. All must have the shape of the first."""
 
     def __init__(self, name: str, data_type: int) -> None:
         self._name, self._data_type = name, data_type
@@ -177,7 +186,7 @@ class _Stack:
         self._rows += 1
 
     def array(self) -> np.ndarray:
-        """All rows."""
+        """Return all rows as one array."""
         return _array(self._values, [self._rows, *self._shape], self._data_type, self._name)
 
 
@@ -208,7 +217,7 @@ def _column(value: Any, name: str, data_type: int) -> np.ndarray:
 
 
 def _dense_shape(value: Any, name: str) -> list[int]:
-    """The shape that the first items have; [] for a scalar."""
+    """Return the shape given by the first item of each level; [] for a scalar."""
     shape = []
     while isinstance(value, list):
         shape.append(len(value))
@@ -225,7 +234,7 @@ def _shape_text(shape: Iterable[int]) -> str:
 
 
 def _flatten(value: Any, shape: list[int], data_type: int, values: list[Any]) -> None:
-    """Append the scalars of a nested list that must have this very shape."""
+    """Append the scalars of a nested list, which must have exactly this shape."""
     read = reader(data_type)
     _fill(value, 0, shape, data_type, read, values)
 

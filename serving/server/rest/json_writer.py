@@ -1,7 +1,7 @@
-"""Writes the JSON of an answer with TensorFlow Serving's layout and numbers.
+"""JSON responses with TensorFlow Serving's layout and number format.
 
-Four spaces an indent, rows of numbers on one line, floats in six significant digits where these
-give the same number again: byte for byte what RapidJSON's PrettyWriter makes of the same values.
+Indents are four spaces, rows of numbers are on one line, and floats have six significant digits if
+these restore the number. The output equals that of RapidJSON's PrettyWriter byte for byte.
 """
 
 import base64
@@ -20,7 +20,7 @@ from serving.protocol.errors import invalid_argument
 _INDENT = "    "
 _DIGITS = {"f4": ".9g", "f8": ".17g"}
 _PACKED = {"f4": struct.Struct("f"), "f8": struct.Struct("d")}
-#: Up to so many numbers, Python is quicker than NumPy.
+#: Up to this many numbers, Python is faster than NumPy.
 _FEW = 24
 _NOT_FINITE = {"nan": "NaN", "-nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _ESCAPED = re.compile('["\\\\\x00-\x1f]')
@@ -34,10 +34,10 @@ _ESCAPES = {
     "\t": "\\t",
 }
 _BYTES_SUFFIX = "_bytes"
-#: Alias -> array and DataType.
+#: Array and DataType of each output by alias.
 Outputs = Mapping[str, tuple[np.ndarray, int]]
 
-#: DataTypes that have a JSON form (AddSingleValueAndAdvance).
+#: DataTypes that TensorFlow Serving can write as JSON (AddSingleValueAndAdvance).
 _WRITABLE = frozenset(
     (
         *("float", "double", "int8", "int16", "int32", "int64"),
@@ -47,7 +47,7 @@ _WRITABLE = frozenset(
 
 
 def float_texts(values: np.ndarray) -> list[str]:
-    """Every number of a float32 or float64 array, flattened, as the server prints it."""
+    """Format all numbers of a float32 or float64 array, flattened."""
     numbers = values.ravel().tolist()
     kind = values.dtype.str[1:]
     texts = [f"{number:.6g}" for number in numbers]
@@ -74,7 +74,7 @@ def _whole(text: str) -> str:
 
 
 def string_text(value: bytes | str) -> str:
-    """A JSON string; bytes that are no UTF-8 stay as they are, as lone surrogates."""
+    """Format a JSON string; bytes that are not UTF-8 are kept as lone surrogates."""
     try:
         return orjson.dumps(value.decode() if isinstance(value, bytes) else value).decode()
     except (UnicodeDecodeError, orjson.JSONEncodeError):
@@ -84,7 +84,7 @@ def string_text(value: bytes | str) -> str:
 
 @functools.lru_cache(maxsize=1024)
 def _key(name: str) -> str:
-    """The name of an output, which recurs in every answer."""
+    """Format the name of an output, cached because it recurs in every response."""
     return f"{string_text(name)}: "
 
 
@@ -93,12 +93,12 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def encode(text: str) -> bytes:
-    """The document as bytes."""
+    """Encode a document."""
     return text.encode("utf-8", "surrogateescape")
 
 
 def _value_texts(array: np.ndarray, data_type: int) -> list[str]:
-    """Every value of the array, flattened."""
+    """Format all values of an array, flattened."""
     if data_type == tensors.STRING:
         return [string_text(value) for value in array.ravel().tolist()]
     if array.dtype.kind == "f":
@@ -109,7 +109,7 @@ def _value_texts(array: np.ndarray, data_type: int) -> list[str]:
 
 
 def _base64_texts(array: np.ndarray, level: int) -> list[str]:
-    """Every string as an object {"b64": ...} whose brackets are ``level`` indents deep."""
+    """Format all strings as objects {"b64": ...}, indented by ``level``."""
     opening, closing = f'{{\n{_INDENT * (level + 1)}"b64": "', f'"\n{_INDENT * level}}}'
     return [
         opening + base64.b64encode(value).decode() + closing for value in array.ravel().tolist()
@@ -128,7 +128,7 @@ def _texts(name: str, array: np.ndarray, data_type: int, level: int) -> list[str
 
 
 def _row(texts: Iterator[str], shape: Sequence[int]) -> str:
-    """The next value of this shape, on one line: "[[1, 2], [3, 4]]"."""
+    """Format the next value of a shape on one line: "[[1, 2], [3, 4]]"."""
     if not shape:
         return next(texts)
     if len(shape) == 1:
@@ -137,7 +137,7 @@ def _row(texts: Iterator[str], shape: Sequence[int]) -> str:
 
 
 def _rows(texts: list[str], shape: Sequence[int], count: int) -> list[str]:
-    """So many values of this shape, each on one line."""
+    """Format ``count`` values of a shape, each on one line."""
     if not shape:
         return texts
     if len(shape) == 1:
@@ -148,7 +148,7 @@ def _rows(texts: list[str], shape: Sequence[int], count: int) -> list[str]:
 
 
 def _column(texts: Iterator[str], shape: Sequence[int], level: int) -> str:
-    """The next value of this shape, each item on its own line, ``level`` indents deep."""
+    """Format the next value of a shape with each item on its own line, indented by ``level``."""
     if not shape:
         return next(texts)
     if not shape[0]:
@@ -159,14 +159,14 @@ def _column(texts: Iterator[str], shape: Sequence[int], level: int) -> str:
 
 
 def predictions(outputs: Outputs) -> bytes:
-    """The answer to "instances": one item for each row of every output.
+    """Format the response to "instances": one item for each row of the outputs.
 
     Args:
-        outputs: alias -> array[batch, ...] and its DataType.
+        outputs: array[batch, ...] and its DataType by alias.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``: no outputs, a scalar, batches of different size, a type
-            that JSON has no form for.
+        ServingError: ``INVALID_ARGUMENT``: there are no outputs, one is a scalar, their batch sizes
+            differ, or a type cannot be written as JSON.
     """
     size = _batch_size(outputs)
     named = len(outputs) > 1
@@ -203,7 +203,11 @@ def _batch_size(outputs: Outputs) -> int:
 
 
 def columns(outputs: Outputs) -> bytes:
-    """The answer to "inputs": every output whole. See ``predictions``."""
+    """Format the response to "inputs": each output as a whole. See ``predictions``.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``: there are no outputs, or a type cannot be written.
+    """
     if not outputs:
         raise invalid_argument("Cannot convert empty tensor map to JSON")
     level = 1 if len(outputs) == 1 else 2
@@ -218,7 +222,11 @@ def columns(outputs: Outputs) -> bytes:
 
 
 def classifications(rows: Sequence[tuple[Sequence[bytes], np.ndarray]]) -> bytes:
-    """The answer to classify: for each example, its labels and float32 scores."""
+    """Format the response to classify: labels and float32 scores for each example.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``: there are no rows.
+    """
     if not rows:
         raise invalid_argument("Cannot convert empty ClassificationResults to JSON")
     items = (
@@ -229,12 +237,16 @@ def classifications(rows: Sequence[tuple[Sequence[bytes], np.ndarray]]) -> bytes
 
 
 def regressions(values: np.ndarray) -> bytes:
-    """The answer to regress: float32[examples]."""
+    """Format the response to regress: float32[examples].
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``: there are no values.
+    """
     if not len(values):
         raise invalid_argument("Cannot convert empty RegressionResults to JSON")
     return encode(f'{{\n    "results": [{", ".join(float_texts(values))}]\n}}')
 
 
 def error(message: str) -> bytes:
-    """The body of every refused request."""
+    """Format the body of an error response."""
     return encode(f'{{\n    "error": {string_text(message)}\n}}')

@@ -1,7 +1,8 @@
-"""The REST API as a raw ASGI application: routes, bodies, statuses; the logic is in ``service``.
+"""The REST API as a raw ASGI application: routes, bodies and statuses. The logic is in ``service``.
 
-Beside TensorFlow Serving's API it answers ``/healthz`` (the process lives) and ``/readyz`` (every
-model has a warm version and the server is not shutting down). Nothing of a request is logged.
+In addition to TensorFlow Serving's API it serves ``/healthz`` (the process is alive) and
+``/readyz`` (every model has a warm version and the server is not shutting down). Requests are not
+logged.
 """
 
 import asyncio
@@ -30,22 +31,22 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 _log = logging.getLogger(__name__)
 _JSON, _TEXT = b"application/json", b"text/plain"
 _ENTRYPOINT = "REST"
-#: Larger bodies are parsed in a thread: the loop must go on answering.
+#: Larger bodies are parsed in a thread, so that they do not block the event loop.
 _INLINE_BYTES = 128 * 1024
-#: So long a call runs before the server looks whether its client is still there.
+#: Time that a call runs before the server begins to watch for a disconnected client.
 _UNWATCHED_SECONDS = 0.02
 _HTTP_TOO_LARGE, _HTTP_TIMEOUT, _HTTP_NOT_FOUND = 413, 408, 404
 _DEFAULT_RETRY_SECONDS = 1
 
 
 class RestApplication:
-    """Answers HTTP requests.
+    """ASGI application for REST calls.
 
     Args:
-        service: runs inference.
-        monitoring: where the metrics page is.
-        timeout_seconds: longest that a call may take, and that its body may take to arrive.
-        max_body_bytes: most that a body may have, unpacked.
+        service: service that runs inference.
+        monitoring: settings of the metrics page.
+        timeout_seconds: time limit for a call, and for its body to arrive.
+        max_body_bytes: maximum size of a body after decompression.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class RestApplication:
             metrics.REQUEST_COUNT.increment(model_name, Code.CANCELLED.name)
         except BodyTooLargeError:
             metrics.REQUEST_COUNT.increment(model_name, Code.INVALID_ARGUMENT.name)
-            text = f"The request body is larger than {self._max_body_bytes} bytes: send it in parts"
+            text = f"The request body is larger than {self._max_body_bytes} bytes; split it"
             await _reply(send, _HTTP_TOO_LARGE, json_writer.error(text))
         except TimeoutError:
             metrics.REQUEST_COUNT.increment(model_name, Code.DEADLINE_EXCEEDED.name)
@@ -144,7 +145,7 @@ class RestApplication:
 
 
 async def _outputs(call: PendingResponse[bytes], receive: Receive) -> Outputs:
-    """The outputs of a call; leaving, the client cancels it, and so does the deadline."""
+    """Wait for the outputs of a call, which is cancelled on disconnect or at the deadline."""
     if call.future.done():
         return _result(call.future)
     loop = asyncio.get_running_loop()
@@ -172,9 +173,9 @@ def _watch(
     receive: Receive,
     done: "asyncio.Future[None]",
 ) -> None:
-    """End the wait when the client leaves or the deadline passes.
+    """End the wait when the client disconnects or the deadline passes.
 
-    Most calls are over before this begins: a task for each would cost more than the call's parsing.
+    Most calls end before this is called. A task for each of them would cost more than parsing it.
     """
 
     def give_up(error: BaseException) -> None:
@@ -207,7 +208,7 @@ async def _until_disconnected(receive: Receive) -> None:
 
 
 def _preflight_status(headers: list[tuple[bytes, bytes]]) -> int:
-    """A preflight request must say where it comes from; no origin is allowed more by it."""
+    """Return the status of a preflight request, which must have an origin but grants nothing."""
     origin = dict(headers).get(b"origin", b"")
     return 200 if b"http://" in origin or b"https://" in origin else 400
 

@@ -1,4 +1,4 @@
-"""Receives the body of an HTTP request: bounded in size and time, unpacked when it is gzip."""
+"""Reading of request bodies: bounded in size and time, and decompressed if gzip-encoded."""
 
 import asyncio
 import zlib
@@ -11,30 +11,30 @@ _GZIP_WINDOW = 16 + zlib.MAX_WBITS
 
 
 class BodyTooLargeError(Exception):
-    """More bytes than a request may have."""
+    """The body is larger than allowed."""
 
 
 class ClientDisconnectedError(Exception):
-    """The client left before its request was complete."""
+    """The client disconnected before its request was complete."""
 
 
 async def read(
     receive: Receive, headers: list[tuple[bytes, bytes]], max_bytes: int, timeout_seconds: float
 ) -> bytes:
-    """The body, unpacked.
+    """Read and decompress a body.
 
-    What cannot be unpacked counts as empty, as TensorFlow Serving has it.
+    A body that cannot be decompressed counts as empty, as in TensorFlow Serving.
 
     Args:
-        receive: of ASGI.
-        headers: of the request, names in lower case.
-        max_bytes: most that the body may have, packed and unpacked.
-        timeout_seconds: longest that it may take to arrive.
+        receive: ASGI's receive function.
+        headers: headers of the request, with names in lower case.
+        max_bytes: maximum size of the body, before and after decompression.
+        timeout_seconds: time limit for the body to arrive.
 
     Raises:
-        BodyTooLargeError: it has more; the rest is not read.
-        TimeoutError: it took longer.
-        ClientDisconnectedError: the client left.
+        BodyTooLargeError: the body is too large; the rest is not read.
+        TimeoutError: the body did not arrive in time.
+        ClientDisconnectedError: the client disconnected.
     """
     length, encoding = b"", b""
     for name, value in headers:
@@ -52,7 +52,7 @@ async def read(
     return body
 
 
-#: Unpacking so much takes less time than handing it to a thread.
+#: Decompressing smaller bodies takes less time than passing them to a thread.
 _SMALL_BYTES = 16 * 1024
 
 
@@ -72,10 +72,10 @@ async def _received(receive: Receive, max_bytes: int, timeout_seconds: float) ->
 
 
 def unpacked(body: bytes, max_bytes: int) -> bytes:
-    """What a gzip body holds; b"" when it is no gzip or ends too early.
+    """Decompress a gzip body; return b"" if it is not gzip or is truncated.
 
     Raises:
-        BodyTooLargeError: more than ``max_bytes``.
+        BodyTooLargeError: the content is larger than ``max_bytes``.
     """
     decompressor = zlib.decompressobj(_GZIP_WINDOW)
     try:

@@ -1,7 +1,7 @@
-"""What a URL of the REST API means. After TensorFlow Serving's http_rest_api_util.cc.
+"""Routes of the REST API, as in TensorFlow Serving's http_rest_api_util.cc.
 
-Paths are matched as they were sent, percent signs and query included; ``/v1/models`` is
-case-insensitive, a verb and ``metadata`` are not.
+Paths are matched as they were sent, including percent signs and the query. ``/v1/models`` is
+case-insensitive; verbs and ``metadata`` are case-sensitive.
 """
 
 import dataclasses
@@ -20,11 +20,11 @@ _MAX_VERSION = 2**63 - 1
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Route:
-    """One operation on one model.
+    """An operation on a model.
 
     Attributes:
         operation: one of ``VERBS``, "metadata" or "status".
-        spec: which model and version; never a signature.
+        spec: model and version, without a signature.
     """
 
     operation: str
@@ -32,19 +32,19 @@ class Route:
 
 
 def is_api(path: str) -> bool:
-    """Whether the path belongs to the API at all; a path beside it does not exist."""
+    """Return whether the path belongs to the API; other paths do not exist."""
     return path[:4].lower() == "/v1/" and "\n" not in path
 
 
 def find(method: str, path: str) -> Route:
-    """The route of a request.
+    """Return the route of a request.
 
     Args:
-        method: of HTTP.
-        path: with the query, not decoded.
+        method: HTTP method.
+        path: path with the query, not decoded.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``: no such route.
+        ServingError: ``INVALID_ARGUMENT``: the route does not exist.
     """
     pattern = {"POST": _PREDICTION, "GET": _STATUS}.get(method)
     match = pattern.fullmatch(path) if pattern else None
@@ -63,7 +63,7 @@ def find(method: str, path: str) -> Route:
 
 
 def malformed(method: str, path: str) -> ServingError:
-    """There is no such route."""
+    """Return the error for a route that does not exist."""
     return invalid_argument(f"Malformed request: {method} {path}")
 
 

@@ -1,19 +1,19 @@
 """TensorFlow Serving's ``--batching_parameters_file``: ``BatchingParameters`` in text format.
 
-The message (servables/tensorflow/session_bundle_config.proto) is not in tensorflow-serving-api, so
-it is described here.
+tensorflow-serving-api does not contain the message
+(servables/tensorflow/session_bundle_config.proto), so it is declared here.
 
 ::
 
-    max_batch_size                 examples in a batch
-    batch_timeout_micros           how long an incomplete batch waits; absent: it does not
-    max_enqueued_batches           times max_batch_size: how many examples may wait
-    num_batch_threads              batches that run at a time
-    allowed_batch_sizes            batches are padded up to one of these
-    pad_variable_length_inputs     trailing dimensions that differ are padded
-    enable_large_batch_splitting   a larger request is split, not run as one
-    max_execution_batch_size       with it: examples in a batch; max_batch_size bounds a request
-    thread_pool_name               read and left alone
+    max_batch_size                 maximum number of examples in a batch
+    batch_timeout_micros           time that an incomplete batch waits for more; absent: none
+    max_enqueued_batches           multiplied by max_batch_size: examples that may wait
+    num_batch_threads              batches that run at the same time
+    allowed_batch_sizes            sizes to which batches are padded
+    pad_variable_length_inputs     whether trailing dimensions are padded to the same size
+    enable_large_batch_splitting   whether a larger request is split rather than run as one
+    max_execution_batch_size       with splitting: limit of a batch; max_batch_size limits a request
+    thread_pool_name               accepted and ignored
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ from serving.server.versions.model_config import read_text_proto
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
 _INT64 = ".google.protobuf.Int64Value"
-#: Name, number, wrapper; numbers are the proto file's.
+#: Name, number and wrapper type of each field, as in the proto file.
 _WRAPPED = (
     ("max_batch_size", 1, _INT64),
     ("batch_timeout_micros", 2, _INT64),
@@ -46,18 +46,19 @@ _WRAPPED = (
 
 @dataclasses.dataclass(frozen=True)
 class BatchingParameters:
-    """What the file says; None where it says nothing.
+    """Parameters in a file.
 
     Attributes:
-        num_batch_threads: batches that run at a time.
-        message: the message itself.
+        num_batch_threads: number of batches that run at the same time; None if the file does not
+            set it.
+        message: the ``BatchingParameters`` message.
     """
 
     num_batch_threads: int | None
     message: Any
 
     def apply(self, limits: BatchLimits) -> BatchLimits:
-        """The limits with what the file says instead."""
+        """Return the limits with the values of the file."""
         message = self.message
         changes: dict[str, Any] = {
             "allowed_batch_sizes": tuple(message.allowed_batch_sizes),
@@ -81,7 +82,7 @@ def read(path: str) -> BatchingParameters:
     """Read and check a file.
 
     Raises:
-        UserError: it cannot be read, or its values are not legal.
+        UserError: the file cannot be read, or a value is out of range.
     """
     message = read_text_proto(path, _message_class()())
     for name in ("max_batch_size", "num_batch_threads", "max_execution_batch_size"):
@@ -101,7 +102,7 @@ def _check_allowed_sizes(path: str, message: Any) -> None:
         return
     if sizes != sorted(set(sizes)) or sizes[0] < 1:
         raise UserError(f"{path}: allowed_batch_sizes entries must be monotonically increasing")
-    # TensorFlow Serving's own default where the file names no size.
+    # 1000 is TensorFlow Serving's default.
     size = message.max_batch_size.value if message.HasField("max_batch_size") else 1000
     name = "max_batch_size"
     if message.enable_large_batch_splitting.value:

@@ -1,27 +1,27 @@
-"""Which version each label of a model points at. Not thread-safe: the manager's lock guards it."""
+"""Version labels of the models. Not thread-safe: the manager's lock guards them."""
 
 from collections.abc import Callable, Collection, Mapping
 
 from serving.protocol.errors import Code, ServingError
 
-#: The label of the version that answers most calls, as TensorFlow Serving's pages name it. What
-#: it points at is loaded first, and a server is not ready while it is being loaded.
+#: Label of the version that serves most calls, as in TensorFlow Serving's documentation. That
+#: version is loaded first, and the server is not ready until it is loaded.
 STABLE = "stable"
 
-#: Whether a version of a model is served: (model, version).
+#: Function that returns whether a version is served: (model, version).
 IsAvailable = Callable[[str, int], bool]
 LabelsByModel = Mapping[str, Mapping[str, int]]
 
 
 class Labels:
-    """Labels in force, and those that are to come into force.
+    """Current labels, and labels that move as soon as their versions are served.
 
-    A label must not lead to a version that is not served. TensorFlow Serving refuses such a
-    configuration as a whole, at start too, where nothing is served yet; here a label of a model
-    that is new is taken as it is, and one in a changed file moves when its version is served.
+    A label must not point to a version that is not served. TensorFlow Serving refuses such a
+    configuration as a whole, even at start, when nothing is served yet. Here, labels of a new model
+    are accepted as they are, and a label in a changed file moves when its version is served.
 
     Args:
-        allow_unavailable: a reload may give new labels to versions that are not served.
+        allow_unavailable: whether a reload may assign new labels to versions that are not served.
     """
 
     def __init__(self, allow_unavailable: bool) -> None:
@@ -30,10 +30,10 @@ class Labels:
         self._current: dict[str, dict[str, int]] = {}
 
     def resolve(self, model: str, label: str) -> int:
-        """The version a label points at.
+        """Return the version that a label points to.
 
         Raises:
-            ServingError: ``INVALID_ARGUMENT``, no such label.
+            ServingError: ``INVALID_ARGUMENT``: the label does not exist.
         """
         version = self._current.get(model, {}).get(label)
         if version is None:
@@ -43,21 +43,21 @@ class Labels:
         return version
 
     def stable(self, model: str) -> int | None:
-        """The version that the label ``STABLE`` points at; None without one."""
+        """Return the version that the label ``STABLE`` points to; None if there is none."""
         return self._current.get(model, {}).get(STABLE)
 
     def check(
         self, labels: LabelsByModel, new_models: Collection[str], is_available: IsAvailable
     ) -> None:
-        """Whether the labels may come into force at once, as TensorFlow Serving checks it.
+        """Check that all labels can move at once, as TensorFlow Serving does.
 
         Args:
-            labels: of every model.
-            new_models: models that nothing is served of yet; their labels may wait.
-            is_available: of a version.
+            labels: labels of every model.
+            new_models: models without a served version; their labels are not checked.
+            is_available: function that returns whether a version is served.
 
         Raises:
-            ServingError: ``FAILED_PRECONDITION``.
+            ServingError: ``FAILED_PRECONDITION``: the version of a label is not served.
         """
         for model, wanted in labels.items():
             if model in new_models:
@@ -74,7 +74,7 @@ class Labels:
                     )
 
     def replace(self, labels: LabelsByModel) -> None:
-        """Want these from now on. A label that moves stays where it is until ``settle``."""
+        """Replace the labels. A label that moves keeps its version until ``settle`` moves it."""
         self._wanted = {model: dict(wanted) for model, wanted in labels.items()}
         self._current = {
             model: {
@@ -85,7 +85,7 @@ class Labels:
         }
 
     def settle(self, is_available: IsAvailable) -> None:
-        """Move the labels whose versions are served by now."""
+        """Move the labels whose new versions are served."""
         for model, wanted in self._wanted.items():
             for label, version in wanted.items():
                 if self._current[model][label] != version and is_available(model, version):

@@ -1,6 +1,6 @@
-"""State of one version in the manager, and what is to be done next with those of a model.
+"""State of a version in the manager, and the choice of versions to load and unload.
 
-No threads in here: the manager's lock guards all of it.
+Nothing here is thread-safe: the manager's lock guards it.
 """
 
 import dataclasses
@@ -14,20 +14,20 @@ from serving.protocol.servable import Servable, State, VersionStatus
 
 @dataclasses.dataclass(eq=False)
 class ManagedVersion:
-    """A version the manager has seen.
+    """A version that the manager has seen.
 
     Attributes:
-        name: the model's.
-        number: the version's.
-        path: its folder.
-        state: where it is in its life.
-        code: why it ended, or why its last try failed.
-        message: the same in words.
-        servable: while it is loaded.
-        pins: handles that are not released.
-        failures: tries that failed.
-        due: ``time.monotonic()`` at which it is to be tried; None while it is not to be.
-        fingerprint: of the folder when it was tried last.
+        name: name of the model.
+        number: version number.
+        path: folder of the version.
+        state: state of the version.
+        code: code of the error that ended it, or of its last failed load.
+        message: reason for that error.
+        servable: the servable while the version is loaded.
+        pins: number of handles that are not released.
+        failures: number of failed loads.
+        due: ``time.monotonic()`` of the next attempt to load it; None if none is planned.
+        fingerprint: fingerprint of the folder at the last attempt.
     """
 
     name: str
@@ -44,29 +44,29 @@ class ManagedVersion:
 
     @property
     def failed(self) -> bool:
-        """It ended because it could not be loaded."""
+        """Whether the version ended because it could not be loaded."""
         return self.state == State.END and self.code != Code.OK
 
     def enter(self, state: State, code: Code = Code.OK, message: str = "") -> None:
-        """Go to a state."""
+        """Change the state."""
         self.state, self.code, self.message = state, code, message
 
     def status(self) -> VersionStatus:
-        """As GetModelStatus reports it."""
+        """Return the status that GetModelStatus reports."""
         return VersionStatus(self.number, self.state, self.code, self.message)
 
 
 def versions_to_unload(
     versions: Collection[ManagedVersion], aspired: Mapping[int, str]
 ) -> list[ManagedVersion]:
-    """Versions that are served, no longer wanted, and not needed to stay available.
+    """Return the served versions to unload: no longer wanted, and not needed for availability.
 
-    The rule is TensorFlow Serving's (core/availability_preserving_policy.cc): while no wanted
-    version is served, the newest of those that are served stays.
+    The rule is that of TensorFlow Serving (core/availability_preserving_policy.cc): while no wanted
+    version is served, the newest served version stays.
 
     Args:
-        versions: of one model.
-        aspired: folder by version that is wanted; empty unloads all.
+        versions: versions of one model.
+        aspired: folders of the wanted versions by number; empty unloads all.
     """
     served = [version for version in versions if version.state == State.AVAILABLE]
     unwanted = sorted(
@@ -83,14 +83,14 @@ def versions_to_start(
     aspired: Mapping[int, str],
     fingerprints: Mapping[int, tuple[int, ...]],
 ) -> list[int]:
-    """Wanted versions that have to begin their life, newest first.
+    """Return the wanted versions to start, newest first.
 
-    They are new, or were unloaded, or failed and have changed on disk since.
+    These versions are new, or were unloaded, or failed and have changed on disk since.
 
     Args:
-        versions: of one model, by number.
-        aspired: folder by version that is wanted.
-        fingerprints: of the folders, by version.
+        versions: versions of one model, by number.
+        aspired: folders of the wanted versions by number.
+        fingerprints: fingerprints of the folders by version.
     """
     start = []
     for number in sorted(aspired, reverse=True):
@@ -107,7 +107,7 @@ class Handle:
     """A ``ServableHandle``.
 
     Args:
-        version: available, and pinned by the caller.
+        version: an available version that the caller has pinned.
         changed: the manager's lock.
     """
 
@@ -120,7 +120,7 @@ class Handle:
         self._released = False
 
     def release(self) -> None:
-        """Let the version go. More than once does nothing."""
+        """Release the pin. Further calls have no effect."""
         with self._changed:
             if self._released:
                 return

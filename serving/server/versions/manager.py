@@ -1,4 +1,4 @@
-"""Answers what is served, and keeps that so: reads configuration, watches files, moves labels."""
+"""Model manager: reads the configuration, polls for versions, moves labels and pins versions."""
 
 import logging
 import os
@@ -26,9 +26,9 @@ class ModelManager:
     """``serving.protocol.servable.Models`` over worker processes.
 
     Args:
-        settings: of the server.
-        observer: told of versions and batches.
-        load: makes servables; None makes worker processes.
+        settings: settings of the server.
+        observer: observer of loaded versions and batches.
+        load: function that creates servables; None creates worker processes.
     """
 
     def __init__(
@@ -55,10 +55,10 @@ class ModelManager:
         self._watcher = threading.Thread(target=self._watch, name="watch", daemon=True)
 
     def start(self) -> None:
-        """Read the configuration and begin to load; returns at once.
+        """Read the configuration, begin to load, and return at once.
 
         Raises:
-            UserError: the configuration is wrong.
+            UserError: the configuration is invalid.
         """
         self._config_file_stamp = self._stamp_config_file()
         models = model_config.from_settings(self._settings)
@@ -72,10 +72,10 @@ class ModelManager:
         self._watcher.start()
 
     def stop(self, drain_seconds: float = 0) -> None:
-        """Refuse new calls, wait for those that run, end every worker.
+        """Refuse new calls, wait for running calls, and stop every worker.
 
         Args:
-            drain_seconds: how long to wait for them at most.
+            drain_seconds: maximum time to wait for running calls.
         """
         self._stopping.set()
         self._wake.set()
@@ -85,14 +85,19 @@ class ModelManager:
             self._watcher.join()
 
     def wait_until_ready(self, timeout_seconds: float) -> bool:
-        """Whether ``ready`` came true in time."""
+        """Wait until ``ready``; return whether it became true in time."""
         with self._changed:
             return self._changed.wait_for(self.ready, timeout_seconds)
 
     def acquire(
         self, name: str, version: int | None = None, label: str | None = None
     ) -> ServableHandle:
-        """Pin a version. See ``Models``."""
+        """Pin a version. See ``Models``.
+
+        Raises:
+            ServingError: ``NOT_FOUND``, ``INVALID_ARGUMENT`` for an unknown label, or
+                ``UNAVAILABLE`` while the server is stopping.
+        """
         with self._changed:
             if self._stopping.is_set():
                 raise ServingError(Code.UNAVAILABLE, "The server is stopping")
@@ -106,7 +111,11 @@ class ModelManager:
             return Handle(found, self._changed)
 
     def statuses(self, name: str, version: int | None = None) -> Sequence[VersionStatus]:
-        """Every version ever seen. See ``Models``."""
+        """Return the status of every version seen so far. See ``Models``.
+
+        Raises:
+            ServingError: ``NOT_FOUND``: the model or version is unknown.
+        """
         with self._changed:
             versions = self._lifecycle.versions(name)
             if version is not None:
@@ -120,19 +129,24 @@ class ModelManager:
             return [versions[number].status() for number in sorted(versions, reverse=True)]
 
     def label_version(self, name: str, label: str) -> int:
-        """The version that a label points at. See ``Models``."""
+        """Return the version that a label points to. See ``Models``.
+
+        Raises:
+            ServingError: ``INVALID_ARGUMENT``: the label is unknown.
+        """
         with self._changed:
             return self._labels.resolve(name, label)
 
     def reload(self, config: Any) -> None:
-        """Serve what a ``ModelServerConfig`` says from now on; waits until new models are served.
+        """Replace the configuration by a ``ModelServerConfig``, and wait for new models.
 
         Raises:
-            ServingError: it is refused and nothing changed, or a new model cannot be served.
+            ServingError: the configuration is refused and nothing changes, or a new model cannot be
+                served.
         """
         with self._reloading:
             if config.WhichOneof("config") is None:
-                return  # as TensorFlow Serving: no action for an empty config
+                return  # as in TensorFlow Serving, an empty config has no effect
             models = model_config.from_proto(config)
             with self._changed:
                 new = models.keys() - self._models.keys()
@@ -142,10 +156,10 @@ class ModelManager:
             self._wait_for_models(new)
 
     def ready(self) -> bool:
-        """Every configured model has an available version whose worker is up. See ``Models``.
+        """Return whether every configured model has an available version with a live worker.
 
-        Where a label says which version is the stable one, another does not do while that one is
-        still to come: callers ask for the stable one.
+        While the version with the label ``STABLE`` is still to be loaded, another available version
+        is not enough, because callers request the stable one. See ``Models``.
         """
         with self._changed:
             newest = [self._lifecycle.available(name, None) for name in self._models]
@@ -162,7 +176,7 @@ class ModelManager:
         return self._lifecycle.available(name, number) is not None
 
     def _apply(self, models: Mapping[str, ModelConfig]) -> None:
-        """Serve these models from now on."""
+        """Replace the served models."""
         with self._changed:
             for name in self._models.keys() - models.keys():
                 self._lifecycle.aspire(name, {})
@@ -172,9 +186,9 @@ class ModelManager:
         self._reconcile()
 
     def _reconcile(self) -> float:
-        """Begin what is due; returns when something is due next, on the monotonic clock."""
+        """Start all due work; return the monotonic time at which the next is due."""
         with self._changed:
-            # Labels first: none may lead to a version that is being unloaded.
+            # Labels first, so that none points to a version that is being unloaded.
             self._labels.settle(self._is_available)
             return self._lifecycle.reconcile()
 
@@ -204,10 +218,10 @@ class ModelManager:
         newest = versions[max(versions)]
         return f"{{name: {name} version: {newest.number}}} due to error: {newest.message}"
 
-    # What follows runs in the threads of the manager.
+    # The methods below run in the manager's thread.
 
     def _watch(self) -> None:
-        """Thread: poll what is to be polled, when it is due."""
+        """Poll versions and the config file when they are due, until the manager stops."""
         poll = self._settings.file_system_poll_wait_seconds
         poll_config = self._settings.model_config_file_poll_wait_seconds
         next_poll = time.monotonic() + poll if poll > 0 else float("inf")
@@ -245,7 +259,9 @@ class ModelManager:
         try:
             models = model_config.from_settings(self._settings)
         except UserError as error:
-            logger.error("the model config is left as it was: %s", error)
+            logger.error(
+                "model_config_file is invalid; the configuration is left as it was: %s", error
+            )
             return
         with self._reloading:
             self._apply(models)
@@ -255,7 +271,7 @@ class ModelManager:
             found = version_source.find_versions(model.base_path)
             wanted = model.policy.choose(found)
             if not wanted:
-                continue  # whatever is served stays
+                continue  # keep what is served
             aspired = {number: found[number] for number in wanted}
             with self._changed:
                 if name in self._models:

@@ -1,6 +1,6 @@
-"""Which models are served: ``ModelServerConfig``, from a file, a call, or the settings.
+"""Configuration of the served models: a ``ModelServerConfig`` from a file or call, or the settings.
 
-Checks and messages are TensorFlow Serving's (model_servers/server_core.cc).
+Checks and messages are those of TensorFlow Serving (model_servers/server_core.cc).
 """
 
 import dataclasses
@@ -22,12 +22,12 @@ _LARGEST_FILE = 16 * 1024 * 1024
 
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
-    """One model.
+    """Configuration of a model.
 
     Attributes:
-        name: unique.
-        base_path: folder of its version folders; absolute.
-        policy: which versions.
+        name: unique name.
+        base_path: absolute path of the folder that contains the version folders.
+        policy: policy that chooses the served versions.
         labels: version by label.
     """
 
@@ -38,10 +38,10 @@ class ModelConfig:
 
 
 def from_settings(settings: ServerSettings) -> dict[str, ModelConfig]:
-    """The models to serve at start, by name.
+    """Return the models to serve at start, by name.
 
     Raises:
-        UserError: the file cannot be read, or is wrong.
+        UserError: the config file cannot be read, or is invalid.
     """
     if not settings.model_config_file:
         model = ModelConfig(settings.model_name, settings.model_base_path)
@@ -53,10 +53,10 @@ def from_settings(settings: ServerSettings) -> dict[str, ModelConfig]:
 
 
 def read_file(path: str) -> Any:
-    """A ``ModelServerConfig`` in protocol buffer text format.
+    """Read a ``ModelServerConfig`` in protocol buffer text format.
 
     Raises:
-        UserError: it cannot be read or is no such message.
+        UserError: the file cannot be read, or is not such a message.
     """
     return read_text_proto(path, protos.model_server_config_pb2.ModelServerConfig())
 
@@ -64,26 +64,33 @@ def read_file(path: str) -> Any:
 def read_text_proto(path: str, message: Any) -> Any:
     """Fill a message from a file in text format.
 
+    Args:
+        path: path of the file.
+        message: empty message to fill.
+
+    Returns:
+        ``message``.
+
     Raises:
-        UserError: it cannot be read, is too large or is no such message.
+        UserError: the file cannot be read, is too large, or is not such a message.
     """
     try:
         if os.path.getsize(path) > _LARGEST_FILE:
-            raise UserError(f"{path}: larger than {_LARGEST_FILE} bytes")
+            raise UserError(f"{path}: the file is larger than {_LARGEST_FILE} bytes")
         with open(path, encoding="utf-8") as file:
             return text_format.Parse(file.read(), message)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from error
     except (text_format.ParseError, UnicodeDecodeError) as error:
         kind = message.DESCRIPTOR.name
-        raise UserError(f"{path} is no {kind} in text format: {error}") from error
+        raise UserError(f"{path} is not a {kind} in text format: {error}") from error
 
 
 def from_proto(config: Any) -> dict[str, ModelConfig]:
-    """Models of a ``ModelServerConfig``, by name.
+    """Return the models of a ``ModelServerConfig``, by name.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``.
+        ServingError: ``INVALID_ARGUMENT``: the configuration is invalid.
     """
     if config.WhichOneof("config") == "custom_model_config":
         raise _invalid("This server does not support custom model config.")

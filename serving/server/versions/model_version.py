@@ -1,4 +1,4 @@
-"""One loaded version of a model: a queue, and a worker process that works it off."""
+"""A loaded model version: a queue, and a worker process that runs its calls."""
 
 import concurrent.futures
 import functools
@@ -21,26 +21,26 @@ from serving.server.worker.worker_process import LoadReport, Worker, WorkerDiedE
 
 logger = logging.getLogger(__name__)
 
-#: Seconds before a worker that died is replaced: the first, and the most; doubled in between.
+#: Pause before a dead worker is replaced: the first, doubled after each failure, up to the last.
 FIRST_RESTART_SECONDS = 0.1
 LAST_RESTART_SECONDS = 30.0
 
-#: Makes a worker that has loaded and warmed the version.
+#: Function that returns a worker which has loaded and warmed the version.
 StartWorker = Callable[[], tuple[Worker, LoadReport]]
 
 
 class ModelVersion:
-    """A ``Servable``. Its threads, one for each of the worker's slots, end with ``close``.
+    """A ``Servable``. It has one thread for each slot of the worker, until ``close``.
 
     Args:
-        name: the model's.
-        version: its number.
-        start_worker: called now, and whenever the worker has died.
-        limits: of batches and queue.
-        observer: told of each batch.
+        name: name of the model.
+        version: version number.
+        start_worker: called at once, and whenever the worker has died.
+        limits: limits of batches and the queue.
+        observer: observer of batches.
 
     Raises:
-        ServingError: it cannot be loaded, or its warm-up fails.
+        ServingError: the version cannot be loaded, or its warm-up fails.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ModelVersion:
         self._restarting = threading.Lock()
         self._restarts_failed = 0
         self._dead: Worker | None = None
-        #: Batches that wait for a worker, by slot.
+        #: Batches that wait for a new worker, by slot.
         self._held: dict[int, Sequence[Piece]] = {}
         self._threads = [
             threading.Thread(
@@ -77,17 +77,17 @@ class ModelVersion:
 
     @property
     def healthy(self) -> bool:
-        """A worker is up, as far as is known."""
+        """Whether the worker is alive, as far as is known."""
         return self._restarts_failed == 0 and not self._restarting.locked()
 
     @property
     def worker_pid(self) -> int:
-        """Process id of the worker."""
+        """Process ID of the worker."""
         return self._worker.pid
 
     @property
     def queued_examples(self) -> int:
-        """How many examples wait."""
+        """Number of examples in the queue."""
         return self._queue.examples
 
     def submit(self, request: RunRequest) -> "concurrent.futures.Future[dict[str, np.ndarray]]":
@@ -100,11 +100,11 @@ class ModelVersion:
         return call.future
 
     def resident_bytes(self) -> int:
-        """The worker's memory in RAM."""
+        """Return the worker's resident memory in bytes."""
         return self._worker.resident_bytes()
 
     def close(self) -> None:
-        """End the worker; calls that wait or run fail with ``UNAVAILABLE``."""
+        """Stop the worker; waiting and running calls fail with ``UNAVAILABLE``."""
         self._closed.set()
         gone = f"version {self.version} of model {self.name} is unloaded"
         self._queue.close(ServingError(Code.UNAVAILABLE, gone))
@@ -113,16 +113,16 @@ class ModelVersion:
             thread.join()
 
     def _work(self, slot: int) -> None:
-        """Thread of a slot: take a batch, run it, answer it."""
+        """Run batches in the thread of a slot until the queue is closed."""
         while batch := self._queue.take():
             worker = self._living_worker(slot, batch)
             if all(piece.call.future.done() for piece in batch):
-                continue  # it was told that there is none
+                continue  # _refuse has answered it
             started = time.monotonic()
             try:
                 self._runner.answer(batch, functools.partial(worker.run, slot))
             except WorkerDiedError as error:
-                self._dead = worker  # before its callers hear of it, and ask again
+                self._dead = worker  # before its callers learn of it and retry
                 _fail(batch, error)
                 self._replace(worker)
             except Exception as error:
@@ -132,7 +132,7 @@ class ModelVersion:
                 self._report(batch, started)
 
     def _living_worker(self, slot: int, batch: Sequence[Piece]) -> Worker:
-        """The worker; where it is known to be dead, its successor, for which the batch waits."""
+        """Return the worker; if it is known to be dead, wait for its successor."""
         worker = self._worker
         if worker is self._dead:
             self._held[slot] = batch
@@ -153,11 +153,11 @@ class ModelVersion:
         )
 
     def _replace(self, dead: Worker) -> None:
-        """Start another worker, however long that takes; calls that wait are kept."""
+        """Start another worker, however long that takes; waiting calls stay in the queue."""
         with self._restarting:
             if self._worker is not dead or self._closed.is_set():
                 return  # another slot's thread did it
-            logger.error("the worker of %s/%d died; it is replaced", self.name, self.version)
+            logger.error("the worker of %s/%d died; starting another", self.name, self.version)
             dead.kill()
             wait = FIRST_RESTART_SECONDS
             while not self._closed.wait(wait):
@@ -167,7 +167,7 @@ class ModelVersion:
                     self._restarts_failed += 1
                     wait = min(2 * wait, LAST_RESTART_SECONDS)
                     logger.error(
-                        "%s/%d does not load again: %s; next try in %.1f s",
+                        "cannot load %s/%d again: %s; retrying in %.1f s",
                         self.name,
                         self.version,
                         error.message,
@@ -183,7 +183,7 @@ class ModelVersion:
             self._worker.kill()
 
     def _refuse(self, error: ServingError) -> None:
-        """Answer all that wait for a worker."""
+        """Fail all calls that wait for a worker."""
         self._queue.fail_all(error)
         for batch in list(self._held.values()):
             _fail(batch, error)
@@ -195,7 +195,7 @@ def _fail(batch: Sequence[Piece], error: ServingError) -> None:
 
 
 def max_tokens_of_text(directory: str) -> int | None:
-    """``max_length`` in the model card of an export of this project; None where there is none."""
+    """Return ``max_length`` in the model card of an export of this project; None without a card."""
     try:
         text = read_model_card(directory).get("text")
     except (OSError, ValueError):

@@ -1,7 +1,7 @@
-"""Takes versions through their life: start, load, retry, available, drain, unload, end.
+"""Life cycle of versions: start, load, retry, available, drain, unload, end.
 
-Availability comes first, as in TensorFlow Serving's AvailabilityPreservingPolicy: a new version is
-loaded and warm before the old one goes, and one that fails never takes traffic.
+Availability comes first, as in TensorFlow Serving's AvailabilityPreservingPolicy: an old version is
+unloaded only when the new one is loaded and warm, and a version that fails never receives traffic.
 """
 
 import concurrent.futures
@@ -19,19 +19,19 @@ from serving.server.versions.managed_version import ManagedVersion
 
 logger = logging.getLogger(__name__)
 
-#: Makes a version's servable (model, number, folder), or raises ``ServingError``.
+#: Function that creates a servable (model, number, folder), or raises ``ServingError``.
 Load = Callable[[str, int, str], Any]
 _NEVER = float("inf")
 
 
 class VersionLifecycle:
-    """All versions of all models that were ever wanted. Thread-safe.
+    """All versions of all models that have been wanted so far. Thread-safe.
 
     Args:
-        settings: of the server.
-        load: makes servables.
-        changed: guards everything in here, and is notified of every change.
-        wake: called, without the lock, when ``reconcile`` has something to do.
+        settings: settings of the server.
+        load: function that creates servables.
+        changed: lock that guards this object; it is notified of every change.
+        wake: called without the lock when ``reconcile`` has work to do.
     """
 
     def __init__(
@@ -54,23 +54,23 @@ class VersionLifecycle:
         )
 
     def aspire(self, name: str, folders: Mapping[int, str], first: int | None = None) -> None:
-        """Say which versions of a model are wanted; ``reconcile`` sees to it.
+        """Set the wanted versions of a model, which ``reconcile`` loads.
 
         Args:
-            name: the model's.
-            folders: by version.
-            first: the version to load before newer ones.
+            name: name of the model.
+            folders: folder by version.
+            first: version to load before newer ones.
         """
         with self._changed:
             self._aspired[name] = folders
             self._first[name] = first
 
     def versions(self, name: str) -> Mapping[int, ManagedVersion]:
-        """Every version of a model ever seen, by number; to be read under ``changed``."""
+        """Return every version of a model seen so far, by number; read it under ``changed``."""
         return self._versions.get(name, {})
 
     def available(self, name: str, number: int | None) -> ManagedVersion | None:
-        """The version, or the newest, if it takes traffic."""
+        """Return the version, or the newest for None, if it receives traffic; else None."""
         versions = self.versions(name)
         if number is None:
             served = (each for each in versions.values() if each.state == State.AVAILABLE)
@@ -79,19 +79,19 @@ class VersionLifecycle:
         return version if version and version.state == State.AVAILABLE else None
 
     def is_coming(self, name: str, number: int) -> bool:
-        """The version is waiting to be loaded, or is being loaded."""
+        """Return whether the version is waiting to be loaded, or is being loaded."""
         version = self.versions(name).get(number)
         return version is not None and version.state in (State.START, State.LOADING)
 
     def hopeless(self, name: str) -> bool:
-        """No version of the model is served, or will be unless something changes on disk."""
+        """Return whether all versions have failed, so that only a change on disk can help."""
         return all(version.failed for version in self.versions(name).values())
 
     def reconcile(self) -> float:
-        """Begin what is due.
+        """Start all due loads and unloads.
 
         Returns:
-            When something is due next, on the monotonic clock.
+            The monotonic time at which the next load is due.
         """
         with self._changed:
             if self._stopping.is_set():
@@ -104,11 +104,11 @@ class VersionLifecycle:
             return self._submit_due()
 
     def stop(self, drain_seconds: float, stop_loading: Callable[[], None]) -> None:
-        """Wait for the calls that run, and close every servable.
+        """Wait for running calls, and close every servable.
 
         Args:
-            drain_seconds: how long to wait at most.
-            stop_loading: makes loads that go on fail.
+            drain_seconds: maximum time to wait.
+            stop_loading: function that makes running loads fail.
         """
         self._stopping.set()
         with self._changed:
@@ -129,7 +129,7 @@ class VersionLifecycle:
     ) -> None:
         for version in versions.values():
             if version.number not in aspired and version.due is not None:
-                version.due = None  # not wanted any more, before it was tried
+                version.due = None  # no longer wanted
                 version.enter(State.END)
         failed = {
             number: version_source.fingerprint(path)
@@ -154,14 +154,14 @@ class VersionLifecycle:
         return next_due
 
     def _load_order(self, version: ManagedVersion) -> tuple[bool, int]:
-        """Newest first, but for the one that is to be first."""
+        """Return the sort key: the preferred version, then the newest."""
         return version.number != self._first.get(version.name), -version.number
 
     def _try_to_load(self, version: ManagedVersion) -> None:
-        """In the load pool: once."""
+        """Load the version once, in the load pool."""
         with self._changed:
             if version.number not in self._aspired[version.name]:
-                version.enter(State.END)  # not wanted any more, before its turn came
+                version.enter(State.END)  # no longer wanted
                 return
             version.enter(State.LOADING)
             self._changed.notify_all()
@@ -184,7 +184,7 @@ class VersionLifecycle:
         self._wake()
 
     def _load_failed(self, version: ManagedVersion, error: ServingError) -> None:
-        logger.error("%s/%d does not load: %s", version.name, version.number, error.message)
+        logger.error("cannot load %s/%d: %s", version.name, version.number, error.message)
         with self._changed:
             version.failures += 1
             if version.failures > self._settings.max_num_load_retries:
@@ -201,7 +201,7 @@ class VersionLifecycle:
         threading.Thread(target=self._unload, args=(version,), name=name, daemon=True).start()
 
     def _unload(self, version: ManagedVersion) -> None:
-        """Thread of its own: wait for the calls that run, then end the worker."""
+        """Wait for running calls, then stop the worker, in a thread of its own."""
         with self._changed:
             self._changed.wait_for(
                 lambda: version.pins == 0 or self._stopping.is_set(), self._settings.drain_seconds

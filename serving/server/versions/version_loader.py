@@ -1,4 +1,4 @@
-"""Turns a version's folder into a servable: worker process, load, warm-up, queue."""
+"""Loading of a version's folder into a servable: worker process, load, warm-up, queue."""
 
 import dataclasses
 import threading
@@ -14,26 +14,26 @@ from serving.server.versions.model_version import ModelVersion, max_tokens_of_te
 from serving.server.worker.worker_process import LoadReport, Worker, Zygote
 from serving.server.worker.worker_task import WorkerTask
 
-#: The operations of a run are done in the thread that started it: a pool of the session's would
-#: hand each run on, and one of a single thread would let no two run at a time. In an export of
-#: this project no operation waits for another one.
+#: Run the operations of a call in the thread that makes the call. A thread pool of the session
+#: would add a hand-over to each call, and one of a single thread would serialise the calls. In an
+#: export of this project no operation waits for another.
 IN_THE_CALLERS_THREAD = -1
-#: Threads of one operation in an export of this project. Its many short operations gain less from
+#: Threads for one operation in an export of this project. Its many short operations gain less from
 #: a second core than another batch does: see "The server" in docs/results.md.
 _INTRA_OP_THREADS = 1
-#: However many batch threads a file asks for: each is a socket to the worker.
+#: Limit for a file's batch threads, each of which needs a socket to the worker.
 _MOST_BATCH_THREADS = 64
 
 
 class VersionLoader:
-    """Loads versions in workers of one zygote. Thread-safe.
+    """Loader of versions in workers forked from one zygote. Thread-safe.
 
     Args:
-        settings: of the server.
-        observer: told of versions and batches.
+        settings: settings of the server.
+        observer: observer of loaded versions and batches.
 
     Raises:
-        UserError: the batching parameters file is wrong.
+        UserError: the batching parameters file is invalid.
     """
 
     def __init__(self, settings: ServerSettings, observer: Observer) -> None:
@@ -47,20 +47,20 @@ class VersionLoader:
         self._lock = threading.Lock()
         self._loading: set[Worker] = set()
         self._stopped = False
-        #: Faster precision by fingerprint of the graph: ``Choice.run_as``.
+        #: Measured ``Choice.run_as`` by fingerprint of the graph.
         self._precisions: dict[str, Mapping[str, str]] = {}
 
     def load(self, name: str, version: int, directory: str) -> ModelVersion:
         """Load and warm a version.
 
         Raises:
-            ServingError: it cannot be.
+            ServingError: the version cannot be loaded, or its warm-up fails.
         """
         max_tokens = max_tokens_of_text(directory)
-        # A model card says that the export is ours, whose outputs are one computation.
+        # A model card marks an export of this project, whose outputs are one computation.
         ours = max_tokens is not None
         settings = self._settings
-        # Another's operations may wait for each other, or be few and long: they get all cores.
+        # Operations of other models may wait for each other, or be few and long: use all cores.
         intra, inter = (_INTRA_OP_THREADS, IN_THE_CALLERS_THREAD) if ours else (0, 0)
         task = WorkerTask(
             directory=directory,
@@ -84,11 +84,11 @@ class VersionLoader:
         return servable
 
     def prepare(self) -> None:
-        """Start what loads, so that the first version need not wait for it; returns at once."""
+        """Start the zygote in the background, so that the first version does not wait for it."""
         self._zygote.prepare()
 
     def stop(self) -> None:
-        """End the zygote and whatever is loading."""
+        """Stop the zygote and all running loads."""
         with self._lock:
             self._stopped = True
             loading = list(self._loading)
@@ -119,7 +119,7 @@ class VersionLoader:
 
     def _limits(self, max_tokens: int | None) -> BatchLimits:
         settings = self._settings
-        # A model card says that the export is ours, whose gates prove that rows are independent.
+        # A model card marks an export of this project, whose gates prove that rows are independent.
         ours = max_tokens is not None
         limits = BatchLimits(
             max_batch_size=settings.max_batch_size,

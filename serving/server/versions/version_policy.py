@@ -1,4 +1,4 @@
-"""Which of the versions on disk are to be served. No I/O."""
+"""Policies that choose which versions on disk are served. No I/O."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -10,22 +10,22 @@ class Latest:
     """The versions with the greatest numbers.
 
     Attributes:
-        count: how many; 0 means 1, as in TensorFlow Serving.
+        count: number of versions; 0 means 1, as in TensorFlow Serving.
     """
 
     count: int = 1
 
     def choose(self, versions: Iterable[int]) -> set[int]:
-        """The versions to serve, of those there are."""
+        """Choose the versions to serve."""
         return set(sorted(versions, reverse=True)[: max(self.count, 1)])
 
 
 @dataclasses.dataclass(frozen=True)
 class All:
-    """Every version."""
+    """All versions."""
 
     def choose(self, versions: Iterable[int]) -> set[int]:
-        """The versions to serve, of those there are."""
+        """Choose the versions to serve."""
         return set(versions)
 
 
@@ -34,13 +34,13 @@ class Specific:
     """Versions by number.
 
     Attributes:
-        versions: their numbers.
+        versions: version numbers.
     """
 
     versions: frozenset[int]
 
     def choose(self, versions: Iterable[int]) -> set[int]:
-        """The versions to serve, of those there are."""
+        """Choose the versions to serve."""
         return set(self.versions).intersection(versions)
 
 
@@ -48,10 +48,10 @@ VersionPolicy = Latest | All | Specific
 
 
 def from_proto(policy: Any) -> VersionPolicy:
-    """The policy of a ``ServableVersionPolicy`` (file_system_storage_path_source.proto).
+    """Convert a ``ServableVersionPolicy`` (file_system_storage_path_source.proto).
 
     Args:
-        policy: the message; with no choice made it means the latest version.
+        policy: the message; without a choice, the policy is the latest version.
     """
     choice = policy.WhichOneof("policy_choice")
     if choice == "all":

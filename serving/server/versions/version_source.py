@@ -1,4 +1,4 @@
-"""Finds the numbered versions of a model in its base path."""
+"""Discovery of the numbered versions in a model's base path."""
 
 import logging
 import os
@@ -10,14 +10,14 @@ logger = logging.getLogger(__name__)
 
 
 def find_versions(base_path: str) -> Mapping[int, str]:
-    """Folders of the base path that are named by a number.
+    """Return the folders of a base path whose names are numbers.
 
     Args:
-        base_path: folder of version folders.
+        base_path: folder that contains the version folders.
 
     Returns:
-        Path by version. Empty when there is none, or the base path is missing or unreadable:
-        nothing that is served is unloaded for that.
+        Path by version. Empty if there are none, or if the base path is missing or unreadable,
+        which must not unload the versions that are served.
     """
     try:
         with os.scandir(base_path) as entries:
@@ -28,13 +28,13 @@ def find_versions(base_path: str) -> Mapping[int, str]:
     names = names_by_version(folders)
     for number in names_by_version(folders - set(names.values())):
         logger.warning(
-            "version %d is in two folders of %s; %s is served", number, base_path, names[number]
+            "version %d is in two folders of %s; serving %s", number, base_path, names[number]
         )
     return {number: os.path.join(base_path, name) for number, name in names.items()}
 
 
 def fingerprint(directory: str) -> tuple[int, ...]:
-    """Changes when the version in the folder is replaced: what failed is then tried again."""
+    """Return a value that changes when the folder is replaced, so that a failed load is retried."""
     numbers: list[int] = []
     for name in ("", MODEL_FILE, "variables"):
         try:

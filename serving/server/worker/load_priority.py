@@ -1,9 +1,9 @@
-"""Keeps a worker that loads out of the way of those that serve. Linux; elsewhere it does nothing.
+"""Lower CPU priority for a worker while it loads. Linux only; elsewhere this has no effect.
 
-Two means, for a process may always step back but only a privileged one may step up again:
+Any process may lower its priority, but only a privileged one may raise it again. Hence two methods:
 
-* privileged (CAP_SYS_NICE): every thread is niced while loading, and back;
-* otherwise: every thread stays on one core while loading, so that the others serve undisturbed.
+* privileged (CAP_SYS_NICE): all threads are niced while loading;
+* otherwise: all threads are bound to one core while loading, and the other cores serve.
 """
 
 import contextlib
@@ -11,14 +11,14 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
-#: Half of what a thread that serves gets, where they compete: under full load a version is ready
-#: twice as soon as at 10, and requests meanwhile take no longer ("Swaps" in docs/results.md).
+#: Half the CPU time of a serving thread that competes with it. Under full load, a version is ready
+#: twice as fast as with 10, and requests take no longer ("Swaps" in docs/results.md).
 _NICENESS = 3
 
 
 @contextlib.contextmanager
 def lowered() -> Iterator[None]:
-    """Lower this process's threads, those it makes meanwhile too, and raise all at the end."""
+    """Lower the priority of this process's threads, old and new, and restore it at the end."""
     restore = _lower_nice() or _lower_affinity()
     try:
         yield
@@ -27,7 +27,7 @@ def lowered() -> Iterator[None]:
 
 
 def _lower_nice() -> Callable[[], None] | None:
-    """Nice every thread; how to undo it, or None when this process could not."""
+    """Nice every thread and return how to undo it; None if this process could not undo it."""
     if not os.path.isdir("/proc/self/task") or not _may_raise_priority():
         return None
     before = os.getpriority(os.PRIO_PROCESS, 0)
@@ -44,12 +44,12 @@ def _lower_affinity() -> Callable[[], None]:
 
 def _each_thread(act: Callable[[int], None]) -> None:
     for thread in map(int, os.listdir("/proc/self/task")):
-        with contextlib.suppress(ProcessLookupError):  # it ended meanwhile
+        with contextlib.suppress(ProcessLookupError):  # the thread has ended
             act(thread)
 
 
 def _may_raise_priority() -> bool:
-    """Tried on a thread that ends at once, for there may be no way back."""
+    """Test it on a thread that ends at once, because it may be impossible to undo."""
     raised = False
 
     def attempt() -> None:

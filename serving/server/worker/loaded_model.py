@@ -1,6 +1,6 @@
-"""One SavedModel in a TensorFlow session. For the worker process alone: it imports TensorFlow.
+"""A SavedModel in a TensorFlow session. Only for the worker process, because it imports TensorFlow.
 
-Loaded as TensorFlow Serving loads it: version 1 session, tag "serve", one callable for each
+It is loaded as TensorFlow Serving loads it: version 1 session, tag "serve", one callable for each
 signature and set of outputs.
 """
 
@@ -20,19 +20,19 @@ TAGS = ("serve",)
 
 
 class LoadedModel:
-    """Runs signatures of one SavedModel. Thread-safe once loaded.
+    """A SavedModel whose signatures can be run. Thread-safe once loaded.
 
     Args:
-        intra_op_threads: of one op; 0 is one for each core.
-        inter_op_threads: concurrent ops; 0 is one for each core, less than 0 does them in the
-            thread that runs the signature.
-        own_export: see ``WorkerTask``. All outputs are computed, whichever a request wants: a set
-            that was not asked for before costs TensorFlow's graph optimiser 0.6 s.
+        intra_op_threads: threads for one op; 0 for one per core.
+        inter_op_threads: concurrent ops; 0 for one per core, negative to run them in the thread
+            that runs the signature.
+        own_export: see ``WorkerTask``. If true, each run computes all outputs, because TensorFlow's
+            graph optimiser takes 0.6 s for each new set of outputs.
 
     Attributes:
         signatures: ``SignatureDef`` protos by key.
-        fingerprint: of the graph of an export of this project, see ``graph_fingerprint``; empty
-            for others, of which nobody has compared the precisions' answers before.
+        fingerprint: ``graph_fingerprint`` of an export of this project; empty for other models,
+            whose precisions must be compared at each load.
     """
 
     def __init__(
@@ -43,15 +43,15 @@ class LoadedModel:
             intra_op_parallelism_threads=intra_op_threads,
             inter_op_parallelism_threads=inter_op_threads,
         )
-        # Grappler's second round finds nothing more in our graphs (the same speed within 1%), and
-        # is a fifth of the time until a signature has answered for the first time.
+        # Grappler's second round does not speed up our graphs (within 1%), and takes a fifth of the
+        # time until the first response of a signature.
         config.graph_options.rewrite_options.meta_optimizer_iterations = (
             rewriter_config_pb2.RewriterConfig.ONE
         )
-        # Otherwise the whole graph, restoring and saving included, is placed and optimised before
-        # anything runs. Whether all of another's graph can be placed is part of loading it.
+        # Otherwise the whole graph, including restoring and saving, is placed and optimised before
+        # anything runs. For other models, loading must verify that the whole graph can be placed.
         config.graph_options.place_pruned_graph = own_export
-        # Makes the thread pools too, with the priority of this thread.
+        # Also creates the thread pools, with the priority of this thread.
         self._session = tf.compat.v1.Session(graph=self._graph, config=config)
         self._own_export = own_export
         self._callables: dict[tuple[str, tuple[str, ...]], _Callable] = {}
@@ -62,7 +62,7 @@ class LoadedModel:
         """Read the SavedModel and run its initialisation.
 
         Raises:
-            ServingError: it cannot be loaded.
+            ServingError: the SavedModel cannot be loaded.
         """
         tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
         try:
@@ -73,7 +73,7 @@ class LoadedModel:
         self.signatures = {
             key: signature
             for key, signature in meta_graph.signature_def.items()
-            if not key.startswith("__")  # __saved_model_init_op: not for requests
+            if not key.startswith("__")  # __saved_model_init_op is not for requests
         }
         if self._own_export:
             self.fingerprint = graph_fingerprint(meta_graph)
@@ -84,20 +84,20 @@ class LoadedModel:
         """Run a signature.
 
         Args:
-            signature: its key.
-            inputs: by alias, all of them.
-            outputs: aliases wanted; empty wants all.
+            signature: key of the signature.
+            inputs: all inputs by alias.
+            outputs: aliases of the outputs to return; empty returns all.
 
         Returns:
             Arrays by alias; strings are object arrays of ``bytes``.
 
         Raises:
-            ServingError: with the graph's own code and message.
+            ServingError: the graph failed; with its code and message.
         """
         computed = () if self._own_export else tuple(outputs)
         key = (signature, computed)
         try:
-            # Two threads may both make it: the same, and the second replaces the first.
+            # Two threads may both create it; the callables are the same.
             call = self._callables.get(key) or self._callables.setdefault(
                 key, _Callable(self._session, self._signature(signature), computed)
             )
@@ -115,10 +115,10 @@ class LoadedModel:
 
 
 class _Callable:
-    """One signature with one set of outputs, prepared once.
+    """A signature with a set of outputs, prepared once.
 
-    ``Session.make_callable`` with feeds goes through ``Session.run``, three times slower for a
-    small model, and refuses shapes that the graph would take (TensorFlow Serving feeds them).
+    ``Session.make_callable`` with feeds uses ``Session.run``, which is three times slower for a
+    small model and refuses shapes that the graph, and hence TensorFlow Serving, accepts.
     """
 
     def __init__(self, session: Any, signature: Any, outputs: tuple[str, ...]) -> None:
@@ -161,30 +161,30 @@ def _as_serving_error(error: Exception) -> ServingError:
 
 
 def graph_fingerprint(meta_graph: Any) -> str:
-    """Digest of what a graph computes, but for its weights and constants.
+    """Return a digest of a graph's computation, without its weights and constants.
 
-    Names do not enter: TensorFlow numbers functions by what else the process that exported them
-    has traced.
+    Names are excluded, because TensorFlow numbers functions by what else the exporting process has
+    traced.
 
     Args:
         meta_graph: ``MetaGraphDef`` of a SavedModel.
 
     Returns:
-        64 hex digits, of its signatures, and of how many operations of each kind, type and shape
-        of variables it has.
+        64 hex digits, computed from the keys of the signatures and the number of operations of each
+        kind, type and variable shape.
     """
     graph = meta_graph.graph_def
     nodes = list(graph.node)
     for function in graph.library.function:
         nodes.extend(function.node_def)
     operations = Counter(_operation(node) for node in nodes)
-    told = [sorted(meta_graph.signature_def), sorted(operations.items())]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    counted = [sorted(meta_graph.signature_def), sorted(operations.items())]
+    return hashlib.sha256(json.dumps(counted).encode()).hexdigest()
 
 
 def _operation(node: Any) -> str:
     shape = node.attr["shape"].shape.dim if node.op == "VarHandleOp" else ()
     sizes = ",".join(str(dimension.size) for dimension in shape)
-    # Most operations name their type in one of these.
+    # Most operations have their type in one of these attributes.
     types = [node.attr[key].type for key in ("T", "dtype", "SrcT", "DstT") if key in node.attr]
     return f"{node.op} {types} [{sizes}]"

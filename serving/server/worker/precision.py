@@ -1,7 +1,8 @@
-"""Chooses, on the machine that serves, between a signature and its bfloat16 twin.
+"""Choice between a signature and its bfloat16 twin, made on the machine that serves.
 
-bfloat16 is twice as fast where the processor multiplies it (AVX512_BF16, AMX) and slower where it
-does not, so a model may carry ``<key>_bfloat16`` beside ``<key>``, and the worker measures.
+bfloat16 is twice as fast on processors that multiply it (AVX512_BF16, AMX) and slower on others.
+A model may therefore have a signature ``<key>_bfloat16`` next to ``<key>``, and the worker measures
+both.
 """
 
 import dataclasses
@@ -14,13 +15,13 @@ import numpy as np
 from serving.server.worker.worker_task import WarmupRequest
 
 SUFFIX = "_bfloat16"
-#: Seconds of measurement for each signature that has a twin.
+#: Duration of the measurement.
 MEASURE_SECONDS = 0.5
-#: Rounds that should fit in them; requests too slow for it are left out, but for one.
+#: Rounds that should fit in it. Slower requests are skipped, except one.
 _ROUNDS = 5
-#: The twin is chosen only where it wins clearly.
+#: The twin is chosen only if it takes less than this fraction of the time.
 _CLEARLY_FASTER = 0.95
-#: Scores of the twin may differ by this much; labels only where the two best scores are as close.
+#: Allowed difference between scores. Labels may differ only if the two best scores are as close.
 _SCORE_TOLERANCE = 0.02
 _RELATIVE_TOLERANCE = 0.05
 
@@ -29,12 +30,12 @@ Run = Callable[[str, Mapping[str, np.ndarray], Sequence[str]], dict[str, np.ndar
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """What to run.
+    """The chosen signatures.
 
     Attributes:
-        run_as: signature to run by signature that is asked for; only those with a twin.
-        measured: time decided, not a setting or answers that differ: on this machine it decides
-            the same for every version with this graph.
+        run_as: signature to run by requested signature, for those with a twin.
+        measured: whether the choice was measured, rather than given by a setting or by outputs that
+            differ. On this machine, it then applies to every version with the same graph.
     """
 
     run_as: dict[str, str]
@@ -44,15 +45,15 @@ class Choice:
 def choose(
     precision: str, signatures: Iterable[str], requests: Sequence[WarmupRequest], run: Run
 ) -> Choice:
-    """Which signature to run for each that has a twin.
+    """Choose the signature to run for each that has a twin.
 
     Args:
         precision: "float32", "bfloat16", or "auto", which measures.
-        signatures: keys of the model.
-        requests: of the warm-up; "auto" keeps float32 where none calls the signature. Answers and
-            time of the first signature that one calls decide for all: the rest is the same model,
-            and a version should be ready soon.
-        run: runs a signature: (key, inputs, outputs) -> arrays.
+        signatures: keys of the model's signatures.
+        requests: warm-up requests; "auto" keeps float32 for signatures that no request calls. To
+            save time, only the first called signature is compared and measured; the others share
+            its model.
+        run: function that runs a signature: (key, inputs, outputs) -> arrays.
     """
     keys = set(signatures)
     twins = {key: key + SUFFIX for key in sorted(keys) if key + SUFFIX in keys}
@@ -77,12 +78,12 @@ def choose(
 def requests_to_warm(
     requests: Sequence[WarmupRequest], run_as: Mapping[str, str]
 ) -> Iterator[WarmupRequest]:
-    """The requests, as the signatures that will answer them.
+    """Yield the warm-up requests, addressed to the signatures that will run.
 
     Args:
-        requests: of the warm-up, for signatures as they are asked for or for their twins.
-        run_as: of a ``Choice``. A twin that was not chosen is run only for who names it, and is
-            left cold.
+        requests: warm-up requests for signatures or their twins.
+        run_as: ``Choice.run_as``. A twin that was not chosen is not warmed: it runs only for
+            callers that name it.
     """
     asked = {request.signature for request in requests}
     left_cold = {key + SUFFIX for key, chosen in run_as.items() if chosen == key}
@@ -96,7 +97,7 @@ def requests_to_warm(
 def _compare(
     key: str, twin: str, requests: Sequence[WarmupRequest], run: Run
 ) -> list[WarmupRequest] | None:
-    """Requests to measure with, the quickest first; None: the two disagree."""
+    """Return the requests to measure, fastest first; None if the outputs differ."""
     for each in (key, twin):  # the first run of a signature prepares it
         run(each, requests[0].inputs, requests[0].outputs)
     spent = []
@@ -119,9 +120,9 @@ def _compare(
 
 
 def _near_ties(outputs: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Rows whose two best scores are all but equal: bool[rows], or bool[] of no rows.
+    """Return the rows whose two best scores are almost equal: bool[rows], or bool[0].
 
-    Either of the two labels is right there, and rounding decides.
+    Rounding decides between the two labels of such a row, and either is acceptable.
     """
     ties = np.zeros(0, bool)
     for scores in outputs.values():
@@ -146,9 +147,9 @@ def _alike(expected: np.ndarray, actual: np.ndarray | None, ties: np.ndarray) ->
 
 
 def _faster(key: str, twin: str, requests: Sequence[WarmupRequest], run: Run) -> bool:
-    """Whether the twin answers the requests clearly faster; the two run alternately.
+    """Return whether the twin is clearly faster; the two run alternately.
 
-    Measured in processor time: while a version loads, others serve, and it must not matter when.
+    Processor time is measured, so that the load of serving other versions does not influence it.
     """
     spent: dict[str, list[float]] = {key: [], twin: []}
     end = time.monotonic() + MEASURE_SECONDS
@@ -161,21 +162,21 @@ def _faster(key: str, twin: str, requests: Sequence[WarmupRequest], run: Run) ->
     return statistics.median(spent[twin]) < _CLEARLY_FASTER * statistics.median(spent[key])
 
 
-#: Tells TensorFlow that weights never change, so that it packs those of matrix products once, into
-#: oneDNN's own order, instead of in each run. Read once in a process, before the first product
-#: (tensorflow/core/util/onednn_env_vars.cc). Constants of a graph need no such hint.
+#: Tells TensorFlow that weights never change, so that it packs those of matrix products once, in
+#: oneDNN's layout, instead of in each run. A process reads it once, before the first product
+#: (tensorflow/core/util/onednn_env_vars.cc). Constants of a graph do not need it.
 VARIABLE = "TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"
 
 
 def freeze_weights(signatures: Iterable[str], environ: MutableMapping[str, str]) -> None:
-    """Set ``VARIABLE`` where the second factor of every product is a weight.
+    """Set ``VARIABLE`` if the second factor of every matrix product is a weight.
 
-    It is in our packed graph, which is known by its signatures in bfloat16. What another graph
-    multiplies nobody knows, and the kernels would take any second factor for a weight.
+    This holds for our packed graph, which has signatures in bfloat16. It is unknown for other
+    graphs, and the kernels would treat any second factor as a weight.
 
     Args:
-        signatures: keys of the model; none has run yet.
-        environ: of this process; a value that stands there is kept.
+        signatures: keys of the model's signatures, none of which has run yet.
+        environ: environment of this process; an existing value is kept.
     """
     if any(key.endswith(SUFFIX) for key in signatures):
         environ.setdefault(VARIABLE, "1")

@@ -1,7 +1,8 @@
-"""A model's recorded requests, which are run before it takes traffic. For the worker process alone.
+"""Recorded requests that warm a model before it receives traffic. Only for the worker process.
 
-The file and its rules are TensorFlow Serving's (servables/tensorflow/saved_model_warmup_util.cc):
-a TFRecord of ``PredictionLog`` in ``assets.extra``; any failure fails the version.
+The file and its rules are those of TensorFlow Serving
+(servables/tensorflow/saved_model_warmup_util.cc): a TFRecord of ``PredictionLog`` in
+``assets.extra``. Any failure fails the version.
 """
 
 import os
@@ -20,24 +21,24 @@ from serving.server.worker.worker_task import WarmupRequest
 FILE = os.path.join(features.EXTRA_ASSETS, features.WARMUP_FILE)
 MOST_RECORDS = 1000
 _DEFAULT_SIGNATURE = "serving_default"
-#: The one input of classify and regress signatures.
+#: The only input of classify and regress signatures.
 _EXAMPLES = "inputs"
 _METHOD_PREFIX = "tensorflow/serving/"
 
 
 def requests_of(directory: str, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
-    """Every recorded request.
+    """Read the recorded requests of a model.
 
     Args:
-        directory: of the SavedModel.
+        directory: folder of the SavedModel.
         signatures: ``SignatureDef`` protos of the model by key.
 
     Returns:
-        The requests in their order; none where the model has no file.
+        The requests in order; empty if the model has no file.
 
     Raises:
-        ServingError: a record cannot be read, or does not fit the model, or there are more than
-            1000.
+        ServingError: a record cannot be read or does not match the model, or there are more than
+            1000 records.
     """
     path = os.path.join(directory, FILE)
     if not os.path.exists(path):
@@ -81,7 +82,7 @@ def _predict(request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]
     if missing := set(signature.inputs) ^ set(request.inputs):
         raise ServingError(
             Code.INVALID_ARGUMENT,
-            f"a warm-up request has other inputs than signature {key}: {sorted(missing)}",
+            f"the inputs of a warm-up request differ from signature {key}: {sorted(missing)}",
         )
     inputs = {alias: tf.make_ndarray(tensor) for alias, tensor in request.inputs.items()}
     return [WarmupRequest(key, inputs, tuple(request.output_filter))]
@@ -119,20 +120,20 @@ def _examples_request(
     if signature.method_name != _METHOD_PREFIX + method or list(signature.inputs) != [_EXAMPLES]:
         raise ServingError(
             Code.INVALID_ARGUMENT,
-            f"signature {key} is no {method} signature: its method is {signature.method_name!r}, "
-            f"its inputs are {sorted(signature.inputs)}",
+            f"signature {key} is not a {method} signature: its method is "
+            f"{signature.method_name!r}, its inputs are {sorted(signature.inputs)}",
         )
     return WarmupRequest(key, {_EXAMPLES: _serialized(examples)})
 
 
 def _serialized(examples: Any) -> np.ndarray:
-    """The tf.Examples of an ``Input``: object[examples] of bytes."""
+    """Return the tf.Examples of an ``Input``: object[examples] of bytes."""
     context = b""
     listed = examples.example_list
     if examples.WhichOneof("kind") == "example_list_with_context":
         listed = examples.example_list_with_context
         context = listed.context.SerializeToString()
-    # Serialised messages one after another are the messages merged.
+    # Concatenated serialised messages are equivalent to the merged message.
     array = np.empty(len(listed.examples), object)
     array[:] = [context + example.SerializeToString() for example in listed.examples]
     if not array.size:

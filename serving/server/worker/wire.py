@@ -3,13 +3,14 @@
 ::
 
     frame    prefix, header, buffers; each padded to 8 bytes
-    prefix   two little-endian uint64: bytes of the header, bytes of the buffers
-    header   JSON: the message's own fields, and "tensors": [name, dtype, shape] each
+    prefix   two little-endian uint64: size of the header, size of the buffers, in bytes
+    header   JSON: the fields of the message, and "tensors": a list of [name, dtype, shape]
     buffer   numbers: the array's memory, C order
-             strings: uint32 lengths, then the bytes one after another
+             strings: uint32 lengths, then the concatenated bytes
 
-Nothing in a frame is code (no pickle). One side asks, the other answers, so a frame never follows
-another before that one is read. Both ends are this program on one machine: byte order is its own.
+A frame contains no code (no pickle). One side sends a request and the other responds, so the next
+frame is sent only after the previous one was read. Both ends run on the same machine, so buffers
+use its byte order.
 """
 
 import math
@@ -22,10 +23,10 @@ import numpy as np
 import orjson
 
 _PREFIX = struct.Struct("<QQ")
-#: A frame of most requests arrives in one read.
+#: The frames of most requests arrive in one read.
 _FIRST_READ = 1 << 16
 _ALIGNMENT = 8
-#: sendmsg takes at most IOV_MAX (1024) buffers.
+#: sendmsg accepts at most IOV_MAX (1024) buffers.
 _MOST_BUFFERS = 512
 _STRING = "bytes"
 
@@ -37,12 +38,12 @@ def send(
 
     Args:
         connection: a blocking stream socket.
-        header: JSON-serialisable; the key "tensors" is taken.
+        header: JSON-serialisable fields, except "tensors".
         tensors: arrays by name; strings are object arrays of ``bytes``.
 
     Raises:
-        TypeError: an object array holds something else than ``bytes``.
-        OSError: the other side is gone.
+        TypeError: an object array contains a value that is not ``bytes``.
+        OSError: the other side has closed the connection.
     """
     buffers: list[Any] = []
     described = [_encode(name, array, buffers) for name, array in tensors.items()]
@@ -56,11 +57,11 @@ def receive(connection: socket.socket) -> tuple[dict[str, Any], dict[str, np.nda
     """Read one frame.
 
     Returns:
-        The header without "tensors", and the arrays by name; they share the frame's memory and may
-        be read-only.
+        The header without "tensors", and the arrays by name, which share the memory of the frame
+        and may be read-only.
 
     Raises:
-        EOFError: the other side closed, or died, before or within the frame.
+        EOFError: the other side closed the connection, or died, before the end of the frame.
     """
     frame = _receive_frame(connection)
     header_bytes, _ = _PREFIX.unpack_from(frame)
@@ -78,7 +79,7 @@ def _padding(size: int) -> int:
 
 
 def _encode(name: str, array: np.ndarray, buffers: list[Any]) -> list[Any]:
-    """Append an array's buffers; returns its description."""
+    """Append an array's buffers and return its description."""
     shape = list(array.shape)
     if array.dtype == object:
         strings = array.reshape(-1).tolist()
@@ -136,7 +137,7 @@ def _receive_frame(connection: socket.socket) -> bytes | bytearray:
 def _decode(
     frame: bytes | bytearray, offset: int, dtype: str, shape: list[int]
 ) -> tuple[np.ndarray, int]:
-    """An array of the frame, and the offset after it."""
+    """Return an array of the frame, and the offset after it."""
     size = math.prod(shape)
     if dtype == _STRING:
         return _decode_strings(frame, offset, size, shape)
@@ -162,6 +163,6 @@ def _dtype(name: str) -> np.dtype:
     try:
         return np.dtype(name)
     except TypeError:
-        import ml_dtypes  # bfloat16 and the float8 family; registers them with NumPy
+        import ml_dtypes  # defines bfloat16 and the float8 family
 
         return np.dtype(getattr(ml_dtypes, name))

@@ -1,7 +1,7 @@
-"""What a worker process does: load one version, warm it, answer runs until the front goes.
+"""A worker process: loads and warms a version, and runs calls until the front process ends.
 
-Its first socket is for control, each further one for runs: a thread waits on each, so as many runs
-go on at a time as there are sockets, and nothing is handed from thread to thread.
+The first socket is for control and the others are for runs. Each socket has a thread, so there are
+as many concurrent runs as sockets, and no hand-over between threads.
 
 ::
 
@@ -31,10 +31,10 @@ Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 def main(connections: list[socket.socket]) -> None:
-    """Serve the connections until the front closes them, or is gone."""
+    """Serve the connections until the front process closes them or ends."""
     control, *runs = connections
     worker = _Worker()
-    # A run may take long; whoever waits for it may be gone long before.
+    # The front process may end long before a slow run does.
     threading.Thread(target=_exit_when_closed, args=(control,), daemon=True).start()
     for connection in runs:
         threading.Thread(target=_answer, args=(connection, worker.run), daemon=True).start()
@@ -42,7 +42,7 @@ def main(connections: list[socket.socket]) -> None:
 
 
 class _Worker:
-    """The model and the two kinds of question it is asked."""
+    """The model, and the handlers of control and run requests."""
 
     def __init__(self) -> None:
         self._model: LoadedModel
@@ -54,7 +54,7 @@ class _Worker:
             return self._load(WorkerTask(**header))
         if operation == "memory":
             return {"resident_bytes": resident_bytes()}, {}
-        raise ServingError(Code.UNIMPLEMENTED, f"no such operation: {operation}")
+        raise ServingError(Code.UNIMPLEMENTED, f"unknown operation: {operation}")
 
     def run(self, header: dict[str, Any], inputs: dict[str, np.ndarray]) -> Answer:
         signature = header["signature"]
@@ -100,7 +100,7 @@ def _choose_precision(
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in RAM, shared pages included."""
+    """Return the resident memory of this process in bytes, including shared pages."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * _PAGE
 
@@ -115,7 +115,7 @@ def _answer(
     connection: socket.socket,
     answer: Callable[[dict[str, Any], dict[str, np.ndarray]], Answer],
 ) -> None:
-    """Answer every frame of a connection until it ends."""
+    """Respond to every frame of a connection until it is closed."""
     while True:
         try:
             header, tensors = wire.receive(connection)
@@ -132,8 +132,8 @@ def _answer(
 
 
 def _exit_when_closed(connection: socket.socket) -> None:
-    """End the process as soon as the front closes its end, whatever else goes on."""
+    """End the process as soon as the front process closes its end, even during a run."""
     poll = select.poll()
-    poll.register(connection, getattr(select, "POLLRDHUP", 0))  # and POLLHUP, always
+    poll.register(connection, getattr(select, "POLLRDHUP", 0))  # POLLHUP is implied
     poll.poll()
     os._exit(0)

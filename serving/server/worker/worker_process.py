@@ -1,4 +1,4 @@
-"""The front's side of workers: starts the zygote, has workers forked, asks them, kills them."""
+"""Control of worker processes by the front process: the zygote, forks, calls, and termination."""
 
 import contextlib
 import dataclasses
@@ -25,14 +25,14 @@ _LONGEST_MESSAGE = 4096
 
 
 class WorkerDiedError(ServingError):
-    """The worker ended while, or before, it was asked."""
+    """The worker process ended before it responded."""
 
     def __init__(self, what: str) -> None:
         super().__init__(Code.UNAVAILABLE, f"The worker process ended {what}")
 
 
 class Zygote:
-    """Forks workers. Started at the first need, and again should it die. Thread-safe."""
+    """The process that forks workers, started when needed and restarted if it dies. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -41,7 +41,7 @@ class Zygote:
         self._stopped = False
 
     def prepare(self) -> None:
-        """Start the process now, in the background; a failure is told at the first need."""
+        """Start the process in the background; ``start_worker`` reports a failure."""
         threading.Thread(target=self._prepare, name="prepare", daemon=True).start()
 
     def _prepare(self) -> None:
@@ -52,10 +52,10 @@ class Zygote:
         """Fork a worker.
 
         Args:
-            runs: how many runs it is to do at a time.
+            runs: number of concurrent runs.
 
         Raises:
-            ServingError: ``UNAVAILABLE``, the zygote cannot be started.
+            ServingError: ``UNAVAILABLE``: the zygote cannot be started.
         """
         pairs = [socket.socketpair() for _ in range(1 + runs)]
         front_ends, worker_ends = zip(*pairs, strict=True)
@@ -72,20 +72,20 @@ class Zygote:
         return Worker(pid, front_ends[0], front_ends[1:])
 
     def stop(self) -> None:
-        """End the process; workers that it forked go on."""
+        """Stop the process; the workers that it forked continue."""
         self._stopped = True
         if (process := self._process) is not None:
-            process.kill()  # or the lock would be held until it has imported TensorFlow
+            process.kill()  # else the lock is held until it has imported TensorFlow
         with self._lock:
             self._end()
 
     @property
     def pid(self) -> int | None:
-        """Process id, when it runs."""
+        """Process ID; None if it is not running."""
         return self._process.pid if self._process else None
 
     def _fork(self, descriptors: list[int]) -> int:
-        for _ in range(2):  # the second time with a fresh zygote
+        for _ in range(2):  # the second attempt uses a new zygote
             control = self._running()
             try:
                 socket.send_fds(control, [b"f"], descriptors)
@@ -129,12 +129,12 @@ class Zygote:
 
 
 class Worker:
-    """One worker process. ``run`` may be called for each slot at the same time.
+    """A worker process. ``run`` may be called concurrently for different slots.
 
     Args:
-        pid: its process id.
+        pid: process ID.
         control: socket for loading.
-        runs: sockets for runs, one a slot.
+        runs: sockets for runs, one per slot.
     """
 
     def __init__(self, pid: int, control: socket.socket, runs: Sequence[socket.socket]) -> None:
@@ -146,17 +146,17 @@ class Worker:
 
     @property
     def slots(self) -> int:
-        """How many runs it does at a time."""
+        """Number of concurrent runs."""
         return len(self._runs)
 
     def load(self, task: WorkerTask) -> "LoadReport":
-        """Load and warm a version; takes as long as that takes.
+        """Load and warm a version, without a time limit.
 
         Args:
-            task: what to load.
+            task: version to load.
 
         Raises:
-            WorkerDiedError: it did.
+            WorkerDiedError: the worker died.
             ServingError: the model cannot be loaded, or its warm-up fails.
         """
         with self._control_lock:
@@ -171,30 +171,30 @@ class Worker:
     def run(
         self, slot: int, signature: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
     ) -> dict[str, np.ndarray]:
-        """Run a signature in a slot; one call a slot goes on at a time.
+        """Run a signature in a slot; a slot runs one call at a time.
 
         Raises:
-            WorkerDiedError: it did.
-            ServingError: what the graph says.
+            WorkerDiedError: the worker died.
+            ServingError: the graph failed.
         """
         header = {"signature": signature, "outputs": list(outputs)}
         with self._run_locks[slot]:
             return _ask(self._runs[slot], header, inputs, "while it ran the request")[1]
 
     def resident_bytes(self) -> int:
-        """Its memory in RAM, shared pages included."""
+        """Return the worker's resident memory in bytes, including shared pages."""
         with self._control_lock:
             return int(_ask(self._control, {"op": "memory"}, {}, "")[0]["resident_bytes"])
 
     def kill(self) -> None:
-        """End it at once, and whatever waits for it. Any number of times, from any thread."""
+        """Kill the worker and end all waits for it. May be called repeatedly, from any thread."""
         connections = (self._control, *self._runs)
         for connection in connections:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        # Whoever waited holds the lock until it has noticed: a closed number may be given anew.
+        # Close only when no thread waits on it: the file descriptor may be reused.
         for connection, lock in zip(
             connections, (self._control_lock, *self._run_locks), strict=True
         ):
@@ -204,14 +204,14 @@ class Worker:
 
 @dataclasses.dataclass(frozen=True)
 class LoadReport:
-    """What a worker says of the version it loaded.
+    """A worker's report on the version that it loaded.
 
     Attributes:
         signatures: ``SignatureDef`` protos by key.
-        load_seconds: reading and initialisation.
-        warmup_seconds: replaying warm-up requests, and measuring precisions.
-        resident_bytes: memory in RAM after that.
-        run_as: signature that is run, by signature asked for, where a model has two precisions.
+        load_seconds: duration of reading and initialising the model.
+        warmup_seconds: duration of the warm-up, including the measurement of precisions.
+        resident_bytes: resident memory afterwards.
+        run_as: signature to run by requested signature, for a model with two precisions.
         measured: see ``serving.server.worker.precision.Choice``.
         fingerprint: see ``serving.server.worker.loaded_model.LoadedModel``.
     """
@@ -258,9 +258,9 @@ def _environment() -> dict[str, str]:
     paths = [str(_ROOT), environment.get("PYTHONPATH", "")]
     environment["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     # NumPy's OpenBLAS starts threads when it is imported, and a process with threads cannot be
-    # forked safely. Nothing in a worker multiplies matrices in NumPy.
+    # forked safely. Workers do not multiply matrices in NumPy.
     environment["OPENBLAS_NUM_THREADS"] = "1"
-    # TensorFlow's complaints while it loads (no GPU) are no errors; its errors come as statuses.
+    # TensorFlow logs harmless messages while it loads (no GPU); it returns errors as statuses.
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     return environment
 
@@ -268,7 +268,7 @@ def _environment() -> dict[str, str]:
 def _start_from_lasting_thread(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a process from a thread that waits for it.
 
-    The kernel's "kill me when my parent dies" means the thread that forked.
+    The kernel's "kill me when my parent dies" refers to the thread that forked.
     """
     started: list[subprocess.Popen[bytes] | BaseException] = []
     done = threading.Event()

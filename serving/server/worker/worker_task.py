@@ -1,4 +1,4 @@
-"""What a worker is asked to load. Known to the front too, so it imports no TensorFlow."""
+"""Tasks of a worker. The front process imports this module, so it must not import TensorFlow."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,18 +8,19 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class WorkerTask:
-    """A version, and how to load it.
+    """A version to load, and the options for loading it.
 
     Attributes:
-        directory: of the SavedModel.
-        intra_op_threads: of one op; 0 is one for each core.
-        inter_op_threads: concurrent ops; 0 is one for each core, less than 0 does them in the
-            thread that runs the signature.
-        warm_up: replay the model's warm-up requests.
-        precision: of ``settings.PRECISIONS``.
-        own_export: the model is an export of this project: all its outputs are one computation.
-        known_precisions: what was measured before on this machine: ``Choice.run_as`` by the
-            fingerprint of the graph.
+        directory: folder of the SavedModel.
+        intra_op_threads: threads for one op; 0 for one per core.
+        inter_op_threads: concurrent ops; 0 for one per core, negative to run them in the thread
+            that runs the signature.
+        warm_up: whether to replay the model's warm-up requests.
+        precision: one of ``settings.PRECISIONS``.
+        own_export: whether the model is an export of this project, whose outputs are one
+            computation.
+        known_precisions: earlier measurements on this machine: ``Choice.run_as`` by the fingerprint
+            of the graph.
     """
 
     directory: str
@@ -33,12 +34,12 @@ class WorkerTask:
 
 @dataclasses.dataclass(frozen=True)
 class WarmupRequest:
-    """One call of a signature.
+    """A call of a signature.
 
     Attributes:
-        signature: its key.
+        signature: key of the signature.
         inputs: arrays by alias.
-        outputs: aliases wanted; empty wants all.
+        outputs: aliases of the outputs to compute; empty for all.
     """
 
     signature: str

@@ -1,13 +1,13 @@
-"""A process that has imported TensorFlow and does nothing but fork workers.
+"""A process that has imported TensorFlow and only forks workers.
 
     python -m serving.server.worker.zygote CONTROL_FD FRONT_PID
 
-A worker forked from it starts within milliseconds, and all workers share the libraries' memory. A
-process can be forked safely only while it has one thread and TensorFlow has run nothing, so the
-zygote never makes a session or runs an op.
+A worker forked from it starts within milliseconds, and all workers share the memory of the
+libraries. A process can be forked safely only while it has one thread and TensorFlow has not run,
+so the zygote never creates a session or runs an op.
 
-The control socket carries, from the front, one byte with the file descriptors of a new worker; the
-answer is its process id as JSON. Its end is the zygote's end.
+On the control socket, the front process sends one byte with the file descriptors of a new worker;
+the response is the worker's process ID as JSON. When the socket is closed, the zygote ends.
 """
 
 import ctypes
@@ -25,20 +25,23 @@ _MOST_DESCRIPTORS = 128
 
 
 def main(control_descriptor: int, front_pid: int) -> None:
-    """Import TensorFlow, say so, then fork a worker for each request.
+    """Import TensorFlow, report ready, then fork a worker for each request.
 
     Args:
-        control_descriptor: of the inherited control socket.
-        front_pid: process id of the front; the zygote does not outlive it.
+        control_descriptor: file descriptor of the inherited control socket.
+        front_pid: process ID of the front process; the zygote ends with it.
+
+    Raises:
+        RuntimeError: the process has several threads after the import.
     """
     _die_with_parent(front_pid)
     control = socket.socket(fileno=control_descriptor)
     _import_tensorflow()
     if (threads := len(os.listdir("/proc/self/task"))) != 1:
-        raise RuntimeError(f"the zygote has {threads} threads; a fork of it would not be safe")
-    # Children are nobody's to wait for: the front sees a worker end by its closed sockets.
+        raise RuntimeError(f"the zygote has {threads} threads and cannot be forked safely")
+    # Do not wait for children: the front process notices the end of a worker by its closed sockets.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    # Ctrl-C reaches the whole group; the front alone decides when workers end.
+    # Ctrl-C reaches the whole process group, but only the front process decides when workers end.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.collect()
     gc.freeze()  # otherwise each worker's first collection would copy every page
@@ -60,7 +63,7 @@ def _serve(control: socket.socket) -> None:
 
 
 def _become_worker(control: socket.socket, descriptors: list[int]) -> None:
-    """Run a worker; never returns."""
+    """Run a worker; do not return."""
     from serving.server.worker import worker
 
     status = 1
@@ -72,22 +75,22 @@ def _become_worker(control: socket.socket, descriptors: list[int]) -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        # Not sys.exit: TensorFlow's threads may hang its clean-up, and nothing is left to clean.
+        # Not sys.exit, because TensorFlow's threads may block the interpreter's clean-up.
         os._exit(status)
 
 
 def _import_tensorflow() -> None:
     """Import what workers need, without Keras.
 
-    A model server has no Keras, so an export that asks for it must fail here too. TensorFlow
-    imports it if it can, which takes as long as the rest of TensorFlow; tensorflow_text's Keras
-    layers are replaced by nothing, for its ops do not need them.
+    TensorFlow Serving has no Keras, so an export that needs it must fail here too. TensorFlow
+    imports Keras if it is installed, which takes as long as the rest of TensorFlow.
+    tensorflow_text's Keras layers are replaced by an empty module, as its ops do not need them.
     """
     sys.modules["keras"] = sys.modules["tf_keras"] = None  # type: ignore[assignment]
     layers = "tensorflow_text.python.keras"
     sys.modules[layers] = types.ModuleType(layers)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # third parties'
+        warnings.simplefilter("ignore")  # from third-party packages
         import tensorflow_text  # noqa: F401 - registers the tokeniser's ops
 
         from serving.server.worker import worker  # noqa: F401
@@ -97,7 +100,7 @@ def _die_with_parent(parent_pid: int) -> None:
     """Have the kernel kill this process when the thread that started it ends (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent_pid:  # it was gone before
+        if os.getppid() != parent_pid:  # the parent had already ended
             os._exit(1)
 
 

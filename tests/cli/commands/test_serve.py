@@ -106,7 +106,7 @@ def test_flags_are_tensorflow_servings(
         (["--model_base_path=x", "--port=70000"], "port must be 0 to 65535"),
         (["--model_base_path=x", "--enable_batching=perhaps"], "true or false, not 'perhaps'"),
         (["--model_config_file=missing"], "missing: No such file"),
-        (["--model_config_file=bad"], "bad is no ModelServerConfig"),
+        (["--model_config_file=bad"], "bad is not a ModelServerConfig"),
         (["--model_base_path=x", "--monitoring_config_file=bad"], "bad"),
         (["--model_base_path=x", "--batching_parameters_file=bad"], "bad"),
     ],

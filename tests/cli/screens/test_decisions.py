@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import os
 from pathlib import Path
@@ -6,9 +5,6 @@ from pathlib import Path
 import pytest
 
 from cli.main import main
-from cli.screens import decisions as display
-from runners.triggers.history import Event
-from runners.triggers.watcher import Tick
 
 
 @pytest.fixture
@@ -92,37 +88,6 @@ def test_a_database_that_is_away_is_no_decision(
     away = "--set=feedback.database_url=sqlite:///" + str(tmp_path / "data.csv" / "no.sqlite")
     assert bert("watch", "--once", "--exit-code", *options, away) == 2
     assert "feedback.database_url" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("event", "code"),
-    [
-        (None, 0),
-        (Event("run", 1.0, "it is under way", {"run": 7, "state": "running"}), 0),
-        (Event("run", 1.0, "done", {"run": 7, "state": "succeeded"}), 0),
-        (Event("run", 1.0, "an older one", {"run": 6, "state": "failed"}), 0),
-        (Event("error", 1.0, "drift: no server"), 0),
-        (Event("run", 1.0, "exit code 1", {"run": 7, "state": "failed"}), 1),
-        (Event("run", 1.0, "gone", {"run": 7, "state": "lost"}), 1),
-        (Event("error", 1.0, "run 7 cannot be started", {"run": 7}), 1),
-    ],
-)
-def test_a_run_that_fails_or_cannot_start_is_exit_code_1(event: Event | None, code: int) -> None:
-    watcher = _Looked(Tick(None, 7, (event,) if event else ()))
-    assert display.print_tick(watcher, wait=False, as_json=True) == code  # type: ignore[arg-type]
-
-
-@dataclasses.dataclass
-class _Looked:
-    """A watcher whose look came to this."""
-
-    found: Tick
-
-    def tick(self, now: float) -> Tick:
-        return self.found
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.mark.slow

@@ -7,12 +7,12 @@ from rich.console import Console
 
 from cli.screens.run_report import next_commands, print_result, print_run, print_runs, serve_command
 from pipeline.config import Config
-from runners.lineage.runs import read_run
+from runners.lineage.run_report import read_report, read_reports
 
 
 def printed(config: Config) -> str:
     output = io.StringIO()
-    print_result(Console(file=output, width=200, markup=False), read_run(config), slices=False)
+    print_result(Console(file=output, width=200, markup=False), read_report(config), slices=False)
     return output.getvalue()
 
 
@@ -69,7 +69,7 @@ def test_what_became_of_feedback_is_said(config: Config, metadata) -> None:
 def test_runs_table(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
     add_run("a", version="1")
     add_run("b", blessed=False)
-    print_runs(config, last=10, as_json=False)
+    print_runs(read_reports(config, last=10), as_json=False)
     header, first, second = capsys.readouterr().out.splitlines()
     assert header.split() == ["run", "started", "state", "metric", "decision", "time"]
     assert first.split()[0] == "b"
@@ -81,7 +81,7 @@ def test_runs_table(config: Config, add_run, capsys: pytest.CaptureFixture[str])
 def test_runs_as_json(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
     for run_id in ("a", "b", "c"):
         add_run(run_id)
-    print_runs(config, last=2, as_json=True)
+    print_runs(read_reports(config, last=2), as_json=True)
     rows = json.loads(capsys.readouterr().out)
     assert [row["run_id"] for row in rows] == ["c", "b"]
     assert rows[0]["value"] == 0.9
@@ -90,7 +90,7 @@ def test_runs_as_json(config: Config, add_run, capsys: pytest.CaptureFixture[str
 
 def test_show(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
     add_run("a")
-    print_run(config, None, as_json=False)
+    print_run(read_report(config, None), as_json=False)
     out = capsys.readouterr().out
     assert out.startswith("run a, ")
     assert "label=neg" in out
@@ -99,7 +99,7 @@ def test_show(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> No
 
 def test_show_as_json(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
     add_run("a")
-    print_run(config, "a", as_json=True)
+    print_run(read_report(config, "a"), as_json=True)
     record = json.loads(capsys.readouterr().out)
     assert record["decision_record"]["baseline"] == 0.85
     assert record["nodes"][1]["outputs"]["model"][0]["uri"] == "/m/a"
@@ -158,7 +158,7 @@ def test_the_tuners_trials_are_shown_the_best_first(
     metadata.add_node("a", "Tuner", outputs=outputs)
     best = "Tuner: 2 trials, the best scores 0.9100 with batch_size 32, learning_rate 1.235e-05\n"
     assert printed(config) == f"\n{best}"
-    print_run(config, None, as_json=False)
+    print_run(read_report(config, None), as_json=False)
     shown = [line.split() for line in capsys.readouterr().out.splitlines()]
     at = shown.index(["score", "batch_size", "learning_rate"])
     assert shown[at + 1 : at + 3] == [["0.9100", "32", "1.235e-05"], ["0.9000", "16", "0.0001"]]

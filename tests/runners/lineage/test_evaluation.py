@@ -4,7 +4,8 @@ from pathlib import Path
 from components.evaluation.decision import Decision
 from components.evaluation.slices import SliceMetrics
 from pipeline.config import Config
-from runners.lineage.evaluation import MetricRow, read_evaluation, read_push
+from runners.lineage.evaluation import read_evaluation, read_push
+from runners.lineage.records import MetricRow
 from runners.lineage.runs import read_run
 
 

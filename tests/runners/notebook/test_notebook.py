@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas
 import pytest
 
-from runners.lineage.evaluation import EvaluationRecord
+from runners.lineage.records import EvaluationRecord
 from tests.tiny_bert import write_tiny_bert
 
 REPOSITORY = Path(__file__).parents[3]

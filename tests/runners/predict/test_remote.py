@@ -106,7 +106,7 @@ def test_nobody_answers(capfd: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit) as caught:
             cli.main(["predict", "x", "--url", url])
     assert caught.value.code == 2
-    expected = f"error: nobody answers at {url}: Connection refused; `bert serve` starts a server\n"
+    expected = f"error: cannot reach {url}: Connection refused; `bert serve` starts a server\n"
     assert capfd.readouterr().err == expected
 
 

@@ -31,7 +31,8 @@ sys.exit(int((folder / "go").read_text() or 0))
 #: ``bert watch`` with another run than the pipeline's.
 WATCH = """
 import functools, pathlib, sys
-from runners.triggers import display, loop
+from cli.screens.decisions import event_printer
+from runners.triggers import loop
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.job import Step
 from runners.triggers.launch import Launcher
@@ -42,9 +43,9 @@ launcher = functools.partial(Launcher, steps=steps)
 source = ConfigSource(None, tuple(assignments))
 with loop.stop_signals() as wait:
     number = loop.watch(
-        lambda: Watcher(source, make_launcher=launcher), display.event_printer(as_json=True), wait
+        lambda: Watcher(source, make_launcher=launcher), event_printer(as_json=True), wait
     )
-sys.exit(display.exit_code(number))
+sys.exit(loop.exit_code(number))
 """
 
 

@@ -39,7 +39,7 @@ def test_missed_times_count_once() -> None:
 
 
 @pytest.mark.parametrize("before", [History(), known(MIDNIGHT, "0 4 * * *")])
-def test_a_new_schedule_counts_from_the_first_look(before: History) -> None:
+def test_a_new_schedule_counts_from_the_first_poll(before: History) -> None:
     now = MIDNIGHT + 12 * HOUR
     first = conditions.schedule(NIGHTLY, before, now)
     assert not first.fired
@@ -113,7 +113,7 @@ def test_drift_tells_which_tests_were_raised() -> None:
     assert not conditions.drift(None).fired
 
 
-def test_new_data_compares_with_the_last_run_and_before_it_with_the_first_look() -> None:
+def test_new_data_compares_with_the_last_run_and_before_it_with_the_first_poll() -> None:
     first = conditions.new_data(Fingerprint("a", "s", 0.0), History(), MIDNIGHT, 5)
     assert not first.fired
     seen = History(signals={NEW_DATA: first.to_dict()})
@@ -150,9 +150,9 @@ def data_config(tmp_path: Path) -> Config:
 
 
 def test_a_touched_file_is_the_same_data(data_config: Config, tmp_path: Path) -> None:
-    before = data_fingerprint.look(data_config, None, None)
+    before = data_fingerprint.take(data_config, None, None)
     os.utime(tmp_path / "data.csv", (1, 1))
-    after = data_fingerprint.look(data_config, before.stat, before.digest)
+    after = data_fingerprint.take(data_config, before.stat, before.digest)
     assert after.stat != before.stat
     assert after.digest == before.digest
     assert after.changed == 1
@@ -161,16 +161,16 @@ def test_a_touched_file_is_the_same_data(data_config: Config, tmp_path: Path) ->
 def test_contents_are_read_only_when_sizes_or_times_differ(
     data_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = data_fingerprint.look(data_config, None, None)
+    before = data_fingerprint.take(data_config, None, None)
     with monkeypatch.context() as patch:
         patch.setattr(data_fingerprint, "fingerprint", lambda sources: pytest.fail("was read"))
-        same = data_fingerprint.look(data_config, before.stat, before.digest)
+        same = data_fingerprint.take(data_config, before.stat, before.digest)
     assert same == before
     (tmp_path / "data.csv").write_text("text,label\ngood,pos\nbad,neg\n")
-    assert data_fingerprint.look(data_config, before.stat, before.digest).digest != before.digest
+    assert data_fingerprint.take(data_config, before.stat, before.digest).digest != before.digest
 
 
 def test_missing_data_is_told(data_config: Config, tmp_path: Path) -> None:
     (tmp_path / "data.csv").unlink()
     with pytest.raises(DataError, match=r"data\.csv"):
-        data_fingerprint.look(data_config, None, None)
+        data_fingerprint.take(data_config, None, None)

@@ -92,7 +92,7 @@ def run(started: float, finished: float | None, state: str = SUCCEEDED) -> RunRe
             History(),
             0,
             False,
-            "no trigger fired, but drift cannot look: the server is away",
+            "no trigger fired, but drift cannot be checked: the server is away",
         ),
     ],
 )
@@ -154,7 +154,7 @@ def _limits(draw: st.DrawFn) -> TriggersSection:
 
 
 @st.composite
-def _look(draw: st.DrawFn) -> tuple[float, list[Signal], int | None, str]:
+def _poll(draw: st.DrawFn) -> tuple[float, list[Signal], int | None, str]:
     names = draw(st.sets(st.sampled_from([SCHEDULE, FEEDBACK, ACCURACY, DRIFT, NEW_DATA])))
     pause = draw(st.floats(0.1, 4 * 3600))
     usable = draw(st.one_of(st.none(), st.integers(0, 100)))
@@ -163,14 +163,14 @@ def _look(draw: st.DrawFn) -> tuple[float, list[Signal], int | None, str]:
 
 
 @settings(max_examples=80, deadline=None)
-@given(limits=_limits(), looks=st.lists(_look(), min_size=1, max_size=40))
+@given(limits=_limits(), polls=st.lists(_poll(), min_size=1, max_size=40))
 def test_no_sequence_of_looks_breaks_a_brake(
-    limits: TriggersSection, looks: list[tuple[float, list[Signal], int | None, str]]
+    limits: TriggersSection, polls: list[tuple[float, list[Signal], int | None, str]]
 ) -> None:
     """Signals, ends of runs and pauses come in any order; all starts keep all promises."""
     runs: list[RunRecord] = []  # the newest first
     now = NOW
-    for pause, signals, usable, end in looks:
+    for pause, signals, usable, end in polls:
         now += pause
         if runs and runs[0].running and end:
             runs[0] = dataclasses.replace(runs[0], state=end, finished=now)

@@ -66,7 +66,7 @@ class Dag:
 
 @pytest.fixture
 def dag(tmp_path: Path) -> Iterator[Callable[..., Dag]]:
-    """Makes a DAG that has looked once, at data that changed since."""
+    """Makes a DAG that has polled once, at data that changed since."""
     (tmp_path / "data.csv").write_text("text,label\ngood,pos\n")
     made: list[Dag] = []
 
@@ -101,9 +101,9 @@ def exports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_nothing_due_is_a_decision_and_no_run(
     dag: Callable[..., Dag], exports: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    looked = dag()
-    assert looked.reasons() == ["no trigger fired"]
-    assert looked.runs() == []
+    polled = dag()
+    assert polled.reasons() == ["no trigger fired"]
+    assert polled.runs() == []
     assert not exports.exists()
     assert capsys.readouterr().out.startswith("no run starts: no trigger fired")
 
@@ -113,7 +113,7 @@ def test_a_due_dag_run_is_the_triggered_run(dag: Callable[..., Dag], exports: Pa
     assert due.is_due("second") == GO_ON
     [run] = due.runs()
     assert (run.runner, run.external_id, run.state) == ("airflow", "second", RUNNING)
-    assert run.details["data"], "what the next look compares the data with"
+    assert run.details["data"], "what the next poll compares the data with"
     assert exports.read_text() == "x"
     assert due.reasons()[-1] == "started by new_data: the data files have changed"
     assert not run_lock.held(due.folder / "root" / "triggers"), "the database holds others back"
@@ -189,7 +189,7 @@ def test_a_failed_run_is_tried_again(dag: Callable[..., Dag]) -> None:
     ("word", "state", "then"),
     [("success", SUCCEEDED, SKIP), ("failed", FAILED, GO_ON), (None, FAILED, GO_ON)],
 )
-def test_an_end_that_nobody_wrote_down_is_seen_by_the_next_look(
+def test_an_end_that_nobody_wrote_down_is_seen_by_the_next_poll(
     dag: Callable[..., Dag], word: str | None, state: str, then: int
 ) -> None:
     """The worker died, or the run's time was up; Airflow knows how it ended, or has forgotten."""
@@ -238,10 +238,10 @@ def test_a_cleared_dag_run_waits_for_another_run(
     assert [run.state for run in due.runs()] == [FAILED, RUNNING]
 
 
-def test_the_end_of_a_run_that_no_look_started_is_nobodys(dag: Callable[..., Dag]) -> None:
-    looked = dag()
-    assert looked.record_end("by hand") == 0
-    assert looked.runs() == []
+def test_the_end_of_a_run_that_no_poll_started_is_nobodys(dag: Callable[..., Dag]) -> None:
+    polled = dag()
+    assert polled.record_end("by hand") == 0
+    assert polled.runs() == []
 
 
 def test_a_watcher_elsewhere_is_held_back_and_cannot_ask(dag: Callable[..., Dag]) -> None:
@@ -250,10 +250,10 @@ def test_a_watcher_elsewhere_is_held_back_and_cannot_ask(dag: Callable[..., Dag]
     due.is_due("second")
     due.change_data()
     watcher = Watcher(ConfigSource(None, tuple(due.assignments)))
-    tick = watcher.tick(time.time())
+    poll = watcher.poll(time.time())
     watcher.close()
-    assert "run 1 is under way" in tick.decision.reason
-    assert any("airflow cannot be asked: airflow.url is empty" in e.sentence for e in tick.events)
+    assert "run 1 is under way" in poll.decision.reason
+    assert any("airflow cannot be asked: airflow.url is empty" in e.sentence for e in poll.events)
     assert due.runs()[0].state == RUNNING
 
 
@@ -278,7 +278,7 @@ def test_a_bad_setting_is_the_users_to_put_right(
     assert "triggers.schedule" in capsys.readouterr().err
 
 
-def test_a_look_that_fails_is_exit_code_1_and_says_so(
+def test_a_poll_that_fails_is_exit_code_1_and_says_so(
     dag: Callable[..., Dag], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sqlalchemy.exc import OperationalError

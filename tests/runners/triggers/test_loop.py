@@ -59,16 +59,16 @@ def test_it_greets_looks_and_ends(make: Callable[[], Watcher]) -> None:
 def test_a_database_that_goes_away_is_waited_for(
     make: Callable[[], Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = iter([None, away(), away(), away(), None])
-    real = Watcher.tick
+    outcomes = iter([None, away(), away(), away(), None])
+    real = Watcher.poll
 
-    def tick(self: Watcher, now: float):
-        error = next(looks)
+    def poll(self: Watcher, now: float):
+        error = next(outcomes)
         if error:
             raise error
         return real(self, now)
 
-    monkeypatch.setattr(Watcher, "tick", tick)
+    monkeypatch.setattr(Watcher, "poll", poll)
     told: list[Event] = []
     wait = Waits(5)
     loop.watch(make, told.append, wait)
@@ -115,7 +115,7 @@ def test_a_wrong_config_ends_it() -> None:
 def test_a_fault_in_a_look_does_not_end_it(
     make: Callable[[], Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Watcher, "tick", lambda self, now: 1 / 0)
+    monkeypatch.setattr(Watcher, "poll", lambda self, now: 1 / 0)
     told: list[Event] = []
     loop.watch(make, told.append, Waits(3))
     errors = [event.sentence for event in told if event.kind == ERROR]

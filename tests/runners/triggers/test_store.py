@@ -6,7 +6,13 @@ from modules.contract.errors import UserError
 from pipeline.sections.freshness import TriggersSection
 from runners.triggers.decide import TriggerDecision, decide
 from runners.triggers.history import DRIFT, FAILED, NEW_DATA, RUNNING, SUCCEEDED, History, Signal
-from runners.triggers.store import NewRun, TriggerStore, last_decisions, run_states
+from runners.triggers.store import (
+    NewRun,
+    TriggerStore,
+    last_decisions,
+    read_decisions,
+    run_states,
+)
 from serving.records.database import Database
 
 NOW = 1_772_366_400.0
@@ -48,15 +54,32 @@ def test_a_start_is_one_decision_and_one_run(store: TriggerStore, database: Data
 
 def test_what_says_the_same_is_not_written_again(store: TriggerStore, database: Database) -> None:
     held = Signal(DRIFT, True, "raised")
-    looks = [(IDLE,), (IDLE,), (held,), (held,), (IDLE,)]
+    polls = [(IDLE,), (IDLE,), (held,), (held,), (IDLE,)]
     new = [
         store.record(
             decider(*signals, now=NOW + n, usable=n), store.history(), NOW + n, NewRun("local")
         ).new
-        for n, signals in enumerate(looks)
+        for n, signals in enumerate(polls)
     ]
     assert new == [True, False, True, False, True]
     assert [row.triggers for row in last_decisions(database, 10)] == [[], [DRIFT], []]
+
+
+def test_decisions_are_read_with_the_runs_they_started(
+    store: TriggerStore, database: Database
+) -> None:
+    store.record(decider(IDLE), store.history(), NOW, NewRun("local"))
+    recorded = store.record(decider(FIRED), store.history(), NOW + 1, NewRun("local"))
+    newest, before = read_decisions(database, 10)
+    assert (newest.started, before.started) == (True, False)
+    assert newest.run is not None
+    assert (newest.run.id, newest.run.state) == (recorded.run_id, RUNNING)
+    assert before.run is None
+    assert before.to_dict()["run"] is None
+    assert list(newest.to_dict()["run"]) == [
+        "id", "runner", "state", "started", "finished", "external_id", "details"
+    ]  # fmt: skip
+    assert len(read_decisions(database, 1)) == 1
 
 
 def test_history_carries_what_the_triggers_kept(store: TriggerStore) -> None:

@@ -88,8 +88,8 @@ def test_two_watchers_start_one_run(
         until(lambda: last_decisions(database, 9))
         new_data(folder)
         until(lambda: begun(folder))
-        looks = time.monotonic() + 1
-        until(lambda: time.monotonic() > looks)
+        later = time.monotonic() + 1
+        until(lambda: time.monotonic() > later)
         assert len(begun(folder)) == 1
         (folder / "go").touch()
         until(lambda: run_states(database, [1])[1].state == SUCCEEDED)

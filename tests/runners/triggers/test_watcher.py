@@ -17,9 +17,10 @@ from runners.triggers import launch
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.history import FAILED, LOST, SUCCEEDED
 from runners.triggers.job import Step
+from runners.triggers.poll import Poll
 from runners.triggers.sensors import Measures
 from runners.triggers.store import TriggerStore, last_decisions
-from runners.triggers.watcher import Tick, Watcher
+from runners.triggers.watcher import Watcher
 from serving.records.tables import DecisionRow
 from tests.runners.triggers.processes import RUN, begun, end_runs, until
 from tests.runners.triggers.test_conditions import Drift, DriftTest, Quality
@@ -36,20 +37,20 @@ class World:
     usable: int | Exception = 0
     drift: Drift | Exception | None = None
     quality: Quality | None = None
-    drift_looks: int = 0
-    usable_looks: int = 0
+    drift_calls: int = 0
+    usable_calls: int = 0
 
     def measures(self) -> Measures:
         return Measures(self._usable, self._drift, lambda *_: self.quality)
 
     def _usable(self, *_: Any) -> int:
-        self.usable_looks += 1
+        self.usable_calls += 1
         if isinstance(self.usable, Exception):
             raise self.usable
         return self.usable
 
     def _drift(self, *_: Any) -> Drift | None:
-        self.drift_looks += 1
+        self.drift_calls += 1
         if isinstance(self.drift, Exception):
             raise self.drift
         return self.drift
@@ -108,7 +109,7 @@ def runs(watcher: Watcher) -> list[str]:
 def finish(watcher: Watcher, world: World, code: int = 0) -> None:
     """Let the run under way end, and the watcher see it."""
     (world.folder / "go").write_text(str(code))
-    until(lambda: watcher.tick(time.time()) and "running" not in runs(watcher)[:1])
+    until(lambda: watcher.poll(time.time()) and "running" not in runs(watcher)[:1])
     (world.folder / "go").unlink()
 
 
@@ -116,22 +117,22 @@ def decisions(watcher: Watcher) -> list[DecisionRow]:
     return list(reversed(last_decisions(watcher.database, 100)))
 
 
-def sentences(tick: Tick) -> str:
-    return "\n".join(event.sentence for event in tick.events)
+def sentences(poll: Poll) -> str:
+    return "\n".join(event.sentence for event in poll.events)
 
 
 def test_new_data_starts_a_run_once(make: Callable[..., Watcher], world: World) -> None:
     watcher = make()
-    assert not watcher.tick(time.time()).decision.started
+    assert not watcher.poll(time.time()).decision.started
     world.write(2)
-    tick = watcher.tick(time.time())
-    assert tick.decision.started
-    assert "run 1 started (local)" in sentences(tick)
+    poll = watcher.poll(time.time())
+    assert poll.decision.started
+    assert "run 1 started (local)" in sentences(poll)
     until(lambda: begun(world.folder))
     finish(watcher, world)
     assert runs(watcher) == [SUCCEEDED]
     for _ in range(3):
-        assert watcher.tick(time.time()).events == ()
+        assert watcher.poll(time.time()).events == ()
     assert len(begun(world.folder)) == 1
     assert [row.started for row in decisions(watcher)] == [False, True, False]
 
@@ -140,18 +141,18 @@ def test_while_a_run_is_under_way_another_is_refused_and_recorded(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make()
-    watcher.tick(time.time())
+    watcher.poll(time.time())
     world.write(2)
-    watcher.tick(time.time())
+    watcher.poll(time.time())
     world.write(3)
-    tick = watcher.tick(time.time())
-    assert not tick.decision.started
-    assert "run 1 is under way" in tick.decision.reason
-    assert watcher.tick(time.time()).events == ()
+    poll = watcher.poll(time.time())
+    assert not poll.decision.started
+    assert "run 1 is under way" in poll.decision.reason
+    assert watcher.poll(time.time()).events == ()
     assert decisions(watcher)[-1].triggers == ["new_data"]
     until(lambda: begun(world.folder))
     (world.folder / "go").touch()
-    until(lambda: watcher.tick(time.time()).decision.started)
+    until(lambda: watcher.poll(time.time()).decision.started)
     until(lambda: len(begun(world.folder)) == 2)
     assert [others for _, others in begun(world.folder)] == [0, 0]
 
@@ -160,15 +161,15 @@ def test_a_failed_run_is_tried_again_within_the_budget(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make("triggers.runs_per_day=2")
-    watcher.tick(time.time())
+    watcher.poll(time.time())
     world.write(2)
-    watcher.tick(time.time())
+    watcher.poll(time.time())
     (world.folder / "go").write_text("3")
-    until(lambda: len(begun(world.folder)) == 2 or watcher.tick(time.time()) is None)
-    until(lambda: watcher.tick(time.time()) and runs(watcher) == [FAILED, FAILED])
-    tick = watcher.tick(time.time())
-    assert tick.decision.triggers == ("retry",)
-    assert "2 of 2 runs started within 24 hours" in tick.decision.reason
+    until(lambda: len(begun(world.folder)) == 2 or watcher.poll(time.time()) is None)
+    until(lambda: watcher.poll(time.time()) and runs(watcher) == [FAILED, FAILED])
+    poll = watcher.poll(time.time())
+    assert poll.decision.triggers == ("retry",)
+    assert "2 of 2 runs started within 24 hours" in poll.decision.reason
     assert len(begun(world.folder)) == 2
 
 
@@ -176,36 +177,36 @@ def test_a_run_whose_process_vanishes_is_lost_and_tried_again(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make()
-    watcher.tick(time.time())
+    watcher.poll(time.time())
     world.write(2)
-    tick = watcher.tick(time.time())
+    poll = watcher.poll(time.time())
     until(lambda: begun(world.folder))
     job = watcher._launcher._children[0]
     job.kill()
-    assert not watcher.tick(time.time()).decision.started, "its command lives on"
+    assert not watcher.poll(time.time()).decision.started, "its command lives on"
     assert runs(watcher) == ["running"]
     os.kill(begun(world.folder)[0][0], signal.SIGKILL)
-    until(lambda: watcher.tick(time.time()) and len(runs(watcher)) == 2)
+    until(lambda: watcher.poll(time.time()) and len(runs(watcher)) == 2)
     assert runs(watcher)[0] == LOST
-    assert tick.run_id == 1
+    assert poll.run_id == 1
 
 
 def test_a_watcher_that_died_before_the_process_began_leaves_a_lost_run(
     make: Callable[..., Watcher], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watcher = make()
-    watcher.tick(time.time())
+    watcher.poll(time.time())
     world.write(2)
     with monkeypatch.context() as patch:
         patch.setattr(launch.Launcher, "start", _die)
         with pytest.raises(SystemExit):
-            watcher.tick(time.time())
+            watcher.poll(time.time())
     assert runs(watcher) == ["running"]
     after = make()
-    tick = after.tick(time.time())
-    assert "run 1 lost" in sentences(tick)
-    assert tick.decision.started
-    assert tick.decision.triggers == ("retry",)
+    poll = after.poll(time.time())
+    assert "run 1 lost" in sentences(poll)
+    assert poll.decision.started
+    assert poll.decision.triggers == ("retry",)
 
 
 def _die(*_: Any) -> None:
@@ -216,24 +217,24 @@ def test_a_process_that_cannot_start_is_a_failed_run(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make()
-    watcher.tick(time.time())
+    watcher.poll(time.time())
     world.write(2)
     now = time.time()
     (world.folder / "root" / "triggers").mkdir(parents=True)
     watcher._launcher.job_folder(1, now).touch()
-    tick = watcher.tick(now)
-    assert "run 1 cannot be started" in sentences(tick)
+    poll = watcher.poll(now)
+    assert "run 1 cannot be started" in sentences(poll)
     assert runs(watcher) == [FAILED]
 
 
 def test_a_run_by_hand_holds_back(make: Callable[..., Watcher], world: World) -> None:
     watcher = make()
-    watcher.tick(time.time())
+    watcher.poll(time.time())
     world.write(2)
     with _exclusive(world.folder / "root"):
-        tick = watcher.tick(time.time())
-        assert "started by hand is under way" in tick.decision.reason
-    assert watcher.tick(time.time()).decision.started
+        poll = watcher.poll(time.time())
+        assert "started by hand is under way" in poll.decision.reason
+    assert watcher.poll(time.time()).decision.started
 
 
 def test_drift_waits_for_examples(make: Callable[..., Watcher], world: World) -> None:
@@ -241,14 +242,14 @@ def test_drift_waits_for_examples(make: Callable[..., Watcher], world: World) ->
     world.drift = RAISED
     _vote(watcher, "good")
     world.usable = 9
-    tick = watcher.tick(time.time())
-    assert "9 new feedback examples, 10 needed" in tick.decision.reason
+    poll = watcher.poll(time.time())
+    assert "9 new feedback examples, 10 needed" in poll.decision.reason
     world.usable = 10
-    assert not watcher.tick(time.time()).decision.started, "nothing has changed in the database"
+    assert not watcher.poll(time.time()).decision.started, "nothing has changed in the database"
     _vote(watcher, "bad")
-    tick = watcher.tick(time.time())
-    assert tick.decision.started
-    assert "drift: texts are longer" in tick.decision.reason
+    poll = watcher.poll(time.time())
+    assert poll.decision.started
+    assert "drift: texts are longer" in poll.decision.reason
 
 
 def _vote(watcher: Watcher, text: str) -> None:
@@ -257,47 +258,47 @@ def _vote(watcher: Watcher, text: str) -> None:
     FeedbackStore(watcher.database).add_vote(key_id="k", label="pos", text=text)
 
 
-def test_drift_is_looked_at_seldom(make: Callable[..., Watcher], world: World) -> None:
+def test_drift_is_measured_seldom(make: Callable[..., Watcher], world: World) -> None:
     watcher = make()
     world.drift = CALM
     now = time.time()
     for seconds in (0, 60, 299):
-        watcher.tick(now + seconds)
-    assert world.drift_looks == 1
-    watcher.tick(now + 300)
-    assert world.drift_looks == 2
+        watcher.poll(now + seconds)
+    assert world.drift_calls == 1
+    watcher.poll(now + 300)
+    assert world.drift_calls == 2
 
 
-def test_much_traffic_is_a_reason_to_look(make: Callable[..., Watcher], world: World) -> None:
+def test_much_traffic_makes_drift_due(make: Callable[..., Watcher], world: World) -> None:
     from serving.feedback.store import FeedbackStore
     from tests.serving.records.rows import prediction
 
     watcher = make()
     now = time.time()
-    watcher.tick(now)
+    watcher.poll(now)
     rows = [prediction("r", f"text {n}", n, created=now + 1) for n in range(200)]
     FeedbackStore(watcher.database).record_predictions(rows[:199])
-    watcher.tick(now + 2)
-    assert world.drift_looks == 1
+    watcher.poll(now + 2)
+    assert world.drift_calls == 1
     FeedbackStore(watcher.database).record_predictions(rows)
-    watcher.tick(now + 3)
-    assert world.drift_looks == 2
+    watcher.poll(now + 3)
+    assert world.drift_calls == 2
 
 
 def test_usable_feedback_is_counted_when_there_is_news(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make("triggers.feedback_examples=3")
-    watcher.tick(time.time())
-    assert world.usable_looks == 0, "nobody has voted"
+    watcher.poll(time.time())
+    assert world.usable_calls == 0, "nobody has voted"
     world.usable = 2
     _vote(watcher, "one")
-    watcher.tick(time.time())
-    watcher.tick(time.time())
-    assert world.usable_looks == 1
+    watcher.poll(time.time())
+    watcher.poll(time.time())
+    assert world.usable_calls == 1
     world.usable = 3
     _vote(watcher, "two")
-    assert watcher.tick(time.time()).decision.triggers == ("feedback",)
+    assert watcher.poll(time.time()).decision.triggers == ("feedback",)
 
 
 def test_a_trigger_that_cannot_look_is_told_once_and_stops_no_other(
@@ -305,26 +306,26 @@ def test_a_trigger_that_cannot_look_is_told_once_and_stops_no_other(
 ) -> None:
     watcher = make()
     world.drift = ConnectionError("no server\nanswers")
-    tick = watcher.tick(time.time())
-    assert "drift: no server answers" in sentences(tick)
+    poll = watcher.poll(time.time())
+    assert "drift: no server answers" in sentences(poll)
     assert decisions(watcher)[-1].details["signals"]["drift"]["error"] == "no server answers"
-    assert watcher.tick(time.time()).events == ()
+    assert watcher.poll(time.time()).events == ()
     world.write(2)
-    assert watcher.tick(time.time()).decision.started
+    assert watcher.poll(time.time()).decision.started
 
 
 def test_data_that_goes_away_and_comes_back_is_the_same_data(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make("triggers.drift=false")
-    watcher.tick(time.time())
+    watcher.poll(time.time())
     path = world.folder / "data.csv"
     path.rename(world.folder / "away.csv")
-    tick = watcher.tick(time.time())
-    assert tick.decision.details["signals"]["new_data"]["error"]
+    poll = watcher.poll(time.time())
+    assert poll.decision.details["signals"]["new_data"]["error"]
     (world.folder / "away.csv").rename(path)
-    assert not watcher.tick(time.time()).decision.started
-    assert not make("triggers.drift=false").tick(time.time()).decision.started
+    assert not watcher.poll(time.time()).decision.started
+    assert not make("triggers.drift=false").poll(time.time()).decision.started
 
 
 def test_feedback_that_cannot_be_counted_fires_nothing(
@@ -333,27 +334,27 @@ def test_feedback_that_cannot_be_counted_fires_nothing(
     watcher = make("triggers.feedback_examples=3")
     _vote(watcher, "one")
     world.usable, world.drift = RuntimeError("the test split is gone"), RAISED
-    tick = watcher.tick(time.time())
-    assert not tick.decision.started
-    assert tick.decision.details["signals"]["feedback"]["error"] == "the test split is gone"
-    assert "cannot be counted" in tick.decision.reason
+    poll = watcher.poll(time.time())
+    assert not poll.decision.started
+    assert poll.decision.details["signals"]["feedback"]["error"] == "the test split is gone"
+    assert "cannot be counted" in poll.decision.reason
 
 
 def test_accuracy_drop_starts_a_run(make: Callable[..., Watcher], world: World) -> None:
     watcher = make("triggers.accuracy_drop=0.02", "triggers.min_new_examples=0")
     world.quality = Quality()
-    tick = watcher.tick(time.time())
-    assert tick.decision.started
-    assert tick.decision.triggers == ("accuracy",)
+    poll = watcher.poll(time.time())
+    assert poll.decision.started
+    assert poll.decision.triggers == ("accuracy",)
 
 
 def test_a_schedule_outlives_the_watcher(make: Callable[..., Watcher], world: World) -> None:
     options = ("triggers.schedule=@hourly", "triggers.new_data=false", "triggers.drift=false")
     now = 1_772_366_400.0 + 1800
-    assert not make(*options).tick(now).decision.started
-    tick = make(*options).tick(now + 5 * 3600)
-    assert tick.decision.started
-    assert tick.decision.triggers == ("schedule",)
+    assert not make(*options).poll(now).decision.started
+    poll = make(*options).poll(now + 5 * 3600)
+    assert poll.decision.started
+    assert poll.decision.triggers == ("schedule",)
 
 
 def test_bert_steps_export_first_and_take_the_same_options(tmp_path: Path) -> None:
@@ -371,19 +372,19 @@ def test_the_rollout_is_stepped_and_its_failure_stops_nothing(
 ) -> None:
     options = ("rollout.enabled=true", f"pusher.base_directory={world.folder}/pushed")
     watcher = make(*options, "gateway.server_url=grpc://127.0.0.1:9")
-    assert "adopt" not in sentences(watcher.tick(time.time()))
+    assert "adopt" not in sentences(watcher.poll(time.time()))
     (world.folder / "pushed" / "3").mkdir(parents=True)
     (world.folder / "pushed" / "3" / "saved_model.pb").touch()
-    tick = watcher.tick(time.time())
-    [event] = [event for event in tick.events if event.kind == "rollout"]
+    poll = watcher.poll(time.time())
+    [event] = [event for event in poll.events if event.kind == "rollout"]
     assert event.details["version"] == 3
     assert event.details["action"] == "adopt"
     remote = make("rollout.enabled=true", "pusher.base_directory=gs://bucket/pushed")
-    tick = remote.tick(time.time())
-    assert "rollout: " in sentences(tick)
-    assert tick.decision is not None
+    poll = remote.poll(time.time())
+    assert "rollout: " in sentences(poll)
+    assert poll.decision is not None
     world.write(2)
-    assert remote.tick(time.time()).decision.started
+    assert remote.poll(time.time()).decision.started
 
 
 def test_drift_with_traffic_and_no_model_server_is_told(
@@ -398,8 +399,8 @@ def test_drift_with_traffic_and_no_model_server_is_told(
     now = time.time()
     rows = [prediction("r", f"text number {n}", n, created=now - 1) for n in range(250)]
     FeedbackStore(watcher.database).record_predictions(rows)
-    tick = watcher.tick(now)
-    assert tick.decision.details["signals"]["drift"]["error"]
+    poll = watcher.poll(now)
+    assert poll.decision.details["signals"]["drift"]["error"]
     world.write(2)
-    assert watcher.tick(time.time()).decision.started
+    assert watcher.poll(time.time()).decision.started
     watcher.close()

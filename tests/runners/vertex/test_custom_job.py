@@ -16,7 +16,7 @@ from google.protobuf import json_format
 from modules.contract.errors import UserError
 from pipeline.config import Config, load
 from runners.remote import container_entrypoint, pipeline_spec
-from runners.vertex import custom_job as vertex_custom_job
+from runners.vertex import custom_job
 from runners.vertex import platform as vertex
 from tests.runners.remote.platform_api import CustomJobApi
 
@@ -43,9 +43,9 @@ def make_config(*assignments: str) -> Config:
 
 def run(api: CustomJobApi, *assignments: str) -> None:
     config = make_config(f"vertex.api_endpoint={api.url}", *assignments)
-    text = vertex_custom_job.settings_of(config, "Trainer", IMAGE).to_json()
-    words = [vertex_custom_job.FLAG, text, *WORDS]
-    vertex_custom_job.run_elsewhere(text, words, poll_seconds=0)
+    text = custom_job.settings_of(config, "Trainer", IMAGE).to_json()
+    words = [custom_job.FLAG, text, *WORDS]
+    custom_job.run_elsewhere(text, words, poll_seconds=0)
 
 
 def test_the_job_is_the_same_command_on_a_chief_and_workers(
@@ -134,9 +134,9 @@ def test_trainer_and_tuner_alone_are_compiled_so() -> None:
             assert mine == other
             continue
         flag, text, *rest = mine["args"]
-        assert (flag, rest) == (vertex_custom_job.FLAG, other["args"])
-        jobs[node] = vertex_custom_job.CustomJobSettings.from_json(text)
-        assert jobs[node] == vertex_custom_job.settings_of(config, node, mine["image"])
+        assert (flag, rest) == (custom_job.FLAG, other["args"])
+        jobs[node] = custom_job.CustomJobSettings.from_json(text)
+        assert jobs[node] == custom_job.settings_of(config, node, mine["image"])
         assert mine["resources"] == {"cpuLimit": 2.0, "memoryLimit": 8.0}
         assert other["resources"]["accelerator"]["type"] == "NVIDIA_TESLA_T4"
     assert {node: (job.name, job.workers) for node, job in jobs.items()} == {
@@ -147,10 +147,10 @@ def test_trainer_and_tuner_alone_are_compiled_so() -> None:
 
 def test_a_tuner_that_is_off_needs_no_machines() -> None:
     assignments = ("vertex.tuning_workers=2", "vertex.training_workers=0")
-    assert vertex_custom_job.workers(make_config(*assignments), "Tuner") == 0
+    assert custom_job.workers(make_config(*assignments), "Tuner") == 0
     on = make_config(*assignments, "tuner.enabled=true")
-    assert vertex_custom_job.workers(on, "Tuner") == 2
-    assert vertex_custom_job.workers(on, "Evaluator") == 0
+    assert custom_job.workers(on, "Tuner") == 2
+    assert custom_job.workers(on, "Evaluator") == 0
     with pytest.raises(UserError, match=r"machine_type is empty and vertex\.tuning_workers is 2"):
         vertex.check(
             make_config(*assignments, "tuner.enabled=true", "vertex.training_machine_type=")

@@ -15,8 +15,7 @@ from modules.contract.errors import UserError
 from modules.contract.pushed_model import MANIFEST_FILE, Manifest
 from pipeline.config import Config, load
 from runners.remote import pipeline_spec
-from runners.vertex import deployment as vertex_deployment
-from runners.vertex import endpoint as vertex_endpoint
+from runners.vertex import deployment, endpoint
 from runners.vertex import platform as vertex
 from tests.runners.vertex.prediction_api import PROJECT_NUMBER, PredictionApi
 
@@ -77,11 +76,9 @@ def api() -> Iterator[PredictionApi]:
 
 def deploy(api: PredictionApi, artifact: dict[str, Any], *assignments: str) -> dict[str, Any]:
     """What the Pusher's task does after its executor; its metadata then."""
-    settings = vertex_endpoint.settings_of(
-        make_config(f"vertex.api_endpoint={api.url}", *assignments)
-    )
+    settings = endpoint.settings_of(make_config(f"vertex.api_endpoint={api.url}", *assignments))
     output = {"artifacts": {"pushed_model": {"artifacts": [artifact]}}}
-    vertex_endpoint.deploy_pushed(settings.to_json(), output)
+    endpoint.deploy_pushed(settings.to_json(), output)
     return artifact["metadata"]
 
 
@@ -337,13 +334,13 @@ def test_a_refused_account_is_one_line(pushes: Pushes) -> None:
 def test_traffic_always_adds_up(
     now: dict[str, int], share: int, replaced: tuple[str, ...], after: dict[str, int]
 ) -> None:
-    assert vertex_deployment.traffic_split(now, share, replaced) == after
+    assert deployment.traffic_split(now, share, replaced) == after
     assert sum(after.values()) == 100
 
 
 def test_an_accelerator_that_vertex_lacks_is_refused_at_compile_time() -> None:
     with pytest.raises(UserError, match=r"^vertex\.endpoint_accelerator: legal .* NVIDIA_L4"):
-        vertex_endpoint.settings_of(make_config("vertex.endpoint_accelerator=NVIDIA_X9"))
+        endpoint.settings_of(make_config("vertex.endpoint_accelerator=NVIDIA_X9"))
 
 
 @pytest.mark.slow
@@ -354,7 +351,7 @@ def test_the_pusher_alone_is_compiled_so() -> None:
         json.loads(vertex.compile_pipeline(c))["pipelineSpec"] for c in (config, without)
     )
     flag, text, *rest = pipeline_spec.container(spec, "Pusher")["args"]
-    assert flag == vertex_endpoint.FLAG
-    assert vertex_endpoint.EndpointSettings.from_json(text) == vertex_endpoint.settings_of(config)
+    assert flag == endpoint.FLAG
+    assert endpoint.EndpointSettings.from_json(text) == endpoint.settings_of(config)
     pipeline_spec.container(spec, "Pusher")["args"] = rest
     assert spec == spec_without

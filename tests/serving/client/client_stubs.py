@@ -1,6 +1,6 @@
-"""Servers for the client's tests: one text classifier over REST and over gRPC, and its faults.
+"""Stub servers for the client's tests: a text classifier over REST and gRPC, with faults on demand.
 
-A ``Fault`` takes the place of the next answers. What was asked is kept in ``Stub.calls``.
+A ``Fault`` replaces a response. ``Stub.calls`` records the requests.
 """
 
 import base64
@@ -33,7 +33,7 @@ SCORES = {True: [0.25, 0.75], False: [0.75, 0.25]}
 
 @dataclasses.dataclass
 class Fault:
-    """An error in place of an answer."""
+    """An error that replaces a response."""
 
     code: Code
     message: str = "out of order"
@@ -57,8 +57,8 @@ class Stub:
     faults: list[Fault] = dataclasses.field(default_factory=list)
     always: Fault | None = None
     outputs: Callable[[list[str]], dict[str, list[Any]]] | None = None
-    under_way: int = 0
-    most_under_way: int = 0
+    running: int = 0
+    most_running: int = 0
     lock: threading.Lock = dataclasses.field(default_factory=threading.Lock)
     gate: threading.Event = dataclasses.field(default_factory=threading.Event)
 
@@ -78,8 +78,8 @@ class Stub:
     def enter(self, call: Call) -> Fault | None:
         with self.lock:
             self.calls.append(call)
-            self.under_way += 1
-            self.most_under_way = max(self.most_under_way, self.under_way)
+            self.running += 1
+            self.most_running = max(self.most_running, self.running)
             fault = self.faults.pop(0) if self.faults else self.always
         self.gate.wait(30)
         if fault and fault.delay:
@@ -88,7 +88,7 @@ class Stub:
 
     def leave(self) -> None:
         with self.lock:
-            self.under_way -= 1
+            self.running -= 1
 
 
 STATUS = [(8, "LOADING", "OK", ""), (7, "AVAILABLE", "OK", ""), (6, "END", "NOT_FOUND", "gone")]

@@ -1,4 +1,4 @@
-"""What the client says before it connects, and its pure parts."""
+"""Argument validation of the client, and its parts without I/O."""
 
 import json
 from pathlib import Path
@@ -27,24 +27,24 @@ from serving.client.splitting import split_texts
         ("grpcs://[::1]:99", "grpcs://[::1]:99"),
     ],
 )
-def test_address(url: str, expected: str) -> None:
+def test_address_gets_the_default_port(url: str, expected: str) -> None:
     assert str(parse_address(url)) == expected
 
 
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("127.0.0.1:8501", "no URL of a server"),
-        ("ftp://host", "no URL of a server"),
-        ("http://host:99999", "no URL of a server"),
-        ("http://", "no URL of a server"),
+        ("127.0.0.1:8501", "not a server URL"),
+        ("ftp://host", "not a server URL"),
+        ("http://host:99999", "not a server URL"),
+        ("http://", "not a server URL"),
         ("http://user:password@host", "authorization"),
-        ("http://host/v1/models/default", "leave away /v1"),
-        ("grpc://host/path", "more than a host"),
-        ("http://host?x=1", "more than a host"),
+        ("http://host/v1/models/default", "leave out /v1"),
+        ("grpc://host/path", "must name only a server"),
+        ("http://host?x=1", "must name only a server"),
     ],
 )
-def test_address_that_is_none(url: str, message: str) -> None:
+def test_invalid_address_is_refused(url: str, message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         parse_address(url)
     assert "\n" not in str(caught.value)
@@ -62,7 +62,7 @@ def test_address_that_is_none(url: str, message: str) -> None:
         ({"labels": "nowhere"}, r"assets\.extra/labels\.txt"),
     ],
 )
-def test_wrong_arguments(options: dict, message: str) -> None:
+def test_invalid_argument_is_refused(options: dict, message: str) -> None:
     with pytest.raises(UserError, match=message):
         Client("http://127.0.0.1", **options)
 
@@ -71,12 +71,12 @@ def test_wrong_arguments(options: dict, message: str) -> None:
     ("texts", "message"),
     [("one", "a list"), ([b"x"], "not bytes"), (["a\ud800"], "position 1")],
 )
-def test_wrong_texts_never_leave(texts: list[str], message: str) -> None:
+def test_invalid_text_is_refused_before_it_is_sent(texts: list[str], message: str) -> None:
     with Client("http://127.0.0.1:1") as client, pytest.raises(UserError, match=message):
         client.predict(texts)
 
 
-def test_labels_of_a_pushed_folder(tmp_path: Path) -> None:
+def test_labels_are_read_from_the_newest_or_the_given_version(tmp_path: Path) -> None:
     for version, labels in {"9": "a\nb\n", "10": "c\nd\n"}.items():
         extra = tmp_path / version / "assets.extra"
         extra.mkdir(parents=True)
@@ -93,7 +93,7 @@ def test_labels_of_a_pushed_folder(tmp_path: Path) -> None:
     st.integers(1, 9),
     st.integers(1, 60),
 )
-def test_every_text_goes_once_and_within_bounds(
+def test_every_text_is_sent_once_in_requests_of_bounded_size(
     texts: list[bytes], max_texts: int, max_bytes: int
 ) -> None:
     parts = list(split_texts(texts, max_texts=max_texts, max_bytes=max_bytes))
@@ -104,13 +104,13 @@ def test_every_text_goes_once_and_within_bounds(
         assert len(part.texts) == 1 or sum(map(len, part.texts)) <= max_bytes
 
 
-def test_wrong_number_of_answers() -> None:
+def test_wrong_number_of_predictions_is_refused() -> None:
     outputs = {"label": ["a"], "score": [1.0], "scores": [[1.0]]}
-    with pytest.raises(UnexpectedAnswerError, match="1 answers to 2 texts"):
+    with pytest.raises(UnexpectedAnswerError, match="1 predictions for 2 texts"):
         list(make_predictions(outputs, 2, (), "http://h"))
 
 
-def test_tied_scores_keep_their_names() -> None:
+def test_tied_scores_are_named() -> None:
     outputs = {"label": ["b"], "score": [0.5], "scores": [[0.5, 0.5]]}
     [prediction] = make_predictions(outputs, 1, ("a", "b"), "http://h")
     assert prediction.scores == {"a": 0.5, "b": 0.5}
@@ -120,16 +120,16 @@ def test_tied_scores_keep_their_names() -> None:
     ("value", "seconds"),
     [("3", 3.0), ("0.5", 0.5), ("-1", 0.0), ("", None), ("soon", None)],
 )
-def test_retry_after(value: str, seconds: float | None) -> None:
+def test_retry_after_header_may_hold_seconds(value: str, seconds: float | None) -> None:
     assert _retry_after(value) == seconds
 
 
-def test_retry_after_date() -> None:
+def test_retry_after_header_may_hold_a_date() -> None:
     assert _retry_after("Wed, 21 Oct 2015 07:28:00 GMT") == 0
     assert (_retry_after("Wed, 21 Oct 2115 07:28:00 GMT") or 0) > 1e9
 
 
-def test_tensors_of_the_rest_api() -> None:
+def test_rest_carries_nan_infinity_and_any_bytes() -> None:
     body = rest_json.write_tensors(
         {"x": np.array([1.5, np.nan, np.inf]), "s": np.array([b"\xff"], object)}, "sig"
     )
@@ -146,7 +146,7 @@ def test_tensors_of_the_rest_api() -> None:
 @pytest.mark.parametrize(
     "body", [b"<html>", b"[1]", b'{"predictions": []}', b"\xff", b"[" * 100_000, b""]
 )
-def test_answer_of_another_program(body: bytes) -> None:
+def test_response_of_another_program_is_refused(body: bytes) -> None:
     for read in (rest_json.read_columns, rest_json.read_metadata, rest_json.read_status):
         with pytest.raises(UnexpectedAnswerError, match="http://h"):
             read(body, "http://h")

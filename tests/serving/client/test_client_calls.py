@@ -1,4 +1,4 @@
-"""The client against a stub over both transports: answers, routing, errors, retries, deadlines."""
+"""Calls of a stub over both transports: predictions, routing, errors, retries, deadlines."""
 
 import contextlib
 import math
@@ -43,7 +43,7 @@ def connect(stub: Stub) -> Iterator[Callable[..., Client]]:
 Connect = Callable[..., Client]
 
 
-def test_predict_names_the_scores(connect: Connect) -> None:
+def test_predict_returns_scores_by_label(connect: Connect) -> None:
     predictions = connect(labels=LABELS).predict(["good film", "no", "", "goodé"])
     good = Prediction("good", 0.75, {"bad": 0.25, "good": 0.75}, (0.25, 0.75))
     bad = Prediction("bad", 0.75, {"bad": 0.75, "good": 0.25}, (0.75, 0.25))
@@ -51,24 +51,26 @@ def test_predict_names_the_scores(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("labels", [None, ["good", "bad"], ["a", "b", "c"], ["x", "y"]])
-def test_labels_that_do_not_fit_name_nothing(connect: Connect, labels: list[str] | None) -> None:
+def test_labels_that_do_not_match_the_response_are_ignored(
+    connect: Connect, labels: list[str] | None
+) -> None:
     [prediction] = connect(labels=labels).predict(["good"])
     assert prediction == Prediction("good", 0.75, {}, (0.25, 0.75))
 
 
-def test_nan_scores_pass(connect: Connect, stub: Stub) -> None:
+def test_nan_scores_are_returned(connect: Connect, stub: Stub) -> None:
     stub.outputs = lambda texts: {"scores": [[math.nan, 1.0]], "label": ["bad"], "score": [1.0]}
     [prediction] = connect(labels=LABELS).predict(["x"])
     assert math.isnan(prediction.raw_scores[0])
     assert prediction.scores == {}
 
 
-def test_no_text_asks_nothing(connect: Connect, stub: Stub) -> None:
+def test_no_text_sends_no_request(connect: Connect, stub: Stub) -> None:
     assert connect().predict([]) == []
     assert stub.calls == []
 
 
-def test_long_list_goes_by_length_and_comes_back_in_order(connect: Connect, stub: Stub) -> None:
+def test_long_list_is_sent_by_length_and_returned_in_order(connect: Connect, stub: Stub) -> None:
     texts = [("good " if number % 3 else "no ") * (number * 7 % 20) for number in range(100)]
     predictions = connect(max_request_texts=8, concurrency=3).predict(texts)
     assert [p.label for p in predictions] == ["good" if "good" in t else "bad" for t in texts]
@@ -83,11 +85,11 @@ def test_concurrency_is_bounded(connect: Connect, stub: Stub) -> None:
     stub.gate.clear()
     caller = threading.Thread(target=client.predict, args=[["x"] * 12])
     caller.start()
-    while stub.under_way < 3:
+    while stub.running < 3:
         time.sleep(0.001)
     stub.gate.set()
     caller.join()
-    assert stub.most_under_way == 3
+    assert stub.most_running == 3
     assert len(stub.calls) == 12
 
 
@@ -99,7 +101,7 @@ def test_concurrency_is_bounded(connect: Connect, stub: Stub) -> None:
         ({"label": "stable"}, ("/v1/models/default/labels/stable", "default/stable")),
     ],
 )
-def test_version_and_label_are_routed(
+def test_version_and_label_select_the_route(
     connect: Connect, stub: Stub, options: dict, routes: tuple[str, str]
 ) -> None:
     client = connect(**options)
@@ -110,7 +112,7 @@ def test_version_and_label_are_routed(
     assert [call.route for call in stub.calls] == expected
 
 
-def test_status_leaves_labels_out(connect: Connect, stub: Stub) -> None:
+def test_status_ignores_the_label(connect: Connect, stub: Stub) -> None:
     assert connect(label="stable").status() == [
         VersionStatus(8, State.LOADING),
         VersionStatus(7, State.AVAILABLE),
@@ -119,7 +121,7 @@ def test_status_leaves_labels_out(connect: Connect, stub: Stub) -> None:
     assert stub.calls[0].route in ("/v1/models/default", "default/")
 
 
-def test_metadata_is_the_same_over_both(connect: Connect) -> None:
+def test_metadata_is_the_same_over_both_transports(connect: Connect) -> None:
     metadata = connect().metadata()
     assert (metadata.name, metadata.version) == ("default", 7)
     signature = metadata.signatures["serving_default"]
@@ -129,14 +131,14 @@ def test_metadata_is_the_same_over_both(connect: Connect) -> None:
     assert signature.outputs["scores"].shape == (None, 2)
 
 
-def test_predict_tensors_has_the_signatures_types(connect: Connect, stub: Stub) -> None:
+def test_predict_tensors_returns_the_types_of_the_signature(connect: Connect, stub: Stub) -> None:
     client = connect()
     outputs = client.predict_tensors({"text": ["good", b"no"]})
     assert outputs["scores"].dtype == np.float32
     np.testing.assert_array_equal(outputs["scores"], [[0.25, 0.75], [0.75, 0.25]])
     assert outputs["label"].tolist() == [b"good", b"bad"]
     assert set(client.predict_tensors({"text": ["x"]}, outputs=["score"])) == {"score"}
-    assert sum(not call.texts for call in stub.calls) == 1, "metadata is asked for once"
+    assert sum(not call.texts for call in stub.calls) == 1, "metadata is requested once"
 
 
 @pytest.mark.parametrize(
@@ -146,26 +148,26 @@ def test_predict_tensors_has_the_signatures_types(connect: Connect, stub: Stub) 
         ({"text": ["a"]}, {"outputs": ["nope"]}, "no output 'nope'; it has label, score, scores"),
     ],
 )
-def test_predict_tensors_says_what_is_legal(
+def test_predict_tensors_names_the_valid_inputs_and_outputs(
     connect: Connect, inputs: dict, options: dict, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         connect().predict_tensors(inputs, **options)
 
 
-def test_unknown_signature_is_named(connect: Connect) -> None:
+def test_unknown_signature_is_refused(connect: Connect) -> None:
     with pytest.raises(ClientError, match="no signature 'nope'; it has serving_default") as caught:
         connect().predict_tensors({"text": ["a"]}, signature="nope")
     assert caught.value.code is Code.NOT_FOUND
 
 
-def test_model_that_is_no_classifier(connect: Connect, stub: Stub) -> None:
+def test_predict_refuses_a_model_that_is_not_a_classifier(connect: Connect, stub: Stub) -> None:
     stub.outputs = lambda texts: {"y": [1.0], "z": [2.0]}
-    with pytest.raises(UnexpectedAnswerError, match="answers with y, z; predict needs label"):
+    with pytest.raises(UnexpectedAnswerError, match="returns y, z; predict needs label"):
         connect().predict(["x"])
 
 
-def test_headers_go_with_every_call(connect: Connect, stub: Stub) -> None:
+def test_headers_are_sent_with_a_call(connect: Connect, stub: Stub) -> None:
     connect(headers={"Authorization": "Bearer secret"}).predict(["x"])
     assert stub.calls[0].headers["authorization"] == "Bearer secret"
 
@@ -174,7 +176,7 @@ def test_headers_go_with_every_call(connect: Connect, stub: Stub) -> None:
     "code",
     [Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.RESOURCE_EXHAUSTED, Code.INTERNAL],
 )
-def test_other_errors_are_not_tried_again(connect: Connect, stub: Stub, code: Code) -> None:
+def test_other_errors_are_not_retried(connect: Connect, stub: Stub, code: Code) -> None:
     stub.always = Fault(code, "no\nsuch  thing")
     with pytest.raises(RequestRefusedError) as caught:
         connect().predict(["x"])
@@ -184,27 +186,29 @@ def test_other_errors_are_not_tried_again(connect: Connect, stub: Stub, code: Co
     assert len(stub.calls) == 1
 
 
-def test_unavailable_is_tried_again(connect: Connect, stub: Stub) -> None:
+def test_unavailable_is_retried(connect: Connect, stub: Stub) -> None:
     stub.faults = [Fault(Code.UNAVAILABLE), Fault(Code.UNAVAILABLE)]
     assert connect(retries=2).predict(["good"])[0].label == "good"
     assert len(stub.calls) == 3
 
 
-def test_retries_end(connect: Connect, stub: Stub) -> None:
+def test_number_of_retries_is_bounded(connect: Connect, stub: Stub) -> None:
     stub.always = Fault(Code.UNAVAILABLE, "queue is full")
     with pytest.raises(RequestRefusedError, match="UNAVAILABLE: queue is full"):
         connect(retries=1).predict(["good"])
     assert len(stub.calls) == 2
 
 
-def test_pause_is_as_long_as_the_server_asks(connect: Connect, stub: Stub) -> None:
+def test_pause_is_at_least_as_long_as_the_server_asks(connect: Connect, stub: Stub) -> None:
     stub.faults = [Fault(Code.UNAVAILABLE, retry_after=1)]
     connect().predict(["good"])
     first, second = stub.calls
     assert second.time - first.time >= 1
 
 
-def test_no_pause_that_would_end_too_late(connect: Connect, stub: Stub) -> None:
+def test_call_fails_at_once_if_the_pause_would_end_after_the_deadline(
+    connect: Connect, stub: Stub
+) -> None:
     stub.always = Fault(Code.UNAVAILABLE, retry_after=3600)
     with pytest.raises(RequestRefusedError) as caught:
         connect(timeout=30).predict(["good"])
@@ -212,21 +216,21 @@ def test_no_pause_that_would_end_too_late(connect: Connect, stub: Stub) -> None:
     assert len(stub.calls) == 1
 
 
-def test_deadline_covers_the_call(connect: Connect, stub: Stub) -> None:
+def test_call_ends_at_its_deadline(connect: Connect, stub: Stub) -> None:
     stub.gate.clear()
     with pytest.raises(DeadlineExceededError, match=r"within 0\.2 s") as caught:
         connect(timeout=0.2).predict(["good", "bad"])
     assert caught.value.code is Code.DEADLINE_EXCEEDED
 
 
-def test_grpc_server_is_told_the_deadline() -> None:
+def test_grpc_server_receives_the_deadline() -> None:
     with STUBS["grpc"]() as stub, Client(stub.url, timeout=50) as client:
         client.predict(["x"])
         assert stub.calls[0].time_remaining is not None
         assert stub.calls[0].time_remaining <= 50
 
 
-def test_stream_is_read_as_it_is_answered(connect: Connect, stub: Stub) -> None:
+def test_stream_is_read_only_as_far_as_it_is_consumed(connect: Connect, stub: Stub) -> None:
     read = 0
 
     def lines() -> Iterator[str]:
@@ -242,7 +246,7 @@ def test_stream_is_read_as_it_is_answered(connect: Connect, stub: Stub) -> None:
     assert read == 10_000
 
 
-def test_stream_gives_all_before_a_failure(connect: Connect, stub: Stub) -> None:
+def test_stream_yields_all_predictions_before_a_failure(connect: Connect, stub: Stub) -> None:
     def outputs(texts: list[str]) -> dict[str, list]:
         if "late" in texts:
             return {"y": [1.0], "z": [1.0]}
@@ -256,7 +260,7 @@ def test_stream_gives_all_before_a_failure(connect: Connect, stub: Stub) -> None
         next(stream)
 
 
-def test_threads_share_a_client(connect: Connect) -> None:
+def test_threads_can_share_a_client(connect: Connect) -> None:
     client = connect()
     answers: list[list[Prediction]] = []
     callers = [
@@ -270,7 +274,7 @@ def test_threads_share_a_client(connect: Connect) -> None:
     assert [[p.label for p in answer] for answer in answers] == [["good", "bad"]] * 8
 
 
-def test_closed_client_refuses(connect: Connect) -> None:
+def test_closed_client_refuses_calls(connect: Connect) -> None:
     client = connect()
     client.predict(["x"])
     client.close()
@@ -280,7 +284,7 @@ def test_closed_client_refuses(connect: Connect) -> None:
 
 
 @pytest.mark.parametrize("transport", STUBS)
-def test_tls_trusts_the_given_authority_alone(transport: str, tmp_path: Path) -> None:
+def test_tls_trusts_only_the_given_authority(transport: str, tmp_path: Path) -> None:
     tls = write_certificate(tmp_path)
     with STUBS[transport](tls) as stub:
         with Client(stub.url, ca_file=str(tls.certificate)) as client:
@@ -293,14 +297,14 @@ def test_tls_trusts_the_given_authority_alone(transport: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("scheme", ["https", "grpcs"])
-def test_authority_that_cannot_be_read(scheme: str) -> None:
+def test_unreadable_ca_file_is_refused(scheme: str) -> None:
     client = Client(f"{scheme}://127.0.0.1:1", ca_file="missing.pem")
     with client, pytest.raises(UserError, match=r"ca_file missing\.pem cannot be read"):
         client.predict(["x"])
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_server_that_comes_up_is_found_by_a_retry(scheme: str) -> None:
+def test_retry_reaches_a_server_that_has_just_started(scheme: str) -> None:
     transport = "rest" if scheme == "http" else "grpc"
     with STUBS[transport]() as stub, socket.socket() as gate:
         gate.bind(("127.0.0.1", 0))  # refuses, until it listens
@@ -327,18 +331,18 @@ def test_server_that_comes_up_is_found_by_a_retry(scheme: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_nobody_answers(scheme: str) -> None:
+def test_refused_connection_is_reported(scheme: str) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening: refuses
         url = f"{scheme}://127.0.0.1:{taken.getsockname()[1]}"
         with Client(url, retries=1) as client, pytest.raises(ConnectionFailedError) as caught:
             client.predict(["x"])
     assert caught.value.code is Code.UNAVAILABLE
-    assert caught.value.message == f"nobody answers at {url}: Connection refused"
+    assert caught.value.message == f"cannot reach {url}: Connection refused"
 
 
 @pytest.mark.parametrize("scheme", ["http", "grpc"])
-def test_server_that_hangs_up(scheme: str) -> None:
+def test_closed_connection_is_reported(scheme: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
 
         def hang_up() -> None:
@@ -353,14 +357,14 @@ def test_server_that_hangs_up(scheme: str) -> None:
         server.shutdown(socket.SHUT_RDWR)
 
 
-def test_grpc_port_takes_no_http() -> None:
+def test_http_to_a_grpc_port_suggests_grpc() -> None:
     with STUBS["grpc"]() as stub:
         url = stub.url.replace("grpc://", "http://")
         with Client(url, retries=0) as client, pytest.raises(ClientError, match="grpc://"):
             client.status()
 
 
-def test_server_that_dribbles_is_cut_off_at_the_deadline() -> None:
+def test_slow_response_is_cut_off_at_the_deadline() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         done = threading.Event()
 

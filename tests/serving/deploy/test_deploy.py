@@ -1,8 +1,8 @@
-"""The deployment files: official schemas, our own parsers, and a health check that runs.
+"""Checks of the deployment files with official schemas, our parsers, and a run of the health check.
 
-Schemas: Kubernetes' own (package kubernetes-validate, strict), compose-spec's (package
-check-jsonschema). KServe's package cannot be installed beside ours; BERT_KSERVE_CRD names
-the schema in a clone of its repository: config/crd/full/serving.kserve.io_inferenceservices.yaml.
+The schemas are those of Kubernetes (package kubernetes-validate, strict) and compose-spec (package
+check-jsonschema). KServe's package cannot be installed next to ours; set BERT_KSERVE_CRD to the
+schema in a clone of its repository: config/crd/full/serving.kserve.io_inferenceservices.yaml.
 """
 
 import http.server
@@ -28,7 +28,7 @@ DEPLOY = Path(__file__).resolve().parents[3] / "serving" / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
 CONFIG = DEPLOY / "config"
 MANIFESTS = sorted(KUBERNETES.glob("*.yaml"))
-#: kubectl reads kustomization.yaml itself; the API never sees it.
+#: Only kubectl reads kustomization.yaml; it is not sent to the API.
 API_MANIFESTS = [path for path in MANIFESTS if path.name != "kustomization.yaml"]
 CRD_VARIABLE = "BERT_KSERVE_CRD"
 
@@ -47,7 +47,7 @@ def compose() -> Any:
 
 
 def server_of(kind: str) -> dict[str, Any]:
-    """The container of stock TensorFlow Serving: its image, command and arguments."""
+    """Return the container of stock TensorFlow Serving: its image, command and arguments."""
     if kind == "compose":
         service = load(DEPLOY / "compose.yaml")["services"]["model-server"]
         return {"image": service["image"], "args": service["command"], **service}
@@ -59,14 +59,14 @@ def server_of(kind: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("version", ["1.29", "1.33"])
 @pytest.mark.parametrize("path", API_MANIFESTS, ids=lambda path: path.name)
-def test_manifest_is_of_kubernetes_schema(path: Path, version: str) -> None:
+def test_manifest_matches_the_kubernetes_schema(path: Path, version: str) -> None:
     kubernetes_validate = pytest.importorskip(
         "kubernetes_validate", reason="kubernetes-validate is not installed"
     )
     kubernetes_validate.validate(load(path), version, strict=True)
 
 
-def test_kubernetes_schema_finds_a_misspelt_field() -> None:
+def test_kubernetes_schema_refuses_a_misspelt_field() -> None:
     kubernetes_validate = pytest.importorskip(
         "kubernetes_validate", reason="kubernetes-validate is not installed"
     )
@@ -76,7 +76,7 @@ def test_kubernetes_schema_finds_a_misspelt_field() -> None:
         kubernetes_validate.validate(manifest, "1.33", strict=True)
 
 
-def test_compose_file_is_of_the_compose_schema(compose: Any) -> None:
+def test_compose_file_matches_the_compose_schema(compose: Any) -> None:
     pytest.importorskip("check_jsonschema", reason="check-jsonschema is not installed")
     import jsonschema
 
@@ -88,7 +88,7 @@ def test_compose_file_is_of_the_compose_schema(compose: Any) -> None:
     assert not validator.is_valid(compose)
 
 
-def test_inference_service_is_of_kserves_schema() -> None:
+def test_inference_service_matches_the_kserve_schema() -> None:
     if CRD_VARIABLE not in os.environ:
         pytest.skip(f"{CRD_VARIABLE} names no CustomResourceDefinition of KServe")
     jsonschema = pytest.importorskip("jsonschema", reason="jsonschema is not installed")
@@ -101,7 +101,7 @@ def test_inference_service_is_of_kserves_schema() -> None:
 
 
 def closed(schema: Any, *, is_root: bool = True) -> Any:
-    """The schema with unknown fields forbidden, but in metadata, which it leaves open."""
+    """Return the schema with unknown fields forbidden, except in metadata, which it leaves open."""
     if isinstance(schema, list):
         return [closed(item, is_root=False) for item in schema]
     if not isinstance(schema, dict):
@@ -112,7 +112,7 @@ def closed(schema: Any, *, is_root: bool = True) -> Any:
     return copy
 
 
-def test_inference_service_runs_what_the_others_run() -> None:
+def test_inference_service_runs_the_same_server_as_the_deployment() -> None:
     predictor = load(DEPLOY / "kserve" / "inferenceservice.yaml")["spec"]["predictor"]
     model, container = predictor["model"], server_of("kubernetes")
     assert model["modelFormat"]["name"] == "tensorflow"
@@ -128,7 +128,7 @@ def test_inference_service_runs_what_the_others_run() -> None:
 # TensorFlow Serving's own files
 
 
-def test_model_config_is_ours_to_read() -> None:
+def test_embedded_server_reads_the_model_config() -> None:
     proto = model_config.read_file(str(CONFIG / "models.txt"))
     [model] = model_config.from_proto(proto).values()
     assert (model.name, model.base_path, dict(model.labels)) == (
@@ -138,7 +138,7 @@ def test_model_config_is_ours_to_read() -> None:
     )
 
 
-def test_batching_parameters_take_the_clients_requests() -> None:
+def test_batching_parameters_accept_the_clients_requests() -> None:
     parameters = batching_parameters.read(str(CONFIG / "batching.txt"))
     assert parameters.num_batch_threads == 2
     limits = parameters.apply(BatchLimits())
@@ -147,19 +147,19 @@ def test_batching_parameters_take_the_clients_requests() -> None:
     assert limits.timeout_seconds == 0
 
 
-def test_monitoring_config_has_the_scraped_path() -> None:
+def test_monitoring_config_serves_the_scraped_path() -> None:
     monitoring = monitoring_config.read(str(CONFIG / "monitoring.txt"))
     template = by_kind()["Deployment"]["spec"]["template"]["metadata"]
     assert monitoring.enabled
     assert monitoring.path == template["annotations"]["prometheus.io/path"]
 
 
-def test_config_map_holds_the_same_files() -> None:
+def test_config_map_contains_the_config_files() -> None:
     files = {path.name: path.read_text("utf-8") for path in CONFIG.iterdir()}
     assert by_kind()["ConfigMap"]["data"] == files
 
 
-# Agreement with each other
+# Consistency between the files
 
 
 @pytest.mark.parametrize("kind", ["compose", "kubernetes"])
@@ -196,17 +196,17 @@ def test_server_is_pinned_confined_and_configured(kind: str) -> None:
         assert server["resources"]["limits"]["cpu"] == threads
 
 
-def test_both_give_the_same_flags() -> None:
+def test_compose_and_kubernetes_pass_the_same_flags() -> None:
     assert server_of("compose")["args"] == server_of("kubernetes")["args"]
 
 
-def test_flags_are_the_embedded_servers_too() -> None:
+def test_embedded_server_has_the_same_flags() -> None:
     from cli.commands.server_options import HELP
 
     assert {a.removeprefix("--").split("=")[0] for a in server_of("compose")["args"]} <= set(HELP)
 
 
-def test_manifests_select_the_deployments_pods() -> None:
+def test_all_manifests_select_the_pods_of_the_deployment() -> None:
     kinds = by_kind()
     pods = kinds["Deployment"]["spec"]["template"]
     labels = pods["metadata"]["labels"].items()
@@ -234,7 +234,7 @@ def test_manifests_select_the_deployments_pods() -> None:
 
 @pytest.fixture
 def health() -> Iterator[tuple[int, list[int]]]:
-    """A port that answers GET .../metadata with the listed status."""
+    """Serve GET .../metadata with the first of the yielded statuses, on the yielded port."""
     statuses = [200]
 
     class Handler(http.server.BaseHTTPRequestHandler):
@@ -257,7 +257,7 @@ def health() -> Iterator[tuple[int, list[int]]]:
 
 
 def run_health_check(compose: Any, port: int) -> int:
-    """Run the check as the image can: bash, and nothing on the path."""
+    """Run the check as in the image: with bash, but no other program on the path."""
     kind, *command = compose["services"]["model-server"]["healthcheck"]["test"]
     assert kind == "CMD"
     assert command[:2] == ["bash", "-c"]
@@ -266,12 +266,14 @@ def run_health_check(compose: Any, port: int) -> int:
     return done.returncode
 
 
-def test_health_check_tells_served_from_not(compose: Any, health: tuple[int, list[int]]) -> None:
+def test_health_check_succeeds_only_while_a_version_is_served(
+    compose: Any, health: tuple[int, list[int]]
+) -> None:
     port, statuses = health
     assert run_health_check(compose, port) == 0
     statuses[0] = 404
     assert run_health_check(compose, port) != 0
 
 
-def test_health_check_fails_where_nobody_listens(compose: Any) -> None:
+def test_health_check_fails_without_a_server(compose: Any) -> None:
     assert run_health_check(compose, 1) != 0

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.feedback import selection as rules
-from serving.feedback.selection import REASONS, ExportSettings, Selection, select_examples
+from serving.feedback.reasons import REASONS
+from serving.feedback.selection import ExportSettings, Selection, select_examples
 from serving.records.tables import ANONYMOUS, FeedbackRow, ReviewRow
 
 LABELS = ("neg", "pos")

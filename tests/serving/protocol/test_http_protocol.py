@@ -1,4 +1,4 @@
-"""Limits on what comes before a body, in a real uvicorn in this process."""
+"""Limits on the request line and headers, in a real uvicorn in this process."""
 
 import asyncio
 import socket
@@ -38,7 +38,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
 
 
 def _received(connection: socket.socket) -> bytes:
-    """Everything until the server closes."""
+    """Read until the server closes the connection."""
     parts = []
     while part := connection.recv(65536):
         parts.append(part)
@@ -46,13 +46,13 @@ def _received(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /hea", b"GET /healthz HTTP/1.1\r\nHost: a\r\nX:"])
-def test_who_never_ends_the_headers_is_disconnected(address: tuple[str, int], sent: bytes) -> None:
+def test_unfinished_headers_are_disconnected(address: tuple[str, int], sent: bytes) -> None:
     with socket.create_connection(address, SECONDS) as connection:
         connection.sendall(sent)
         assert _received(connection) == b""
 
 
-def test_a_later_request_has_its_own_time(address: tuple[str, int]) -> None:
+def test_each_request_on_a_connection_has_its_own_time_limit(address: tuple[str, int]) -> None:
     with socket.create_connection(address, SECONDS) as connection:
         for _ in range(2):
             connection.sendall(READY)
@@ -64,7 +64,7 @@ def test_a_later_request_has_its_own_time(address: tuple[str, int]) -> None:
 
 
 @pytest.mark.parametrize("start", [b"GET /", b"GET /healthz HTTP/1.1\r\nX: ", b"X" * 10])
-def test_too_long_a_head_is_refused(address: tuple[str, int], start: bytes) -> None:
+def test_too_large_headers_are_refused(address: tuple[str, int], start: bytes) -> None:
     with socket.create_connection(address, SECONDS) as connection:
         connection.sendall(start + b"a" * 2000)
         status = int(_received(connection).split()[1])
@@ -77,7 +77,7 @@ def test_many_small_headers_are_refused(address: tuple[str, int]) -> None:
         assert _received(connection).startswith(b"HTTP/1.1 431")
 
 
-def test_a_long_body_is_no_long_head(address: tuple[str, int]) -> None:
+def test_long_body_does_not_count_as_headers(address: tuple[str, int]) -> None:
     body = b'{"instances": ["' + b"x" * 5000 + b'"]}'
     head = b"POST /v1/models/reviews:predict HTTP/1.1\r\nConnection: close\r\n"
     with socket.create_connection(address, SECONDS) as connection:
@@ -97,7 +97,7 @@ PIECES = [
     suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60
 )
 @given(pieces=st.lists(st.sampled_from(PIECES) | st.binary(max_size=20), max_size=12))
-def test_any_bytes_end_in_an_answer_or_a_close(
+def test_any_bytes_are_answered_or_close_the_connection(
     address: tuple[str, int], pieces: list[bytes]
 ) -> None:
     with socket.create_connection(address, SECONDS) as connection:

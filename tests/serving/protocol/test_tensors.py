@@ -19,7 +19,7 @@ def _sample(data_type: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("data_type", tensors.TYPES)
-def test_every_type_survives_the_way_there_and_back(data_type: int) -> None:
+def test_every_type_survives_a_round_trip(data_type: int) -> None:
     array = _sample(data_type)
     proto = TensorProto.FromString(tensors.make_proto(array, data_type).SerializeToString())
     assert proto.dtype == data_type
@@ -29,7 +29,7 @@ def test_every_type_survives_the_way_there_and_back(data_type: int) -> None:
 
 
 @pytest.mark.parametrize("data_type", [t for t in tensors.TYPES if t != T.DT_STRING])
-def test_tensor_content(data_type: int) -> None:
+def test_tensor_content_of_the_right_length_is_read(data_type: int) -> None:
     array = _sample(data_type)
     proto = TensorProto(dtype=data_type, tensor_content=array.tobytes())
     proto.tensor_shape.dim.add(size=4)
@@ -39,7 +39,7 @@ def test_tensor_content(data_type: int) -> None:
         tensors.to_array(proto)
 
 
-def test_string_content_is_lengths_and_then_bytes() -> None:
+def test_string_content_consists_of_lengths_and_bytes() -> None:
     long = b"x" * 300
     proto = TensorProto(dtype=T.DT_STRING, tensor_content=b"\x02\xac\x02\x00ab" + long)
     proto.tensor_shape.dim.add(size=3)
@@ -50,7 +50,7 @@ def test_string_content_is_lengths_and_then_bytes() -> None:
     "content",
     [b"\x05ab", b"\x01a\x01", b"\xff\xff\xff\xff\xff\xff\xff\x01", b"\x80", b"\x00\x00\x00"],
 )
-def test_broken_string_content(content: bytes) -> None:
+def test_invalid_string_content_is_refused(content: bytes) -> None:
     proto = TensorProto(dtype=T.DT_STRING, tensor_content=content)
     proto.tensor_shape.dim.add(size=2)
     with pytest.raises(tensors.TensorError):
@@ -87,7 +87,7 @@ def test_missing_strings_repeat_the_last() -> None:
     assert tensors.to_array(proto).tolist() == [b"a", b"b", b"b"]
 
 
-def test_small_integers_wrap() -> None:
+def test_small_integers_wrap_around() -> None:
     proto = TensorProto(dtype=T.DT_INT8, int_val=[127, 128, 300])
     proto.tensor_shape.dim.add(size=3)
     assert tensors.to_array(proto).tolist() == [127, -128, 44]
@@ -106,19 +106,19 @@ def test_small_integers_wrap() -> None:
         (_floats([1], 2**40, 2**40, 0), "larger than"),
     ],
 )
-def test_what_is_no_tensor(proto: TensorProto, reason: str) -> None:
+def test_invalid_tensor_is_refused(proto: TensorProto, reason: str) -> None:
     with pytest.raises(tensors.TensorError, match=reason):
         tensors.to_array(proto)
 
 
-def test_unknown_rank_is_no_tensor() -> None:
+def test_unknown_rank_is_refused() -> None:
     proto = _floats([1])
     proto.tensor_shape.unknown_rank = True
     with pytest.raises(tensors.TensorError, match="rank is unknown"):
         tensors.to_array(proto)
 
 
-def test_names_are_tensorflows() -> None:
+def test_type_names_are_those_of_tensorflow() -> None:
     names = [tensors.type_name(t) for t in (T.DT_FLOAT, T.DT_HALF, T.DT_INT64, T.DT_STRING)]
     assert names == ["float", "half", "int64", "string"]
     assert tensors.type_name(12345) == "unknown dtype enum (12345)"
@@ -130,7 +130,7 @@ def test_names_are_tensorflows() -> None:
     st.binary(max_size=40),
     st.lists(st.integers(-(2**31), 2**31 - 1), max_size=4),
 )
-def test_any_proto_is_a_tensor_or_refused(
+def test_any_proto_is_read_or_refused(
     data_type: int, shape: list[int], content: bytes, values: list[int]
 ) -> None:
     proto = TensorProto(dtype=data_type, tensor_content=content, int_val=values, half_val=values)

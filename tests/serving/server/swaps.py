@@ -1,8 +1,8 @@
-"""Swaps versions under clients, and reports what failed and what memory was used.
+"""Swap versions while clients call, and report failed calls and used memory.
 
     python -m tests.serving.server.swaps EMPTY_FOLDER SWAPS
 
-A process of its own, so that what other tests left in memory is not counted.
+It runs in a separate process, so that memory of other tests is not counted.
 """
 
 import json
@@ -26,7 +26,7 @@ CLIENTS = 8
 
 
 class Clients:
-    """Threads that ask a model for x / 2 + its version, until they are told to stop."""
+    """Threads that request x / 2 + version from a model until ``stop``."""
 
     def __init__(self, manager: ModelManager, model: str, count: int = CLIENTS):
         self._manager = manager
@@ -53,7 +53,7 @@ class Clients:
                 self.versions.add(servable.version)
 
     def ask_more(self, count: int) -> None:
-        """Wait until so many more calls were answered."""
+        """Wait until ``count`` more calls were answered."""
         goal = self.answers + count
         while self.answers < goal and any(thread.is_alive() for thread in self.threads):
             self._stop.wait(0.005)
@@ -66,7 +66,7 @@ class Clients:
 
 
 def push(base: Path, version: int) -> None:
-    """As a pusher does it: written beside, then renamed."""
+    """Write a version as a pusher does: to a temporary folder, which is then renamed."""
     half_plus_two.write(base / f"{version}.part", increment=float(version))
     os.rename(base / f"{version}.part", base / str(version))
 
@@ -83,15 +83,15 @@ def wait_for(manager: ModelManager, version: int, state: State, model: str = "de
 
 
 def worker_memory() -> int:
-    """Bytes that the one worker uses beyond what it shares with the zygote."""
+    """Return the bytes that the only worker uses and does not share with the zygote."""
     while True:
         workers = [each for zygote in psutil.Process().children() for each in zygote.children()]
-        if len(workers) == 1:  # the one before takes a moment to go
+        if len(workers) == 1:  # the previous worker takes a moment to end
             return workers[0].memory_full_info().uss
 
 
 def main(base: Path, swaps: int) -> None:
-    """Print as JSON: errors, versions that answered, bytes in use after each swap."""
+    """Print as JSON: errors, versions that answered, and bytes in use after each swap."""
     push(base, 1)
     settings = ServerSettings(model_base_path=str(base), file_system_poll_wait_seconds=0.02)
     manager = ModelManager(settings)

@@ -7,7 +7,7 @@ from serving.server import metrics, monitoring_config
 from serving.server.monitoring_config import Monitoring
 
 
-def test_counter_lines() -> None:
+def test_counter_is_written_in_prometheus_format() -> None:
     counter = metrics.Counter("things", ["name", "kind"])
     counter.increment("a", 'x"\\\n')
     counter.increment("a", 'x"\\\n', by=2)
@@ -18,7 +18,7 @@ def test_counter_lines() -> None:
     assert counter.value("a", 'x"\\\n') == counter.total() == 3
 
 
-def test_histogram_lines() -> None:
+def test_histogram_is_written_in_prometheus_format() -> None:
     histogram = metrics.Histogram("took", ["name"], [1, 10])
     for value in (0.5, 1, 5, 100):
         histogram.observe(value, "a")
@@ -32,7 +32,7 @@ def test_histogram_lines() -> None:
     ]
 
 
-def test_names_from_callers_are_bounded() -> None:
+def test_number_of_label_sets_is_bounded() -> None:
     counter = metrics.Counter("things", ["name"])
     histogram = metrics.Histogram("took", ["name"], [1])
     for number in range(5000):
@@ -44,7 +44,7 @@ def test_names_from_callers_are_bounded() -> None:
     assert len(list(counter.lines())) < 1010
 
 
-def test_page_has_the_process_too() -> None:
+def test_page_includes_the_metrics_of_the_process() -> None:
     metrics.REQUEST_COUNT.increment("some model", "OK")
     page = metrics.page().decode()
     assert ':tensorflow:serving:request_count{model_name="some model",status="OK"}' in page
@@ -61,7 +61,7 @@ def test_page_has_the_process_too() -> None:
         ("", Monitoring(False)),
     ],
 )
-def test_monitoring_config(tmp_path: Path, text: str, monitoring: Monitoring) -> None:
+def test_monitoring_config_is_read(tmp_path: Path, text: str, monitoring: Monitoring) -> None:
     file = tmp_path / "monitoring.config"
     file.write_text(text)
     assert monitoring_config.read(str(file)) == monitoring
@@ -80,13 +80,13 @@ def test_no_monitoring_config_serves_the_page() -> None:
         'prometheus_config { enable: true path: "m" }',
     ],
 )
-def test_wrong_monitoring_config(tmp_path: Path, text: str) -> None:
+def test_invalid_monitoring_config_is_refused(tmp_path: Path, text: str) -> None:
     file = tmp_path / "monitoring.config"
     file.write_text(text)
     with pytest.raises(UserError, match="monitoring_config_file"):
         monitoring_config.read(str(file))
 
 
-def test_missing_monitoring_config(tmp_path: Path) -> None:
+def test_missing_monitoring_config_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No such file"):
         monitoring_config.read(str(tmp_path / "nope"))

@@ -39,7 +39,7 @@ def server(model: Path) -> Iterator[Server]:
 
 
 def _half_a_request(server: Server) -> socket.socket:
-    """A connection whose request lacks the end of its body, known to the server."""
+    """Send a request without the end of its body, and return the connection."""
     connection = socket.create_connection(server.address, SECONDS)
     head = f"POST /v1/models/default:predict HTTP/1.1\r\nContent-Length: {len(BODY)}\r\n"
     connection.sendall(head.encode() + b"Expect: 100-continue\r\n\r\n")
@@ -64,10 +64,10 @@ def _children(server: Server) -> list[psutil.Process]:
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
 )
-def test_a_signal_drains_and_exits_0(server: Server, number: signal.Signals) -> None:
+def test_signal_drains_the_server_and_exits_0(server: Server, number: signal.Signals) -> None:
     assert server.process is not None
     children = _children(server)
-    assert children, "models run in processes of their own"
+    assert children, "models run in separate processes"
     with _half_a_request(server) as connection:
         server.process.send_signal(number)
         while not _refuses_connections(server):
@@ -82,7 +82,7 @@ def test_a_signal_drains_and_exits_0(server: Server, number: signal.Signals) -> 
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_at_once(server: Server) -> None:
+def test_second_signal_exits_at_once(server: Server) -> None:
     assert server.process is not None
     children = _children(server)
     with _half_a_request(server):
@@ -96,7 +96,7 @@ def test_a_second_signal_ends_at_once(server: Server) -> None:
 
 
 @pytest.mark.parametrize("name", ["port", "rest_api_port"])
-def test_a_taken_port_is_one_line_and_exit_code_2(model: Path, name: str) -> None:
+def test_port_in_use_is_reported_on_one_line_with_exit_code_2(model: Path, name: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         settings = {"port": 0, "rest_api_port": 0, "model_base_path": str(model), name: port}
@@ -115,7 +115,7 @@ def test_a_taken_port_is_one_line_and_exit_code_2(model: Path, name: str) -> Non
     assert f"--{name}" in message
 
 
-def test_a_wrong_monitoring_file_is_refused(model: Path, tmp_path: Path) -> None:
+def test_invalid_monitoring_file_is_refused(model: Path, tmp_path: Path) -> None:
     file = tmp_path / "monitoring.config"
     file.write_text("nope")
     settings = ServerSettings(

@@ -20,17 +20,17 @@ from serving.server.settings import ServerSettings
         ),
     ],
 )
-def test_what_is_refused(values, message) -> None:
+def test_invalid_setting_is_refused(values, message) -> None:
     with pytest.raises(UserError, match=message):
         ServerSettings(**values)
 
 
-def test_defaults_are_tensorflow_servings() -> None:
+def test_defaults_are_those_of_tensorflow_serving() -> None:
     settings = ServerSettings(model_base_path="/models/bert")
     assert (settings.port, settings.rest_api_port, settings.model_name) == (8500, 8501, "default")
     assert settings.host == "127.0.0.1"
     assert settings.request_timeout_seconds == 30
 
 
-def test_a_relative_base_path_is_made_absolute() -> None:
+def test_relative_base_path_is_made_absolute() -> None:
     assert ServerSettings(model_base_path="m").model_base_path == os.path.abspath("m")

@@ -1,4 +1,4 @@
-"""Clients keep asking while versions are swapped and workers killed: what fails, what grows."""
+"""Failed calls and used memory while versions are swapped and workers are killed."""
 
 import json
 import os
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 REPOSITORY = Path(__file__).parents[3]
 
 
-def test_swaps_fail_no_call_and_keep_no_memory(tmp_path) -> None:
+def test_swaps_fail_no_call_and_leak_no_memory(tmp_path) -> None:
     command = [sys.executable, "-m", swaps.__name__, str(tmp_path), "20"]
     done = subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, check=False, timeout=300
@@ -32,7 +32,7 @@ def test_swaps_fail_no_call_and_keep_no_memory(tmp_path) -> None:
     assert report["memory"][19] <= 1.05 * report["memory"][2]
 
 
-def test_a_killed_worker_fails_only_what_it_ran(tmp_path) -> None:
+def test_killed_worker_fails_only_the_calls_it_was_running(tmp_path) -> None:
     for model in ("one", "two"):
         half_plus_two.write(tmp_path / model / "1", increment=1.0)
     config = tmp_path / "models.config"
@@ -60,7 +60,7 @@ def test_a_killed_worker_fails_only_what_it_ran(tmp_path) -> None:
     others.stop()
     assert others.errors == []
     assert {error.code for error in killed.errors} <= {Code.UNAVAILABLE}
-    # A client asks one call at a time, and none that comes after a kill was heard of fails by it.
+    # A client makes one call at a time, and no call fails that begins after the death is noticed.
     assert len(killed.errors) <= kills * swaps.CLIENTS
     assert manager.ready()
     manager.stop()

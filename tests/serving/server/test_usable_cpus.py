@@ -1,4 +1,4 @@
-"""Processors of a process: the scheduler's, cut by a container's quota."""
+"""Processors of a process: its CPU affinity, limited by a container's quota."""
 
 import os
 from pathlib import Path
@@ -22,12 +22,12 @@ ALL = len(os.sched_getaffinity(0))
         ("100000 0\n", ALL),
     ],
 )
-def test_the_quota_counts(tmp_path: Path, text: str, expected: int) -> None:
+def test_quota_limits_the_processors(tmp_path: Path, text: str, expected: int) -> None:
     (tmp_path / "cpu.max").write_text(text)
     assert usable_cpus(tmp_path / "cpu.max") == expected
 
 
-def test_without_a_control_group_the_scheduler_decides(tmp_path: Path) -> None:
+def test_affinity_applies_without_a_control_group(tmp_path: Path) -> None:
     assert usable_cpus(tmp_path / "cpu.max") == ALL
     first = min(os.sched_getaffinity(0))
     before = os.sched_getaffinity(0)

@@ -46,7 +46,7 @@ def texts(*values: str, deadline=None, outputs=()) -> RunRequest:
 
 
 class Front:
-    """Queue, grouping and runner around a function that stands for the worker."""
+    """Queue, grouping and runner around a function in place of the worker."""
 
     def __init__(self, model=None, **limits):
         self.limits = BatchLimits(**{"trusted": True, **limits})
@@ -62,7 +62,7 @@ class Front:
         return call.future
 
     def step(self) -> list:
-        """Run one batch; returns its pieces."""
+        """Run one batch and return its pieces."""
         batch = self.queue.take()
         self.runner.answer(batch, self._run)
         return batch
@@ -84,7 +84,7 @@ def answers(future):
     return [text.decode() for text in future.result(0)["score"]]
 
 
-def test_what_waits_together_runs_together() -> None:
+def test_waiting_calls_run_together() -> None:
     front = Front()
     futures = [front.put(texts("a")), front.put(texts("b", "c")), front.put(texts("d"))]
     front.step()
@@ -100,7 +100,7 @@ def test_batches_end_at_the_size_limit() -> None:
     assert [answers(future)[0] for future in futures] == ["AA", "BB", "CC"]
 
 
-def test_a_small_call_fills_up_what_a_large_one_leaves() -> None:
+def test_small_call_fills_the_rest_of_a_batch() -> None:
     front = Front(max_batch_size=4)
     front.put(texts("a", "b", "c"))
     large = front.put(texts("d", "e", "f"))
@@ -118,7 +118,7 @@ def test_batches_end_at_the_token_budget() -> None:
     assert [len(ran["text"]) for ran in front.ran] == [2, 2]
 
 
-def test_tokens_are_capped_by_what_the_model_reads() -> None:
+def test_tokens_are_capped_at_the_models_maximum_length() -> None:
     front = Front(max_batch_tokens=100, max_tokens_of_text=10)
     for _ in range(4):
         front.put(texts("x" * 5000))
@@ -126,7 +126,7 @@ def test_tokens_are_capped_by_what_the_model_reads() -> None:
     assert [len(ran["text"]) for ran in front.ran] == [4]
 
 
-def test_one_oversized_call_still_runs_and_alone() -> None:
+def test_oversized_call_runs_alone() -> None:
     front = Front(max_batch_tokens=10, max_batch_size=2)
     large = front.put(texts(*["x" * 100] * 5))
     small = front.put(texts("s"))
@@ -137,7 +137,7 @@ def test_one_oversized_call_still_runs_and_alone() -> None:
     assert answers(small) == ["S"]
 
 
-def test_a_large_call_is_split_and_lets_others_pass() -> None:
+def test_large_call_is_split_and_lets_others_pass() -> None:
     front = Front(max_batch_size=2, split_large=True)
     large = front.put(texts("a", "b", "c", "d", "e"))
     small = front.put(texts("s"))
@@ -151,7 +151,7 @@ def test_a_large_call_is_split_and_lets_others_pass() -> None:
     assert all(len(ran["text"]) <= 2 for ran in front.ran)
 
 
-def test_pieces_hold_to_the_token_budget() -> None:
+def test_pieces_keep_within_the_token_budget() -> None:
     front = Front(max_batch_tokens=60, split_large=True)
     large = front.put(texts("x" * 100, "y" * 4, "z" * 100, "w" * 1000, "v"))
     front.step_all()
@@ -191,7 +191,7 @@ def test_pieces_that_finish_out_of_order_are_joined_in_order() -> None:
     ],
     ids=["outputs", "shape", "dtype", "lengths", "fixed", "scalar output", "rank", "empty"],
 )
-def test_what_does_not_go_together_runs_apart(first, second) -> None:
+def test_incompatible_calls_run_separately(first, second) -> None:
     front = Front(lambda key, inputs, outputs: {"y": np.zeros(1)})
     front.put(first)
     front.put(second)
@@ -199,7 +199,7 @@ def test_what_does_not_go_together_runs_apart(first, second) -> None:
     assert len(front.step()) == 1
 
 
-def test_signatures_do_not_mix_but_each_merges_past_the_other() -> None:
+def test_calls_of_a_signature_merge_past_those_of_another() -> None:
     front = Front(lambda key, inputs, outputs: {"y": np.zeros(len(next(iter(inputs.values()))))})
     two = RunRequest("two", {"a": np.zeros((1, 3)), "b": np.zeros(1)})
     for request in (texts("a"), two, texts("b"), two):
@@ -208,7 +208,7 @@ def test_signatures_do_not_mix_but_each_merges_past_the_other() -> None:
     assert [piece.call.request.signature for piece in front.step()] == ["two", "two"]
 
 
-def test_batching_can_be_off() -> None:
+def test_batching_can_be_disabled() -> None:
     front = Front(enabled=False)
     front.put(texts("a"))
     front.put(texts("b"))
@@ -216,7 +216,7 @@ def test_batching_can_be_off() -> None:
     assert len(front.ran) == 2
 
 
-def test_a_bad_request_fails_alone() -> None:
+def test_invalid_request_fails_alone() -> None:
     def model(key, inputs, outputs):
         if b"bad" in inputs["text"]:
             raise ServingError(Code.INVALID_ARGUMENT, "bad text")
@@ -231,7 +231,7 @@ def test_a_bad_request_fails_alone() -> None:
     assert answers(futures[2]) == ["C"]
 
 
-def test_other_errors_are_everybodys() -> None:
+def test_other_errors_fail_the_whole_batch() -> None:
     def model(key, inputs, outputs):
         raise ServingError(Code.RESOURCE_EXHAUSTED, "out of memory")
 
@@ -242,7 +242,7 @@ def test_other_errors_are_everybodys() -> None:
     assert len(front.ran) == 1
 
 
-def test_outputs_that_are_no_rows_are_answered_one_by_one_and_never_merged_again() -> None:
+def test_signature_without_one_output_row_per_input_row_is_never_merged_again() -> None:
     front = Front(lambda key, inputs, outputs: {"score": strings("total")})
     futures = [front.put(texts("a")), front.put(texts("b"))]
     front.step()
@@ -252,7 +252,7 @@ def test_outputs_that_are_no_rows_are_answered_one_by_one_and_never_merged_again
     assert len(front.step()) == 1
 
 
-def test_a_model_that_mixes_its_rows_is_found_out() -> None:
+def test_model_whose_rows_influence_each_other_is_never_merged_again() -> None:
     def softmax(key, inputs, outputs):
         weights = np.exp(inputs["b"])
         return {"y": weights / weights.sum()}
@@ -266,7 +266,7 @@ def test_a_model_that_mixes_its_rows_is_found_out() -> None:
     assert len(front.step()) == 1
 
 
-def test_a_model_that_does_not_is_trusted_after_its_first_batch() -> None:
+def test_model_with_independent_rows_is_trusted_after_its_first_batch() -> None:
     front = Front(trusted=False)
     for _ in range(2):
         front.put(texts("a"))
@@ -286,7 +286,7 @@ def test_batches_are_padded_to_an_allowed_size() -> None:
     assert (front.ran[-1], answers(alone)) == ({"text": [b"d", b"d"]}, ["D"])
 
 
-def test_variable_lengths_are_padded_alike() -> None:
+def test_variable_lengths_are_padded_to_the_same_size() -> None:
     front = Front(
         lambda key, inputs, outputs: {"y": inputs["a"].sum(axis=1)}, pad_variable_length=True
     )
@@ -299,7 +299,7 @@ def test_variable_lengths_are_padded_alike() -> None:
     assert [future.result(0)["y"].tolist() for future in futures] == [[2], [6]]
 
 
-def test_a_cancelled_call_never_runs() -> None:
+def test_cancelled_call_never_runs() -> None:
     front = Front()
     gone, kept = front.put(texts("a")), front.put(texts("b"))
     assert gone.cancel()
@@ -308,7 +308,7 @@ def test_a_cancelled_call_never_runs() -> None:
     assert answers(kept) == ["B"]
 
 
-def test_an_expired_call_never_runs() -> None:
+def test_expired_call_never_runs() -> None:
     front = Front()
     late = front.put(texts("a", deadline=time.monotonic() - 1))
     front.put(texts("b"))
@@ -317,7 +317,7 @@ def test_an_expired_call_never_runs() -> None:
     assert late.exception(0).code == Code.DEADLINE_EXCEEDED
 
 
-def test_a_full_queue_says_when_to_come_again() -> None:
+def test_full_queue_says_when_to_retry() -> None:
     front = Front(max_queued_examples=3)
     front.put(texts("a", "b"))
     with pytest.raises(ServingError) as caught:
@@ -335,14 +335,14 @@ def test_cancelled_calls_make_room() -> None:
     assert front.queue.examples == 2
 
 
-def test_an_empty_queue_takes_a_call_of_any_size() -> None:
+def test_empty_queue_accepts_a_call_of_any_size() -> None:
     front = Front(max_queued_examples=2)
     future = front.put(texts("a", "b", "c"))
     front.step()
     assert len(answers(future)) == 3
 
 
-def test_a_configured_timeout_waits_for_a_full_batch() -> None:
+def test_configured_timeout_waits_for_a_full_batch() -> None:
     front = Front(timeout_seconds=60, max_batch_size=2)
     front.put(texts("a"))
     taker = threading.Thread(target=front.step)
@@ -352,14 +352,14 @@ def test_a_configured_timeout_waits_for_a_full_batch() -> None:
     assert front.ran == [{"text": [b"a", b"b"]}]
 
 
-def test_a_configured_timeout_runs_out() -> None:
+def test_incomplete_batch_runs_after_the_configured_timeout() -> None:
     front = Front(timeout_seconds=0.01)
     future = front.put(texts("a"))
     front.step()
     assert answers(future) == ["A"]
 
 
-def test_a_closed_queue_answers_and_lets_its_takers_go() -> None:
+def test_closed_queue_refuses_calls_and_releases_its_threads() -> None:
     front = Front()
     taker = threading.Thread(target=front.queue.take)
     taker.start()
@@ -370,13 +370,13 @@ def test_a_closed_queue_answers_and_lets_its_takers_go() -> None:
         front.put(texts("a"))
 
 
-def test_what_waits_when_a_queue_closes_is_told() -> None:
+def test_closing_the_queue_fails_waiting_calls() -> None:
     front = Front()
     future = front.put(texts("a"))
     front.queue.close(ServingError(Code.UNAVAILABLE, "unloaded"))
     assert future.exception(0).message == "unloaded"
 
 
-def test_tokens_of_rows_with_several_texts() -> None:
+def test_tokens_of_a_row_are_the_sum_over_its_texts() -> None:
     pairs = strings("a" * 40, "b" * 4, "c", "d").reshape(2, 2)
     assert batching.row_tokens([pairs, np.zeros((2, 5))], 2, None).tolist() == [15, 4]

@@ -1,8 +1,8 @@
-"""One server for the whole suite.
+"""One server for the whole suite: the embedded one, or a stock TensorFlow Serving.
 
-TF_SERVING_URL (http://host:8501) and TF_SERVING_GRPC (host:8500) name a stock TensorFlow Serving
-that serves its own saved_model_half_plus_two_cpu as model ``default``, version 123, with label
-``stable`` on it and the Prometheus page enabled; the suite runs against that one then.
+To test a stock server, set TF_SERVING_URL (http://host:8501) and TF_SERVING_GRPC (host:8500). It
+must serve its saved_model_half_plus_two_cpu as model ``default``, version 123, with the label
+``stable``, and have the Prometheus page enabled.
 """
 
 from collections.abc import Iterator

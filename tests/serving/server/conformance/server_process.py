@@ -1,4 +1,4 @@
-"""The server that the suite talks to: the embedded one in a process of its own, or a stock one."""
+"""The server under test: the embedded one in a separate process, or a stock one."""
 
 import contextlib
 import dataclasses
@@ -21,10 +21,10 @@ class Server:
     """A running server that serves half_plus_two as model ``default``, version 123.
 
     Attributes:
-        url: of REST, without a slash at the end.
-        grpc_target: host and port of gRPC; "" when unknown.
-        stock: TensorFlow Serving itself.
-        process: of the embedded server.
+        url: URL of REST, without a trailing slash.
+        grpc_target: host and port of gRPC; "" if unknown.
+        stock: whether it is TensorFlow Serving itself.
+        process: process of the embedded server.
     """
 
     url: str
@@ -40,14 +40,14 @@ class Server:
 
 
 def stock_server() -> Server | None:
-    """The server that TF_SERVING_URL (and TF_SERVING_GRPC) name, if they do."""
+    """Return the server given by TF_SERVING_URL and TF_SERVING_GRPC; None if they are not set."""
     url = os.environ.get("TF_SERVING_URL")
     return Server(url.rstrip("/"), os.environ.get("TF_SERVING_GRPC", ""), True) if url else None
 
 
 @contextlib.contextmanager
 def embedded_server(**settings: Any) -> Iterator[Server]:
-    """A server process on free ports, ready; ended at exit."""
+    """Run a server process on free ports until exit; it is ready on entry."""
     process = subprocess.Popen(
         [
             sys.executable,

@@ -1,6 +1,6 @@
-"""Runs the embedded server for the suite: ``start_server.py SETTINGS_JSON``.
+"""Run the embedded server for the suite: ``start_server.py SETTINGS_JSON``.
 
-Prints its endpoints as one line of JSON once every model is ready.
+It prints its endpoints as one line of JSON when every model is ready.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""PredictionService and ModelService, through the official stubs."""
+"""PredictionService and ModelService, called through the official stubs."""
 
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +58,9 @@ def _refusal(call: Callable[..., Any], request: Any) -> tuple[grpc.StatusCode, s
         {"version_label": "stable"},
     ],
 )
-def test_predict(prediction: Any, spec: dict[str, Any]) -> None:
+def test_predict_returns_the_outputs_and_the_model_spec(
+    prediction: Any, spec: dict[str, Any]
+) -> None:
     response = prediction.Predict(_predict(**spec), timeout=TIMEOUT)
     assert response.model_spec.name == "default"
     assert response.model_spec.signature_name == "serving_default"
@@ -70,7 +72,7 @@ def test_predict(prediction: Any, spec: dict[str, Any]) -> None:
     assert [dim.size for dim in output.tensor_shape.dim] == [2]
 
 
-def test_predict_tensor_content(prediction: Any) -> None:
+def test_predict_accepts_tensor_content(prediction: Any) -> None:
     request = _predict()
     request.inputs["x"].Clear()
     request.inputs["x"].dtype = FLOAT
@@ -89,14 +91,14 @@ def test_predict_repeats_the_last_value(prediction: Any) -> None:
     assert list(response.outputs["y"].float_val) == [2.5, 2.5, 2.5]
 
 
-def test_predict_scalar_and_no_values(prediction: Any) -> None:
+def test_predict_accepts_a_scalar_and_no_values(prediction: Any) -> None:
     assert list(prediction.Predict(_predict(2.0), timeout=TIMEOUT).outputs["y"].float_val) == [3.0]
     request = _predict([1.0, 1.0])
     del request.inputs["x"].float_val[:]
     assert list(prediction.Predict(request, timeout=TIMEOUT).outputs["y"].float_val) == [2.0, 2.0]
 
 
-def test_output_filter(prediction: Any) -> None:
+def test_output_filter_selects_outputs(prediction: Any) -> None:
     request = _predict()
     request.output_filter.append("y")
     assert list(prediction.Predict(request, timeout=TIMEOUT).outputs) == ["y"]
@@ -192,31 +194,33 @@ def _rename(request: Any) -> None:
         ),
     ],
 )
-def test_predict_refuses(prediction: Any, make: Callable[[], Any], code: str, message: str) -> None:
+def test_predict_refuses_an_invalid_request(
+    prediction: Any, make: Callable[[], Any], code: str, message: str
+) -> None:
     assert _refusal(prediction.Predict, make()) == (grpc.StatusCode[code], message)
 
 
-def test_unknown_input_name(prediction: Any) -> None:
+def test_unknown_input_name_is_refused(prediction: Any) -> None:
     code, message = _refusal(prediction.Predict, _with(_rename))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert "Signature input alias: x(feed name: x:0) not found in request" in message
 
 
-def test_wrong_type(prediction: Any) -> None:
+def test_wrong_type_is_refused(prediction: Any) -> None:
     code, message = _refusal(prediction.Predict, _predict([1, 2], INT32))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert "float" in message
     assert "int32" in message
 
 
-def test_long_messages_are_cut(prediction: Any) -> None:
+def test_long_messages_are_truncated(prediction: Any) -> None:
     code, message = _refusal(prediction.Predict, _predict(signature_name="s" * 5000))
     assert code == grpc.StatusCode.FAILED_PRECONDITION
     assert message.endswith("s...TRUNCATED")
     assert len(message) == 1024 + len("...TRUNCATED")
 
 
-def test_classify(prediction: Any) -> None:
+def test_classify_returns_scores(prediction: Any) -> None:
     request = _examples(
         protos.classification_pb2.ClassificationRequest(),
         20.0,
@@ -234,7 +238,7 @@ def test_classify(prediction: Any) -> None:
     assert response.model_spec.version.value == 123
 
 
-def test_regress(prediction: Any) -> None:
+def test_regress_returns_values(prediction: Any) -> None:
     request = _examples(
         protos.regression_pb2.RegressionRequest(), 80.0, 2.0, signature_name="regress_x_to_y2"
     )
@@ -243,7 +247,7 @@ def test_regress(prediction: Any) -> None:
     assert response.model_spec.signature_name == "regress_x_to_y2"
 
 
-def test_context_is_shared(prediction: Any) -> None:
+def test_context_applies_to_every_example(prediction: Any) -> None:
     request = _spec(protos.regression_pb2.RegressionRequest(), signature_name="regress_x_to_y")
     examples = request.input.example_list_with_context
     examples.context.features.feature["x"].float_list.value.append(2.0)
@@ -266,7 +270,7 @@ def test_context_is_shared(prediction: Any) -> None:
         ),
     ],
 )
-def test_classify_refuses(
+def test_classify_refuses_an_invalid_request(
     prediction: Any, spec: dict[str, Any], values: list[float], message: str
 ) -> None:
     request = _examples(protos.classification_pb2.ClassificationRequest(), *values, **spec)
@@ -276,7 +280,7 @@ def test_classify_refuses(
 
 
 @pytest.mark.parametrize("method", ["Classify", "Regress"])
-def test_examples_without_model_spec(prediction: Any, method: str) -> None:
+def test_request_without_model_spec_is_refused(prediction: Any, method: str) -> None:
     kinds = {
         "Classify": protos.classification_pb2.ClassificationRequest,
         "Regress": protos.regression_pb2.RegressionRequest,
@@ -287,7 +291,7 @@ def test_examples_without_model_spec(prediction: Any, method: str) -> None:
     )
 
 
-def test_examples_for_a_float_input(prediction: Any) -> None:
+def test_examples_are_refused_for_a_float_input(prediction: Any) -> None:
     request = _examples(
         protos.classification_pb2.ClassificationRequest(), 1.0, signature_name="classify_x2_to_y3"
     )
@@ -306,7 +310,7 @@ def _multi(*tasks: tuple[str, str, str], values: tuple[float, ...] = (2.0, 4.0))
     return request
 
 
-def test_multi_inference(prediction: Any) -> None:
+def test_multi_inference_returns_the_results_of_all_tasks(prediction: Any) -> None:
     request = _multi(
         ("default", "regress_x_to_y", REGRESS),
         ("default", "classify_x_to_y", CLASSIFY),
@@ -358,7 +362,7 @@ def test_multi_inference(prediction: Any) -> None:
         ),
     ],
 )
-def test_multi_inference_refuses(
+def test_multi_inference_refuses_an_invalid_request(
     prediction: Any, tasks: list[tuple[str, str, str]], code: str, message: str
 ) -> None:
     refused = _refusal(prediction.MultiInference, _multi(*tasks))
@@ -373,7 +377,7 @@ def test_multi_inference_needs_examples(prediction: Any) -> None:
     )
 
 
-def test_metadata(prediction: Any) -> None:
+def test_metadata_lists_the_signatures(prediction: Any) -> None:
     request = _spec(protos.get_model_metadata_pb2.GetModelMetadataRequest())
     request.metadata_field.append("signature_def")
     response = prediction.GetModelMetadata(request, timeout=TIMEOUT)
@@ -403,7 +407,7 @@ def test_metadata(prediction: Any) -> None:
         ),
     ],
 )
-def test_metadata_refuses(
+def test_metadata_refuses_an_invalid_request(
     prediction: Any, fields: list[str], spec: dict[str, Any], code: str, message: str
 ) -> None:
     request = _spec(protos.get_model_metadata_pb2.GetModelMetadataRequest(), **spec)
@@ -412,7 +416,7 @@ def test_metadata_refuses(
 
 
 @pytest.mark.parametrize("spec", [{}, {"version": 123}, {"version_label": "no_such_label"}])
-def test_status(model_service: Any, spec: dict[str, Any]) -> None:
+def test_status_reports_the_served_version(model_service: Any, spec: dict[str, Any]) -> None:
     request = _spec(protos.get_model_status_pb2.GetModelStatusRequest(), **spec)
     (status,) = model_service.GetModelStatus(request, timeout=TIMEOUT).model_version_status
     assert status.version == 123
@@ -428,12 +432,14 @@ def test_status(model_service: Any, spec: dict[str, Any]) -> None:
         ({"version": 7}, "Could not find version 7 of model default"),
     ],
 )
-def test_status_of_nothing(model_service: Any, spec: dict[str, Any], message: str) -> None:
+def test_status_of_an_unknown_model_or_version_is_not_found(
+    model_service: Any, spec: dict[str, Any], message: str
+) -> None:
     request = _spec(protos.get_model_status_pb2.GetModelStatusRequest(), **spec)
     assert _refusal(model_service.GetModelStatus, request) == (grpc.StatusCode.NOT_FOUND, message)
 
 
-def test_reload_without_a_model_list(model_service: Any) -> None:
+def test_reload_requires_a_model_list(model_service: Any) -> None:
     request = protos.model_management_pb2.ReloadConfigRequest()
     code, message = _refusal(model_service.HandleReloadConfigRequest, request)
     assert code == grpc.StatusCode.INVALID_ARGUMENT
@@ -442,24 +448,26 @@ def test_reload_without_a_model_list(model_service: Any) -> None:
 
 @pytest.mark.parametrize("method", ["Predict", "Classify", "MultiInference"])
 @pytest.mark.parametrize("body", [b"\xff" * 50, b"\x0a\xff\xff\xff\xff\x0f", b"\x12\x00\x0a"])
-def test_bytes_that_are_no_message(channel: grpc.Channel, method: str, body: bytes) -> None:
+def test_bytes_that_are_not_a_message_are_refused(
+    channel: grpc.Channel, method: str, body: bytes
+) -> None:
     call = channel.unary_unary(f"/tensorflow.serving.PredictionService/{method}")
     with pytest.raises(grpc.RpcError) as caught:
         call(body, timeout=TIMEOUT)
     assert caught.value.code() in (
-        grpc.StatusCode.INTERNAL,  # what gRPC itself answers
+        grpc.StatusCode.INTERNAL,  # returned by gRPC itself
         grpc.StatusCode.INVALID_ARGUMENT,
     )
 
 
-def test_unknown_method(channel: grpc.Channel) -> None:
+def test_unknown_method_is_unimplemented(channel: grpc.Channel) -> None:
     call = channel.unary_unary("/tensorflow.serving.PredictionService/Nope")
     assert _refusal(call, b"")[0] == grpc.StatusCode.UNIMPLEMENTED
 
 
-def test_health(server: Server, channel: grpc.Channel) -> None:
+def test_health_check_reports_serving(server: Server, channel: grpc.Channel) -> None:
     if server.stock:
-        pytest.skip("the stock server has no health of models")
+        pytest.skip("the stock server has no health service for models")
     health = health_pb2_grpc.HealthStub(channel)
     for name in (
         "",

@@ -1,4 +1,4 @@
-"""What clients do that no HTTP library does: raw sockets."""
+"""Raw sockets: requests that no HTTP library sends."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def _request(body: bytes = BODY, *headers: bytes) -> bytes:
 
 
 def _answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """The next response: status, headers, body."""
+    """Read the next response: status, headers, body."""
     reader = connection.makefile("rb")
     status = int(reader.readline().split()[1])
     headers = {}
@@ -45,27 +45,27 @@ def _alive(server: Server) -> bool:
         return _answer(opened)[0] == 200
 
 
-def test_keep_alive(connection: socket.socket) -> None:
+def test_connection_is_kept_alive(connection: socket.socket) -> None:
     for _ in range(3):
         connection.sendall(_request())
         status, _, body = _answer(connection)
         assert (status, json.loads(body)) == (200, {"predictions": [2.5]})
 
 
-def test_errors_keep_the_connection(connection: socket.socket) -> None:
+def test_error_keeps_the_connection(connection: socket.socket) -> None:
     connection.sendall(_request(b"{"))
     assert _answer(connection)[0] == 400
     connection.sendall(_request())
     assert _answer(connection)[0] == 200
 
 
-def test_connection_close(connection: socket.socket) -> None:
+def test_connection_close_is_honoured(connection: socket.socket) -> None:
     connection.sendall(_request(BODY, b"Connection: close"))
     assert _answer(connection)[0] == 200
     assert connection.recv(1) == b""
 
 
-def test_http_1_0(connection: socket.socket) -> None:
+def test_http_1_0_closes_the_connection(connection: socket.socket) -> None:
     connection.sendall(_request().replace(b"HTTP/1.1", b"HTTP/1.0"))
     assert _answer(connection)[0] == 200
 
@@ -84,14 +84,14 @@ def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
         assert answers == [n / 2 + 2 for n in range(5)]
 
 
-def test_a_request_in_single_bytes(connection: socket.socket) -> None:
+def test_request_may_arrive_byte_by_byte(connection: socket.socket) -> None:
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     for byte in _request():
         connection.sendall(bytes([byte]))
     assert _answer(connection)[0] == 200
 
 
-def test_expect_continue(connection: socket.socket) -> None:
+def test_expect_continue_is_honoured(connection: socket.socket) -> None:
     head = _request(BODY, b"Expect: 100-continue")
     connection.sendall(head[: -len(BODY)])
     assert connection.recv(MEBIBYTE).startswith(b"HTTP/1.1 100")
@@ -112,7 +112,7 @@ def test_expect_continue(connection: socket.socket) -> None:
         b"GET /v1/models/default HTTP/9.9\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_refused(server: Server, data: bytes) -> None:
+def test_bytes_that_are_not_http_are_refused(server: Server, data: bytes) -> None:
     with socket.create_connection(server.address, SECONDS) as connection:
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -121,7 +121,7 @@ def test_what_is_no_http_is_refused(server: Server, data: bytes) -> None:
     assert _alive(server)
 
 
-def test_half_closed_connections_leave_nothing(server: Server) -> None:
+def test_half_closed_connections_are_cleaned_up(server: Server) -> None:
     for _ in range(100):
         with socket.create_connection(server.address, SECONDS) as connection:
             connection.sendall(PREDICT + b"Content-Length: 1000\r\n\r\n{")
@@ -138,7 +138,7 @@ def _resident(server: Server) -> int:
 @pytest.fixture
 def own_server(server: Server) -> Server:
     if server.stock:
-        pytest.skip("limits that the stock server has not")
+        pytest.skip("the stock server does not have these limits")
     return server
 
 
@@ -152,7 +152,7 @@ def test_too_large_body_is_refused_before_it_is_read(own_server: Server) -> None
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chunked", [False, True])
-def test_a_body_of_100_mb_costs_no_memory(own_server: Server, chunked: bool) -> None:
+def test_refusing_a_body_of_100_mb_needs_no_memory(own_server: Server, chunked: bool) -> None:
     before = _resident(own_server)
     part = b" " * MEBIBYTE
     length = b"Transfer-Encoding: chunked" if chunked else b"Content-Length: %d" % (100 * MEBIBYTE)
@@ -171,19 +171,19 @@ def test_a_body_of_100_mb_costs_no_memory(own_server: Server, chunked: bool) -> 
 
 
 @pytest.mark.slow
-def test_nesting_a_million_deep(server: Server) -> None:
+def test_json_may_be_nested_a_million_levels_deep(server: Server) -> None:
     depth = 1_000_000
     body = b'{"instances": ' + b"[" * depth + b"]" * depth + b"}"
     started = time.monotonic()
     with socket.create_connection(server.address, SECONDS) as connection:
         connection.sendall(_request(body))
-        assert _alive(server), "others are answered meanwhile"
+        assert _alive(server), "other requests are answered during that time"
         assert _answer(connection)[0] == 400
     assert time.monotonic() - started < SECONDS
 
 
 @pytest.mark.slow
-def test_a_gzip_bomb_is_refused(own_server: Server) -> None:
+def test_gzip_bomb_is_refused(own_server: Server) -> None:
     import gzip
 
     before = _resident(own_server)
@@ -219,7 +219,7 @@ def test_idle_connections_do_not_stop_others(server: Server) -> None:
             connection.close()
 
 
-def test_random_bytes_never_end_the_server(server: Server) -> None:
+def test_random_bytes_never_stop_the_server(server: Server) -> None:
     for size in (1, 10, 100, 1000, 5000):
         with socket.create_connection(server.address, SECONDS) as connection:
             connection.sendall(os.urandom(size))

@@ -35,7 +35,7 @@ STATUS = b"""{
         f"{M}/METADATA",
     ],
 )
-def test_status(http: httpx.Client, path: str) -> None:
+def test_status_reports_the_served_version(http: httpx.Client, path: str) -> None:
     response = http.get(path)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/json"
@@ -52,7 +52,9 @@ def test_status(http: httpx.Client, path: str) -> None:
         ("/v1/models/foo/versions/7", "Could not find version 7 of model foo"),
     ],
 )
-def test_status_of_nothing(http: httpx.Client, path: str, message: str) -> None:
+def test_status_of_an_unknown_model_or_version_is_not_found(
+    http: httpx.Client, path: str, message: str
+) -> None:
     response = http.get(path)
     assert response.status_code == 404
     assert json.loads(response.content) == {"error": message}
@@ -61,7 +63,7 @@ def test_status_of_nothing(http: httpx.Client, path: str, message: str) -> None:
 @pytest.mark.parametrize(
     "path", [f"{M}/metadata", f"{M}/versions/123/metadata", f"{M}/labels/stable/metadata"]
 )
-def test_metadata(http: httpx.Client, path: str) -> None:
+def test_metadata_lists_the_signatures(http: httpx.Client, path: str) -> None:
     response = http.get(path)
     assert response.status_code == 200, response.text
     body = json.loads(response.content)
@@ -101,7 +103,9 @@ def test_metadata(http: httpx.Client, path: str) -> None:
         (f"{M}/labels/nope/metadata", 400, "Unrecognized servable version label: nope"),
     ],
 )
-def test_metadata_of_nothing(http: httpx.Client, path: str, status: int, message: str) -> None:
+def test_metadata_of_an_unknown_version_or_label_is_refused(
+    http: httpx.Client, path: str, status: int, message: str
+) -> None:
     response = http.get(path)
     assert response.status_code == status
     assert json.loads(response.content) == {"error": message}
@@ -131,7 +135,7 @@ def test_metrics_page_counts_requests(http: httpx.Client) -> None:
     assert "# TYPE :tensorflow:serving:request_latency histogram\n" in after
 
 
-def test_metrics_page_histogram(http: httpx.Client) -> None:
+def test_metrics_page_has_latency_histograms(http: httpx.Client) -> None:
     http.post(f"{M}:predict", json={"instances": [1]})
     page = http.get("/monitoring/prometheus/metrics").text
     start = ':tensorflow:serving:request_latency_bucket{model_name="default",API="predict"'
@@ -145,7 +149,7 @@ def test_metrics_page_histogram(http: httpx.Client) -> None:
     assert ':tensorflow:serving:runtime_latency_count{model_name="default",API="Predict"' in page
 
 
-def test_health_and_readiness(server: Server, http: httpx.Client) -> None:
+def test_ready_server_reports_healthy_and_ready(server: Server, http: httpx.Client) -> None:
     if server.stock:
         pytest.skip("the stock server has no such pages")
     assert (http.get("/healthz").status_code, http.get("/readyz").status_code) == (200, 200)

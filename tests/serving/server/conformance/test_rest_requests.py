@@ -1,4 +1,4 @@
-"""Routes, bodies and answers of the REST API. Each row says what TensorFlow Serving does."""
+"""Routes, requests and responses of the REST API, with the behaviour of TensorFlow Serving."""
 
 import gzip
 import json
@@ -74,11 +74,13 @@ def test_route_outside_v1_is_404(http: httpx.Client, method: str, path: str) -> 
 
 @pytest.mark.parametrize("digits", ["18446744073709551615", "9223372036854775808", "9" * 5000])
 @pytest.mark.parametrize("suffix", [":regress", ""])
-def test_version_out_of_range(server: Server, http: httpx.Client, digits: str, suffix: str) -> None:
+def test_version_out_of_range_is_refused(
+    server: Server, http: httpx.Client, digits: str, suffix: str
+) -> None:
     path = f"{M}/versions/{digits}{suffix}"
     response = http.post(path, content=b"{}") if suffix else http.get(path)
     assert response.status_code == 400
-    if not server.stock:  # the stock server says so in its log alone
+    if not server.stock:  # the stock server reports it only in its log
         assert f"Failed to convert version: {digits} to numeric." in _error(response)
 
 
@@ -101,7 +103,9 @@ def test_version_out_of_range(server: Server, http: httpx.Client, digits: str, s
     ],
 )
 @pytest.mark.parametrize("verb", ["predict", "classify", "regress"])
-def test_no_such_model(http: httpx.Client, path: str, status: int, message: str, verb: str) -> None:
+def test_unknown_model_version_or_label_is_refused(
+    http: httpx.Client, path: str, status: int, message: str, verb: str
+) -> None:
     body = {"instances": [1.0], "examples": [{"x": 1.0}]}
     response = http.post(path.replace(":predict", f":{verb}"), json=body)
     assert response.status_code == status
@@ -121,7 +125,7 @@ def test_no_such_model(http: httpx.Client, path: str, status: int, message: str,
         "/v1/models/default/labels/%73table:predict",
     ],
 )
-def test_paths_of_the_model(http: httpx.Client, path: str) -> None:
+def test_every_form_of_the_models_path_is_accepted(http: httpx.Client, path: str) -> None:
     response = http.post(path, json={"instances": [1.0, 2.0]})
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "application/json"
@@ -148,7 +152,9 @@ def test_paths_of_the_model(http: httpx.Client, path: str) -> None:
         ({"signature_name": "", "instances": [3.0]}, {"predictions": [3.5]}),
     ],
 )
-def test_predict(http: httpx.Client, body: object, answer: object) -> None:
+def test_predict_returns_the_expected_values(
+    http: httpx.Client, body: object, answer: object
+) -> None:
     response = http.post(f"{M}:predict", json=body)
     assert response.status_code == 200, response.text
     assert json.loads(response.content) == answer
@@ -167,7 +173,9 @@ def test_predict(http: httpx.Client, body: object, answer: object) -> None:
         ),
     ],
 )
-def test_predict_layout_byte_for_byte(http: httpx.Client, body: bytes, answer: bytes) -> None:
+def test_predict_response_matches_byte_for_byte(
+    http: httpx.Client, body: bytes, answer: bytes
+) -> None:
     assert http.post(f"{M}:predict", content=body).content == answer
 
 
@@ -194,7 +202,9 @@ def test_predict_layout_byte_for_byte(http: httpx.Client, body: bytes, answer: b
         ("18446744073709551616", "9.22337204e+18"),
     ],
 )
-def test_numbers_in_and_out(http: httpx.Client, x: str, y: str) -> None:
+def test_numbers_are_read_and_written_as_by_tensorflow_serving(
+    http: httpx.Client, x: str, y: str
+) -> None:
     response = http.post(f"{M}:predict", content=f'{{"instances": [{x}]}}')
     assert response.text == f'{{\n    "predictions": [{y}\n    ]\n}}'
 
@@ -279,14 +289,14 @@ def test_numbers_in_and_out(http: httpx.Client, x: str, y: str) -> None:
         (b'{"inputs": {"y": 1}}', "Missing named input: x in 'inputs' object."),
     ],
 )
-def test_predict_refuses(http: httpx.Client, body: bytes, message: str) -> None:
+def test_predict_refuses_an_invalid_body(http: httpx.Client, body: bytes, message: str) -> None:
     response = http.post(f"{M}:predict", content=body)
     assert response.status_code == 400
     assert message in _error(response)
     assert _is_pretty(response.content)
 
 
-def test_quoted_value_is_cut(http: httpx.Client) -> None:
+def test_quoted_value_is_truncated(http: httpx.Client) -> None:
     response = http.post(f"{M}:predict", json={"instances": ["y" * 100_000]})
     assert response.status_code == 400
     listed = http.post(f"{M}:predict", json={"a": [7] * 100_000, "instances": 1})
@@ -313,13 +323,15 @@ def test_quoted_value_is_cut(http: httpx.Client) -> None:
         ("regress", {"signature_name": "regress_x_to_y2", "examples": [{"x": 80.0}]}, [43.0]),
     ],
 )
-def test_classify_and_regress(http: httpx.Client, verb: str, body: object, answer: object) -> None:
+def test_classify_and_regress_return_the_expected_values(
+    http: httpx.Client, verb: str, body: object, answer: object
+) -> None:
     response = http.post(f"{M}:{verb}", json=body)
     assert response.status_code == 200, response.text
     assert json.loads(response.content) == {"results": answer}
 
 
-def test_classify_and_regress_layout(http: httpx.Client) -> None:
+def test_classify_and_regress_responses_match_byte_for_byte(http: httpx.Client) -> None:
     body = {"examples": [{"x": 2.0}, {"x": 4.0}]}
     classified = http.post(f"{M}:classify", json={**CLASSIFY, **body})
     assert classified.content == b'{\n    "results": [[["", 3.0]], [["", 4.0]]\n    ]\n}'
@@ -395,7 +407,7 @@ def test_classify_and_regress_layout(http: httpx.Client) -> None:
         ),
     ],
 )
-def test_classify_and_regress_refuse(
+def test_classify_and_regress_refuse_an_invalid_body(
     http: httpx.Client, verb: str, body: bytes, message: str
 ) -> None:
     response = http.post(f"{M}:{verb}", content=body)
@@ -403,13 +415,13 @@ def test_classify_and_regress_refuse(
     assert message in _error(response)
 
 
-def test_example_of_the_wrong_kind_is_the_graphs_error(http: httpx.Client) -> None:
+def test_example_of_the_wrong_kind_returns_the_graphs_error(http: httpx.Client) -> None:
     response = http.post(f"{M}:regress", json={**REGRESS, "examples": [{"x": 1}]})
     assert response.status_code == 400
     assert "Data types don't match" in _error(response)
 
 
-def test_what_follows_the_first_document_is_ignored(http: httpx.Client) -> None:
+def test_text_after_the_first_document_is_ignored(http: httpx.Client) -> None:
     response = http.post(f"{M}:predict", content=b'{"instances":[1]}, {"x"')
     assert json.loads(response.content) == {"predictions": [2.5]}
 
@@ -419,7 +431,7 @@ def test_byte_order_mark_is_skipped(http: httpx.Client) -> None:
     assert json.loads(response.content) == {"predictions": [2.5]}
 
 
-def test_content_type_does_not_matter(http: httpx.Client) -> None:
+def test_content_type_is_ignored(http: httpx.Client) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "application/json"):
         response = http.post(
             f"{M}:predict", content=b'{"instances":[1]}', headers={"content-type": kind}
@@ -427,31 +439,31 @@ def test_content_type_does_not_matter(http: httpx.Client) -> None:
         assert response.status_code == 200
 
 
-def test_gzip_body(http: httpx.Client) -> None:
+def test_gzip_body_is_decompressed(http: httpx.Client) -> None:
     packed = gzip.compress(b'{"instances": [1, 2]}', mtime=0)
     response = http.post(f"{M}:predict", content=packed, headers={"content-encoding": "gzip"})
     assert json.loads(response.content) == {"predictions": [2.5, 3.0]}
 
 
 @pytest.mark.parametrize("body", [b"no gzip", gzip.compress(b'{"instances": [1]}', mtime=0)[:-9]])
-def test_broken_gzip_body_counts_as_empty(http: httpx.Client, body: bytes) -> None:
+def test_invalid_gzip_body_counts_as_empty(http: httpx.Client, body: bytes) -> None:
     response = http.post(f"{M}:predict", content=body, headers={"content-encoding": "gzip"})
     assert response.status_code == 400
     assert _error(response) == "JSON Parse error: The document is empty"
 
 
-def test_chunked_body(http: httpx.Client) -> None:
+def test_chunked_body_is_accepted(http: httpx.Client) -> None:
     response = http.post(f"{M}:predict", content=iter([b'{"insta', b'nces":', b"[1]}"]))
     assert json.loads(response.content) == {"predictions": [2.5]}
 
 
-def test_many_instances(http: httpx.Client) -> None:
+def test_request_may_have_many_instances(http: httpx.Client) -> None:
     numbers = list(range(4000))
     answer = http.post(f"{M}:predict", json={"instances": numbers}).json()["predictions"]
     assert answer == [number / 2 + 2 for number in numbers]
     assert not any(math.isnan(number) for number in answer)
 
 
-def test_preflight(http: httpx.Client) -> None:
+def test_preflight_requires_an_origin(http: httpx.Client) -> None:
     assert http.options(f"{M}:predict", headers={"origin": "http://a.test"}).status_code == 200
     assert http.options(f"{M}:predict").status_code == 400

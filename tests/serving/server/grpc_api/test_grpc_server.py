@@ -1,4 +1,4 @@
-"""The gRPC server in this process, on the fake models: limits, cancellation, health, fuzz."""
+"""The gRPC server in this process, with fake models: limits, cancellation, health, fuzzing."""
 
 import threading
 from collections.abc import Iterator
@@ -68,12 +68,12 @@ def _refusal(call: Any) -> grpc.RpcError:
     return caught.value
 
 
-def test_predict(served: Fixture) -> None:
+def test_predict_returns_the_outputs(served: Fixture) -> None:
     response = served.prediction.Predict(_texts(b"abc"), timeout=TIMEOUT)
     assert list(response.outputs["scores"].float_val) == [0.25, 0.75]
 
 
-def test_the_deadline_reaches_the_run(served: Fixture) -> None:
+def test_deadline_reaches_the_run(served: Fixture) -> None:
     served.prediction.Predict(_texts(b"abc"), timeout=TIMEOUT)
     served.prediction.Predict(_texts(b"abc"))
     with_deadline, without = served.servable.requests
@@ -81,14 +81,14 @@ def test_the_deadline_reaches_the_run(served: Fixture) -> None:
     assert without.deadline is None
 
 
-def test_a_deadline_that_passes_cancels_the_run(served: Fixture) -> None:
+def test_passed_deadline_cancels_the_run(served: Fixture) -> None:
     served.servable.hold()
     error = _refusal(lambda: served.prediction.Predict(_texts(b"a"), timeout=0.2))
     assert error.code() == grpc.StatusCode.DEADLINE_EXCEEDED
     _wait_until_cancelled(served)
 
 
-def test_cancelling_takes_the_run_out_of_the_queue(served: Fixture) -> None:
+def test_cancelled_call_leaves_the_queue(served: Fixture) -> None:
     served.servable.hold()
     call = served.prediction.Predict.future(_texts(b"a"))
     assert served.servable.arrived.wait(TIMEOUT)
@@ -107,7 +107,7 @@ def _wait_until_cancelled(served: Fixture) -> None:
     assert future.cancelled()
 
 
-def test_unavailable_says_when_to_come_again(served: Fixture) -> None:
+def test_unavailable_says_when_to_retry(served: Fixture) -> None:
     served.servable.failure = ServingError(Code.UNAVAILABLE, "full", 1.5)
     error = _refusal(lambda: served.prediction.Predict(_texts(b"a"), timeout=TIMEOUT))
     assert (error.code(), error.details()) == (grpc.StatusCode.UNAVAILABLE, "full")
@@ -115,7 +115,7 @@ def test_unavailable_says_when_to_come_again(served: Fixture) -> None:
 
 
 @pytest.mark.parametrize("code", [code for code in Code if code is not Code.OK])
-def test_every_code_comes_through(shared: Fixture, code: Code) -> None:
+def test_every_code_reaches_the_caller(shared: Fixture, code: Code) -> None:
     shared.servable.failure = ServingError(code, "reason")
     try:
         error = _refusal(lambda: shared.prediction.Predict(_texts(b"a"), timeout=TIMEOUT))
@@ -125,7 +125,7 @@ def test_every_code_comes_through(shared: Fixture, code: Code) -> None:
     assert error.details() == "reason"
 
 
-def test_a_bug_is_internal_without_its_text(
+def test_unexpected_exception_is_internal_without_its_message(
     served: Fixture, caplog: pytest.LogCaptureFixture
 ) -> None:
     served.servable.signatures = None  # type: ignore[assignment]
@@ -134,19 +134,19 @@ def test_a_bug_is_internal_without_its_text(
     assert "secret" not in caplog.text
 
 
-def test_too_large_messages(served: Fixture) -> None:
+def test_too_large_message_is_refused(served: Fixture) -> None:
     request = _texts(b"x" * (MAX_BYTES + 1))
     error = _refusal(lambda: served.prediction.Predict(request, timeout=TIMEOUT))
     assert error.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert served.servable.requests == []
 
 
-def test_more_calls_than_threads_wait(served: Fixture) -> None:
+def test_calls_beyond_the_threads_wait(served: Fixture) -> None:
     calls = [served.prediction.Predict.future(_texts(b"a"), timeout=TIMEOUT) for _ in range(40)]
     assert [len(call.result().outputs) for call in calls] == [3] * 40
 
 
-def test_a_taken_port(served: Fixture) -> None:
+def test_port_in_use_is_an_error(served: Fixture) -> None:
     with pytest.raises(OSError, match=r"bind|address"):
         GrpcServer(InferenceService(served.models), "127.0.0.1", served.server.port, 1, 1)
 
@@ -165,7 +165,7 @@ def test_health_follows_the_models(served: Fixture) -> None:
     assert [_check(served, name) for name in ("", "reviews")] == [2, 2]
 
 
-def test_watching_health(served: Fixture) -> None:
+def test_health_watch_reports_changes(served: Fixture) -> None:
     request = health_pb2.HealthCheckRequest(service="reviews")
     updates = served.health.Watch(request, timeout=TIMEOUT)
     assert next(updates).status == 1
@@ -174,14 +174,14 @@ def test_watching_health(served: Fixture) -> None:
     updates.cancel()
 
 
-def test_watching_an_unknown_model(served: Fixture) -> None:
+def test_health_watch_of_an_unknown_model_reports_unknown(served: Fixture) -> None:
     request = health_pb2.HealthCheckRequest(service="nope")
     updates = served.health.Watch(request, timeout=TIMEOUT)
     assert next(updates).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     updates.cancel()
 
 
-def test_stopping_lets_calls_end(served: Fixture) -> None:
+def test_stop_lets_running_calls_finish(served: Fixture) -> None:
     served.servable.hold()
     call = served.prediction.Predict.future(_texts(b"abc"))
     assert served.servable.arrived.wait(TIMEOUT)

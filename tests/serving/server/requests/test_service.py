@@ -1,4 +1,4 @@
-"""Request logic on the fake models: what half_plus_two in a real server cannot show."""
+"""Request logic with fake models, for cases that half_plus_two on a real server cannot show."""
 
 import time
 from typing import Any
@@ -34,7 +34,7 @@ def _refusal(call: Any) -> ServingError:
     return caught.value
 
 
-def test_predict_answers_every_output() -> None:
+def test_predict_returns_every_output() -> None:
     servable = fake_models.classifier()
     response = _service(servable).predict(_texts(b"abc", b"a")).wait()
     assert set(response.outputs) == {"scores", "label", "score"}
@@ -52,7 +52,7 @@ def test_output_filter_reaches_the_servable() -> None:
     assert servable.requests[0].outputs == ("label",)
 
 
-def test_a_run_carries_its_examples_and_deadline() -> None:
+def test_run_request_has_the_number_of_examples_and_the_deadline() -> None:
     servable = fake_models.classifier()
     deadline = time.monotonic() + 60
     _service(servable).predict(_texts(b"a", b"b", b"c"), deadline).wait()
@@ -69,7 +69,7 @@ def test_too_many_examples_are_refused() -> None:
     assert (servable.pins, servable.requests) == (0, [])
 
 
-def test_a_tensor_that_repeats_its_last_value_too_often_is_refused() -> None:
+def test_tensor_that_repeats_its_last_value_too_often_is_refused() -> None:
     request = _texts(b"a")
     request.inputs["text"].tensor_shape.dim[0].size = 2**50
     error = _refusal(lambda: _service(fake_models.classifier()).predict(request))
@@ -77,7 +77,7 @@ def test_a_tensor_that_repeats_its_last_value_too_often_is_refused() -> None:
 
 
 @pytest.mark.parametrize("failure", [Code.UNAVAILABLE, Code.INVALID_ARGUMENT, Code.INTERNAL])
-def test_failures_of_the_servable_come_through(failure: Code) -> None:
+def test_failure_of_the_servable_reaches_the_caller(failure: Code) -> None:
     servable = fake_models.classifier()
     servable.failure = ServingError(failure, "reason", 3)
     error = _refusal(_service(servable).predict(_texts(b"a")).wait)
@@ -85,7 +85,7 @@ def test_failures_of_the_servable_come_through(failure: Code) -> None:
     assert servable.pins == 0
 
 
-def test_a_deadline_ends_the_wait_and_cancels_the_run() -> None:
+def test_passed_deadline_ends_the_wait_and_cancels_the_run() -> None:
     servable = fake_models.classifier()
     servable.hold()
     call = _service(servable).predict(_texts(b"a"), time.monotonic() - 1)
@@ -95,17 +95,17 @@ def test_a_deadline_ends_the_wait_and_cancels_the_run() -> None:
     assert servable.pins == 0
 
 
-def test_a_cancelled_run() -> None:
+def test_cancelled_run_releases_the_version() -> None:
     servable = fake_models.classifier()
     servable.hold()
     call = _service(servable).predict(_texts(b"a"))
-    assert servable.pins == 1, "the version is pinned while the run is under way"
+    assert servable.pins == 1, "the version is pinned during the run"
     call.future.cancel()
     assert _refusal(call.wait).code is Code.CANCELLED
     assert servable.pins == 0
 
 
-def test_the_newest_version_answers_unless_another_is_named() -> None:
+def test_newest_version_answers_unless_another_is_named() -> None:
     old, new = fake_models.classifier(1), fake_models.classifier(2)
     service = _service(old, new)
     assert service.predict(_texts(b"a")).wait().model_spec.version.value == 2
@@ -114,7 +114,7 @@ def test_the_newest_version_answers_unless_another_is_named() -> None:
     assert service.predict(request).wait().model_spec.version.value == 1
 
 
-def test_a_reloaded_version_has_its_own_signatures() -> None:
+def test_reloaded_version_has_its_own_signatures() -> None:
     models = FakeModels(fake_models.classifier())
     service = InferenceService(models)
     service.predict(_texts(b"a")).wait()
@@ -133,7 +133,7 @@ def _defaulted() -> FakeServable:
     return FakeServable("m", 1, {"serving_default": (proto, run)})
 
 
-def test_default_inputs_of_a_signature() -> None:
+def test_omitted_inputs_have_the_defaults_of_the_signature() -> None:
     request = protos.predict_pb2.PredictRequest()
     request.model_spec.name = "m"
     request.inputs["x"].CopyFrom(tensors.make_proto(np.array([1, 2], np.float32), FLOAT))
@@ -184,7 +184,7 @@ SCORES = np.array([[0.25, 0.75]], np.float32)
         (LABELS, None, [[("no", 0.0), ("yes", 0.0)]]),
     ],
 )
-def test_classify(classes: Any, scores: Any, rows: Any) -> None:
+def test_classify_returns_labels_and_scores(classes: Any, scores: Any, rows: Any) -> None:
     assert _classify(_classes(classes, scores)) == rows
 
 
@@ -198,13 +198,15 @@ def test_classify(classes: Any, scores: Any, rows: Any) -> None:
         (None, np.repeat(SCORES, 2, 0), "Expected scores output batch size of 1. Got: 2"),
     ],
 )
-def test_classify_outputs_that_do_not_fit(classes: Any, scores: Any, message: str) -> None:
+def test_classify_refuses_outputs_that_do_not_match(
+    classes: Any, scores: Any, message: str
+) -> None:
     error = _refusal(lambda: _classify(_classes(classes, scores)))
     assert error.code is Code.INVALID_ARGUMENT
     assert message in error.message
 
 
-def test_classify_scores_of_another_type() -> None:
+def test_classify_refuses_scores_of_another_type() -> None:
     proto = fake_models.signature({"inputs": STRING}, {"scores": STRING})
     servable = FakeServable(
         "m", 1, {"serving_default": (proto, lambda request: {"scores": LABELS})}
@@ -223,7 +225,7 @@ def test_classify_scores_of_another_type() -> None:
         (np.zeros(2, np.float32), "Input batch size did not match output batch size: 1 vs. 2"),
     ],
 )
-def test_regress_outputs_that_do_not_fit(values: np.ndarray, message: str) -> None:
+def test_regress_refuses_outputs_that_do_not_match(values: np.ndarray, message: str) -> None:
     proto = fake_models.signature({"inputs": STRING}, {"outputs": FLOAT})
     servable = FakeServable(
         "m", 1, {"serving_default": (proto, lambda request: {"outputs": values})}
@@ -256,7 +258,7 @@ def test_multi_inference_runs_on_one_pinned_version() -> None:
     assert servable.pins == 0
 
 
-def test_multi_inference_leaves_nothing_behind_when_a_task_is_wrong() -> None:
+def test_multi_inference_with_an_invalid_task_releases_the_version() -> None:
     servable = fake_models.half_plus_two()
     service = _service(servable)
     _refusal(lambda: multi_inference.submit(service, _tasks("regress_x_to_y", "nope")))
@@ -272,7 +274,7 @@ def test_multi_inference_fails_as_a_whole() -> None:
     assert servable.pins == 0
 
 
-def test_reload_hands_the_config_on_and_counts_metrics() -> None:
+def test_reload_passes_the_config_on_and_returns_metrics() -> None:
     models = FakeModels(fake_models.half_plus_two())
     request = protos.model_management_pb2.ReloadConfigRequest()
     request.config.model_config_list.config.add(name="m", base_path="/models/m")
@@ -286,7 +288,7 @@ def test_reload_hands_the_config_on_and_counts_metrics() -> None:
     ]
 
 
-def test_json_predict_of_a_signature_without_inputs() -> None:
+def test_json_predict_refuses_a_signature_without_inputs() -> None:
     proto = fake_models.signature({}, {"y": FLOAT})
     servable = FakeServable("m", 1, {"serving_default": (proto, lambda request: {})})
     body = b'{"instances": [1]}'

@@ -22,12 +22,12 @@ JSON = st.recursive(
 
 
 def _tolerant(body: bytes) -> object:
-    """What our own parser makes of a body that orjson takes too."""
+    """Parse a body with the tolerant parser, even if orjson accepts it."""
     return json_reader._Parser(body).document()
 
 
 @given(JSON)
-def test_our_parser_reads_what_orjson_reads(value: object) -> None:
+def test_tolerant_parser_agrees_with_orjson(value: object) -> None:
     for text in (json.dumps(value), json.dumps(value, ensure_ascii=False, indent=1)):
         body = text.encode("utf-8", "surrogatepass")
         try:
@@ -55,7 +55,7 @@ def test_any_bytes_are_read_or_refused(body: bytes) -> None:
     assert message == "" or message.startswith("JSON Parse error: ")
 
 
-def test_values_beyond_json() -> None:
+def test_nan_infinity_and_any_bytes_are_read() -> None:
     body = b'{"a": NaN, "b": [-Infinity, Inf, -NaN], "c": "x\xff\\n"} and more'
     value = json_reader.parse(body)
     assert math.isnan(value["a"])
@@ -76,13 +76,13 @@ def test_values_beyond_json() -> None:
         (b"1e-400", 0.0),
     ],
 )
-def test_numbers(number: bytes, value: float) -> None:
+def test_number_is_read_like_rapidjson(number: bytes, value: float) -> None:
     for read in (json_reader.parse, _tolerant):
         result = read(number)
         assert (result, type(result)) == (value, type(value))
 
 
-def test_deep_nesting() -> None:
+def test_deep_nesting_is_read() -> None:
     depth = 100_000
     value = json_reader.parse(b"[" * depth + b"]" * depth)
     levels = 1
@@ -100,12 +100,12 @@ def test_too_many_values_are_refused_before_they_are_parsed() -> None:
 def test_tolerant_parsing_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json_reader.MAX_TOLERANT_VALUES == 1_500_000
     monkeypatch.setattr(json_reader, "MAX_TOLERANT_VALUES", 1_000)
-    json_reader.parse(b"[NaN" + b",0" * 998 + b"]")  # the list is a value too
+    json_reader.parse(b"[NaN" + b",0" * 998 + b"]")  # the list counts as a value
     with pytest.raises(ServingError, match="More than 1000 values"):
         json_reader.parse(b"[NaN" + b",0" * 999 + b"]")
 
 
-def test_the_first_of_two_equal_keys_counts_without_orjson() -> None:
+def test_tolerant_parser_keeps_the_first_of_two_equal_keys() -> None:
     assert json_reader.parse(b'{"a": 1, "a": NaN}') == {"a": 1}
 
 
@@ -121,7 +121,7 @@ def test_the_first_of_two_equal_keys_counts_without_orjson() -> None:
         (b'"\xff\\q"', "Invalid escape character in string. at offset: 2"),
     ],
 )
-def test_wrong_escapes(body: bytes, message: str) -> None:
+def test_invalid_escape_is_refused(body: bytes, message: str) -> None:
     assert _refusal(body) == f"JSON Parse error: {message}"
 
 
@@ -135,12 +135,12 @@ def test_wrong_escapes(body: bytes, message: str) -> None:
         b'{"a":"' + b"\\\\" * 8_000_000,
     ],
 )
-def test_reading_a_long_string_takes_a_few_times_its_memory(body: bytes) -> None:
-    json_reader.parse(b"[NaN]")  # whatever is made once
+def test_reading_a_long_string_needs_a_few_times_its_memory(body: bytes) -> None:
+    json_reader.parse(b"[NaN]")  # exclude one-time allocations
     tracemalloc.start()
     try:
         _refusal(body)
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most < 20 * len(body)  # orjson sets 12 aside
+    assert most < 20 * len(body)  # orjson allocates 12 times its size

@@ -1,4 +1,4 @@
-"""The codec; the conformance suite holds what half_plus_two can show."""
+"""The JSON codec, for cases that the conformance suite cannot show with half_plus_two."""
 
 import json
 import struct
@@ -54,11 +54,11 @@ def _refusal(body: object, **types: int) -> str:
         ({"inputs": "a"}, b"a"),
     ],
 )
-def test_strings(body: object, tensor: object) -> None:
+def test_strings_are_read(body: object, tensor: object) -> None:
     assert _read(body, text=STRING) == {"text": tensor}
 
 
-def test_bytes_that_are_no_utf8_are_kept() -> None:
+def test_bytes_that_are_not_utf8_are_kept() -> None:
     document = json_reader.parse(b'{"instances": ["a\xff\xfe"]}')
     arrays, _ = json_tensor.read_tensors(document, {"text": STRING})
     assert arrays["text"].tolist() == [b"a\xff\xfe"]
@@ -78,7 +78,7 @@ def test_bytes_that_are_no_utf8_are_kept() -> None:
         ({"instances": [{"b64": "YQ=="}, {"text": "a"}]}, "Expecting value/list but got object"),
     ],
 )
-def test_strings_refused(body: object, message: str) -> None:
+def test_invalid_strings_are_refused(body: object, message: str) -> None:
     assert message in _refusal(body, text=STRING)
 
 
@@ -93,20 +93,20 @@ def test_strings_refused(body: object, message: str) -> None:
         (FLOAT, [1, 0.5, 2**64 - 1], [True, "1", None]),
     ],
 )
-def test_scalars_of_a_type(data_type: int, good: list, bad: list) -> None:
+def test_each_type_accepts_only_its_scalars(data_type: int, good: list, bad: list) -> None:
     values = _read({"instances": good}, x=data_type)["x"]
     assert values == (good if data_type != FLOAT else [1.0, 0.5, float(2**64)])
     for value in bad:
         assert "is not of expected type" in _refusal({"instances": [value]}, x=data_type)
 
 
-def test_small_integers_wrap() -> None:
+def test_small_integers_wrap_around() -> None:
     assert _read({"instances": [127, 128, 255]}, x=INT8) == {"x": [127, -128, -1]}
     assert _read({"instances": [255, 256]}, x=UINT8) == {"x": [255, 0]}
 
 
 @pytest.mark.parametrize("data_type", [T.DT_HALF, T.DT_BFLOAT16, T.DT_UINT16, T.DT_COMPLEX64])
-def test_types_without_a_json_form(data_type: int) -> None:
+def test_type_without_a_json_representation_is_refused(data_type: int) -> None:
     with pytest.raises(ServingError) as caught:
         _read({"inputs": [1]}, x=data_type)
     assert caught.value.code is Code.UNIMPLEMENTED
@@ -116,7 +116,7 @@ def test_types_without_a_json_form(data_type: int) -> None:
         json_writer.predictions({"x": (array, data_type)})
 
 
-def test_named_inputs_in_rows() -> None:
+def test_named_inputs_are_read_from_rows() -> None:
     rows = [{"a": [1, 2], "b": "x"}, {"b": "y", "a": [3, 4]}]
     assert _read({"instances": rows}, a=INT32, b=STRING) == {
         "a": [[1, 2], [3, 4]],
@@ -124,7 +124,7 @@ def test_named_inputs_in_rows() -> None:
     }
 
 
-def test_named_inputs_in_columns() -> None:
+def test_named_inputs_are_read_from_columns() -> None:
     columns = {"a": [[1, 2], [3, 4]], "b": "x"}
     assert _read({"inputs": columns}, a=INT32, b=STRING) == {"a": [[1, 2], [3, 4]], "b": b"x"}
 
@@ -148,7 +148,7 @@ def test_named_inputs_in_columns() -> None:
         ({"inputs": {"a": 1}}, "Missing named input: b in 'inputs' object."),
     ],
 )
-def test_named_inputs_refused(body: object, message: str) -> None:
+def test_invalid_named_inputs_are_refused(body: object, message: str) -> None:
     assert message in _refusal(body, a=INT32, b=STRING)
 
 
@@ -183,25 +183,25 @@ def _float32(value: float) -> np.ndarray:
         (float("-inf"), "-Infinity"),
     ],
 )
-def test_floats(value: float, text: str) -> None:
+def test_floats_are_written_as_by_tensorflow_serving(value: float, text: str) -> None:
     expected = "1.4013e-45" if text == "1.40130e-45" else text
     assert json_writer.float_texts(_float32(value)) == [expected]
 
 
 @given(st.floats(width=32, allow_nan=False))
-def test_every_float32_comes_back(value: float) -> None:
+def test_every_float32_survives_a_round_trip(value: float) -> None:
     (text,) = json_writer.float_texts(_float32(value))
     assert struct.pack("f", float(text)) == struct.pack("f", value)
     assert "." in text or "e" in text or "Infinity" in text
 
 
 @given(st.lists(st.floats(allow_nan=False), max_size=5))
-def test_every_float64_comes_back(values: list[float]) -> None:
+def test_every_float64_survives_a_round_trip(values: list[float]) -> None:
     texts = json_writer.float_texts(np.array(values, np.float64))
     assert [float(text) for text in texts] == values
 
 
-def test_named_outputs_in_rows() -> None:
+def test_named_outputs_are_written_as_rows() -> None:
     outputs = {
         "scores": (np.array([[0.5, 0.25]], np.float32), FLOAT),
         "label": (np.array([b"good"], object), STRING),
@@ -218,7 +218,7 @@ def test_named_outputs_in_rows() -> None:
     )
 
 
-def test_named_outputs_in_columns() -> None:
+def test_named_outputs_are_written_as_columns() -> None:
     outputs = {
         "a": (np.array([1, 2], np.int64), INT64),
         "b": (np.array(b"x", object), STRING),
@@ -229,7 +229,7 @@ def test_named_outputs_in_columns() -> None:
     )
 
 
-def test_rows_of_several_dimensions() -> None:
+def test_rows_may_have_several_dimensions() -> None:
     array = np.arange(8).reshape(2, 2, 2)
     written = json_writer.predictions({"y": (array, INT64)})
     assert b'"predictions": [[[0, 1], [2, 3]], [[4, 5], [6, 7]]\n    ]' in written
@@ -239,7 +239,7 @@ def test_rows_of_several_dimensions() -> None:
 
 
 @given(st.binary(max_size=30))
-def test_any_string_out(value: bytes) -> None:
+def test_any_string_survives_a_round_trip(value: bytes) -> None:
     array = np.array([value], object)
     written = json_writer.predictions({"y": (array, STRING)})
     assert json_reader.parse(written)["predictions"][0].encode("utf-8", "surrogateescape") == value
@@ -258,7 +258,9 @@ def test_any_string_out(value: bytes) -> None:
         ),
     ],
 )
-def test_outputs_refused(outputs: json_writer.Outputs, message: str) -> None:
+def test_outputs_without_a_json_representation_are_refused(
+    outputs: json_writer.Outputs, message: str
+) -> None:
     with pytest.raises(ServingError) as caught:
         json_writer.predictions(outputs)
     assert caught.value.message == message
@@ -279,7 +281,7 @@ NUMBERS = st.integers(-(2**70), 2**70) | st.floats() | st.text() | st.none() | s
     ),
     st.sampled_from([FLOAT, INT8, INT32, INT64, STRING, BOOL, UINT64, T.DT_HALF, T.DT_RESOURCE]),
 )
-def test_any_document_is_tensors_or_refused(key: str, value: object, data_type: int) -> None:
+def test_any_document_is_read_or_refused(key: str, value: object, data_type: int) -> None:
     code, arrays, rows = _outcome(json.dumps({key: value}).encode(), data_type)
     assert code in (Code.OK, Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED)
     if code is Code.OK:

@@ -1,4 +1,4 @@
-"""The ASGI application without a server: what happens around a call."""
+"""The ASGI application without a server: limits, cancellation, statuses and pages."""
 
 import asyncio
 import gzip
@@ -25,7 +25,7 @@ BODY = b'{"instances": ["abc"]}'
 
 
 class Client:
-    """Plays the ASGI server for one request.
+    """An ASGI server for one request.
 
     ``leave`` is the client's going away; ``stall`` keeps the body from ever being complete.
     """
@@ -103,14 +103,14 @@ def test_predict_waits_for_the_servable() -> None:
     assert servable.pins == 0
 
 
-def test_a_large_body_is_answered_the_same() -> None:
+def test_large_body_gets_the_same_answer() -> None:
     texts = ["x" * 100] * 3000
     body = json.dumps({"instances": texts}).encode()
     client = _answer(_application(fake_models.classifier()), body=body)
     assert len(json.loads(client.body)["predictions"]) == 3000
 
 
-def test_a_slow_model_is_504_and_the_call_is_cancelled() -> None:
+def test_slow_model_returns_504_and_cancels_the_call() -> None:
     servable = fake_models.classifier()
     servable.hold()
     client = _answer(_application(servable, timeout_seconds=0.05))
@@ -121,7 +121,7 @@ def test_a_slow_model_is_504_and_the_call_is_cancelled() -> None:
     assert servable.pins == 0
 
 
-def test_a_slow_sender_is_408_and_the_connection_closes() -> None:
+def test_slow_sender_gets_408_and_the_connection_closes() -> None:
     servable = fake_models.classifier()
     client = _answer(_application(servable, timeout_seconds=0.05), stall=True)
     assert client.status == 408
@@ -129,7 +129,7 @@ def test_a_slow_sender_is_408_and_the_connection_closes() -> None:
     assert servable.requests == []
 
 
-def test_leaving_cancels_the_call() -> None:
+def test_disconnect_cancels_the_call() -> None:
     servable = fake_models.classifier()
     servable.hold()
     application = _application(servable)
@@ -150,7 +150,7 @@ def test_leaving_cancels_the_call() -> None:
 
 
 @pytest.mark.parametrize(("retry_after", "header"), [(None, b"1"), (0.2, b"1"), (7.4, b"7")])
-def test_unavailable_says_when_to_come_again(retry_after: float | None, header: bytes) -> None:
+def test_unavailable_says_when_to_retry(retry_after: float | None, header: bytes) -> None:
     servable = fake_models.classifier()
     servable.failure = ServingError(Code.UNAVAILABLE, "The queue is full", retry_after)
     client = _answer(_application(servable))
@@ -180,7 +180,7 @@ def test_unavailable_says_when_to_come_again(retry_after: float | None, header: 
         (Code.DEADLINE_EXCEEDED, 504),
     ],
 )
-def test_statuses(code: Code, status: int) -> None:
+def test_code_has_its_http_status(code: Code, status: int) -> None:
     servable = fake_models.classifier()
     servable.failure = ServingError(code, "reason")
     before = metrics.REQUEST_COUNT.value("reviews", code.name)
@@ -190,7 +190,7 @@ def test_statuses(code: Code, status: int) -> None:
     assert metrics.REQUEST_COUNT.value("reviews", code.name) == before + 1
 
 
-def test_a_bug_is_500_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+def test_unexpected_exception_is_500_without_its_message(caplog: pytest.LogCaptureFixture) -> None:
     servable = fake_models.classifier()
     secret = "a text that nobody may log"
     servable.signatures = None  # type: ignore[assignment]
@@ -201,7 +201,7 @@ def test_a_bug_is_500_without_its_text(caplog: pytest.LogCaptureFixture) -> None
     assert servable.pins == 0
 
 
-def test_too_large_bodies() -> None:
+def test_too_large_body_is_refused() -> None:
     application = _application(fake_models.classifier(), max_body_bytes=len(BODY))
     assert _answer(application).status == 200
     assert _answer(application, body=BODY + b" ").status == 413
@@ -214,12 +214,12 @@ def test_too_large_bodies() -> None:
 
 
 @given(st.binary(max_size=200))
-def test_unpacking_any_bytes(body: bytes) -> None:
+def test_decompression_accepts_any_bytes(body: bytes) -> None:
     assert rest_body.unpacked(body, 1000) == b""
     assert rest_body.unpacked(gzip.compress(body), 1000) == body
 
 
-def test_health_and_readiness() -> None:
+def test_readiness_follows_the_models_and_draining() -> None:
     models = FakeModels(fake_models.classifier())
     application = RestApplication(InferenceService(models), Monitoring())
 
@@ -245,7 +245,9 @@ def test_health_and_readiness() -> None:
         (Monitoring(False), "/monitoring/prometheus/metrics", 404),
     ],
 )
-def test_metrics_page(monitoring: Monitoring, path: str, status: int) -> None:
+def test_metrics_page_is_served_at_the_configured_path(
+    monitoring: Monitoring, path: str, status: int
+) -> None:
     application = RestApplication(InferenceService(FakeModels()), monitoring)
     assert _answer(application, path, b"", "GET").status == status
 

@@ -15,7 +15,7 @@ def read(tmp_path):
     return read
 
 
-def test_every_field_is_understood(read) -> None:
+def test_every_field_is_applied(read) -> None:
     parameters = read("""
         max_batch_size { value: 128 }
         batch_timeout_micros { value: 2500 }
@@ -37,13 +37,13 @@ def test_every_field_is_understood(read) -> None:
     )
 
 
-def test_an_empty_file_changes_nothing(read) -> None:
+def test_empty_file_changes_nothing(read) -> None:
     parameters = read("")
     assert parameters.num_batch_threads is None
     assert parameters.apply(BatchLimits()) == BatchLimits()
 
 
-def test_splitting_runs_batches_of_the_execution_size(read) -> None:
+def test_splitting_limits_batches_to_the_execution_size(read) -> None:
     limits = read("""
         max_batch_size { value: 100 }
         max_execution_batch_size { value: 10 }
@@ -72,14 +72,14 @@ def test_splitting_runs_batches_of_the_execution_size(read) -> None:
         ("max_batch_size { value: 0 }", "max_batch_size must be at least 1"),
         ("num_batch_threads { value: -1 }", "num_batch_threads must be at least 1"),
         ("batch_timeout_micros { value: -1 }", "batch_timeout_micros must not be negative"),
-        ("max_batch_sise { value: 1 }", "is no BatchingParameters in text format"),
+        ("max_batch_sise { value: 1 }", "is not a BatchingParameters in text format"),
     ],
 )
-def test_what_is_refused(read, text, message) -> None:
+def test_invalid_value_is_refused(read, text, message) -> None:
     with pytest.raises(UserError, match=message):
         read(text)
 
 
-def test_a_missing_file(tmp_path) -> None:
+def test_missing_file_is_refused(tmp_path) -> None:
     with pytest.raises(UserError, match="No such file"):
         batching_parameters.read(str(tmp_path / "none"))

@@ -8,14 +8,14 @@ def served(*versions):
     return lambda model, version: version in versions
 
 
-def test_labels_of_a_cold_start_are_taken_as_they_are() -> None:
+def test_labels_of_a_new_model_are_accepted_as_they_are() -> None:
     labels = Labels(allow_unavailable=False)
     labels.replace({"bert": {"stable": 1}})
     assert labels.resolve("bert", "stable") == 1
 
 
 @pytest.mark.parametrize(("model", "label"), [("bert", "nope"), ("none", "stable")])
-def test_an_unknown_label(model, label) -> None:
+def test_unknown_label_is_refused(model, label) -> None:
     labels = Labels(allow_unavailable=False)
     labels.replace({"bert": {"stable": 1}})
     with pytest.raises(ServingError) as caught:
@@ -24,7 +24,7 @@ def test_an_unknown_label(model, label) -> None:
     assert caught.value.message == f"Unrecognized servable version label: {label}"
 
 
-def test_a_label_may_not_lead_to_what_is_not_served() -> None:
+def test_label_must_point_to_a_served_version() -> None:
     labels = Labels(allow_unavailable=False)
     labels.replace({"bert": {"stable": 1}})
     with pytest.raises(ServingError) as caught:
@@ -38,7 +38,7 @@ def test_a_label_may_not_lead_to_what_is_not_served() -> None:
     labels.check({"bert": {"stable": 2}}, new_models={"bert"}, is_available=served())
 
 
-def test_only_new_labels_may_where_the_flag_allows_it() -> None:
+def test_flag_allows_only_new_labels_on_unserved_versions() -> None:
     labels = Labels(allow_unavailable=True)
     labels.replace({"bert": {"stable": 1}})
     labels.check({"bert": {"stable": 1, "canary": 9}}, (), served())
@@ -46,7 +46,7 @@ def test_only_new_labels_may_where_the_flag_allows_it() -> None:
         labels.check({"bert": {"stable": 9}}, (), served())
 
 
-def test_a_label_moves_when_its_version_is_served() -> None:
+def test_label_moves_when_its_version_is_served() -> None:
     labels = Labels(allow_unavailable=False)
     labels.replace({"bert": {"stable": 1}})
     labels.replace({"bert": {"stable": 2, "canary": 2}})
@@ -56,7 +56,7 @@ def test_a_label_moves_when_its_version_is_served() -> None:
     assert labels.resolve("bert", "stable") == 2
 
 
-def test_a_label_that_is_gone_is_unknown() -> None:
+def test_removed_label_is_unknown() -> None:
     labels = Labels(allow_unavailable=False)
     labels.replace({"bert": {"stable": 1}})
     labels.replace({"bert": {}})

@@ -16,7 +16,7 @@ def config(text: str):
     return text_format.Parse(f"model_config_list {{ {text} }}", proto)
 
 
-def test_a_model_with_policy_and_labels() -> None:
+def test_policy_and_labels_are_read() -> None:
     text = """
         model_version_policy { specific { versions: 1 versions: 2 } }
         version_labels { key: "stable" value: 1 }
@@ -29,7 +29,7 @@ def test_a_model_with_policy_and_labels() -> None:
     }
 
 
-def test_the_deprecated_type_is_understood() -> None:
+def test_deprecated_model_type_is_accepted() -> None:
     text = 'config { name: "m" base_path: "/m" model_type: TENSORFLOW }'
     assert model_config.from_proto(config(text))["m"].policy == Latest(1)
 
@@ -58,7 +58,7 @@ def test_the_deprecated_type_is_understood() -> None:
         ),
     ],
 )
-def test_what_is_refused(text, message) -> None:
+def test_invalid_config_is_refused(text, message) -> None:
     with pytest.raises(ServingError) as caught:
         model_config.from_proto(config(text))
     assert (caught.value.code, caught.value.message) == (Code.INVALID_ARGUMENT, message)
@@ -71,14 +71,14 @@ def test_custom_config_is_refused() -> None:
         model_config.from_proto(proto)
 
 
-def test_flags_make_one_model(tmp_path) -> None:
+def test_flags_configure_one_model(tmp_path) -> None:
     settings = ServerSettings(model_name="bert", model_base_path=str(tmp_path))
     assert model_config.from_settings(settings) == {
         "bert": model_config.ModelConfig("bert", str(tmp_path))
     }
 
 
-def test_the_file_wins_over_the_flags(tmp_path) -> None:
+def test_file_takes_precedence_over_the_flags(tmp_path) -> None:
     file = tmp_path / "models.config"
     file.write_text(f"model_config_list {{ {BERT % ''} }}")
     settings = ServerSettings(model_base_path="/other", model_config_file=str(file))
@@ -86,7 +86,7 @@ def test_the_file_wins_over_the_flags(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"model_config_list {", b"models: 1", b"\xff\xfe", None])
-def test_a_file_that_is_none(tmp_path, content) -> None:
+def test_file_that_is_not_a_config_is_refused(tmp_path, content) -> None:
     file = tmp_path / "models.config"
     if content is not None:
         file.write_bytes(content)
@@ -94,7 +94,7 @@ def test_a_file_that_is_none(tmp_path, content) -> None:
         model_config.from_settings(ServerSettings(model_config_file=str(file)))
 
 
-def test_a_file_with_a_bad_model_is_named(tmp_path) -> None:
+def test_error_names_the_file_with_the_invalid_model(tmp_path) -> None:
     file = tmp_path / "models.config"
     file.write_text(f"model_config_list {{ {BERT % ''} {BERT % ''} }}")
     with pytest.raises(UserError, match=r"models\.config: Illegal to list model bert"):

@@ -20,10 +20,10 @@ def loader(tmp_path: Path) -> Iterator[VersionLoader]:
 @pytest.mark.parametrize(
     ("own_export", "second"), [(True, "serving_default_bfloat16"), (False, "serving_default")]
 )
-def test_what_one_version_of_an_export_measured_serves_the_next(
+def test_measured_precision_is_reused_for_the_next_version(
     loader: VersionLoader, tmp_path: Path, own_export: bool, second: str
 ) -> None:
-    """The second's twin answers otherwise, so a comparison would not choose it."""
+    """The twin of the second version has different outputs, so a comparison would not choose it."""
     chosen = []
     for version, adds in ((1, 0.0), (2, 1.0)):
         directory = small_models.write_twin_model(tmp_path / str(version), twin_adds=adds)

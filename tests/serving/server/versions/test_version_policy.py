@@ -25,9 +25,9 @@ def policy(text: str) -> version_policy.VersionPolicy:
         ("specific {}", set()),
     ],
 )
-def test_chooses(text, chosen) -> None:
+def test_policy_chooses_versions(text, chosen) -> None:
     assert policy(text).choose([3, 12, 0, 7]) == chosen
 
 
-def test_nothing_to_choose_from() -> None:
+def test_policy_chooses_nothing_from_no_versions() -> None:
     assert policy("latest { num_versions: 2 }").choose([]) == set()

@@ -32,29 +32,29 @@ def test_folders_named_by_numbers_are_versions(tmp_path) -> None:
     "name",
     ["-1", "+1", "1.5", "1_000", "v1", "12.tmp", ".12", "temp-12", " 7", "١", str(2**63)],
 )
-def test_other_folders_are_not(tmp_path, name) -> None:
+def test_folders_with_other_names_are_not_versions(tmp_path, name) -> None:
     folders(tmp_path, "3", name)
     assert found(tmp_path) == {3: "3"}
 
 
-def test_a_file_is_no_version(tmp_path) -> None:
+def test_file_is_not_a_version(tmp_path) -> None:
     (tmp_path / "5").write_text("")
     assert found(tmp_path) == {}
 
 
-def test_a_linked_folder_is_one(tmp_path) -> None:
+def test_linked_folder_is_a_version(tmp_path) -> None:
     folders(tmp_path, "elsewhere/model")
     (tmp_path / "8").symlink_to(tmp_path / "elsewhere" / "model")
     assert found(tmp_path) == {8: "8"}
 
 
-def test_one_version_in_two_folders_is_reported(tmp_path, caplog) -> None:
+def test_version_in_two_folders_is_reported(tmp_path, caplog) -> None:
     folders(tmp_path, "7", "007")
     assert list(found(tmp_path)) == [7]
     assert "version 7 is in two folders" in caplog.text
 
 
-def test_a_missing_base_path_has_none(tmp_path, caplog) -> None:
+def test_missing_base_path_has_no_versions(tmp_path, caplog) -> None:
     assert found(tmp_path / "nowhere") == {}
     assert "nowhere" in caplog.text
 

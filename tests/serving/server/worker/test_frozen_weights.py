@@ -1,7 +1,7 @@
 from serving.server.worker import precision
 
 
-def test_packed_weights_are_kept_of_our_graph_alone() -> None:
+def test_only_our_packed_graph_freezes_its_weights() -> None:
     ours = ["serving_default", "serving_default_bfloat16"]
     environ: dict[str, str] = {}
     precision.freeze_weights(["serving_default"], environ)
@@ -10,4 +10,4 @@ def test_packed_weights_are_kept_of_our_graph_alone() -> None:
     assert environ == {precision.VARIABLE: "1"}
     environ[precision.VARIABLE] = "0"
     precision.freeze_weights(ours, environ)
-    assert environ == {precision.VARIABLE: "0"}, "who starts the server may say otherwise"
+    assert environ == {precision.VARIABLE: "0"}, "an existing value is kept"

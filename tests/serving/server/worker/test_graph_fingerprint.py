@@ -8,7 +8,7 @@ from serving.server.worker.loaded_model import graph_fingerprint
 
 @pytest.fixture
 def meta_graph():
-    """A variable, a function that multiplies by it, and a signature."""
+    """Return a graph with a variable, a function that multiplies by it, and a signature."""
     meta = protos.meta_graph_pb2.MetaGraphDef()
     meta.signature_def["serving_default"].method_name = "tensorflow/serving/predict"
     variable = meta.graph_def.node.add(name="kernel", op="VarHandleOp")
@@ -20,7 +20,7 @@ def meta_graph():
     return meta
 
 
-def test_names_and_weights_do_not_matter(meta_graph) -> None:
+def test_fingerprint_ignores_names_and_weights(meta_graph) -> None:
     other = copy.deepcopy(meta_graph)
     [function] = other.graph_def.library.function
     function.signature.name = "__inference_logits_9"
@@ -48,7 +48,7 @@ def another_signature(meta) -> None:
 @pytest.mark.parametrize(
     "change", [another_type, another_size, another_operation, another_signature]
 )
-def test_what_it_computes_matters(meta_graph, change) -> None:
+def test_fingerprint_depends_on_the_computation(meta_graph, change) -> None:
     other = copy.deepcopy(meta_graph)
     change(other)
     assert graph_fingerprint(other) != graph_fingerprint(meta_graph)

@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="priorities of t
 
 
 class Thread:
-    """A thread that is there until it is told to end."""
+    """A thread that runs until ``end``."""
 
     def __init__(self):
         self._end = threading.Event()
@@ -23,7 +23,7 @@ class Thread:
         self._thread.join()
 
 
-def test_threads_are_niced_while_loading_and_back() -> None:
+def test_threads_are_niced_only_while_loading() -> None:
     if not load_priority._may_raise_priority():
         pytest.skip("this process may not raise priorities: CAP_SYS_NICE")
     before = os.getpriority(os.PRIO_PROCESS, 0)
@@ -37,7 +37,7 @@ def test_threads_are_niced_while_loading_and_back() -> None:
     later.end()
 
 
-def test_unprivileged_threads_stay_on_one_core_while_loading(monkeypatch) -> None:
+def test_unprivileged_threads_are_bound_to_one_core_only_while_loading(monkeypatch) -> None:
     monkeypatch.setattr(load_priority, "_may_raise_priority", lambda: False)
     cores = os.sched_getaffinity(0)
     if len(cores) < 2:
@@ -53,7 +53,7 @@ def test_unprivileged_threads_stay_on_one_core_while_loading(monkeypatch) -> Non
     later.end()
 
 
-def test_what_fails_while_loading_leaves_priorities_as_they_were() -> None:
+def test_failed_load_restores_the_priorities() -> None:
     before = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
     with pytest.raises(RuntimeError, match="load"), load_priority.lowered():
         raise RuntimeError("load")

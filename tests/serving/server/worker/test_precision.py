@@ -14,7 +14,7 @@ def _short(monkeypatch) -> None:
 
 
 class Clock:
-    """Time that passes only while a signature runs."""
+    """A clock that advances only while a signature runs."""
 
     def __init__(self, monkeypatch, seconds):
         self.now = 0.0
@@ -38,7 +38,7 @@ def choose(run, how="auto", requests=(REQUEST,)):
         (1.0, 0.99, "serving_default"),
     ],
 )
-def test_the_clearly_faster_one_is_run(monkeypatch, float32, bfloat16, chosen) -> None:
+def test_clearly_faster_signature_is_chosen(monkeypatch, float32, bfloat16, chosen) -> None:
     seconds = {"serving_default": float32, "serving_default_bfloat16": bfloat16}
     assert choose(Clock(monkeypatch, seconds).run) == chosen
 
@@ -52,7 +52,7 @@ def test_the_clearly_faster_one_is_run(monkeypatch, float32, bfloat16, chosen) -
         {"scores": np.array([0.2, 0.8], np.float32), "label": np.array([b"a"], object)},
     ],
 )
-def test_a_twin_that_answers_otherwise_is_not_run(monkeypatch, twin) -> None:
+def test_twin_with_different_outputs_is_not_chosen(monkeypatch, twin) -> None:
     clock = Clock(monkeypatch, {"serving_default": 2.0, "serving_default_bfloat16": 1.0})
 
     def run(key, inputs, outputs):
@@ -71,7 +71,7 @@ def test_a_twin_that_answers_otherwise_is_not_run(monkeypatch, twin) -> None:
     ],
     ids=["near tie", "clear answer", "near tie of the best two"],
 )
-def test_a_label_may_change_in_a_near_tie_alone(monkeypatch, scores, twin_scores, chosen) -> None:
+def test_label_may_differ_only_in_a_near_tie(monkeypatch, scores, twin_scores, chosen) -> None:
     clock = Clock(monkeypatch, {"serving_default": 2.0, "serving_default_bfloat16": 1.0})
 
     def run(key, inputs, outputs):
@@ -83,7 +83,7 @@ def test_a_label_may_change_in_a_near_tie_alone(monkeypatch, scores, twin_scores
     assert choose(run) == chosen
 
 
-def test_a_near_tie_does_not_excuse_other_rows(monkeypatch) -> None:
+def test_near_tie_does_not_excuse_other_rows(monkeypatch) -> None:
     clock = Clock(monkeypatch, {"serving_default": 2.0, "serving_default_bfloat16": 1.0})
 
     def run(key, inputs, outputs):
@@ -94,7 +94,7 @@ def test_a_near_tie_does_not_excuse_other_rows(monkeypatch) -> None:
     assert choose(run) == "serving_default"
 
 
-def test_one_signature_decides_for_all_that_are_called(monkeypatch) -> None:
+def test_one_measured_signature_decides_for_all_called_ones(monkeypatch) -> None:
     keys = ["one", "one_bfloat16", "two", "two_bfloat16", "three", "three_bfloat16"]
     ran = []
 
@@ -118,7 +118,7 @@ def test_one_signature_decides_for_all_that_are_called(monkeypatch) -> None:
         (["one_bfloat16", "two_bfloat16"], ["one_bfloat16"]),
     ],
 )
-def test_the_signatures_that_answer_are_warmed_once(asked, warmed) -> None:
+def test_chosen_signatures_are_warmed_once(asked, warmed) -> None:
     requests = [WarmupRequest(key, REQUEST.inputs) for key in asked]
     run_as = {"one": "one_bfloat16", "two": "two"}
     found = list(precision.requests_to_warm(requests, run_as))
@@ -126,7 +126,7 @@ def test_the_signatures_that_answer_are_warmed_once(asked, warmed) -> None:
     assert all(request.inputs is REQUEST.inputs for request in found)
 
 
-def test_only_time_that_was_measured_decides_for_other_versions(monkeypatch) -> None:
+def test_only_a_measured_choice_applies_to_other_versions(monkeypatch) -> None:
     clock = Clock(monkeypatch, {"serving_default": 1.0, "serving_default_bfloat16": 2.0})
     assert precision.choose("auto", KEYS, [REQUEST], clock.run).measured
 
@@ -142,7 +142,7 @@ def test_only_time_that_was_measured_decides_for_other_versions(monkeypatch) -> 
         assert not precision.choose(how, KEYS, asked, answers).measured
 
 
-def test_without_requests_nothing_is_measured() -> None:
+def test_nothing_is_measured_without_requests() -> None:
     def run(key, inputs, outputs):
         raise AssertionError("ran")
 
@@ -153,12 +153,12 @@ def test_without_requests_nothing_is_measured() -> None:
     ("how", "chosen"),
     [("float32", "serving_default"), ("bfloat16", "serving_default_bfloat16")],
 )
-def test_a_choice_is_obeyed_unmeasured(how, chosen) -> None:
+def test_configured_precision_is_not_measured(how, chosen) -> None:
     def run(key, inputs, outputs):
         raise AssertionError("ran")
 
     assert choose(run, how) == chosen
 
 
-def test_signatures_without_a_twin_are_left_alone() -> None:
+def test_signatures_without_a_twin_are_unchanged() -> None:
     assert precision.choose("bfloat16", ["a", "b"], [], lambda *_: {}).run_as == {}

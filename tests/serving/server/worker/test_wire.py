@@ -39,7 +39,7 @@ def strings(values, shape=None):
     ],
     ids=lambda array: f"{array.dtype}{list(array.shape)}",
 )
-def test_an_array_arrives_as_it_was_sent(pair, array) -> None:
+def test_array_arrives_as_it_was_sent(pair, array) -> None:
     left, right = pair
     wire.send(left, {"op": "run"}, {"first": array, "second": np.array([7], np.int8)})
     header, tensors = wire.receive(right)
@@ -50,7 +50,7 @@ def test_an_array_arrives_as_it_was_sent(pair, array) -> None:
     assert tensors["second"].tolist() == [7]
 
 
-def test_a_frame_larger_than_the_socket_takes_at_once(pair) -> None:
+def test_frame_may_exceed_the_socket_buffer(pair) -> None:
     left, right = pair
     big = np.random.default_rng(0).integers(0, 255, 5_000_000, np.uint8)
     texts = strings([b"x" * 1000] * 2000)
@@ -62,7 +62,7 @@ def test_a_frame_larger_than_the_socket_takes_at_once(pair) -> None:
     assert tensors["texts"].tolist() == texts.tolist()
 
 
-def test_many_tensors_in_one_frame(pair) -> None:
+def test_frame_may_contain_many_tensors(pair) -> None:
     left, right = pair
     tensors = {str(number): np.array([number]) for number in range(2000)}
     sender = threading.Thread(target=wire.send, args=(left, {}, tensors))
@@ -74,7 +74,7 @@ def test_many_tensors_in_one_frame(pair) -> None:
     }
 
 
-def test_a_closed_connection_is_the_end(pair) -> None:
+def test_closed_connection_is_reported(pair) -> None:
     left, right = pair
     left.close()
     with pytest.raises(EOFError):
@@ -82,7 +82,7 @@ def test_a_closed_connection_is_the_end(pair) -> None:
 
 
 @pytest.mark.parametrize("kept", [3, 40])
-def test_a_sender_that_dies_within_a_frame(pair, kept) -> None:
+def test_truncated_frame_is_reported(pair, kept) -> None:
     left, right = pair
     wire.send(left, {"op": "run"}, {"x": np.zeros(100)})
     frame = right.recv(1 << 16)
@@ -92,6 +92,6 @@ def test_a_sender_that_dies_within_a_frame(pair, kept) -> None:
         wire.receive(right)
 
 
-def test_text_is_no_string_tensor(pair) -> None:
+def test_str_is_refused_in_a_string_tensor(pair) -> None:
     with pytest.raises(TypeError):
         wire.send(pair[0], {}, {"x": np.array(["text"], object)})

@@ -1,0 +1,53 @@
+"""Prints API keys of the gateway."""
+
+import datetime
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from cli.terminal import stderr, stdout
+
+if TYPE_CHECKING:
+    from serving.records.tables import ApiKeyRow
+
+
+def print_new_key(key: "ApiKeyRow", secret: str, *, as_json: bool) -> None:
+    """Print a key with its secret; what is not the secret goes to standard error."""
+    if as_json:
+        print(json.dumps({**_public(key), "key": secret}, indent=2, ensure_ascii=False))
+        return
+    print(secret)
+    stderr().print(f"key {key.id} for {key.name}: {', '.join(key.scopes)}; it is not shown again")
+
+
+def print_keys(keys: "Sequence[ApiKeyRow]", *, as_json: bool) -> None:
+    """Print keys without their secrets."""
+    if as_json:
+        print(json.dumps([_public(key) for key in keys], indent=2, ensure_ascii=False))
+        return
+    table = Table("id", "name", "scopes", "created", "state", box=None, pad_edge=False)
+    for key in keys:
+        state = "enabled" if key.disabled is None else f"disabled {_when(key.disabled)}"
+        scopes = " ".join(key.scopes)
+        table.add_row(key.id, Text(key.name), scopes, _when(key.created), state)
+    if keys:
+        stdout().print(table)
+    else:
+        stdout().print("No key yet; `bert keys create --name NAME --scope predict` makes one.")
+
+
+def _public(key: "ApiKeyRow") -> dict[str, Any]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "scopes": key.scopes,
+        "created": key.created,
+        "disabled": key.disabled,
+    }
+
+
+def _when(seconds: float) -> str:
+    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"

@@ -43,21 +43,21 @@ def wait_until_available(server: RunningServer, deadline: float) -> None:
 
 
 def _wait(client: Client, deadline: float) -> None:
-    said = "nothing"
+    reported = "nothing"
     while time.monotonic() < deadline:
         try:
             statuses = client.status()
         except ClientError as error:  # the stock server listens before it knows the model
-            said = str(error)
+            reported = str(error)
             statuses = []
         if any(status.state == State.AVAILABLE for status in statuses):
             return
         for status in statuses:
-            said = f"{status.state.name} {status.message}".strip()
+            reported = f"{status.state.name} {status.message}".strip()
             if status.state == State.END:
                 raise ModelError(f"the model server cannot load the model: {status.message}")
         time.sleep(_POLL_SECONDS)
-    raise ModelError(f"the model was not available in time; the server reports: {said}")
+    raise ModelError(f"the model was not available in time; the server reports: {reported}")
 
 
 def replay(

@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 
-from components.publishing.manifest import PushResult, fingerprint, outcome_of_standing
+from components.publishing.manifest import PushResult, fingerprint, outcome_if_pushed
 from modules.contract.atomic_file import sync_folder, write_text
 from modules.contract.errors import UserError
 from modules.contract.pushed_model import (
@@ -55,10 +55,10 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
     with _lock(base):
         _remove_leftovers(base)
         wanted = folder_fingerprint(export)
-        standing = _standing(base)
+        existing = _manifests(base)
         # A push killed after the rename leaves a version that is not in the ledger.
-        _record(base, standing.values())
-        if outcome := outcome_of_standing(standing, wanted, source, base):
+        _record(base, existing.values())
+        if outcome := outcome_if_pushed(existing, wanted, source, base):
             return outcome
         manifest = Manifest(wanted, source, next_version(base))
         destination = _publish(export, base, manifest)
@@ -122,7 +122,7 @@ def _prune(base: str, keep_versions: int) -> None:
         shutil.rmtree(hidden)
 
 
-def _standing(base: str) -> dict[int, Manifest]:
+def _manifests(base: str) -> dict[int, Manifest]:
     manifests = {}
     for version, folder in complete_versions(base).items():
         try:

@@ -50,8 +50,8 @@ def fingerprint(files: Iterable[tuple[str, bytes]]) -> str:
     return digest.hexdigest()
 
 
-def outcome_of_standing(
-    standing: Mapping[int, Manifest], wanted: str, source: str, base: str
+def outcome_if_pushed(
+    existing: Mapping[int, Manifest], wanted: str, source: str, base: str
 ) -> PushResult | None:
     """Return the result for a model that is already pushed, or None if it has to be pushed.
 
@@ -60,15 +60,15 @@ def outcome_of_standing(
     killed after the rename. Any other identical model is not pushed again.
 
     Args:
-        standing: version -> its manifest, for every existing version.
+        existing: version -> its manifest, for every existing version.
         wanted: the model's fingerprint.
         source: URI of its ``Model`` artifact.
         base: the directory of the versions.
     """
-    same = [version for version, manifest in standing.items() if manifest.fingerprint == wanted]
+    same = [version for version, manifest in existing.items() if manifest.fingerprint == wanted]
     if not same:
         return None
-    version, newest = max(same), max(standing)
+    version, newest = max(same), max(existing)
     if version < newest:
         return PushResult(
             pushed=False,
@@ -76,7 +76,7 @@ def outcome_of_standing(
             f"{newest}; to roll back to it, move {newest} out of {base}",
             fingerprint=wanted,
         )
-    if standing[version].source != source:
+    if existing[version].source != source:
         return PushResult(
             pushed=False,
             reason=f"the model is identical to version {version}, which is already pushed",

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 
 from tfx.dsl.io import fileio
 
-from components.publishing.manifest import PushResult, fingerprint, outcome_of_standing
+from components.publishing.manifest import PushResult, fingerprint, outcome_if_pushed
 from modules.contract.pushed_model import MANIFEST_FILE, MODEL_FILE, Manifest, names_by_version
 
 
@@ -30,8 +30,8 @@ def newest_push(base_directory: str, other_than: str = "") -> Manifest | None:
     base = base_directory.rstrip("/")
     if not fileio.exists(base):
         return None
-    standing = _standing(base, _complete(base, _version_names(base)))
-    pushes = [push for push in standing.values() if push.fingerprint and push.source != other_than]
+    existing = _manifests(base, _complete(base, _version_names(base)))
+    pushes = [push for push in existing.values() if push.fingerprint and push.source != other_than]
     return max(pushes, key=lambda push: push.version, default=None)
 
 
@@ -63,7 +63,7 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
             fileio.rmtree(posixpath.join(base, name))
     files = {name: _read(posixpath.join(export, name)) for name in _names(export)}
     wanted = fingerprint((name, hashlib.sha256(data).digest()) for name, data in files.items())
-    if outcome := outcome_of_standing(_standing(base, complete), wanted, source, base):
+    if outcome := outcome_if_pushed(_manifests(base, complete), wanted, source, base):
         return outcome
     version = max([int(time.time()), *(number + 1 for number in used)])
     manifest = Manifest(wanted, source, version)
@@ -98,7 +98,7 @@ def _complete(base: str, used: dict[int, str]) -> dict[int, str]:
     }
 
 
-def _standing(base: str, complete: dict[int, str]) -> dict[int, Manifest]:
+def _manifests(base: str, complete: dict[int, str]) -> dict[int, Manifest]:
     manifests = {}
     for version, name in complete.items():
         path = posixpath.join(base, name, MANIFEST_FILE)

@@ -244,9 +244,9 @@ class Backend:
         """Merge the executor's output into the planned outputs."""
         json_format.ParseDict(output, pipeline_spec_pb2.ExecutorOutput())
         for key, held in output.get("artifacts", {}).items():
-            [mine], [said] = plan.outputs[key], held["artifacts"]
-            mine["uri"] = said.get("uri") or mine["uri"]
-            mine["metadata"] = {**mine["metadata"], **said.get("metadata", {})}
+            [mine], [reported] = plan.outputs[key], held["artifacts"]
+            mine["uri"] = reported.get("uri") or mine["uri"]
+            mine["metadata"] = {**mine["metadata"], **reported.get("metadata", {})}
 
     def _store(self, artifact: JSON) -> JSON:
         number = next(self._numbers)

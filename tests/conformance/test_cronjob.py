@@ -153,9 +153,9 @@ def test_cronjob_command_starts_one_run_when_due(
         assert f"submitted as {name}" in due.stdout
 
         write(tmp_path, "good,positive\nbad,negative\nfine,positive\n")
-        beside = cluster.pod()  # the platform says RUNNING, once
-        assert beside.returncode == 0, beside.stderr
-        assert "run 1 is under way" in beside.stdout
+        active = cluster.pod()  # the platform reports RUNNING, once
+        assert active.returncode == 0, active.stderr
+        assert "run 1 is under way" in active.stdout
         write(tmp_path, "good,positive\nbad,negative\n")
         after = cluster.pod()
         assert after.returncode == 0, after.stderr

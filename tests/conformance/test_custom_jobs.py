@@ -146,6 +146,6 @@ def test_two_machines_tune_and_train_the_pushed_model(place: Workplace, zygote: 
 
 def _check_search(results: Path, logs: str) -> None:
     """Check that the machines tried both values and that the chief wrote the results."""
-    told = json.loads((results / "tuner_results.json").read_text())
-    assert sorted(trial["batch_size"] for trial in told) == [16, 32], logs
-    assert all(0 <= trial["score"] <= 1 for trial in told)
+    trials = json.loads((results / "tuner_results.json").read_text())
+    assert sorted(trial["batch_size"] for trial in trials) == [16, 32], logs
+    assert all(0 <= trial["score"] <= 1 for trial in trials)

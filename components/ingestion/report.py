@@ -74,7 +74,7 @@ class IngestionReport:
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> "IngestionReport":
-        """Return the report of which ``to_json`` gave ``values``."""
+        """Create the report from the output of ``to_json``."""
         report = cls(**values)  # type: ignore[arg-type]
         report.reasons = Counter(report.reasons)
         return report

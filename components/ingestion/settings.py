@@ -104,7 +104,7 @@ class IngestionSettings:
 
     @classmethod
     def from_exec_properties(cls, properties: Mapping[str, Any]) -> "IngestionSettings":
-        """Return the settings of which ``to_exec_properties`` gave ``properties``.
+        """Create the settings from the output of ``to_exec_properties``.
 
         Raises:
             UserError: a value is illegal.

@@ -49,6 +49,7 @@ check: env-dev ## format, lint, type and import checks, and the checks of layout
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell
 	$(BIN)/python -m pytest -m "not slow" -q tests/architecture tests/docs
 
 format: env-dev ## let ruff format and mend what it can

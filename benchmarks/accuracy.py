@@ -1,9 +1,9 @@
-"""Accuracy of a pushed model, loaded by itself, on texts it has never seen.
+"""Measure the accuracy of a pushed model on unseen texts.
 
     python -m benchmarks.accuracy serving_models/imdb/VERSION unseen.csv --seen imdb.csv
 
-Reads the CSV's ``text`` and ``label``, leaves out every text that the ``--seen`` files hold (by
-normalised text, as the splits are made), asks the model's ``serving_default`` and prints accuracy
+Reads ``text`` and ``label`` of the CSV, skips every text in the ``--seen`` files (compared by
+normalised text, like the splits), calls the model's ``serving_default`` and prints the accuracy
 with its 95% Wilson interval (Wilson, 1927) as one JSON line.
 """
 
@@ -22,16 +22,18 @@ Z = 1.959964
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure the accuracy and print it."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a version folder")
     parser.add_argument("data", type=Path, help="CSV with text,label")
-    parser.add_argument("--seen", type=Path, action="append", default=[], help="CSV to leave out")
-    parser.add_argument("--limit", type=int, default=0, help="texts at most; 0 takes all")
+    parser.add_argument(
+        "--seen", type=Path, action="append", default=[], help="CSV with texts to skip"
+    )
+    parser.add_argument("--limit", type=int, default=0, help="maximum number of texts; 0: all")
     arguments = parser.parse_args()
     seen = {text_identity(text) for path in arguments.seen for text, _ in _rows(path)}
     rows = [row for row in _rows(arguments.data) if text_identity(row[0]) not in seen]
-    # By identity: an order that has nothing to do with the file's.
+    # Sorting by identity makes the order independent of the file's.
     rows.sort(key=lambda row: text_identity(row[0]))
     rows = rows[: arguments.limit or None]
     right = _count_right(arguments.model, rows)
@@ -61,14 +63,14 @@ def _count_right(model: str, rows: Sequence[tuple[str, str]]) -> int:
 
 
 def _by_length(rows: Sequence[tuple[str, str]]) -> Iterator[Sequence[tuple[str, str]]]:
-    """Batches of like length: next to no padding."""
+    """Yield batches of similar length, which need little padding."""
     ordered = sorted(rows, key=lambda row: len(row[0]))
     for start in range(0, len(ordered), BATCH):
         yield ordered[start : start + BATCH]
 
 
 def wilson_interval(right: int, total: int) -> tuple[float, float]:
-    """95% interval of a share (Wilson's score interval)."""
+    """Return the 95% interval of a share (Wilson's score interval)."""
     share, square = right / total, Z * Z
     centre = share + square / (2 * total)
     spread = Z * math.sqrt(share * (1 - share) / total + square / (4 * total * total))

@@ -1,13 +1,13 @@
-"""How often drift is raised: on undrifted traffic, and on traffic that did drift.
+"""Measure how often drift is detected in traffic with and without drift.
 
     bert run --data imdb_5k.csv --set trainer.epochs=1 --set pusher.base_directory=MODELS
     bert serve --model_base_path MODELS &
     python -m benchmarks.drift --models MODELS --train imdb_5k.csv --unseen imdb_25k.csv \
         --other news20_train.csv --cache drift-cache
 
-Every text is described once by the served model; references and windows are then drawn anew from
-the descriptions, and each window is checked as ``bert drift`` does. With ``--cache`` a second call
-needs no server.
+The served model describes every text once. References and windows are then sampled from the
+descriptions, and each window is checked as in ``bert drift``. The descriptions are stored in
+``--cache``, so that a second call needs no server.
 """
 
 import argparse
@@ -31,38 +31,38 @@ from serving.rollout.intervals import wilson
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Name of the traffic that must not be raised.
+#: Name of the traffic without drift.
 UNDRIFTED = "films"
-#: Shares of a window that come from another domain, and of its commoner class.
+#: Shares of a window from another domain, and shares of its more frequent class.
 POST_SHARES = (0.1, 0.2)
 CLASS_SHARES = (0.6, 0.7, 0.8)
 
 
 @dataclasses.dataclass(frozen=True)
 class Described:
-    """Texts of one kind, as the model sees them.
+    """Descriptions of texts of one kind.
 
     Attributes:
         texts: the descriptions.
-        true: int[texts], index of the true label; -1 where the model has no word for it.
+        true: int[texts], index of the true label; -1 if the model does not have that label.
     """
 
     texts: Descriptions
     true: Array
 
     def take(self, rows: Array) -> "Described":
-        """These rows."""
+        """Return the given rows."""
         return Described(self.texts.take(rows), self.true[rows])
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """One window.
+    """Result of one window.
 
     Attributes:
-        report: what the check said.
-        accuracy: of the answers; None where the model has no word for the labels.
-        estimated: the accuracy as it is estimated without labels.
+        report: report of the drift check.
+        accuracy: accuracy of the predictions; None if the model does not have the true labels.
+        estimated: accuracy estimated without labels.
     """
 
     report: DriftReport
@@ -70,12 +70,12 @@ class Outcome:
     estimated: float
 
 
-#: Draws a window: (random numbers, films that are not in the reference) -> texts.
+#: Samples a window: (random generator, films that are not in the reference) -> texts.
 Draw = Callable[[np.random.Generator, Described], Described]
 
 
 def main() -> None:
-    """Describe, check, print one JSON line for each kind of traffic."""
+    """Describe and check the texts, and print one JSON line per kind of traffic."""
     arguments = _parse_arguments()
     labels = read_labels(arguments.models)
     pools = _described_pools(arguments, labels)
@@ -94,11 +94,11 @@ def main() -> None:
 
 
 def make_traffic(pools: Mapping[str, Described], window: int) -> dict[str, Draw]:
-    """Kinds of traffic by name, the undrifted one first.
+    """Return kinds of traffic by name, the one without drift first.
 
     Args:
-        pools: drifted texts by kind, "posts" among them.
-        window: texts in a window.
+        pools: drifted texts by kind, including "posts".
+        window: texts per window.
     """
 
     def films(generator: np.random.Generator, rest: Described) -> Described:
@@ -133,7 +133,7 @@ def make_traffic(pools: Mapping[str, Described], window: int) -> dict[str, Draw]
 def measure(
     films: Described, draw: Draw, labels: Sequence[str], reference: int, rate: float, seed: int
 ) -> Outcome:
-    """Draw a reference and a window, and check it."""
+    """Sample a reference and a window, and check the window for drift."""
     generator = np.random.default_rng(seed)
     order = generator.permutation(len(films.true))
     held_out, rest = films.take(order[:reference]), films.take(order[reference:])
@@ -148,7 +148,7 @@ def measure(
 
 
 def summarise(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """How many windows were raised, by which test, and how far the estimates were off."""
+    """Return the share of windows with drift, also by test, and the error of the estimates."""
     raised = sum(outcome.report.raised for outcome in outcomes)
     low, high = wilson(raised, len(outcomes), 0.95)
     by_test = {
@@ -197,7 +197,7 @@ def _join(first: Described, second: Described) -> Described:
 
 
 def _described_pools(arguments: argparse.Namespace, labels: Sequence[str]) -> dict[str, Described]:
-    """The pools, described by the server where the cache lacks them."""
+    """Return the pools with descriptions from the cache, or else from the server."""
     pools = make_pools(
         arguments.train, arguments.unseen, arguments.other, arguments.films, arguments.drifted
     )
@@ -218,20 +218,22 @@ def _described_pools(arguments: argparse.Namespace, labels: Sequence[str]) -> di
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", type=Path, required=True, help="folder of the pushed versions")
-    parser.add_argument("--url", default="grpc://127.0.0.1:8500", help="of the model server")
-    parser.add_argument("--train", type=Path, required=True, help="CSV that trained the model")
-    parser.add_argument("--unseen", type=Path, required=True, help="CSV of the same source")
-    parser.add_argument("--other", type=Path, required=True, help="CSV of another domain")
+    parser.add_argument("--url", default="grpc://127.0.0.1:8500", help="URL of the model server")
+    parser.add_argument("--train", type=Path, required=True, help="CSV of training data")
+    parser.add_argument("--unseen", type=Path, required=True, help="CSV from the same source")
+    parser.add_argument("--other", type=Path, required=True, help="CSV from another domain")
     parser.add_argument("--cache", type=Path, required=True, help="folder for the descriptions")
-    parser.add_argument("--films", type=int, default=6000, help="undrifted texts")
+    parser.add_argument("--films", type=int, default=6000, help="texts without drift")
     parser.add_argument("--drifted", type=int, default=1500, help="texts of each other kind")
     parser.add_argument("--reference", type=int, default=1000, help="held-out texts")
-    parser.add_argument("--window", type=int, default=500, help="texts in a window")
-    parser.add_argument("--rounds", type=int, default=100, help="windows of each drift; 0 for none")
+    parser.add_argument("--window", type=int, default=500, help="texts per window")
+    parser.add_argument("--rounds", type=int, default=100, help="windows per kind; 0 for none")
     parser.add_argument(
         "--null-rounds", type=int, default=1000, help="windows without drift; 0 for none"
     )
-    parser.add_argument("--traffic", action="append", help="only this kind; may be repeated")
+    parser.add_argument(
+        "--traffic", action="append", help="only this kind of traffic; can be repeated"
+    )
     parser.add_argument("--rate", type=float, default=0.01, help="drift.false_alarm_rate")
     return parser.parse_args()
 

@@ -1,4 +1,4 @@
-"""Texts for the drift benchmark: films that the model never saw, and what differs from them."""
+"""Texts for the drift benchmark: unseen film reviews, and texts that differ from them."""
 
 import csv
 import dataclasses
@@ -20,7 +20,7 @@ class Pool:
 
     Attributes:
         texts: the texts.
-        labels: true labels in the model's vocabulary; empty where it has no word for them.
+        labels: true labels; empty if the model does not have these labels.
     """
 
     texts: list[str]
@@ -28,14 +28,14 @@ class Pool:
 
 
 def make_pools(train: Path, unseen: Path, other: Path, films: int, drifted: int) -> dict[str, Pool]:
-    """All kinds of texts, the undrifted ones under "films".
+    """Return all kinds of texts; those without drift are "films".
 
     Args:
-        train: CSV that the model was trained on; its texts are left out.
-        unseen: CSV of the same source.
-        other: CSV of another domain.
-        films: undrifted texts; as many as there are, at most.
-        drifted: texts of each other kind.
+        train: CSV of training data, whose texts are skipped.
+        unseen: CSV from the same source.
+        other: CSV from another domain.
+        films: maximum number of texts without drift.
+        drifted: maximum number of texts of each other kind.
     """
     seen = {text_identity(text) for text, _ in _rows(train)}
     rows = {text_identity(text): (text, label) for text, label in _rows(unseen)}
@@ -55,11 +55,11 @@ def make_pools(train: Path, unseen: Path, other: Path, films: int, drifted: int)
 
 
 def add_typos(text: str, share: float) -> str:
-    """Slips of the pen: letters dropped, doubled, swapped with the next or mistaken, at random.
+    """Add random typos: letters that are dropped, doubled, swapped or replaced.
 
     Args:
-        text: what was meant.
-        share: of its letters that are hit.
+        text: the original text, which also seeds the generator.
+        share: share of the letters to change, from 0 to 1.
     """
     generator = random.Random(text)
     letters = list(text)
@@ -91,10 +91,10 @@ def _altered(rows: Sequence[tuple[str, str]], alter: Callable[[str], str]) -> Po
 
 
 def _sample_pools() -> dict[str, Pool]:
-    """The bundled reviews of other things than films, which are far shorter too."""
+    """Return the bundled reviews of other products than films, which are also much shorter."""
     with SAMPLE.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    # The corpus names its labels 1 and 0.
+    # The film reviews have the labels 1 and 0.
     names = {"positive": "1", "negative": "0"}
     other = [(row["text"], names[row["label"]]) for row in rows if row["domain"] != "films"]
     return {"sample, not films": _pool(other)}

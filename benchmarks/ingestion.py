@@ -1,11 +1,11 @@
-"""How long ExampleGen takes when one feedback span is new, with and without the parse cache.
+"""Time ExampleGen with a new feedback span, with and without the parse cache.
 
     python -m benchmarks.ingestion DATA.csv [--spans 3] [--rows 500] [--repeats 3]
 
-For each repeat, in a process of its own: the data alone on an empty cache; then, in alternation,
-the data with ``--spans`` spans and one new one, everything but the new one parsed before (with) or
-nothing kept (without). Seconds are of the executor, which is what a run waits for: reading,
-splitting, writing; imports come before. Outputs are compared byte by byte.
+Each repeat runs in a new process. It reads the data with an empty cache first, and then, in
+alternating order, the data with ``--spans`` old spans and a new one: once with everything except
+the new span cached ("with"), once without a cache ("without"). The time is that of the executor
+(reading, splitting and writing) without imports. Outputs are compared byte by byte.
 """
 
 import argparse
@@ -28,11 +28,11 @@ _KINDS = ("first run", "new span, with the cache", "new span, without")
 
 
 def main() -> int:
-    """Run, measure, print a table and one JSON line."""
+    """Run the benchmark and print a table and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("data", help="CSV with text,label")
-    parser.add_argument("--spans", type=int, default=3, help="spans that are not new")
-    parser.add_argument("--rows", type=int, default=500, help="in each span")
+    parser.add_argument("--spans", type=int, default=3, help="number of old spans")
+    parser.add_argument("--rows", type=int, default=500, help="rows per span")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--once", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -60,7 +60,7 @@ def _in_own_process() -> dict[str, dict[str, object]]:
 
 def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, dict[str, object]]:
     spans, cache = folder / "feedback", folder / "cache"
-    _execute(arguments.data, folder / "warm", "", "")  # what is imported at the first use
+    _execute(arguments.data, folder / "warm", "", "")  # imports modules on first use
     first = _execute(arguments.data, folder / "first", str(spans), str(cache))
     for number in range(1, arguments.spans + 1):
         _write_span(spans, number, arguments.rows)
@@ -68,7 +68,7 @@ def _measure(arguments: argparse.Namespace, folder: Path) -> dict[str, dict[str,
     _write_span(spans, arguments.spans + 1, arguments.rows)
     found = {"first": first}
     order = [("with", str(cache)), ("without", "")]
-    # Which goes first changes from process to process.
+    # The order alternates between processes.
     for name, directory in order if os.getpid() % 2 else order[::-1]:
         found[name] = _execute(arguments.data, folder / name, str(spans), directory)
     return found

@@ -1,10 +1,10 @@
-"""Seconds per component: model work against framework overhead.
+"""Time each component of the pipeline, to compare model work with framework overhead.
 
     python -m benchmarks.pipeline [--data FILE.csv] [--rows 600] [--epochs 0] [--repeats 3]
 
-Runs the whole graph cold (an empty pipeline root) and again fully cached, in alternation, and
-prints the median seconds of each component. With ``--epochs 0`` the Trainer exports the untrained
-classifier, so what is left is overhead: imports, Beam, TFDV, TFT, TFMA, export and validation.
+Runs the whole graph cold (with an empty pipeline root) and fully cached, in alternation, and prints
+the median seconds of each component. With ``--epochs 0`` the Trainer exports the untrained
+classifier, so that only overhead is measured: imports, Beam, TFDV, TFT, TFMA, export, validation.
 """
 
 import argparse
@@ -27,10 +27,10 @@ START = "start (interpreter, imports, compile)"
 
 
 def main() -> int:
-    """Run, measure, print a table and one JSON line."""
+    """Run the benchmark and print a table and one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", default="data/sample/reviews.csv", help="CSV with text,label")
-    parser.add_argument("--rows", type=int, default=600, help="rows to take from it")
+    parser.add_argument("--rows", type=int, default=600, help="number of rows to use")
     parser.add_argument("--epochs", type=int, default=0)
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
@@ -57,7 +57,7 @@ def _take_rows(source: Path, target: Path, count: int) -> int:
 
 
 def _run(data: Path, root: Path, epochs: int) -> dict[str, float]:
-    """One run; seconds by component, and of what comes before the first."""
+    """Run the pipeline and return the seconds per component and before the first one."""
     config = load(
         assignments=[
             f"data.path={data}",

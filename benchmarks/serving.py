@@ -1,14 +1,14 @@
-"""Compares the exported model with transformers' pipeline and ONNX Runtime on the same texts.
+"""Compare the exported model with transformers' pipeline and ONNX Runtime on the same texts.
 
-Every side answers whole texts, tokenisation included, in a process of its own. They take turns,
-batch by batch of fresh texts, so that what else the machine does hits all alike; the ratio of CPU
-times is the result. Untrained heads: what is answered does not change how long it takes.
+Each side classifies texts, including tokenisation, in its own process. The sides alternate batch by
+batch, always with new texts, so that other load on the machine affects all alike. The result is the
+ratio of CPU times. The heads are untrained, because predictions do not affect the speed.
 
     python -m benchmarks.serving --rivals-python /tmp/rivals/bin/python --json serving.json
 
-The environment of the others comes from ``benchmarks/requirements-serving.txt``; without
-``--rivals-python`` our sides alone run. Long texts come from ``imdb_5k.csv`` in the folder that
-``BERT_REAL_DATA`` names; short ones, and without it all, from the bundled sample.
+Install ``benchmarks/requirements-serving.txt`` in the environment of the other sides; without
+``--rivals-python``, only our sides run. Long texts come from ``imdb_5k.csv`` in the folder
+``BERT_REAL_DATA``. Short texts come from the bundled sample, as do all texts without that folder.
 """
 
 import argparse
@@ -25,14 +25,14 @@ from typing import Any
 from benchmarks.train_step import SIZES, checkpoint_folder, useful_flops
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Mix of texts -> (long or short, texts a batch, batches a turn).
+#: Mix of texts -> (long or short, texts per batch, batches per turn).
 MIXES = {"full texts, 8": (True, 8, 3), "short, 8": (False, 8, 8), "short, 32": (False, 32, 2)}
 OURS = {"ours float32": "serving_default", "ours bfloat16": "serving_default_bfloat16"}
 RIVALS = ("transformers pipeline", "ONNX Runtime float32", "ONNX Runtime int8")
 
 
 def main() -> None:
-    """Run the comparison and print it."""
+    """Run the comparison and print the result."""
     arguments = _parse_arguments()
     folder = Path(tempfile.mkdtemp())
     mixes = {name: _take_texts(*mix, arguments.rounds + 1) for name, mix in MIXES.items()}
@@ -61,7 +61,7 @@ def main() -> None:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--encoder", default="minilm", help="or a Hugging Face folder")
-    parser.add_argument("--model", help="an export; left out, an untrained one is made")
+    parser.add_argument("--model", help="an exported model; default: a new untrained one")
     parser.add_argument("--max-length", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--threads", type=int, default=1)
@@ -71,7 +71,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _take_texts(long: bool, size: int, batches: int, rounds: int) -> list[list[list[str]]]:
-    """Texts by round and batch, no text twice while there are others."""
+    """Return texts by round and batch, without repeating a text while others are left."""
     real = os.environ.get("BERT_REAL_DATA")
     sample = ROOT / "data" / "sample" / "reviews.csv"
     path = Path(real, "imdb_5k.csv") if long and real else sample
@@ -86,7 +86,7 @@ def _take_texts(long: bool, size: int, batches: int, rounds: int) -> list[list[l
 def _export(
     arguments: argparse.Namespace, directory: str | None, mixes: dict[str, Any]
 ) -> dict[str, list[list[int]]]:
-    """Export an untrained classifier where asked; gives the texts' token counts by round."""
+    """Export an untrained classifier if requested, and return the texts' token counts by round."""
     import tensorflow as tf
 
     from modules.contract.hparams import HParams, TextSettings
@@ -123,7 +123,7 @@ def _start(command: list[str], options: dict[str, Any]) -> subprocess.Popen[str]
 def _take_turns(
     sides: dict[str, subprocess.Popen[str]], rounds: int
 ) -> dict[str, list[dict[str, dict[str, float]]]]:
-    """Times by mix, round and side; the first round warms up and is dropped."""
+    """Return times by mix, round and side, without the first round, which is a warm-up."""
     turns: dict[str, list[dict[str, dict[str, float]]]] = {mix: [] for mix in MIXES}
     for index in range(rounds + 1):
         order = list(sides) if index % 2 else list(reversed(sides))
@@ -142,7 +142,7 @@ def _turn(side: subprocess.Popen[str], mix: str, index: int) -> dict[str, float]
     for line in side.stdout:
         if line.startswith("{"):
             return json.loads(line)
-    raise SystemExit(f"{side.args[0]} ended early with exit status {side.wait()}")
+    raise SystemExit(f"{side.args[0]} exited early with code {side.wait()}")
 
 
 def _report(
@@ -162,7 +162,7 @@ def _report(
     }
     for mix, rounds in turns.items():
         counts = lengths[mix][1:]
-        # A training step is three times a forward pass.
+        # A training step takes three times the FLOPs of a forward pass.
         flops = sum(useful_flops(count, *sizes) for count in counts) / 3
         texts = sum(map(len, counts))
         result["mixes"][mix] = {
@@ -183,7 +183,7 @@ def _speed(
     flops: float,
     peaks: dict[str, float],
 ) -> dict[str, Any]:
-    """One side's speed on one mix: CPU time over all rounds, ratios by the round."""
+    """Return one side's speed on one mix: over all rounds, and its ratios per round."""
     seconds = sum(times[side]["cpu_seconds"] for times in rounds)
     speed: dict[str, Any] = {"texts_per_cpu_second": round(texts / seconds, 1)}
     for rival in RIVALS:

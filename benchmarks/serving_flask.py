@@ -1,6 +1,6 @@
-"""transformers' text-classification pipeline behind Flask. Needs the others' environment alone.
+"""transformers' text-classification pipeline behind Flask, for the other sides' environment.
 
-As tutorials do it: Flask's own threaded server, the pipeline called once a request.
+As in tutorials, it uses Flask's own threaded server and calls the pipeline once per request.
 """
 
 import json
@@ -25,7 +25,7 @@ classify = pipeline(
 
 @app.get("/readyz")
 def ready() -> ResponseReturnValue:
-    """It answers: the model is loaded."""
+    """Respond, as the model is loaded before the server starts."""
     return "ready\n"
 
 
@@ -38,5 +38,5 @@ def predict() -> ResponseReturnValue:
 
 
 if __name__ == "__main__":
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no line for each request
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # no log line per request
     app.run(host="127.0.0.1", port=OPTIONS["port"], threaded=True)

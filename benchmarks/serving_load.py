@@ -1,10 +1,10 @@
-"""The load of ``benchmarks.serving_server``: clients in one process that is cheap to run.
+"""Load generator of ``benchmarks.serving_server``: all clients in one lightweight process.
 
-Each client sends its next request when the last one is answered. Requests are made beforehand and
-answers kept as bytes, so that a request costs this process little beside what it asks for.
+Each client sends its next request after the response to the last one. Requests are created in
+advance and responses kept as bytes, so that this process uses little CPU time per request.
 
-A line of standard input is an order, a line of standard output what came of it; times are seconds
-of the monotonic clock, which all processes of a machine share::
+Each line of standard input is an order, and each line of standard output its result. Times are
+seconds of the monotonic clock, which all processes of a machine share::
 
     {"protocol": "rest", "port", "path", "clients", "seconds", "texts": [[text, ...], ...]}
     {"answers": [[sent, answered, version], ...], "failures": [...], "cpu_seconds"}
@@ -27,15 +27,15 @@ TIMEOUT_SECONDS = 30.0
 
 
 class Load:
-    """What the clients of one order share.
+    """State that the clients of one order share.
 
     Args:
-        seconds: how long requests are sent.
-        requests: bodies, taken round and round.
+        seconds: duration of the load.
+        requests: requests to send, repeatedly in this order.
 
     Attributes:
-        answers: [sent, answered, answer] of every request that was answered.
-        failures: what went wrong with the others.
+        answers: [sent, answered, response] of every successful request.
+        failures: errors of the other requests.
     """
 
     def __init__(self, seconds: float, requests: list[bytes]) -> None:
@@ -45,12 +45,12 @@ class Load:
         self.failures: list[str] = []
 
     def next(self) -> bytes | None:
-        """The next request; None when time is up."""
+        """Return the next request, or None when the time is over."""
         return next(self._requests) if time.monotonic() < self._end else None
 
 
 class _Connection(asyncio.Protocol):
-    """One HTTP connection with one request on it at a time."""
+    """An HTTP connection that handles one request at a time."""
 
     def __init__(self) -> None:
         self.open = True
@@ -59,23 +59,23 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: Any) -> None:
-        """Keep the transport."""
+        """Store the transport."""
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Take a part of an answer."""
+        """Receive a part of a response."""
         self._received += data
         if is_complete(self._received) and self._answered and not self._answered.done():
             self._answered.set_result(self._received)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """End the call that is under way."""
+        """Fail the running call."""
         self.open = False
         if self._answered and not self._answered.done():
             self._answered.set_exception(ConnectionError("the server closed the connection"))
 
     async def ask(self, request: bytes) -> bytes:
-        """Send a request and wait for its answer."""
+        """Send a request and return its response."""
         self._received, self._answered = b"", asyncio.get_running_loop().create_future()
         self._transport.write(request)
         answer = await asyncio.wait_for(self._answered, TIMEOUT_SECONDS)
@@ -84,13 +84,13 @@ class _Connection(asyncio.Protocol):
         return answer
 
     def close(self) -> None:
-        """Not to be used any more."""
+        """Close the connection."""
         self.open = False
         self._transport.abort()
 
 
 async def ask_over_rest(load: Load, port: int) -> None:
-    """One client of HTTP; it connects again where the server closes after each answer."""
+    """Run one HTTP client, which reconnects if the server closes the connection."""
     loop = asyncio.get_running_loop()
     connection: _Connection | None = None
     while (request := load.next()) is not None:
@@ -102,7 +102,7 @@ async def ask_over_rest(load: Load, port: int) -> None:
         except OSError as error:
             load.failures.append(f"{type(error).__name__}: {error}")
             if connection is not None:
-                connection.close()  # or a late answer would be taken for the next one's
+                connection.close()  # a late response must not be used for the next request
             continue
         status = answer.partition(b"\r\n")[0]
         if b" 200 " in status:
@@ -114,7 +114,11 @@ async def ask_over_rest(load: Load, port: int) -> None:
 
 
 def is_complete(response: bytes) -> bool:
-    """Whether an HTTP response with a Content-Length is all there."""
+    """Return whether an HTTP response with a Content-Length is complete.
+
+    Raises:
+        ValueError: the response has no Content-Length.
+    """
     headers, end, body = response.partition(_END_OF_HEADERS)
     if not end:
         return False
@@ -125,12 +129,12 @@ def is_complete(response: bytes) -> bool:
 
 
 async def ask_over_grpc(load: Load, port: int) -> None:
-    """One client of gRPC, with a connection of its own."""
+    """Run one gRPC client with its own connection."""
     import grpc
 
     options = [("grpc.use_local_subchannel_pool", 1)]
     async with grpc.aio.insecure_channel(f"{HOST}:{port}", options) as channel:
-        predict = channel.unary_unary(_METHOD)  # bytes to bytes: nothing is parsed
+        predict = channel.unary_unary(_METHOD)  # bytes to bytes, without parsing
         while (request := load.next()) is not None:
             sent = time.monotonic()
             try:
@@ -142,7 +146,7 @@ async def ask_over_grpc(load: Load, port: int) -> None:
 
 
 def rest_requests(order: dict[str, Any]) -> list[bytes]:
-    """One HTTP request for each list of texts."""
+    """Return one HTTP request per list of texts."""
     requests = []
     for texts in order["texts"]:
         body = json.dumps({"instances": texts}).encode()
@@ -152,7 +156,7 @@ def rest_requests(order: dict[str, Any]) -> list[bytes]:
 
 
 def grpc_requests(order: dict[str, Any]) -> list[bytes]:
-    """One serialised PredictRequest for each list of texts."""
+    """Return one serialised PredictRequest per list of texts."""
     from serving.protocol import protos
 
     requests = []
@@ -174,7 +178,7 @@ def _version(answer: bytes) -> int:
 
 
 async def run(order: dict[str, Any]) -> dict[str, Any]:
-    """Carry out an order."""
+    """Execute an order."""
     rest = order["protocol"] == "rest"
     load = Load(order["seconds"], (rest_requests if rest else grpc_requests)(order))
     client = ask_over_rest if rest else ask_over_grpc
@@ -186,7 +190,7 @@ async def run(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Carry out the order of each line."""
+    """Execute the order on each line of standard input."""
     for line in sys.stdin:
         print(json.dumps(asyncio.run(run(json.loads(line)))), flush=True)
 

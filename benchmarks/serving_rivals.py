@@ -1,4 +1,4 @@
-"""The other sides of ``benchmarks.serving``. Needs their environment, nothing of ours."""
+"""The other sides of ``benchmarks.serving``, for an environment without this project."""
 
 import json
 import os
@@ -23,14 +23,14 @@ Answer = Callable[[list[str]], object]
 
 
 def main() -> None:
-    """Answer the batches that each line names."""
+    """Classify the batches named on each line of standard input."""
     torch.set_num_threads(OPTIONS["threads"])
     mixes = json.loads(Path(OPTIONS["texts"]).read_text())
     torch.manual_seed(0)
     onnx = OPTIONS["rival"].startswith("ONNX")
     model = AutoModelForSequenceClassification.from_pretrained(
         OPTIONS["folder"],
-        # ONNX Runtime's optimiser knows the plain form of attention alone.
+        # ONNX Runtime's optimiser only recognises the plain form of attention.
         attn_implementation="eager" if onnx else None,
     ).eval()
     tokenizer = AutoTokenizer.from_pretrained(OPTIONS["folder"])
@@ -48,14 +48,14 @@ def main() -> None:
 
 
 def use_pipeline(model: torch.nn.Module, tokenizer: object) -> Answer:
-    """The text-classification pipeline of transformers, the batch in one forward pass."""
+    """Return transformers' text-classification pipeline, with one forward pass per batch."""
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device="cpu")
     length = {"truncation": True, "max_length": OPTIONS["max_length"]}
     return lambda batch: classify(batch, batch_size=len(batch), **length)
 
 
 def use_onnx(model: torch.nn.Module, tokenizer: Callable) -> Answer:
-    """ONNX Runtime on the graph as its transformer optimiser leaves it, or quantised to int8."""
+    """Return ONNX Runtime with the graph from its transformer optimiser, optionally in int8."""
     import onnxruntime
     from onnx import TensorProto
     from onnxruntime.quantization import quantize_dynamic
@@ -80,7 +80,7 @@ def use_onnx(model: torch.nn.Module, tokenizer: Callable) -> Answer:
         path, "bert", num_heads=config.num_attention_heads, hidden_size=config.hidden_size
     ).save_model_to_file(optimised)
     if OPTIONS["rival"].endswith("int8"):
-        floats = {"DefaultTensorType": TensorProto.FLOAT}  # of what fused ops give
+        floats = {"DefaultTensorType": TensorProto.FLOAT}  # type of the outputs of fused ops
         quantize_dynamic(optimised, f"{folder}/int8.onnx", extra_options=floats)
         optimised = f"{folder}/int8.onnx"
     settings = onnxruntime.SessionOptions()

@@ -1,16 +1,16 @@
-"""Compares ``bert serve`` with transformers' pipeline behind Flask, clients and network included.
+"""Compare ``bert serve`` with transformers' pipeline behind Flask, including clients and network.
 
-Both servers run as processes of their own, with their own defaults, and are asked in turns by the
-same clients on the same texts, one text a request or ``--texts-per-request``; the load is a third
-process. Each client sends its next request when the last one is answered.
+Both servers run in their own processes with default settings. A third process sends the same texts
+to each of them in turn, with one text or ``--texts-per-request`` texts per request. Each client
+sends its next request after the response to the last one.
 
     python -m benchmarks.serving_server --rivals-python /tmp/rivals/bin/python --model VERSION
     python -m benchmarks.serving_server --swap --model VERSION
 
-The environment of the other comes from ``benchmarks/requirements-serving.txt``; without
-``--rivals-python`` our server alone runs. Full texts come from ``imdb_5k.csv`` in the folder that
-``BERT_REAL_DATA`` names; short ones, and without it all, from the bundled sample. ``--swap``
-pushes a new version again and again instead, see ``benchmarks.serving_swap``.
+Install ``benchmarks/requirements-serving.txt`` in the environment of the other side; without
+``--rivals-python``, only our server runs. Full texts come from ``imdb_5k.csv`` in the folder
+``BERT_REAL_DATA``. Short texts come from the bundled sample, as do all texts without that folder.
+``--swap`` repeatedly pushes new versions instead; see ``benchmarks.serving_swap``.
 """
 
 import argparse
@@ -30,12 +30,12 @@ from benchmarks.train_step import checkpoint_folder
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS = (1, 8, 32)
 FLASK, REST, GRPC = "Flask", "REST", "gRPC"
-#: Texts of a mix, taken round and round.
+#: Texts of a mix, which are repeated.
 TEXTS = 512
 
 
 def main() -> None:
-    """Run the comparison, or the swaps, and print it."""
+    """Run the comparison or the swaps and print the result."""
     arguments = _parse_arguments()
     with tempfile.TemporaryDirectory() as folder:
         if arguments.swap:
@@ -59,21 +59,21 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", required=True, help="folder of an exported version")
     parser.add_argument("--rivals-python", help="python of the other environment")
-    parser.add_argument("--encoder", default="minilm", help="of the other side")
-    parser.add_argument("--max-length", type=int, default=256, help="of the other side")
+    parser.add_argument("--encoder", default="minilm", help="encoder of the other side")
+    parser.add_argument("--max-length", type=int, default=256, help="tokens, on the other side")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=4, help="of one turn")
+    parser.add_argument("--seconds", type=float, default=4, help="seconds per turn")
     parser.add_argument("--texts-per-request", type=int, default=1)
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS)
     parser.add_argument("--swap", action="store_true", help="measure the swap of versions")
-    parser.add_argument("--minutes", type=float, default=2, help="of swapping")
+    parser.add_argument("--minutes", type=float, default=2, help="duration of the swaps")
     parser.add_argument("--interval", type=float, default=5, help="seconds between two pushes")
     parser.add_argument("--json", help="append the result to this file")
     return parser.parse_args()
 
 
 def read_texts(full: bool) -> list[str]:
-    """Texts to ask about."""
+    """Return the texts to classify, full or short ones."""
     real = os.environ.get("BERT_REAL_DATA")
     sample = ROOT / "data" / "sample" / "reviews.csv"
     path = Path(real, "imdb_5k.csv") if full and real else sample
@@ -82,7 +82,7 @@ def read_texts(full: bool) -> list[str]:
 
 
 def read_mixes(texts_per_request: int = 1) -> dict[str, list[list[str]]]:
-    """Texts of each request, by mix: short and full ones."""
+    """Return the texts of each request by mix, short and full."""
     return {
         mix: in_requests(read_texts(full), texts_per_request)
         for mix, full in (("short", False), ("full", True))
@@ -90,7 +90,7 @@ def read_mixes(texts_per_request: int = 1) -> dict[str, list[list[str]]]:
 
 
 def in_requests(texts: Sequence[str], size: int) -> list[list[str]]:
-    """The texts in lists of this size; what is left over is dropped."""
+    """Return the texts in lists of the given size, without the remainder."""
     return [list(texts[start : start + size]) for start in range(0, len(texts) - size + 1, size)]
 
 
@@ -125,7 +125,7 @@ def _take_turns(
     sides: dict[str, dict[str, Any]],
     texts: dict[str, list[list[str]]],
 ) -> list[dict[str, Any]]:
-    """What each turn gave; the first round warms up, is short, and is dropped."""
+    """Return the results of each turn, without the first round, which is a short warm-up."""
     turns = []
     for index in range(arguments.rounds + 1):
         order = list(sides) if index % 2 else list(reversed(sides))
@@ -149,10 +149,13 @@ def _take_turns(
 
 
 def summarise_turn(answer: dict[str, Any]) -> dict[str, Any]:
-    """One turn in short: speed and ``load_share`` are over the time until the last answer.
+    """Summarise one turn. Speed and ``load_share`` cover the time until the last response.
 
     Args:
-        answer: of the load process.
+        answer: result of the load process.
+
+    Raises:
+        SystemExit: all requests failed.
     """
     answers = answer["answers"]
     if not answers:
@@ -174,7 +177,7 @@ def _report(turns: Sequence[dict[str, Any]], texts_per_request: int) -> dict[str
 
 
 def summarise(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """All turns of each mix, number of clients and side, with the median ratio to Flask."""
+    """Summarise the turns by mix, number of clients and side, with the median ratio to Flask."""
     cells: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for turn in turns:
         cells.setdefault((turn["mix"], turn["clients"], turn["side"]), []).append(turn)
@@ -208,7 +211,7 @@ def summarise(turns: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The smallest value that so many percent of the values do not exceed."""
+    """Return the smallest of the values that at least ``percent`` of them do not exceed."""
     ranked = sorted(values)
     return ranked[max(0, -(-len(ranked) * percent // 100) - 1).__int__()]
 
@@ -217,7 +220,7 @@ def _print_table(rows: Sequence[dict[str, Any]], texts_per_request: int) -> None
     from rich.console import Console
     from rich.table import Table
 
-    title = f"texts a request: {texts_per_request}, in alternation"
+    title = f"texts per request: {texts_per_request}, in alternation"
     table = Table(title=title, caption=" ".join(sys.argv[1:]))
     for name in ("texts", "clients", "side", "requests/s", "x Flask", "p50 ms", "p99 ms"):
         table.add_column(name, justify="left" if name in ("texts", "side") else "right")

@@ -1,4 +1,4 @@
-"""The processes of ``benchmarks.serving_server``: both servers and the load, and their CPU time."""
+"""Processes of ``benchmarks.serving_server``: both servers and the load generator."""
 
 import contextlib
 import dataclasses
@@ -22,11 +22,11 @@ _START_SECONDS = 180
 
 @dataclasses.dataclass(frozen=True)
 class CpuSeconds:
-    """CPU time of a server so far.
+    """CPU time of a server so far, in seconds.
 
     Attributes:
-        front: of the process that speaks the protocols.
-        workers: of those that hold models.
+        front: CPU time of the process that handles the protocols.
+        workers: CPU time of the processes that hold models.
     """
 
     front: float
@@ -34,11 +34,11 @@ class CpuSeconds:
 
 
 class _Process:
-    """A process that ends with the block.
+    """A server process that is stopped at the end of the block.
 
     Args:
-        command: what to run.
-        port: where ``/readyz`` answers 200 once it is ready.
+        command: the command to run.
+        port: HTTP port whose ``/readyz`` returns 200 when the server is ready.
     """
 
     def __init__(self, command: Sequence[str], port: int) -> None:
@@ -65,7 +65,7 @@ class _Process:
         end = time.monotonic() + _START_SECONDS
         while time.monotonic() < end:
             if self._process.poll() is not None:
-                raise SystemExit(f"a server ended early: {self._process.stderr.read()[-2000:]}")
+                raise SystemExit(f"a server exited early: {self._process.stderr.read()[-2000:]}")
             with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
                 return
             time.sleep(0.2)
@@ -73,15 +73,15 @@ class _Process:
 
 
 class BertServer(_Process):
-    """``bert serve``, as it is started by hand.
+    """``bert serve``, as started on the command line.
 
     Args:
         base: folder of versions.
-        flags: further ones.
+        flags: additional flags.
 
     Attributes:
-        rest_port: of REST.
-        grpc_port: of gRPC.
+        rest_port: port of REST.
+        grpc_port: port of gRPC.
     """
 
     def __init__(self, base: Path, flags: Sequence[str] = ()) -> None:
@@ -93,33 +93,33 @@ class BertServer(_Process):
         self._front = psutil.Process(self._process.pid)
 
     def workers(self) -> list[psutil.Process]:
-        """Processes that hold a version each: forked by the front's one child."""
+        """Return the processes with one version each, forked by the front process's only child."""
         with contextlib.suppress(psutil.NoSuchProcess):
             return [worker for zygote in self._front.children() for worker in zygote.children()]
         return []
 
     def cpu_seconds(self) -> CpuSeconds:
-        """CPU time so far; of workers that ended, nothing."""
+        """Return the CPU time so far, without workers that have exited."""
         return CpuSeconds(_cpu(self._front), sum(map(_cpu, self.workers())))
 
     def memory(self) -> int:
-        """Bytes in RAM of the processes that outlive versions: the front, and what forks workers.
+        """Return the resident memory in bytes of the processes that outlive versions.
 
-        A worker ends with its version, and gives back all it had.
+        These are the front process and the one that forks workers. Workers exit with their version.
         """
         lasting = [self._front, *self._front.children()]
         return sum(int(process.memory_info().rss) for process in lasting)
 
 
 class FlaskServer(_Process):
-    """The pipeline behind Flask.
+    """transformers' pipeline behind Flask.
 
     Args:
-        python: of the other environment.
-        options: of ``benchmarks/serving_flask.py``, but for the port.
+        python: Python interpreter of the other environment.
+        options: options of ``benchmarks/serving_flask.py`` except the port.
 
     Attributes:
-        port: of HTTP.
+        port: HTTP port.
     """
 
     def __init__(self, python: str, options: dict[str, Any]) -> None:
@@ -129,7 +129,7 @@ class FlaskServer(_Process):
 
 
 class LoadProcess:
-    """``benchmarks.serving_load``, ended with the block."""
+    """The process of ``benchmarks.serving_load``, which is stopped at the end of the block."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -147,28 +147,32 @@ class LoadProcess:
         self._process.kill()
 
     def send(self, order: dict[str, Any]) -> None:
-        """Give an order."""
+        """Send an order."""
         assert self._process.stdin
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
 
     def receive(self) -> dict[str, Any]:
-        """Wait for what came of it."""
+        """Wait for the result of an order and return it.
+
+        Raises:
+            SystemExit: the load process has exited.
+        """
         assert self._process.stdout
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("the load process ended early")
+            raise SystemExit("the load process exited early")
         result: dict[str, Any] = json.loads(line)
         return result
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
-        """Both."""
+        """Send an order and return its result."""
         self.send(order)
         return self.receive()
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """Return a free port."""
     with socket.create_server((HOST, 0)) as listener:
         port: int = listener.getsockname()[1]
         return port

@@ -1,4 +1,4 @@
-"""Our side of ``benchmarks.serving``: an export in a raw v1 Session."""
+"""Our side of ``benchmarks.serving``: an exported model in a v1 Session."""
 
 import json
 import os
@@ -12,19 +12,19 @@ from serving.server.worker import precision
 OPTIONS = json.loads(sys.argv[1])
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
 os.environ["OMP_NUM_THREADS"] = str(OPTIONS["threads"])
-# As our own server and the deployment files have it; ONNX Runtime packs weights once by itself.
+# Same as in our server and deployment files. ONNX Runtime always packs weights once.
 os.environ[precision.VARIABLE] = "1"
 
 import tensorflow as tf  # noqa: E402
 import tensorflow_text  # noqa: E402, F401 (registers its ops)
 
 v1 = tf.compat.v1
-#: (rows, inner, columns) of the products whose best speed counts as the machine's peak.
+#: (rows, inner, columns) of the matrix products whose best speed is the machine's peak.
 GEMM_SHAPES = ((2048, 384, 1536), (2048, 1536, 384), (2048, 2048, 2048))
 
 
 def main() -> None:
-    """Answer the batches that each line names; say the peak at the end."""
+    """Classify the batches named on each line of standard input, or measure the peak."""
     mixes = json.loads(Path(OPTIONS["texts"]).read_text())
     with session() as open_session:
         signatures = v1.saved_model.load(open_session, ["serve"], OPTIONS["model"]).signature_def
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 def session() -> Any:
-    """A session of a new graph on so many threads."""
+    """Create a session of a new graph with the configured number of threads."""
     threads = OPTIONS["threads"]
     config = v1.ConfigProto(
         intra_op_parallelism_threads=threads, inter_op_parallelism_threads=threads
@@ -61,7 +61,7 @@ def session() -> Any:
 
 
 def gemm_peak() -> dict[str, float]:
-    """Best FLOP/s of CPU time of one matrix product in the signature's precision."""
+    """Measure the best FLOPs per CPU second of a matrix product in the signature's precision."""
     dtype = tf.bfloat16 if OPTIONS["signature"].endswith("_bfloat16") else tf.float32
     best = 0.0
     for rows, inner, columns in GEMM_SHAPES:

@@ -1,6 +1,7 @@
-"""Swaps versions under load: a new one every few seconds, with clients that never stop.
+"""Measurement of version swaps under load: a new version every few seconds, with constant clients.
 
-The versions are one export under rising numbers. Over gRPC, whose answers name their version.
+All versions are the same export with increasing numbers. Uses gRPC, whose responses contain the
+version.
 """
 
 import os
@@ -13,9 +14,9 @@ from typing import Any
 from benchmarks.serving_servers import MODEL_NAME, BertServer, LoadProcess
 
 CLIENTS = 8
-#: Before the first swap: what later times are compared with.
+#: Seconds before the first swap, whose latencies are the reference for later ones.
 WARM_SECONDS = 10.0
-#: Versions that stay in the folder.
+#: Number of versions in the folder.
 KEPT = 2
 
 #: (sent, answered, version), in seconds of the monotonic clock.
@@ -25,17 +26,17 @@ Answer = tuple[float, float, int]
 def measure(
     model: Path, base: Path, texts: list[str], minutes: float, interval: float
 ) -> dict[str, Any]:
-    """Swap for so many minutes.
+    """Push versions under load and measure the latencies.
 
     Args:
         model: folder of a version.
         base: empty folder to serve from.
-        texts: one a request.
-        minutes: how long versions are pushed.
-        interval: seconds from one push to the next.
+        texts: texts to send, one per request.
+        minutes: duration of the swaps.
+        interval: seconds between two pushes.
 
     Returns:
-        See ``summarise``; and ``memory_mb`` of front and zygote at each push.
+        The result of ``summarise``, and ``memory_mb`` of front process and zygote at each push.
     """
     push(model, base, 1)
     swaps = max(1, int(minutes * 60 / interval))
@@ -48,7 +49,7 @@ def measure(
             "path": MODEL_NAME,
             "texts": [[text] for text in texts],
         }
-        load.ask(order | {"clients": CLIENTS, "seconds": 2.0})  # warms the load itself
+        load.ask(order | {"clients": CLIENTS, "seconds": 2.0})  # warms up the load generator
         load.send(order | {"clients": CLIENTS, "seconds": WARM_SECONDS + (swaps + 2) * interval})
         next_push = time.monotonic() + WARM_SECONDS
         for version in range(2, swaps + 2):
@@ -68,7 +69,7 @@ def measure(
 
 
 def push(model: Path, base: Path, version: int) -> None:
-    """Put a version there as a pusher does, and take away the oldest."""
+    """Add a version atomically, like the Pusher, and delete the oldest one."""
     part = base / f"{version}.part"
     shutil.copytree(model, part, copy_function=os.link)
     os.rename(part, base / str(version))
@@ -76,17 +77,17 @@ def push(model: Path, base: Path, version: int) -> None:
 
 
 def summarise(answers: Sequence[Answer], pushed: dict[int, float]) -> dict[str, Any]:
-    """What clients saw.
+    """Summarise the latencies that the clients measured.
 
     Args:
-        answers: all of them.
-        pushed: when each version was.
+        answers: all responses.
+        pushed: version -> time of its push.
 
     Returns:
-        Milliseconds: ``warm`` before the first swap, ``loading`` of requests sent between a push
-        and the first answer by that version, ``first`` the first answer of each version and
-        ``first_round`` the slowest of its first answers, one a client; and ``flips``, versions
-        that answered, with the seconds from push to answer.
+        Latencies in milliseconds: ``warm`` before the first swap, ``loading`` of requests between
+        a push and the first response of that version, ``first`` of the first response of each
+        version, and ``first_round`` of the slowest of its first responses, one per client. Also
+        ``flips``, the number of versions that responded, and the seconds from push to response.
     """
     start = min(pushed.values())
     by_version: dict[int, list[Answer]] = {}
@@ -112,7 +113,7 @@ def _ms(answer: Answer) -> float:
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:
-    """Median, 99th percentile and maximum; empty where there is nothing."""
+    """Return median, 99th percentile and maximum, or nothing without values."""
     ranked = sorted(values)
     if not ranked:
         return {}

@@ -1,12 +1,12 @@
-"""Compares how ``bert serve`` may use a machine's cores: batches at a time by threads of an op.
+"""Compare ways for ``bert serve`` to use a machine's cores: concurrent batches by threads per op.
 
-A server for each way runs as it is started by hand; the same clients ask them in turns, one text a
-request, over REST.
+Runs one server per way with default settings. The same clients send REST requests with one text
+each to the servers in turn.
 
     python -m benchmarks.serving_threads --model VERSION --ways 1x2 2x1 2x2
 
-Full texts come from ``imdb_5k.csv`` in the folder that ``BERT_REAL_DATA`` names; short ones, and
-without it all, from the bundled sample.
+Full texts come from ``imdb_5k.csv`` in the folder ``BERT_REAL_DATA``. Short texts come from the
+bundled sample, as do all texts without that folder.
 """
 
 import argparse
@@ -27,7 +27,7 @@ Cell = tuple[str, int, str]
 
 
 def main() -> None:
-    """Run the comparison and print it."""
+    """Run the comparison and print the result."""
     arguments = _parse_arguments()
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         base = Path(folder, "models")
@@ -48,7 +48,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="folder of an exported version")
     parser.add_argument("--ways", nargs="+", default=["1x2", "2x1", "2x2"], help="BATCHESxTHREADS")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--seconds", type=float, default=2.5, help="of one turn")
+    parser.add_argument("--seconds", type=float, default=2.5, help="seconds per turn")
     return parser.parse_args()
 
 
@@ -66,7 +66,7 @@ def _flags(way: str, folder: Path) -> list[str]:
 def _take_turns(
     arguments: argparse.Namespace, load: LoadProcess, servers: dict[str, BertServer]
 ) -> dict[Cell, list[float]]:
-    """Requests a second by cell; the first round warms up, is short, and is dropped."""
+    """Return requests per second by cell, without the first round, which is a short warm-up."""
     texts = read_mixes()
     rates: dict[Cell, list[float]] = {}
     for index in range(arguments.rounds + 1):
@@ -91,7 +91,7 @@ def _take_turns(
 
 
 def _print_table(ways: list[str], rates: dict[Cell, list[float]]) -> None:
-    table = Table("texts", "clients", title="requests a second, medians")
+    table = Table("texts", "clients", title="requests per second, medians")
     for way in ways:
         table.add_column(way, justify="right")
     for mix, clients in dict.fromkeys((mix, clients) for mix, clients, _ in rates):

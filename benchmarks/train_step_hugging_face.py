@@ -1,4 +1,4 @@
-"""The other side of ``benchmarks.train_step``: Hugging Face's Trainer. Needs torch, not us."""
+"""Hugging Face's side of ``benchmarks.train_step``, for an environment without this project."""
 
 import json
 import os
@@ -22,22 +22,22 @@ from transformers import (  # noqa: E402
 
 
 class Rounds(TrainerCallback):
-    """Waits for a line before each round and reports after it."""
+    """A callback that waits for a line before each round and prints a report after it."""
 
     def __init__(self) -> None:
-        """Begin with the warm-up."""
+        """Start with the warm-up."""
         self.done = 0
         self.begin = 0
         self.end = OPTIONS["warm_up_steps"]
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        """Wait, at the first step of a round."""
+        """Wait at the first step of a round."""
         if self.done == self.begin:
             sys.stdin.readline()
             self.started = time.perf_counter(), time.process_time()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
-        """Report, at the last step of a round."""
+        """Print a report at the last step of a round."""
         self.done += 1
         if self.done < self.end:
             return
@@ -65,7 +65,7 @@ def collate(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 
 def main() -> None:
-    """Train one epoch, round by round."""
+    """Train one epoch in rounds."""
     if OPTIONS["threads"]:
         torch.set_num_threads(OPTIONS["threads"])
     stored = json.loads(Path(OPTIONS["tokens"]).read_text())

@@ -1,1 +1,1 @@
-"""The sample, public data sets to try the pipeline on, and a look at data before it is used."""
+"""The sample, public data sets to try the pipeline with, and detection of a file's columns."""

@@ -1,4 +1,4 @@
-"""Archives from the network or a disk: checked by digest, read without unpacking. Stdlib only."""
+"""Tar archives, verified by digest and read without unpacking. Standard library only."""
 
 import hashlib
 import http.client
@@ -14,21 +14,21 @@ from modules.contract.errors import DataError
 _CHUNK = 1 << 20
 _TIMEOUT_SECONDS = 60
 
-#: What ``urllib`` raises between a name that does not resolve and a connection that breaks off.
+#: What ``urllib`` raises, from a host name that does not resolve to a broken connection.
 _NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 
 def download(url: str, destination: Path, *, max_bytes: int, sha256: str) -> None:
-    """Download a file of known digest; it appears whole and checked, or not at all.
+    """Download a file and verify its digest. Writes the complete file or nothing.
 
     Args:
-        url: where from.
-        destination: where to; its folder exists.
-        max_bytes: most that is read from the network.
-        sha256: the file's digest, 64 hex digits.
+        url: URL of the file.
+        destination: path to write to, in an existing folder.
+        max_bytes: maximum number of bytes to read from the network.
+        sha256: expected SHA-256 of the file, 64 hex digits.
 
     Raises:
-        DataError: no way out to the network, or another file than expected.
+        DataError: the download failed, or the file has another digest.
     """
     digest = hashlib.sha256()
     try:
@@ -43,32 +43,33 @@ def download(url: str, destination: Path, *, max_bytes: int, sha256: str) -> Non
                 target.write(chunk)
             if digest.hexdigest() != sha256:
                 raise DataError(
-                    f"{url} gave another file than expected (sha256 {digest.hexdigest()}, expected "
+                    f"{url} returned another file than expected (SHA-256 {digest.hexdigest()}, not "
                     f"{sha256}); try again, or download it by other means and pass --from PATH"
                 )
     except _NETWORK_ERRORS as error:
         raise DataError(
-            f"{url} cannot be downloaded: {error}. On a machine without a way out, copy the "
+            f"{url} cannot be downloaded: {error}. On a machine without internet access, copy the "
             "archive here and pass --from PATH"
         ) from None
 
 
 def check_digest(path: Path, sha256: str) -> None:
-    """Refuse a file of another digest.
+    """Check that a file has the expected digest.
 
     Raises:
-        DataError: the file cannot be read, or is another one.
+        DataError: the file cannot be read, or has another digest.
     """
     try:
         with path.open("rb") as stream:
             found = hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise DataError(
-            f"{path} cannot be read: {error.strerror}; --from takes the original archive"
+            f"{path} cannot be read: {error.strerror}; pass the original archive with --from"
         ) from None
     if found != sha256:
         raise DataError(
-            f"{path} is not the archive expected: its sha256 is {found}, expected {sha256}"
+            f"{path} is not the expected archive: its SHA-256 must be {sha256}, received {found}; "
+            "pass the original archive with --from"
         )
 
 
@@ -77,17 +78,15 @@ def archive_texts(
 ) -> Iterator[tuple[str, bytes]]:
     """Yield name and content of each regular file of a tar archive, in the archive's order.
 
-    Nothing is written to disk, so a member named ``../../x``, a link or a device can do no harm:
-    names are only names here.
+    Nothing is written to disk, so that members such as ``../../x``, links and devices are harmless.
 
     Args:
         path: a tar archive, compressed or not.
-        max_file_bytes: largest member that is read.
-        max_total_bytes: most bytes that are read in all; what a small archive that unpacks to
-            terabytes runs into.
+        max_file_bytes: maximum size of a member.
+        max_total_bytes: maximum size of all members, against archives that expand to terabytes.
 
     Raises:
-        DataError: no tar archive, damaged, or over a limit.
+        DataError: the file is not a tar archive, is damaged, or exceeds a limit.
     """
     total = 0
     try:

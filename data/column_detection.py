@@ -1,6 +1,7 @@
-"""A look at data of unknown layout: which column is the text, which the label, what else there is.
+"""Detection of the text column, the label column and slice columns in data of unknown layout.
 
-No TensorFlow and no pandas, so that ``bert config init`` answers at once; pyarrow for Parquet only.
+Uses neither TensorFlow nor pandas, so that ``bert config init`` starts quickly; pyarrow is imported
+only for Parquet.
 """
 
 import collections
@@ -19,9 +20,9 @@ from components.ingestion.rows import BadRow, Columns, RawRow, RowError, scalar_
 from components.ingestion.sources import CSV, FOLDERS, JSONL, Source, find_sources
 from modules.contract.errors import DataError
 
-#: Enough rows to know the columns by; a file may have many more.
+#: Rows to inspect, enough to recognise the columns.
 MAX_ROWS = 50_000
-#: More distinct values than this make neither labels nor slices.
+#: Columns with more distinct values are neither labels nor slices.
 MAX_CLASSES = 200
 MAX_SLICES = 50
 PERCENTILES = (50, 90, 95, 99)
@@ -41,14 +42,14 @@ _LABEL_NAMES = (
 
 @dataclasses.dataclass(frozen=True)
 class ColumnSummary:
-    """What one column holds.
+    """Summary of one column.
 
     Attributes:
-        name: as the file has it.
-        filled: how many rows have a value.
-        distinct: how many values differ; counting stops past ``MAX_CLASSES``.
-        mean_words: mean number of words of the values there are.
-        counts: value -> rows, when there are at most ``MAX_CLASSES`` values; otherwise empty.
+        name: its name in the file.
+        filled: number of rows with a value.
+        distinct: number of distinct values; counting stops after ``MAX_CLASSES``.
+        mean_words: mean number of words of the values.
+        counts: value -> rows, or empty if there are more than ``MAX_CLASSES`` values.
     """
 
     name: str
@@ -60,20 +61,20 @@ class ColumnSummary:
 
 @dataclasses.dataclass(frozen=True)
 class DataProfile:
-    """What a look at the data found.
+    """Result of inspecting data.
 
     Attributes:
-        path: what was looked at.
+        path: the inspected file or folder.
         format: csv, jsonl, parquet or folders.
-        delimiter: of CSV; empty for other formats.
-        rows: how many rows were looked at, bad ones included.
-        bad_rows: how many of them could not be read.
-        complete: whether that was all rows there are.
+        delimiter: delimiter of CSV; empty for other formats.
+        rows: number of inspected rows, including bad ones.
+        bad_rows: number of rows that could not be read.
+        complete: whether all rows were inspected.
         columns: every column, in order.
-        text_column: the column that looks like the text; None if none does.
-        label_column: the column that looks like the label; None if none does.
+        text_column: the likely text column, or None.
+        label_column: the likely label column, or None.
         labels: label -> rows, most frequent first; empty without a label column.
-        slice_columns: columns by whose values metrics may be worth a slice.
+        slice_columns: columns whose values could be slices in the evaluation.
         words: percentile (50, 90, 95, 99, 100) -> words of the text.
     """
 
@@ -92,7 +93,7 @@ class DataProfile:
 
 
 class _ColumnCounter:
-    """Adds up one column without keeping its values."""
+    """A running summary of one column, without its values."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -117,15 +118,16 @@ class _ColumnCounter:
 
 
 def inspect_data(path: str, *, data_format: str = "auto", max_rows: int = MAX_ROWS) -> DataProfile:
-    """Look at the first rows of some data.
+    """Inspect the first rows of data.
 
     Args:
-        path: a CSV, JSONL or Parquet file, or a folder of class folders.
+        path: a CSV, JSONL or Parquet file, or a folder with one folder per class.
         data_format: auto, csv, jsonl, parquet or folders.
-        max_rows: how many rows to look at.
+        max_rows: maximum number of rows to inspect.
 
     Raises:
-        DataError: it is not there, not of a format that is read, empty, or CSV without a header.
+        DataError: the data does not exist, is empty, has an unsupported format, or is CSV without
+            a header.
     """
     sources = find_sources([path], data_format)
     first = sources[0]
@@ -144,7 +146,7 @@ def inspect_data(path: str, *, data_format: str = "auto", max_rows: int = MAX_RO
         for counter, value in zip(counters, _values(row), strict=True):
             counter.add(value)
     if not rows:
-        raise DataError(f"{path}: no row of data, only a header or nothing at all")
+        raise DataError(f"{path}: no row of data; add rows below the header")
     columns = tuple(counter.summary() for counter in counters)
     if first.format == CSV:
         _refuse_headless(path, columns)
@@ -168,7 +170,7 @@ def inspect_data(path: str, *, data_format: str = "auto", max_rows: int = MAX_RO
 
 
 def _values(row: RawRow) -> Iterator[str]:
-    """Yield each value as text. One that no label could be is shown as Python shows it."""
+    """Yield each value as text; values that cannot be labels in their Python representation."""
     for value in (row.text, row.label, *row.slices):
         try:
             yield scalar_text(value)
@@ -179,7 +181,8 @@ def _values(row: RawRow) -> Iterator[str]:
 def _rows(sources: Sequence[Source], names: list[str], delimiter: str) -> Iterator[RawRow | BadRow]:
     if len(names) < 2:
         raise DataError(
-            f"{sources[0].path} has one column, {names[0]!r}; a text and a label column are needed"
+            f"{sources[0].path} has one column, {names[0]!r}; a text and a label column are "
+            "required"
         )
     columns = Columns(names[0], names[1], tuple(names[2:]))
     for source in sources:
@@ -218,7 +221,7 @@ def _column_names(source: Source) -> tuple[list[str], str]:
 
 
 def _csv_columns(path: str) -> tuple[list[str], str]:
-    """Return the header's names and the delimiter under which most rows are as wide as it."""
+    """Return the header's names and the delimiter with which most rows are as wide as it."""
     with files.open_binary(path) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8-sig", errors="replace", newline="")
         lines = iter(lambda: text.readline(_MAX_LINE), "")
@@ -234,7 +237,7 @@ def _csv_columns(path: str) -> tuple[list[str], str]:
 def _delimiter_fit(lines: list[str], delimiter: str) -> tuple[float, int, list[str], str]:
     """Return how well a delimiter fits: share of rows as wide as the header, its width, names."""
     records = []
-    # A quote that opens among the lines and closes after them, or never, ends the look.
+    # A quote that is not closed within these lines raises an error; earlier records count.
     with contextlib.suppress(csv.Error):
         for record in csv.reader(lines, delimiter=delimiter, strict=True):
             if record:
@@ -263,24 +266,24 @@ def _jsonl_keys(path: str) -> list[str]:
 
 
 def _refuse_headless(path: str, columns: Iterable[ColumnSummary]) -> None:
-    """Refuse a header that is a row of data: one of its cells comes again, as a label does."""
+    """Reject a header that is a row of data, because a cell occurs again below, like a label."""
     for column in columns:
         if column.counts.get(column.name, 0) > 1:
             raise DataError(
-                f"{path}: the first line looks like data ({column.name!r} comes again below it); "
-                "put a line with the names of the columns before it, e.g. text,label"
+                f"{path}: the first line looks like data ({column.name!r} occurs again below); "
+                "add a header line with the names of the columns, e.g. text,label"
             )
 
 
 def _named_like(name: str, known: Sequence[str]) -> float:
-    """Return 1 for a well-known name, less the further down the list, 0 for any other."""
+    """Return 1 for the first known name, less for those further down the list, 0 for others."""
     parts = name.casefold().replace("-", "_").replace(" ", "_").split("_")
     ranks = [rank for rank, word in enumerate(known) if word in parts]
     return 1 - 0.5 * ranks[0] / len(known) if ranks else 0.0
 
 
 def _text_column(columns: Sequence[ColumnSummary]) -> str | None:
-    """Return the wordiest column; a well-known name counts like ten words more."""
+    """Return the column with the most words; a known name counts up to ten words."""
     worth = {
         column.name: column.mean_words + 10 * _named_like(column.name, _TEXT_NAMES)
         for column in columns
@@ -290,7 +293,7 @@ def _text_column(columns: Sequence[ColumnSummary]) -> str | None:
 
 
 def _label_column(columns: Sequence[ColumnSummary], text: str | None) -> str | None:
-    """Return the best column of few, repeated values: by name first, then the fewest values."""
+    """Return the best column of few, repeated values: by name, then by the fewest values."""
     candidates = [c for c in columns if c.name != text and _repeats(c, MAX_CLASSES)]
     if not candidates:
         return None
@@ -306,7 +309,7 @@ def _slice_columns(
 
 
 def _repeats(column: ColumnSummary, most: int) -> bool:
-    """Whether the column has two values or more, at most ``most``, each twice on average."""
+    """Return whether the column has 2 to ``most`` values that occur at least twice on average."""
     return 2 <= column.distinct <= most and column.filled >= 2 * column.distinct
 
 

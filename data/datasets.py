@@ -1,4 +1,4 @@
-"""Public data sets: where they come from, how they are checked and turned into CSV.
+"""Public data sets: their sources, verification and conversion to CSV.
 
 Sources:
     imdb: Maas et al., "Learning Word Vectors for Sentiment Analysis", ACL 2011,
@@ -25,17 +25,17 @@ COLUMNS = ("text", "label", "part")
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A data set and how to read its archive.
+    """A data set and the layout of its archive.
 
     Attributes:
-        url: where the original archive is.
+        url: URL of the original archive.
         archive: the archive's file name.
-        sha256: its digest.
-        member: matches the names of the files that are examples, with the groups ``part`` (the
-            authors' own split) and ``label``.
-        examples: how many of them there are.
-        encoding: of the files.
-        labels: label in the archive -> label in the CSV; others stay as they are.
+        sha256: SHA-256 of the archive.
+        member: regular expression that matches the names of example files, with the groups
+            ``part`` (the authors' own split) and ``label``.
+        examples: number of examples.
+        encoding: encoding of the example files.
+        labels: label in the archive -> label in the CSV; other labels are unchanged.
     """
 
     url: str
@@ -77,16 +77,16 @@ def fetch(name: str, destination: Path, source_path: Path | None = None) -> int:
 
     Args:
         name: a key of ``DATASETS``.
-        destination: the CSV file to write, whole or not at all. ``part`` is the authors' own split
-            (train or test); the pipeline splits by itself, but may slice by it.
-        source_path: the original archive, if it is on this machine already; None: download it.
+        destination: the CSV file to write, completely or not at all. ``part`` is the authors' own
+            split (train or test), which the pipeline ignores but can slice by.
+        source_path: path of the original archive; None downloads it.
 
     Returns:
-        How many rows were written.
+        The number of rows written.
 
     Raises:
-        UserError: no such data set.
-        DataError: the archive cannot be had, or is another one than expected.
+        UserError: the data set does not exist.
+        DataError: the archive cannot be read or downloaded, or is not the expected one.
     """
     dataset = DATASETS.get(name)
     if dataset is None:
@@ -103,9 +103,9 @@ def fetch(name: str, destination: Path, source_path: Path | None = None) -> int:
 
 
 def _unknown(name: str) -> str:
-    message = f"no data set is called {name!r}; there are: {', '.join(DATASETS)}"
+    message = f"unknown data set {name!r}; must be one of {', '.join(DATASETS)}"
     near = difflib.get_close_matches(name, DATASETS, n=1)
-    return f"{message}. Did you mean {near[0]}?" if near else message
+    return f"{message}; did you mean {near[0]}?" if near else message
 
 
 def _convert(dataset: Dataset, archive: Path, destination: Path) -> int:
@@ -118,11 +118,11 @@ def _convert(dataset: Dataset, archive: Path, destination: Path) -> int:
             continue
         text = content.decode(dataset.encoding).replace("\r\n", "\n").replace("\r", "\n")
         label = dataset.labels.get(found["label"], found["label"])
-        # Archives are sorted by label. A digest shuffles them, the same way each time.
+        # Archives are sorted by label. Sorting by a digest shuffles them reproducibly.
         order = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
         rows.append((order, (text, label, found["part"])))
     if len(rows) != dataset.examples:
-        raise DataError(f"{archive} holds {len(rows)} examples, expected {dataset.examples}")
+        raise DataError(f"{archive} has {len(rows)} examples, must have {dataset.examples}")
     _write_csv([row for _, row in sorted(rows)], destination)
     return len(rows)
 

@@ -1,4 +1,4 @@
-"""Calls a model server with the project's own client, over REST or gRPC.
+"""Call a model server with this project's client, over REST or gRPC.
 
 python examples/client_library.py [URL [MODEL [PUSHED_FOLDER]]]
 """
@@ -18,12 +18,12 @@ def main() -> None:
         with Client(url, model=model, labels=labels, timeout=30) as client:
             for status in client.status():
                 print(f"version {status.version} is {status.state.name}")
-            # Any number of texts: sorted by length, split, sent four requests at a time.
+            # Any number of texts is sorted by length, split, and sent four requests at a time.
             texts = ["A good film.", "A bad hotel."]
             for text, prediction in zip(texts, client.predict(texts), strict=True):
                 print(f"{prediction.label}\t{prediction.score:.4f}\t{text}")
                 print(f"  {prediction.scores or prediction.raw_scores}")
-            # A stream of a million texts takes no more memory than one of a thousand.
+            # A stream takes the same memory for a million texts as for a thousand.
             stream = (f"A good film, part {number}." for number in range(2000))
             best = max(prediction.score for prediction in client.predict_stream(stream))
             print(f"best of 2000: {best:.4f}")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Calls a model server over REST with curl: stock TensorFlow Serving or `bert serve`.
+# Call a model server, `bert serve` or stock TensorFlow Serving, over REST with curl.
 #   examples/curl.sh [URL [MODEL]]
 set -euo pipefail
 
@@ -11,17 +11,17 @@ call() {
     --header 'content-type: application/json' "$@"
 }
 
-echo "# Which versions are there?"
+echo "# The available versions."
 call "$url/v1/models/$model"
 
-echo "# Two texts, in rows: one object for each."
+echo "# Two texts in row format, one object per text."
 call -d '{"instances": ["A good film.", "A bad hotel."]}' \
   "$url/v1/models/$model:predict"
 
-echo "# The same in columns: smaller, and faster to read for many texts."
+echo "# The same in columnar format, which is smaller and faster to parse for many texts."
 call -d '{"signature_name": "serving_default", "inputs": {"text": ["A good film.", "A bad hotel."]}}' \
   "$url/v1/models/$model:predict"
 
-# A version, or a label that models.txt gives one, goes into the path:
+# To select a version, or a label from models.txt, add it to the path:
 #   $url/v1/models/$model/versions/1:predict
 #   $url/v1/models/$model/labels/stable:predict

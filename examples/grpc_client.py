@@ -1,9 +1,9 @@
-"""Calls a model server over gRPC with TensorFlow Serving's official stubs.
+"""Call a model server over gRPC with TensorFlow Serving's official stubs.
 
     python examples/grpc_client.py [HOST:PORT [MODEL]]
 
-Takes the packages grpcio, tensorflow-serving-api and tensorflow, whose import takes seconds;
-``serving.client`` speaks the same protocol without it.
+Needs the packages grpcio, tensorflow-serving-api and tensorflow, which takes seconds to import.
+``serving.client`` uses the same protocol without TensorFlow.
 """
 
 import sys
@@ -22,7 +22,7 @@ def main() -> None:
     request = predict_pb2.PredictRequest()
     request.model_spec.name = model
     request.model_spec.signature_name = "serving_default"
-    # request.model_spec.version.value = 1, or request.model_spec.version_label = "stable"
+    # To select a version: request.model_spec.version.value = 1, or version_label = "stable"
     request.inputs["text"].CopyFrom(tf.make_tensor_proto(texts))
 
     with grpc.insecure_channel(address) as channel:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Calls a model server over gRPC with grpcurl, which needs the protocol's .proto files: TensorFlow
-# Serving does not tell them by reflection, and their Python packages hold them compiled.
+# Call a model server over gRPC with grpcurl. It needs the protocol's descriptors, because TensorFlow
+# Serving does not support reflection and its Python packages do not include .proto files.
 #   examples/grpcurl.sh [HOST:PORT [MODEL]]
-# Exits with 77 where grpcurl or the Python packages are missing.
+# Exits with 77 if grpcurl or the Python packages are missing.
 set -euo pipefail
 
 address=${1:-127.0.0.1:8500}
@@ -18,7 +18,7 @@ descriptors=$(mktemp)
 trap 'rm -f "$descriptors"' EXIT
 "${PYTHON:-python3}" "$folder/write_descriptors.py" "$descriptors"
 
-# Bytes are base64 in JSON: "A good film." and "A bad hotel.".
+# In JSON, bytes are base64: "A good film." and "A bad hotel.".
 grpcurl -plaintext -max-time 30 -protoset "$descriptors" -d @ "$address" \
   tensorflow.serving.PredictionService/Predict <<JSON
 {

@@ -1,4 +1,4 @@
-"""Calls a model server over REST with nothing but httpx.
+"""Call a model server over REST with only httpx.
 
 python examples/rest_client.py [URL [MODEL]]
 """
@@ -15,7 +15,7 @@ def main() -> None:
     texts = ["A good film.", "A bad hotel."]
     with httpx.Client(base_url=url, timeout=30) as client:
         response = client.post(f"/v1/models/{model}:predict", json={"inputs": {"text": texts}})
-        if response.is_error:  # the body says why: {"error": "..."}
+        if response.is_error:  # the body has the reason: {"error": "..."}
             sys.exit(f"{response.status_code}: {response.json()['error']}")
         outputs = response.json()["outputs"]
     for text, label, score in zip(texts, outputs["label"], outputs["score"], strict=True):

@@ -1,10 +1,10 @@
-"""Writes the protocol of TensorFlow Serving's PredictionService as a FileDescriptorSet.
+"""Write the protocol of TensorFlow Serving's PredictionService as a FileDescriptorSet.
 
     python examples/write_descriptors.py FILE
 
 grpcurl (``-protoset``), Postman, evans and buf read such files. The messages come from the package
-tensorflow-serving-api; its module with the service itself does not load with newer protobuf, so the
-service is written here.
+tensorflow-serving-api. The service is defined here, because the package's own module for it does
+not load with newer versions of protobuf.
 """
 
 import sys
@@ -30,7 +30,7 @@ METHODS = {
 
 
 def main() -> None:
-    """Write the file."""
+    """Write the descriptors to the file."""
     descriptors = FileDescriptorSet()
     seen: set[str] = set()
 
@@ -38,7 +38,7 @@ def main() -> None:
         if file.name in seen:
             return
         seen.add(file.name)
-        for dependency in file.dependencies:  # those come first
+        for dependency in file.dependencies:  # dependencies must come first
             add(dependency)
         file.CopyToProto(descriptors.file.add())
 

@@ -1,1 +1,1 @@
-"""What runs on a worker: features, preprocessing, encoders, model, training, tuning, signatures."""
+"""Code that runs on workers: preprocessing, encoders, training, tuning and export."""

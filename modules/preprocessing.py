@@ -1,4 +1,4 @@
-"""Text to token ids: the one function that Transform, training and serving share."""
+"""Conversion of text to token ids, shared by Transform, training and serving."""
 
 import concurrent.futures
 from collections.abc import Callable, Mapping
@@ -12,14 +12,14 @@ from modules.contract.hparams import TextSettings, Truncation
 from modules.encoders.names import Encoder, load_encoder
 from modules.tokenizers import bert_unicode
 
-# RE2 takes surrogates for valid; UTF-8 does not.
+# RE2 accepts surrogates, which are not valid UTF-8.
 _VALID: Final = r"[\x{0}-\x{d7ff}\x{e000}-\x{10ffff}]*"
 _WIDE_SPACE: Final = bert_unicode.character_class(bert_unicode.WHITESPACE, "b-c 85")
-#: What collapses to one space; a lone space is left alone, which makes most texts free.
+#: Runs that collapse to one space. Single spaces do not match, so that most texts cost nothing.
 _SPACES: Final = f"[{_WIDE_SPACE}][ {_WIDE_SPACE}]*| [ {_WIDE_SPACE}]+"
 _CONTROLS: Final = f"[{bert_unicode.character_class('0-8 e-1f 7f-84 86-9f feff')}]+"
 
-# A tag is a known element with nothing but well-formed attributes: "a <b and c> d" is text.
+# Only known elements with well-formed attributes are tags: "a <b and c> d" is text.
 _ATTRIBUTES: Final = r"""(?:\s+[a-z][a-z0-9:-]*(?:\s*=\s*(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]+)))*"""
 _BLOCKS: Final = (
     "br|p|div|hr|ul|ol|li|dl|dt|dd|table|thead|tbody|tr|td|th|h[1-6]|blockquote|pre|section|article"
@@ -27,7 +27,7 @@ _BLOCKS: Final = (
 _INLINE: Final = "b|i|u|em|strong|span|font|small|big|sub|sup|code|tt|a|img"
 _BLOCK_TAG: Final = rf"(?i)</?(?:{_BLOCKS}){_ATTRIBUTES}\s*/?>"
 _INLINE_TAG: Final = rf"(?i)</?(?:{_INLINE}){_ATTRIBUTES}\s*/?>"
-#: The ampersand is last, so that "&amp;lt;" becomes "&lt;" and not "<".
+#: The ampersand is last so that "&amp;lt;" becomes "&lt;" and not "<".
 _ENTITIES: Final = {
     "lt|#60|#x3c": "<",
     "gt|#62|#x3e": ">",
@@ -45,23 +45,23 @@ _ENTITIES: Final = {
 }
 _SOME_MARKUP: Final = r"(?s).*(?:<[/a-zA-Z]|&[#a-zA-Z]).*"
 
-#: Start and end token and one of the text.
+#: Start token, one token of the text, end token.
 _SHORTEST: Final = 3
 
 
 def clean_text(texts: tf.Tensor) -> tf.Tensor:
-    """Make raw text plain: the same words, no markup.
+    """Normalise raw text and remove its markup.
 
     Rules, in order:
 
-    - Bytes that are no UTF-8 become U+FFFD.
-    - Tags of common HTML elements go: block elements and line breaks leave a space, inline ones
-      nothing. All other angle brackets stay: "a < b", "<3", "<unknown>".
-    - Common HTML entities are decoded, once.
-    - Control characters and byte order marks go.
-    - White space of any kind and length becomes one space, none at either end.
+    - Bytes that are not UTF-8 become U+FFFD.
+    - Tags of common HTML elements are removed: block elements and line breaks become a space,
+      inline elements nothing. Other angle brackets stay: "a < b", "<3", "<unknown>".
+    - Common HTML entities are decoded once.
+    - Control characters and byte order marks are removed.
+    - Runs of white space become one space; leading and trailing white space is removed.
 
-    Case, accents, punctuation and emoji are content and stay.
+    Case, accents, punctuation and emoji are kept.
 
     Args:
         texts: tf.string[...], any bytes.
@@ -85,19 +85,19 @@ def tokenize(texts: tf.Tensor, settings: TextSettings, encoder: Encoder) -> tf.R
 
     Args:
         texts: tf.string[batch], any bytes.
-        settings: length and truncation; its encoder name is not looked at.
-        encoder: whose tokenizer and special tokens to use.
+        settings: length and truncation; the name of the encoder is ignored.
+        encoder: encoder with the tokenizer and special tokens to use.
 
     Returns:
-        Ragged int64[batch, <= settings.max_length], start and end tokens included.
+        Ragged int64[batch, <= settings.max_length], including start and end tokens.
 
     Raises:
-        UserError: ``settings`` ask for a length that the encoder cannot read, or for a truncation
-            that does not exist.
+        UserError: the encoder cannot read texts of ``settings.max_length``, or the truncation is
+            unknown.
     """
     if not _SHORTEST <= settings.max_length <= encoder.max_positions:
         raise UserError(
-            f"max_length {settings.max_length} does not suit encoder {encoder.name}; legal: "
+            f"max_length {settings.max_length} does not fit encoder {encoder.name}; must be from "
             f"{_SHORTEST} to {encoder.max_positions}; set trainer.max_length"
         )
     tokens = encoder.tokenizer()(clean_text(texts))
@@ -111,17 +111,20 @@ def tokenize(texts: tf.Tensor, settings: TextSettings, encoder: Encoder) -> tf.R
 def truncate(tokens: tf.RaggedTensor, length: int, truncation: Truncation) -> tf.RaggedTensor:
     """Keep at most ``length`` tokens of each text.
 
-    "head+tail" is that of Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?": of a
-    sequence of 512, the first 128 tokens of the text and the last 382. So a quarter of the
-    sequence, its start and end token counted, is head.
+    "head+tail" follows Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?", which
+    keeps the first 128 and the last 382 tokens in a sequence of 512. The head is a quarter of the
+    sequence length, including start and end tokens.
 
     Args:
         tokens: ragged int64[batch, tokens of the text], without special tokens.
-        length: at least 1.
-        truncation: which part is kept.
+        length: number of tokens to keep, at least 1.
+        truncation: part of a longer text to keep.
+
+    Returns:
+        Ragged int64[batch, <= length].
 
     Raises:
-        UserError: ``truncation`` is none of "head", "tail", "head+tail".
+        UserError: ``truncation`` is not "head", "tail" or "head+tail".
     """
     if truncation == "head":
         return tokens[:, :length]
@@ -131,28 +134,31 @@ def truncate(tokens: tf.RaggedTensor, length: int, truncation: Truncation) -> tf
         head = (length + 2) // 4
         return tf.concat([tokens[:, :head], tokens[:, head:][:, head - length :]], axis=1)
     raise UserError(
-        f'truncation "{truncation}" does not exist; legal: head, tail, head+tail; '
+        f'truncation "{truncation}" is unknown; must be head, tail or head+tail; '
         "set trainer.truncation"
     )
 
 
 def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Transform raw examples; TFX calls it.
+    """Transform raw examples; called by TFX.
 
-    The label may be missing when a model serves: TFT then leaves ``label_id`` out.
+    The label may be missing in serving; TFT then omits ``label_id``.
 
     Args:
-        inputs: ``text`` and ``label``, tf.string[batch] or [batch, 1], dense or sparse. More are
+        inputs: ``text`` and ``label``, tf.string[batch] or [batch, 1], dense or sparse. Others are
             ignored.
         custom_config: ``text``, a ``TextSettings`` as JSON; other keys only enter TFX's cache key.
 
     Returns:
-        ``text``: tf.string[batch], the bytes that came in.
-        ``token_ids``: sparse int64[batch, longest of the batch], start and end tokens included.
+        ``text``: tf.string[batch], the unchanged bytes.
+        ``token_ids``: sparse int64[batch, longest of the batch], including start and end tokens.
         ``label_id``: int64[batch], index in the vocabulary named ``features.LABEL_VOCABULARY``,
-        the most frequent label first; -1 for a label that the train split does not have.
+        most frequent label first; -1 for a label that is not in the train split.
+
+    Raises:
+        UserError: the encoder cannot be loaded, or does not fit the text settings.
     """
-    # Here, not above: training and export share this module and need no TFT.
+    # Imported here because training and export share this module and do not need TFT.
     import tensorflow_transform as tft
 
     settings = TextSettings.from_json(custom_config["text"])
@@ -172,19 +178,19 @@ def preprocessing_fn(inputs: Mapping[str, Any], custom_config: Mapping[str, Any]
 
 
 def _load_outside_the_graph(name: str) -> Encoder:
-    """The encoder, read by a thread that traces nothing.
+    """Load the encoder in another thread, outside the graph that is being traced.
 
-    keras-hub and TF Hub make variables when they read a checkpoint. A graph that is being traced
-    forbids them, ``tf.init_scope`` within it, too.
+    keras-hub and TF Hub create variables when they read a checkpoint, which is not possible while
+    a graph is traced, not even in ``tf.init_scope``.
     """
     with concurrent.futures.ThreadPoolExecutor(max_workers=1) as outside:
         return outside.submit(load_encoder, name).result()
 
 
 def _one_per_example(values: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
-    """A column as tf.string[batch]; a missing value is an empty string."""
+    """Return a column as tf.string[batch], with "" for missing values."""
     if isinstance(values, tf.SparseTensor):
-        # The dense shape may be [batch, 0] when no example has a value.
+        # The dense shape is [batch, 0] if no example has a value.
         values = tf.sparse.to_dense(
             tf.sparse.reset_shape(values, tf.stack([values.dense_shape[0], 1])), default_value=""
         )
@@ -194,7 +200,7 @@ def _one_per_example(values: tf.Tensor | tf.SparseTensor) -> tf.Tensor:
 def _where(
     mask: tf.Tensor, change: Callable[[tf.Tensor], tf.Tensor], texts: tf.Tensor
 ) -> tf.Tensor:
-    """Change only the texts of the mask: what few texts need costs the others nothing."""
+    """Apply ``change`` only to the texts in the mask, so that it costs nothing for the others."""
 
     def change_some() -> tf.Tensor:
         changed = change(tf.boolean_mask(texts, mask))

@@ -1,4 +1,4 @@
-"""The Trainer's entry point: TFX's arguments in, an exported classifier out."""
+"""Entry point of the Trainer: trains and exports a classifier from TFX's arguments."""
 
 import dataclasses
 import hashlib
@@ -24,16 +24,16 @@ from modules.network import model
 
 
 def run_fn(fn_args: Any) -> None:
-    """Train and export, as the TFX Trainer calls it.
+    """Train and export a classifier; called by the TFX Trainer.
 
     Args:
         fn_args: ``tfx.components.FnArgs``. ``custom_config`` holds "text", "hparams" and
-            "training" as JSON; ``hyperparameters`` (the Tuner's) override hparams.
+            "training" as JSON; the Tuner's ``hyperparameters`` override hparams.
 
     Raises:
-        UserError: data or settings that cannot train a classifier.
+        UserError: the data or settings cannot train a classifier.
     """
-    workers = multi_worker.join()  # first of all: TensorFlow must not have run anything yet
+    workers = multi_worker.join()  # must come before any TensorFlow operation
     config = fn_args.custom_config
     text_settings = TextSettings.from_json(config["text"])
     settings = TrainingSettings.from_json(config["training"])
@@ -49,14 +49,14 @@ def run_fn(fn_args: Any) -> None:
         export_run(run, outcome, text_settings, transform_output, fn_args.serving_model_dir)
         training_loop.remove_checkpoint(run)
     if workers:
-        workers.wait_for_all()  # one that leaves early is taken for one that died
+        workers.wait_for_all()  # a worker that exits early looks as if it had crashed
 
 
 def with_tuned(hparams: HParams, tuned: Mapping[str, Any] | None) -> HParams:
-    """Hparams with the Tuner's values in place of the config's.
+    """Return the hyper-parameters with the Tuner's values in place of the config's.
 
     Args:
-        hparams: the config's.
+        hparams: hyper-parameters of the config.
         tuned: ``keras_tuner.HyperParameters.get_config()``, or None.
     """
     values = (tuned or {}).get("values", {})
@@ -65,7 +65,7 @@ def with_tuned(hparams: HParams, tuned: Mapping[str, Any] | None) -> HParams:
 
 
 def label_names(transform_output: tft.TFTransformOutput) -> tuple[str, ...]:
-    """The labels that Transform learned, in the order of their ids."""
+    """Return the labels in Transform's vocabulary, in the order of their ids."""
     names = transform_output.vocabulary_by_name(features.LABEL_VOCABULARY)
     return tuple(name.decode() for name in names)
 
@@ -78,13 +78,25 @@ def make_run(
     settings: TrainingSettings,
     texts: int = 0,
 ) -> training_loop.TrainingRun:
-    """Read the train and eval splits and put the run together. Nothing reads the test split."""
+    """Read the train and eval splits and assemble the inputs of a training run.
+
+    Args:
+        fn_args: ``tfx.components.FnArgs``.
+        transform_output: Transform's output, with the labels.
+        text_settings: settings that turn text into tokens.
+        hparams: hyper-parameters.
+        settings: other settings of the run.
+        texts: number of raw eval texts to keep.
+
+    Raises:
+        UserError: the encoder cannot be loaded, or cannot read texts of the maximum length.
+    """
     settings = dataclasses.replace(settings, precision=resolve_precision(settings.precision))
     encoder = encoders.load_encoder(text_settings.encoder)
     if text_settings.max_length > encoder.max_positions:
         raise UserError(
             f"trainer.max_length is {text_settings.max_length}, but encoder {encoder.name} reads "
-            f"{encoder.max_positions} tokens at most; set trainer.max_length to that or less"
+            f"at most {encoder.max_positions} tokens; lower trainer.max_length"
         )
     train = read_examples(fn_args.train_files)
     run = training_loop.TrainingRun(
@@ -111,7 +123,7 @@ def _log_directory(fn_args: Any, settings: TrainingSettings) -> str:
 
 
 def data_fingerprint(data: TokenizedTexts) -> str:
-    """Hex digest of the tokens and labels of a split."""
+    """Return a hex digest of the tokens and labels of a split."""
     digest = hashlib.sha256()
     for array in (data.tokens, data.offsets, data.labels):
         digest.update(array.tobytes())
@@ -119,7 +131,7 @@ def data_fingerprint(data: TokenizedTexts) -> str:
 
 
 def run_fingerprint(run: training_loop.TrainingRun, text_settings: TextSettings) -> str:
-    """Hex digest of all that the trained weights depend on."""
+    """Return a hex digest of everything that the trained weights depend on."""
     settings = run.settings.to_dict()
     for name in (
         "checkpoint_directory",
@@ -146,7 +158,15 @@ def export_run(
     transform_output: tft.TFTransformOutput | None,
     directory: str,
 ) -> None:
-    """Export a run's model, in float32 whatever it was trained in."""
+    """Export the model of a run in float32, independent of the precision in training.
+
+    Args:
+        run: inputs of the training run.
+        outcome: its result.
+        text_settings: settings that turn text into tokens.
+        transform_output: Transform's output; None tokenises with ``modules.preprocessing``.
+        directory: folder to write to, created if missing.
+    """
     with training_loop.dtype_policy("float32"):
         served = model.build_like(outcome.model, run.encoder, run.hparams)
     served.set_weights(outcome.model.get_weights())
@@ -167,7 +187,7 @@ def export_run(
 def model_card(
     run: training_loop.TrainingRun, outcome: training_loop.TrainedModel, text_settings: TextSettings
 ) -> dict[str, Any]:
-    """What the model is and where it comes from, as JSON values."""
+    """Return the model card: properties and provenance of the model, as JSON values."""
     return {
         "encoder": run.encoder.name,
         "encoder_fingerprint": run.encoder.fingerprint,

@@ -1,6 +1,6 @@
-"""The Tuner's entry point: TFX's arguments in, a keras-tuner search out.
+"""Entry point of the Tuner: creates a keras-tuner search from TFX's arguments.
 
-Each trial is a run of the Trainer's own loop, so that what is tuned is what will be trained.
+Each trial runs the Trainer's own training loop, so that tuning and training behave alike.
 """
 
 import contextlib
@@ -32,13 +32,13 @@ _ALGORITHMS = {
     "hyperband": keras_tuner.Hyperband,
     "bayesian": keras_tuner.BayesianOptimization,
 }
-#: Hyperband's name for the epochs that it grants a trial.
+#: Hyperband's name for the number of epochs of a trial.
 _GRANTED_EPOCHS = "tuner/epochs"
 _LOG = logging.getLogger(__name__)
 
 
 def tuner_fn(fn_args: Any) -> TunerFnResult:
-    """Make the search, as the TFX Tuner calls it.
+    """Create the search; called by the TFX Tuner.
 
     Args:
         fn_args: ``tfx.components.FnArgs``. ``custom_config`` holds "text", "hparams", "training"
@@ -72,15 +72,15 @@ def make_tuner(
     directory: str,
     group: TrialGroup | None = None,
 ) -> keras_tuner.Tuner:
-    """A search whose trials train ``run`` with other hparams.
+    """Create a search whose trials train ``run`` with other hyper-parameters.
 
     Args:
-        run: data, encoder and the hparams that the search space leaves alone.
+        run: data, encoder and the hyper-parameters that are not in the search space.
         settings: algorithm and budget.
         hyperparameters: the search space.
-        directory: keeps the results of finished trials; a search that was killed goes on from
-            them. The processes of a group share it.
-        group: the processes that search together; None for one alone.
+        directory: folder of the results of finished trials, with which a killed search resumes.
+            The processes of a group share it.
+        group: the processes that search together; None if this process searches alone.
     """
     direction = "max" if settings.objective == "val_accuracy" else "min"
     arguments: dict[str, Any] = {
@@ -99,11 +99,11 @@ def make_tuner(
 
 
 def _search_class(settings: TunerSettings) -> Any:
-    """keras-tuner's class for the algorithm, with our own trials."""
+    """Return a subclass of keras-tuner's class for the algorithm that runs our trials."""
     base = _ALGORITHMS[settings.algorithm]
 
     class Search(base):  # type: ignore[misc,valid-type]
-        """A search that fails when no trial finishes."""
+        """A search that fails if no trial finishes."""
 
         def __init__(
             self,
@@ -122,38 +122,39 @@ def _search_class(settings: TunerSettings) -> Any:
 
         @property
         def reports(self) -> bool:
-            """Whether this process knows all results and tells them."""
+            """Whether this process has all results and reports them."""
             return self._group is None or self._group.is_chief
 
         def search(self, *fit_args: Any, **fit_kwargs: Any) -> None:
             """Run all trials, or this process's share of them.
 
             Raises:
-                ModelError: no trial finished, three in a row failed, or the group broke.
+                ModelError: no trial finished, three consecutive trials failed, or another process
+                    of the group failed.
             """
             try:
                 with parallel_trials.shared_oracle(self, self._group):
                     super().search(*fit_args, **fit_kwargs)
-            except RuntimeError as error:  # keras-tuner gives up after three failures in a row
+            except RuntimeError as error:  # keras-tuner's limit of three consecutive failures
                 raise ModelError(_failure(self.oracle)) from error
             if self.reports:
                 if all(trial.status != "COMPLETED" for trial in self.oracle.trials.values()):
                     raise ModelError(_failure(self.oracle))
-                # Hyperband has no number, and TFX asks for so many results.
+                # TFX reads max_trials results, and Hyperband does not set the number.
                 self.oracle.max_trials = self.oracle.max_trials or len(self.oracle.trials)
                 self._finished.forget()
             shutil.rmtree(self.project_dir, ignore_errors=True)
-            with contextlib.suppress(OSError):  # the directory may hold something else
+            with contextlib.suppress(OSError):  # the directory may contain other files
                 os.rmdir(self.directory)
 
         def run_trial(self, trial: Any, *fit_args: Any, **fit_kwargs: Any) -> dict[str, float]:
-            """Train one candidate; gives the eval metrics of the weights that it kept."""
+            """Run one trial and return the eval metrics of the weights that it kept."""
             self._started += 1
             values = trial.hyperparameters.values
             metrics = self._finished.get(values)
             if metrics is None:
-                keras.backend.clear_session()  # collects garbage, too
-                self._tell()
+                keras.backend.clear_session()  # also collects garbage
+                self._report_start()
                 try:
                     metrics = run_trial(self._run, self._settings, values, self._started)
                 except Exception:
@@ -162,13 +163,13 @@ def _search_class(settings: TunerSettings) -> Any:
                 self._finished.add(values, metrics)
             return metrics
 
-        def _tell(self) -> None:
-            """Say that a trial starts, and how good the best one so far is."""
+        def _report_start(self) -> None:
+            """Emit an event for the start of a trial, with the best score so far."""
             fields: dict[str, object] = {"trial": self._started}
-            if self._settings.algorithm in ("random", "bayesian"):  # others may try fewer
+            if self._settings.algorithm in ("random", "bayesian"):  # others may run fewer
                 fields["trials"] = self._settings.max_trials
             best = self.oracle.get_best_trials(1)
-            if best and best[0].score is not None:  # None: it has not finished
+            if best and best[0].score is not None:  # None if it has not finished
                 fields |= {"objective": self._settings.objective, "best": best[0].score}
             progress.emit(progress.TRIAL_STARTED, component="Tuner", **fields)
 
@@ -178,10 +179,19 @@ def _search_class(settings: TunerSettings) -> Any:
 def run_trial(
     run: training_loop.TrainingRun, settings: TunerSettings, values: dict[str, Any], number: int
 ) -> dict[str, float]:
-    """Train with ``values`` of the search space in place of the run's own.
+    """Train with values of the search space in place of the run's own.
+
+    Args:
+        run: data, encoder and the hyper-parameters that are not in the search space.
+        settings: settings of the search.
+        values: hyper-parameters of the trial.
+        number: the trial's number, for progress events.
 
     Returns:
         Eval metrics, ``val_loss`` and ``val_accuracy``, of the weights that were kept.
+
+    Raises:
+        UserError: training diverges.
     """
     hparams = training.with_tuned(run.hparams, {"values": values})
     epochs = values.get(_GRANTED_EPOCHS, values.get("epochs", settings.epochs))
@@ -204,7 +214,7 @@ def _trial_settings(training_settings: TrainingSettings, tuner: TunerSettings) -
 
 
 def _search_directory(fn_args: Any, run: training_loop.TrainingRun, config: dict[str, str]) -> str:
-    """Where the search keeps its state: a place that survives a kill, if there is one."""
+    """Return the folder of the search's state, one that survives a restart if there is one."""
     checkpoints = TrainingSettings.from_json(config["training"]).checkpoint_directory
     if not checkpoints:
         return str(fn_args.working_dir)
@@ -216,11 +226,11 @@ def _search_directory(fn_args: Any, run: training_loop.TrainingRun, config: dict
 
 def _failure(oracle: Any) -> str:
     messages = [trial.message for trial in oracle.trials.values() if trial.message]
-    # keras-tuner sends no messages from process to process.
-    unknown = "what its process has logged" if oracle.trials else "no trial was started"
+    # keras-tuner does not send messages between processes.
+    unknown = "see the log of its process" if oracle.trials else "no trial was started"
     lines = messages[-1].strip().splitlines() if messages else [unknown]
     if any(trial.status == "COMPLETED" for trial in oracle.trials.values()):
-        what = f"{oracle.max_consecutive_failed_trials} of the Tuner's trials failed in a row"
+        what = f"{oracle.max_consecutive_failed_trials} consecutive trials of the Tuner failed"
     else:
-        what = f"none of the Tuner's {len(oracle.trials)} trials finished; at least one must"
+        what = f"none of the Tuner's {len(oracle.trials)} trials finished"
     return f"{what}; the last one failed with: {lines[-1]}"

@@ -1,7 +1,7 @@
 """The typed config: defaults < ``--config`` file < ``BERT__SECTION__KEY`` < ``--set``.
 
-Imports no TensorFlow, so that the command line answers at once. Relative paths are relative to
-the current directory, wherever the config file lies.
+Does not import TensorFlow, so that the command line starts quickly. Relative paths are resolved
+against the current directory, not against the config file.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ warnings.filterwarnings("ignore", message='Field name "schema"')
 
 
 class Config(BaseSettings):
-    """One pipeline's settings. Sections are frozen; ``load`` makes one."""
+    """Settings of one pipeline, in frozen sections. Created by ``load``."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid")
 
@@ -85,7 +85,7 @@ class Config(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Read what ``load`` prepared: sources that know where each value stands."""
+        """Return the sources that ``load`` prepared, which record the origin of each value."""
         return (init_settings, *_sources.get())
 
     @classmethod
@@ -99,12 +99,12 @@ class Config(BaseSettings):
 
         Args:
             file: a TOML file's path, or a shipped config's name (``imdb``).
-            assignments: ``section.key=value`` strings, the strongest source.
-            environ: environment variables; None is ``os.environ``.
+            assignments: ``section.key=value`` strings, which override all other sources.
+            environ: environment variables; None means ``os.environ``.
 
         Raises:
-            UserError: an unknown key or a bad value, with its key, what is legal, what was
-                received and where that stands.
+            UserError: a key is unknown or a value is not allowed. The message names the key, the
+                allowed values, the received value and its origin.
         """
         found = sources(cls, file, assignments, os.environ if environ is None else environ)
         origins = {
@@ -122,41 +122,41 @@ class Config(BaseSettings):
 
     @model_validator(mode="after")
     def _check_evaluator(self) -> Self:
-        """Check floors against the slice columns where the Evaluator's own rules stand."""
+        """Check the floors against the slice columns by the Evaluator's own rules."""
         EvaluatorSettings.create(**self.evaluator_arguments())
         return self
 
     def pipeline_root(self) -> str:
-        """``pipeline.root`` as an absolute path; a remote URI as it is."""
+        """Return ``pipeline.root`` as an absolute path, or unchanged if it is a remote URI."""
         return _absolute(self.pipeline.root)
 
     def metadata_url(self) -> str:
-        """``metadata.url``, or the SQLite file under the pipeline's root."""
+        """Return ``metadata.url``, or the URL of the SQLite file under the pipeline root."""
         return self.metadata.url or f"sqlite:///{quote(self.pipeline_root())}/metadata.sqlite"
 
     def schema_path(self) -> Path:
-        """Where the curated schema lies, whether or not it exists yet."""
+        """Return the path of the curated schema, whether or not it exists yet."""
         return Path(_absolute(self.schema.path or f"{self.pipeline.root}/schema/schema.pbtxt"))
 
     def curated_schema_file(self) -> str | None:
-        """The curated schema's path when the file exists."""
+        """Return the path of the curated schema, or None if the file does not exist."""
         path = self.schema_path()
         return str(path) if path.is_file() else None
 
     def push_directory(self) -> str:
-        """``pusher.base_directory`` as an absolute path; a remote URI as it is."""
+        """Return ``pusher.base_directory`` as an absolute path, or unchanged if a remote URI."""
         return _absolute(self.pusher.base_directory)
 
     def database_url(self) -> str:
-        """``feedback.database_url``, or the SQLite file under the pipeline's root."""
+        """Return ``feedback.database_url``, or the URL of the SQLite file under the root."""
         return self.feedback.database_url or f"sqlite:///{self.pipeline_root()}/service.sqlite"
 
     def spans_directory(self) -> str:
-        """Folder of the exported feedback spans, absolute."""
+        """Return the absolute path of the folder of exported feedback spans."""
         return _absolute(self.feedback.spans or f"{self.pipeline.root}/feedback")
 
     def example_gen_arguments(self) -> dict[str, Any]:
-        """What ``components.example_gen`` needs: ``[data]`` and where feedback lies."""
+        """Return the arguments of ``components.example_gen``: ``[data]`` and its folders."""
         data = self.data.model_dump(mode="json", exclude={"path", "format", "parse_cache"})
         return {
             **data,
@@ -167,30 +167,30 @@ class Config(BaseSettings):
         }
 
     def parse_cache_directory(self) -> str:
-        """Folder of parsed files, absolute; "" when there is none."""
+        """Return the absolute path of the cache of parsed files, or "" if it is off."""
         return f"{self.pipeline_root()}/ExampleGen-cache" if self.data.parse_cache else ""
 
     def evaluator_arguments(self) -> dict[str, Any]:
-        """What ``components.evaluator`` needs beside its inputs."""
+        """Return the arguments of ``components.evaluator`` in addition to its inputs."""
         return {
             **self.evaluator.model_dump(mode="json"),
             "slice_columns": list(self.data.slice_columns),
         }
 
     def infra_validator_arguments(self) -> dict[str, Any]:
-        """The limits of ``components.infra_validator``."""
+        """Return the arguments of ``components.infra_validator`` in addition to its inputs."""
         return self.infra_validator.model_dump(mode="json", exclude={"enabled"})
 
     def pusher_arguments(self) -> dict[str, Any]:
-        """What ``components.pusher`` needs beside its inputs."""
+        """Return the arguments of ``components.pusher`` in addition to its inputs."""
         return {**self.pusher.model_dump(mode="json"), "base_directory": self.push_directory()}
 
     def beam_arguments(self) -> list[str]:
-        """Beam's pipeline options.
+        """Return Beam's pipeline options.
 
-        "direct" names the in-process runner in full: Beam's own default first tries to download
-        another one. It also names an image, which that runner ignores: without one TFX packs
-        itself into an archive for each step's workers, 4 s every time, which nobody unpacks.
+        "direct" becomes the full name of the in-process runner, because Beam's default first tries
+        to download another one. It also gets an image, which that runner ignores: without one, TFX
+        spends 4 s per step on packing itself into an archive that is never unpacked.
         """
         image = "none" if self.beam.runner == "direct" else self.image.name
         given = any(argument.startswith("--sdk_container_image=") for argument in self.beam.args)
@@ -198,17 +198,17 @@ class Config(BaseSettings):
         return [f"--runner={BEAM_RUNNERS[self.beam.runner][0]}", *own, *self.beam.args]
 
     def text_settings(self) -> TextSettings:
-        """How text becomes token ids."""
+        """Return the settings that turn text into token ids."""
         return TextSettings(**_fields(self.trainer, TextSettings))
 
     def hparams(self) -> HParams:
-        """The hyper-parameters that the Tuner may override."""
+        """Return the hyper-parameters, which the Tuner may override."""
         return HParams(**_fields(self.trainer, HParams))
 
     def training_settings(
         self, checkpoint_directory: str = "", code_digest: str = ""
     ) -> TrainingSettings:
-        """The rest of a training run's settings."""
+        """Return the settings of a training run that the Tuner does not change."""
         return TrainingSettings(
             **_fields(self.trainer, TrainingSettings),
             checkpoint_directory=checkpoint_directory,
@@ -216,15 +216,15 @@ class Config(BaseSettings):
         )
 
     def tuner_settings(self) -> TunerSettings:
-        """How the Tuner searches."""
+        """Return the settings of the Tuner's search."""
         return TunerSettings(**_fields(self.tuner, TunerSettings))
 
     def origin(self, key: str) -> str:
-        """Where the value of a dotted key comes from, for people."""
+        """Return a readable origin of the value of a dotted key."""
         return self._origins.get(key, DEFAULT_ORIGIN)
 
     def to_dict(self) -> dict[str, Any]:
-        """All values as nested plain types, passwords masked."""
+        """Return all values as nested plain types, with passwords masked."""
         values = self.model_dump(mode="json", exclude_none=True)
         for key in (key for key, field in keys(type(self)).items() if is_secret(field)):
             section, _, name = key.rpartition(".")
@@ -237,7 +237,7 @@ def _absolute(path: str) -> str:
 
 
 def mask_password(url: str) -> str:
-    """The URL with its password as ``***``."""
+    """Return the URL with its password replaced by ``***``."""
     parts = urlsplit(url)
     if not parts.password:
         return url
@@ -249,13 +249,13 @@ def _fields(
     section: Section,
     record: type[HParams | TextSettings | TrainingSettings | TunerSettings],
 ) -> dict[str, Any]:
-    """The section's values that the record has a field for."""
+    """Return the section's values for which the record has a field."""
     values = section.model_dump()
     return {f.name: values[f.name] for f in dataclasses.fields(record) if f.name in values}
 
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
-    """The first problem of a failed validation as one line."""
+    """Return the first problem of a failed validation as one line."""
     problem = error.errors()[0]
     known = keys(Config)
     parts = [str(part) for part in problem["loc"]]
@@ -265,7 +265,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     )
     if key is None:  # a rule over several keys of a section
         return f"[{'.'.join(parts)}] {problem['msg'].removeprefix('Value error, ')}"
-    rule = f"legal is {legal(known[key])}"
+    rule = f"must be {legal(known[key])}"
     if problem["type"] == "value_error":
         rule = problem["msg"].removeprefix("Value error, ")
     received = "a malformed URL" if is_secret(known[key]) else repr(problem["input"])
@@ -278,5 +278,5 @@ def load(
     assignments: Sequence[str] = (),
     environ: Mapping[str, str] | None = None,
 ) -> Config:
-    """Read the config; see ``Config.load``."""
+    """Read the config. Shorthand for ``Config.load``, which documents arguments and errors."""
     return Config.load(file, assignments, environ)

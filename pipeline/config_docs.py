@@ -1,6 +1,7 @@
-"""Writes ``pipeline/default.toml`` and ``docs/configuration.md`` from the settings.
+"""Generator of ``pipeline/default.toml`` and ``docs/configuration.md``.
 
-Run ``python -m pipeline.config_docs`` after a change in ``pipeline.sections``; a test compares.
+Run ``python -m pipeline.config_docs`` after a change in ``pipeline.sections``; a test fails if
+the files are out of date.
 """
 
 import textwrap
@@ -20,7 +21,7 @@ DEFAULT_TOML = Path(__file__).parent / "default.toml"
 CONFIGURATION_PAGE = REPOSITORY / "docs" / "configuration.md"
 
 _TOML_HEAD = """\
-# Every key with its default. Copy what you change into a file of your own:
+# Every key with its default. Copy the keys that you change into your own file:
 #     bert run --config my.toml
 # Generated from the settings: python -m pipeline.config_docs
 """
@@ -30,44 +31,44 @@ _PAGE_HEAD = f"""\
 
 <!-- Generated: python -m pipeline.config_docs -->
 
-Values come from four places; a later one wins:
+Values come from four sources; later ones override earlier ones:
 
-1. the defaults below, all of them in `pipeline/default.toml`;
-2. `--config FILE.toml`, or the name of a config that is shipped: {{shipped}};
+1. the defaults below, which are also in `pipeline/default.toml`;
+2. `--config FILE.toml`, or the name of a bundled config: {{shipped}};
 3. environment variables, `{ENVIRONMENT_PREFIX}TRAINER__EPOCHS=3`;
 4. `--set trainer.epochs=3` (`--data PATH` is short for `--set data.path=PATH`).
 
 Values in the environment and after `--set` are TOML (`true`, `3`, `["a", "b"]`,
-`{{{{min = 1, max = 2}}}}`); what is no TOML is taken as a string. Relative paths are relative to
-the current directory, wherever the config file lies.
+`{{{{min = 1, max = 2}}}}`); anything else is a string. Relative paths are resolved against the
+current directory, not against the config file.
 
-`bert config show --origins` prints each value and where it comes from. An unknown key is an error
-that names the nearest one.
+`bert config show --origins` prints each value and its source. An unknown key is an error; the
+message suggests the nearest key.
 """
 
 
 def default_toml() -> str:
-    """Every key with its default, its meaning and what is legal, as TOML."""
+    """Return every key with its default, meaning and allowed values, as TOML."""
     lines = [_TOML_HEAD]
     for section, model in sections(Config):
         lines.append(f"# {_first_line(model)}\n[{section}]")
         for name, field in model.model_fields.items():
             if not is_section(field):
-                lines.append(_comment(f"{field.description} Legal: {legal(field)}."))
+                lines.append(_comment(f"{field.description} Allowed: {legal(field)}."))
                 lines.append(f"{name} = {toml_value(field.default)}")
         lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
 
 def configuration_page() -> str:
-    """The page that documents every key."""
+    """Return the Markdown page that documents every key."""
     shipped = ", ".join(
         f"`{path.stem}`" for path in sorted((DEFAULT_TOML.parent / "configs").glob("*.toml"))
     )
     lines = [_PAGE_HEAD.format(shipped=shipped)]
     for section, model in sections(Config):
         lines.append(f"## [{section}]\n\n{_first_line(model)}\n")
-        lines.append("| key | default | legal | meaning |\n| --- | --- | --- | --- |")
+        lines.append("| key | default | allowed values | meaning |\n| --- | --- | --- | --- |")
         for key, field in keys(model).items():
             if "." not in key:
                 lines.append(_row(f"{section}.{key}", field))
@@ -76,7 +77,7 @@ def configuration_page() -> str:
 
 
 def sections(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, type[BaseModel]]]:
-    """Each section's dotted name and model, in the order of declaration."""
+    """Yield each section's dotted name and model, in order of declaration."""
     for name, field in model.model_fields.items():
         if is_section(field):
             yield prefix + name, field.annotation  # type: ignore[misc]

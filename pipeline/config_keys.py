@@ -1,4 +1,4 @@
-"""The config's keys as one flat list of dotted names: look-up, suggestion, legal values."""
+"""The config's keys as a flat list of dotted names: look-up, suggestions, allowed values."""
 
 import difflib
 import types
@@ -13,7 +13,7 @@ _NUMBERS: Mapping[Any, str] = {int: "a whole number", float: "a number"}
 
 
 def keys(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
-    """Every key of the model in the order of its declaration, as ``section.key``."""
+    """Return every key of the model as ``section.key``, in order of declaration."""
     found: dict[str, FieldInfo] = {}
     for name, field in model.model_fields.items():
         if is_section(field):
@@ -24,17 +24,25 @@ def keys(model: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
 
 
 def is_section(field: FieldInfo) -> bool:
-    """Whether the field is a table with keys of its own."""
+    """Return whether the field is a table with declared keys."""
     return isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
 
 
 def is_table(field: FieldInfo) -> bool:
-    """Whether the field is a free table, whose keys the config does not list."""
+    """Return whether the field is a free table, whose keys the config does not declare."""
     return get_origin(field.annotation) is dict
 
 
 def nearest(name: str, legal: Mapping[str, Any]) -> str | None:
-    """The legal key most like ``name``, by the whole name or by its last part."""
+    """Return the key most similar to ``name``, by its whole name or its last part.
+
+    Args:
+        name: the name that was given.
+        legal: the allowed names.
+
+    Returns:
+        The most similar name, or None if none is similar.
+    """
     by_name = difflib.get_close_matches(name.lower(), legal, 1, cutoff=0.7)
     if by_name:
         return by_name[0]
@@ -44,7 +52,7 @@ def nearest(name: str, legal: Mapping[str, Any]) -> str | None:
 
 
 def legal(field: FieldInfo) -> str:
-    """What the key takes, in words, e.g. ``a whole number from 8 to 512``."""
+    """Return the allowed values in words, e.g. ``a whole number from 8 to 512``."""
     extra = field.json_schema_extra
     if isinstance(extra, dict) and "legal" in extra:
         return str(extra["legal"])
@@ -52,7 +60,7 @@ def legal(field: FieldInfo) -> str:
 
 
 def is_secret(field: FieldInfo) -> bool:
-    """Whether the value may hold a password."""
+    """Return whether the value may contain a password."""
     return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra.get("secret"))
 
 

@@ -1,7 +1,7 @@
-"""Where config values come from: a TOML file, the environment, ``--set``.
+"""Sources of config values: a TOML file, the environment, ``--set``.
 
-Each source remembers where it found each key, refuses keys that the config does not have, and
-hands pydantic-settings nested tables to merge.
+Each source records the origin of each key, rejects keys that the config does not have, and passes
+nested tables to pydantic-settings, which merges them.
 """
 
 import os
@@ -21,25 +21,26 @@ CONFIGS = Path(__file__).parent / "configs"
 
 
 class SettingsSource(PydanticBaseSettingsSource):
-    """Values from one place.
+    """Values from one source.
 
     Attributes:
-        values: nested tables, as pydantic-settings merges them.
-        origins: dotted key -> where its value stands, for people.
+        legal: dotted key -> its field, for every key of the config.
+        values: nested tables, in the form that pydantic-settings merges.
+        origins: dotted key -> a readable origin of its value.
     """
 
     def __init__(self, settings: type[BaseSettings]) -> None:
-        """Make an empty source for the settings class."""
+        """Create an empty source for the settings class."""
         super().__init__(settings)
         self.legal = keys(settings)
         self.values: dict[str, Any] = {}
         self.origins: dict[str, str] = {}
 
     def add(self, key: str, value: Any, origin: str) -> None:
-        """Take one value.
+        """Add one value.
 
         Raises:
-            UserError: the config has no such key; the message names the nearest.
+            UserError: the config has no such key. The message suggests the nearest.
         """
         table_key = self._table_of(key)
         if key not in self.legal and table_key is None:
@@ -52,36 +53,47 @@ class SettingsSource(PydanticBaseSettingsSource):
         self.origins[table_key or key] = origin
 
     def add_table(self, table: Mapping[str, Any], place: str, prefix: str = "") -> None:
-        """Take every value of a nested table; ``place`` is where the table stands."""
+        """Add every value of a nested table.
+
+        Args:
+            table: the values; a key may hold a table of a subsection.
+            place: origin of the table, for error messages.
+            prefix: dotted name of the table's section with a trailing dot, "" at the top.
+
+        Raises:
+            UserError: a key is unknown, or a section is not a table.
+        """
         for name, value in table.items():
             key = prefix + name
             if isinstance(value, dict) and key not in self.legal and self._has_section(key):
                 self.add_table(value, place, f"{key}.")
             elif self._has_section(key):
-                raise UserError(f"{place}: [{key}] is a section, received {value!r}")
+                raise UserError(
+                    f"{place}: [{key}] is a section and must be a table; received {value!r}"
+                )
             else:
                 self.add(key, value, f"{place}: {key}")
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Part of the base class's interface."""
+        """Return a field's value; part of the base class's interface."""
         return self.values.get(field_name), field_name, False
 
     def __call__(self) -> dict[str, Any]:
-        """The values, for pydantic-settings."""
+        """Return the values to pydantic-settings."""
         return self.values
 
     def _has_section(self, key: str) -> bool:
         return any(legal.startswith(f"{key}.") for legal in self.legal)
 
     def _table_of(self, key: str) -> str | None:
-        """The free table that ``key`` lies in, e.g. ``tuner.search_space``."""
+        """Return the free table that contains ``key``, e.g. ``tuner.search_space``."""
         for name, field in self.legal.items():
             if is_table(field) and key.startswith(f"{name}."):
                 return name
         return None
 
     def parse(self, key: str, text: str) -> Any:
-        """A value typed as text: TOML, or the text itself where it is no TOML."""
+        """Parse a value given as text: TOML if it is valid TOML, else the text itself."""
         field = self.legal.get(key)
         try:
             value = tomllib.loads(f"value = {text}")["value"]
@@ -91,10 +103,10 @@ class SettingsSource(PydanticBaseSettingsSource):
 
 
 def file_source(settings: type[BaseSettings], name: str) -> SettingsSource:
-    """Read ``--config``: a path, or the name of a config that is shipped.
+    """Read ``--config``: a path, or the name of a bundled config.
 
     Raises:
-        UserError: there is no such file, it is not TOML, or it has an unknown key.
+        UserError: the file does not exist, is not TOML, or has an unknown key.
     """
     path = find_config(name)
     try:
@@ -107,10 +119,10 @@ def file_source(settings: type[BaseSettings], name: str) -> SettingsSource:
 
 
 def find_config(name: str) -> Path:
-    """The file that ``--config NAME`` means.
+    """Return the file that ``--config NAME`` refers to.
 
     Raises:
-        UserError: neither a file nor a shipped config has that name.
+        UserError: neither a file nor a bundled config has that name.
     """
     if Path(name).is_file():
         return Path(name)
@@ -119,13 +131,17 @@ def find_config(name: str) -> Path:
         return shipped[name]
     near = nearest(name, shipped)
     raise UserError(
-        f"no config file {name!r}; legal: a path or one of {', '.join(shipped)}"
+        f"config file {name!r} does not exist; give a path or one of {', '.join(shipped)}"
         + (f"; did you mean {near}?" if near else "")
     )
 
 
 def environment_source(settings: type[BaseSettings], environ: Mapping[str, str]) -> SettingsSource:
-    """Read the variables that start with ``BERT__``; ``BERT__TRAINER__EPOCHS=3``."""
+    """Read the variables that start with ``BERT__``, such as ``BERT__TRAINER__EPOCHS=3``.
+
+    Raises:
+        UserError: a variable names an unknown key.
+    """
     source = SettingsSource(settings)
     for variable, text in sorted(environ.items()):
         if variable.upper().startswith(ENVIRONMENT_PREFIX):
@@ -138,7 +154,7 @@ def set_source(settings: type[BaseSettings], assignments: Sequence[str]) -> Sett
     """Read the values of ``--set section.key=value``.
 
     Raises:
-        UserError: one is not an assignment, or names an unknown key.
+        UserError: an argument is not an assignment, or names an unknown key.
     """
     source = SettingsSource(settings)
     for assignment in assignments:
@@ -156,7 +172,11 @@ def sources(
     assignments: Sequence[str],
     environ: Mapping[str, str],
 ) -> tuple[SettingsSource, ...]:
-    """All sources, the strongest first."""
+    """Return all sources, those with the highest priority first.
+
+    Raises:
+        UserError: the file cannot be read, an argument is not an assignment, or a key is unknown.
+    """
     weakest_first = [] if file is None else [file_source(settings, os.fspath(file))]
     weakest_first.append(environment_source(settings, environ))
     weakest_first.append(set_source(settings, assignments))
@@ -165,5 +185,5 @@ def sources(
 
 def _unknown(key: str, origin: str, legal: Mapping[str, FieldInfo]) -> str:
     near = nearest(key, legal)
-    hint = f"did you mean {near}?" if near else "`bert config show` lists the legal keys"
+    hint = f"did you mean {near}?" if near else "`bert config show` lists all keys"
     return f"unknown config key {key} ({origin}); {hint}"

@@ -1,4 +1,4 @@
-"""The graph, wired once: which component feeds which. Runners only say where it runs."""
+"""The graph of components and their connections, the same for every runner."""
 
 import dataclasses
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from pipeline.config import Config
 
 @dataclasses.dataclass(frozen=True)
 class Components:
-    """Every node of the graph, in run order. ``tuner`` and ``infra_validator`` may be off."""
+    """Nodes of the graph, in run order. ``tuner`` and ``infra_validator`` are None if off."""
 
     example_gen: BaseNode
     statistics_gen: BaseNode
@@ -38,7 +38,7 @@ class Components:
     pusher: BaseNode
 
     def __iter__(self) -> Iterator[BaseNode]:
-        """The nodes that are on, in run order."""
+        """Yield the enabled nodes, in run order."""
         nodes = (getattr(self, field.name) for field in dataclasses.fields(self))
         return (node for node in nodes if node is not None)
 
@@ -46,15 +46,15 @@ class Components:
 def build_components(
     config: Config, make_resolver: Callable[..., BaseNode] = make_model_resolver
 ) -> Components:
-    """Make and connect every component of one pipeline.
+    """Create and connect the components of a pipeline.
 
     Args:
         config: the resolved configuration.
-        make_resolver: makes the node that finds the baseline, from ``model``, the candidate. The
-            default asks ML Metadata; where a pipeline cannot, a runner gives another.
+        make_resolver: creates the node that resolves the baseline, given the candidate as
+            ``model``. The default queries ML Metadata; runners without access to it pass another.
 
     Returns:
-        The nodes, connected; nothing has run.
+        The connected nodes. Nothing has run yet.
     """
     example_gen = make_example_gen(
         **config.example_gen_arguments(), code_digest=code_digest("components.example_gen")
@@ -71,7 +71,7 @@ def build_components(
     )
     text = config.text_settings()
     transform = make_transform(examples=examples, schema=schema, text=text)
-    # Anomalies stop the run before anything is trained on them.
+    # Anomalies must stop the run before a model is trained on them.
     transform.add_upstream_node(example_validator)
 
     learning_inputs = {

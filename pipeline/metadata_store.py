@@ -1,4 +1,4 @@
-"""ML Metadata connections from a URL: SQLite by default, MySQL or PostgreSQL for teams."""
+"""ML Metadata connections from URLs: SQLite by default, MySQL or PostgreSQL for teams."""
 
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -10,15 +10,15 @@ _LEGAL = "sqlite:///PATH, mysql://USER:PASSWORD@HOST:3306/DATABASE or postgresql
 
 
 def connection_config(url: str) -> metadata_store_pb2.ConnectionConfig:
-    """ML Metadata's connection for ``url``.
+    """Return the ML Metadata connection for ``url``.
 
     Args:
         url: ``sqlite:///PATH``, ``mysql://...`` or ``postgresql://...``; user and password are
             percent-decoded.
 
     Raises:
-        UserError: the URL is of no such form. The message never holds the URL: it may carry a
-            password.
+        UserError: the URL has another form. The message does not repeat the URL, which may
+            contain a password.
     """
     parts = urlsplit(url)
     connection = metadata_store_pb2.ConnectionConfig()
@@ -43,8 +43,8 @@ def connection_config(url: str) -> metadata_store_pb2.ConnectionConfig:
         connection.postgresql.password = unquote(parts.password or "")
     else:
         raise UserError(
-            f"metadata.url: legal are {_LEGAL}; received the scheme {parts.scheme!r}. "
-            "Set BERT__METADATA__URL, or leave it empty for SQLite under pipeline.root"
+            f"metadata.url: must be {_LEGAL}; received the scheme {parts.scheme!r}; "
+            "set BERT__METADATA__URL, or leave it empty for SQLite under pipeline.root"
         )
     return connection
 
@@ -52,6 +52,6 @@ def connection_config(url: str) -> metadata_store_pb2.ConnectionConfig:
 def _require_database(parts: SplitResult) -> None:
     if not parts.hostname or not parts.path.strip("/"):
         raise UserError(
-            f"metadata.url: host or database is missing; legal are {_LEGAL}. "
-            "Set BERT__METADATA__URL again"
+            f"metadata.url: host or database is missing; must be {_LEGAL}; "
+            "correct BERT__METADATA__URL"
         )

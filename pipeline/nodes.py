@@ -1,4 +1,4 @@
-"""Names of the graph's nodes, known without building it: building it takes 15 s of imports."""
+"""Names of the graph's nodes, without the 15 s of imports that building the graph takes."""
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
@@ -21,7 +21,7 @@ NODES = (
 
 
 def node_names(config: Config) -> tuple[str, ...]:
-    """The nodes that a config switches on, in run order."""
+    """Return the names of the nodes that a config enables, in run order."""
     off = set()
     if not config.tuner.enabled:
         off.add("Tuner")
@@ -31,19 +31,19 @@ def node_names(config: Config) -> tuple[str, ...]:
 
 
 def check_node(option: str, name: str | None, config: Config) -> None:
-    """Refuse a node that the graph does not have.
+    """Reject the name of a node that is not in the graph.
 
     Args:
-        option: where the name was given, such as "--from".
-        name: the name; None is no choice, and legal.
+        option: command-line option with the name, such as "--from".
+        name: the name; None, if the option was not given, is accepted.
         config: the resolved configuration.
 
     Raises:
-        UserError: no such node; names the legal ones and the nearest.
+        UserError: the node does not exist. The message lists the nodes and suggests the nearest.
     """
     names = node_names(config)
     if name is None or name in names:
         return
     guess = nearest(name, dict.fromkeys(names))
     hint = f"; did you mean {option} {guess}?" if guess else ""
-    raise UserError(f"{option}: legal are {', '.join(names)}; received {name!r}{hint}")
+    raise UserError(f"{option}: must be one of {', '.join(names)}; received {name!r}{hint}")

@@ -1,4 +1,4 @@
-"""The TFX pipeline of one config. The same for every runner."""
+"""The TFX pipeline of a config, the same for every runner."""
 
 from typing import Any
 
@@ -10,11 +10,14 @@ from pipeline.metadata_store import connection_config
 
 
 def create_pipeline(config: Config, **nodes: Any) -> tfx_pipeline.Pipeline:
-    """Make the TFX pipeline that ``config`` describes.
+    """Create the TFX pipeline that ``config`` describes.
 
     Args:
         config: the resolved configuration.
-        **nodes: what a platform does in another way; see ``build_components``.
+        **nodes: platform-specific arguments of ``build_components``.
+
+    Raises:
+        UserError: ``metadata.url`` is malformed.
     """
     return tfx_pipeline.Pipeline(
         pipeline_name=config.pipeline.name,

@@ -1,4 +1,4 @@
-"""Cron schedules in UTC: validation, and the last time that has passed."""
+"""Cron schedules in UTC: validation, and the most recent scheduled time."""
 
 import datetime
 
@@ -6,14 +6,14 @@ from modules.contract.errors import UserError
 
 
 def check_schedule(expression: str, key: str = "triggers.schedule") -> None:
-    """Refuse an expression that names no time.
+    """Reject an expression that is malformed or never matches.
 
     Args:
-        expression: cron, in UTC; "" is none.
-        key: where it stands, for the error.
+        expression: cron expression in UTC; "" means no schedule and is accepted.
+        key: config key of the expression, for the error message.
 
     Raises:
-        UserError: names the key, what is legal and what was received.
+        UserError: the expression is malformed or never matches.
     """
     if not expression:
         return
@@ -23,19 +23,26 @@ def check_schedule(expression: str, key: str = "triggers.schedule") -> None:
         last_time(expression, 0.0)
     except CroniterError as error:
         raise UserError(
-            f'{key}: legal is a cron expression in UTC, such as "0 3 * * 1" for Mondays '
-            f"at three, or @daily; received {expression!r} ({error})"
+            f'{key}: must be a cron expression in UTC, such as "0 3 * * 1" for Mondays '
+            f"at 3:00, or @daily; received {expression!r} ({error})"
         ) from error
 
 
 def last_time(expression: str, now: float) -> float:
-    """The last time of a cron expression that is not after ``now``.
+    """Return the most recent scheduled time that is not after ``now``.
+
+    Args:
+        expression: cron expression in UTC.
+        now: Unix time in seconds.
+
+    Returns:
+        Unix time in seconds.
 
     Raises:
-        CroniterError: the expression names no time.
+        CroniterError: the expression is malformed or never matches.
     """
     from croniter import croniter
 
-    # croniter looks strictly before its start, which it takes in whole seconds.
+    # get_prev returns a time strictly before its start, which croniter rounds to seconds.
     start = datetime.datetime.fromtimestamp(int(now) + 1, datetime.UTC)
     return float(croniter(expression, start).get_prev(float))

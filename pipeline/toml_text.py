@@ -1,4 +1,4 @@
-"""Values as TOML text."""
+"""Conversion of values to TOML text."""
 
 import json
 from typing import Any
@@ -7,7 +7,10 @@ from pydantic import BaseModel
 
 
 def toml_value(value: Any) -> str:
-    """A plain value as TOML on one line; a record as an inline table without its defaults."""
+    """Return a plain value as TOML on one line.
+
+    A pydantic model becomes an inline table of the values that differ from its defaults.
+    """
     if isinstance(value, BaseModel):
         return toml_value(value.model_dump(exclude_defaults=True))
     if isinstance(value, dict):
@@ -16,7 +19,7 @@ def toml_value(value: Any) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(toml_value(item) for item in value) + "]"
     if isinstance(value, str):
-        # JSON's escapes are TOML's, but for this one character.
+        # JSON and TOML use the same escapes, except that TOML also forbids a bare U+007F.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return json.dumps(value)
 

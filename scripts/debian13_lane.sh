@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
-# Proves the second stack (TFX 1.21, Python 3.13) on a machine whose own glibc is too old for it.
+# Test the second stack (TFX 1.21, Python 3.13) on a machine whose own glibc is too old for it.
 #
-# Makes a small Debian 13 folder tree with debootstrap, copies the committed repository into it,
-# and there runs the steps of the Dockerfile (scripts/image_steps.sh), the imports of the whole
-# stack, the fast tests, and, as the image's account, a pipeline on the bundled sample with one
-# epoch. Needs root (chroot) and debootstrap.
+# Creates a small Debian 13 tree with debootstrap, copies the committed repository into it, and runs
+# there the steps of the Dockerfile (scripts/image_steps.sh), the imports of the whole stack, the
+# fast tests, and, with the image's account, a pipeline on the bundled sample with one epoch. Needs
+# root (for chroot) and debootstrap.
 #
 # usage: scripts/debian13_lane.sh [env|imports|tests|run]...    default: all four, in this order
 #
 # environment:
-#   BERT_DEBIAN13_ROOT  where the tree lives; kept and reused; default: ~/.cache/bert-debian13
-#   DEBIAN_MIRROR       where Debian packages come from; default: as this machine's apt does
+#   BERT_DEBIAN13_ROOT  folder of the tree, which is reused; default: ~/.cache/bert-debian13
+#   DEBIAN_MIRROR       mirror of Debian packages; default: the one of this machine's apt
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 ROOT=${BERT_DEBIAN13_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/bert-debian13}
 PACKAGES=$(scripts/image_steps.sh packages build | tr ' ' ,)
-# Where the image has the repository, and the account that nodes run as there.
+# Folder of the repository in the image, and the account that runs the nodes.
 HOME_IN_IMAGE=$(sed -n 's/^WORKDIR //p' Dockerfile | sort -u)
 ACCOUNT=$(sed -n 's/^USER \([0-9]*\):.*/\1/p' Dockerfile | sort -u)
-# Variables that say how to reach package registries.
+# Variables with the settings for package registries.
 PASSED_ON='^(PIP_(INDEX|EXTRA_INDEX|TRUSTED|CERT|DEFAULT_TIMEOUT|PROXY)|UV_(INDEX|DEFAULT_INDEX|EXTRA_INDEX|NATIVE_TLS|HTTP)|SSL_CERT_|[Hh][Tt][Tt][Pp][Ss]?_[Pp]|[Nn][Oo]_[Pp])'
 STEPS=("$@")
 [ ${#STEPS[@]} -gt 0 ] || STEPS=(env imports tests run)
@@ -42,20 +42,20 @@ host_mirror() {
 
 make_tree() {
     [ -e "$ROOT/.complete" ] && return
-    command -v debootstrap >/dev/null || stop "needs debootstrap; apt-get install debootstrap"
+    command -v debootstrap >/dev/null || stop "debootstrap is not installed; run apt-get install debootstrap"
     say "making a Debian 13 tree in $ROOT"
     rm -rf --one-file-system "$ROOT"
     mkdir -p "$ROOT"
-    # shellcheck disable=SC2046  # no mirror: debootstrap takes its own default
+    # shellcheck disable=SC2046  # without a mirror, debootstrap uses its default
     debootstrap --variant=minbase --include="$PACKAGES" trixie "$ROOT" $(host_mirror) \
         >"$ROOT.log" 2>&1 || {
         tail -n 20 "$ROOT.log" >&2
-        stop "debootstrap failed; its whole log: $ROOT.log"
+        stop "debootstrap failed; see the log in $ROOT.log"
     }
     touch "$ROOT/.complete"
 }
 
-# The tree reaches names, certificates and package registries the way this machine does.
+# The tree uses this machine's settings for name resolution, certificates and package registries.
 copy_settings() {
     local path
     for path in /etc/resolv.conf /etc/hosts /etc/pip.conf /etc/uv /etc/ssl/certs/ca-certificates.crt \
@@ -68,7 +68,7 @@ copy_settings() {
     done
 }
 
-# A clone of what is committed; the environment made by an earlier run is kept.
+# Clone the committed files; keep the environment of an earlier run.
 copy_repository() {
     local place=$ROOT$HOME_IN_IMAGE kept
     rm -rf "$place.new"
@@ -80,7 +80,7 @@ copy_repository() {
     mv "$place.new" "$place"
 }
 
-# Runs a command in the tree. Mounts live in a namespace of their own and go when it ends.
+# Run a command in the tree, with mounts in a separate namespace that disappears afterwards.
 inside() {
     local variables
     mapfile -t variables < <(env | grep -E "$PASSED_ON" || true)
@@ -113,8 +113,8 @@ step_tests() {
     inside 'make test-fast'
 }
 
-# One epoch shows that it trains; without a floor the model is pushed whatever it reaches. The same
-# command again must find everything cached.
+# One epoch suffices to test training; without a floor, the model is always pushed. In the second
+# run, every node must be cached.
 step_run() {
     inside "rm -rf /tmp/lane; install -d -o $ACCOUNT /tmp/lane
         exec setpriv --reuid=$ACCOUNT --regid=$ACCOUNT --clear-groups --no-new-privs \
@@ -129,12 +129,12 @@ bert predict "Two hours I will not get back." "A warm room, and a good bed."
 EOF
 }
 
-[ "$(id -u)" = 0 ] || stop "needs root, for chroot"
+[ "$(id -u)" = 0 ] || stop "must run as root, for chroot"
 make_tree
 copy_settings
 copy_repository
 for step in "${STEPS[@]}"; do
-    declare -F "step_$step" >/dev/null || stop "unknown step '$step'; legal: env, imports, tests, run"
+    declare -F "step_$step" >/dev/null || stop "unknown step '$step'; must be env, imports, tests or run"
     say "$step"
     started=$SECONDS
     "step_$step"

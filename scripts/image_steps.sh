@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# The steps that make the image. The Dockerfile runs them, and so does scripts/debian13_lane.sh,
-# where no container engine is at hand.
+# The steps that build the image, for the Dockerfile and for scripts/debian13_lane.sh, which runs
+# them without a container engine.
 #
 # usage: scripts/image_steps.sh packages build|runtime     prints the Debian packages
 #        scripts/image_steps.sh install build|runtime      installs them
-#        scripts/image_steps.sh environment [GROUP]...     makes .venv; groups as in make_env.sh
-#        scripts/image_steps.sh user                       makes the account that nodes run as
+#        scripts/image_steps.sh environment [GROUP]...     creates .venv; groups as in make_env.sh
+#        scripts/image_steps.sh user                       creates the account that runs the nodes
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -13,9 +13,9 @@ RUNTIME=(ca-certificates python3)
 # pyfarmhash is built from source.
 BUILD=("${RUNTIME[@]}" g++ git make python3-dev python3-pip python3-venv)
 export PATH=$PATH:/usr/sbin:/sbin
-# A number: Kubernetes checks "runAsNonRoot" by it.
+# Kubernetes needs a numeric ID to check "runAsNonRoot".
 ID=10001
-# Object stores are mounted here, or filled by Kubeflow's launcher, which is the same account.
+# Mount points of object stores. Kubeflow's launcher writes to them with the same account.
 MOUNTS=(/gcs /s3 /minio)
 
 packages() {
@@ -23,7 +23,7 @@ packages() {
     build) echo "${BUILD[@]}" ;;
     runtime) echo "${RUNTIME[@]}" ;;
     *)
-        echo "image_steps: packages: legal are build and runtime; received '${1:-}'" >&2
+        echo "image_steps: packages: must be build or runtime; received '${1:-}'" >&2
         exit 2
         ;;
     esac
@@ -52,7 +52,7 @@ step_user() {
 
 step=${1:-}
 if ! declare -F "step_$step" >/dev/null; then
-    echo "image_steps: legal are packages, install, environment, user; received '$step'" >&2
+    echo "image_steps: must be packages, install, environment or user; received '$step'" >&2
     exit 2
 fi
 shift

@@ -1,21 +1,21 @@
 #!/usr/bin/env bash
-# Makes or refreshes .venv. Does nothing when it is already as the requirement files say.
+# Create or update .venv. Does nothing if it matches the requirement files.
 #
 # usage: scripts/make_env.sh [dev] [gpu] | airflow
 #   dev  adds the tools for tests and linters (requirements-dev.txt)
 #   gpu  adds TensorFlow's CUDA libraries (requirements-gpu.txt)
-#   airflow  an environment of its own, for another VENV (requirements-airflow.txt; Python 3.11 or 3.12)
-# Groups add up: an environment that once got "dev" keeps it.
+#   airflow  a separate environment in another VENV (requirements-airflow.txt; Python 3.11 or 3.12)
+# Groups are kept: an environment that was created with "dev" keeps it in later updates.
 #
 # environment:
-#   PYTHON  the interpreter, e.g. python3.12 or a path; default: the first that suits this system
-#   VENV    the folder of the environment; default: .venv
+#   PYTHON  interpreter, e.g. python3.12 or a path; default: the first that works on this system
+#   VENV    folder of the environment; default: .venv
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 VENV=${VENV:-.venv}
 PYTHON=${PYTHON:-}
-# Never fetch an interpreter from outside the package registry.
+# Never download an interpreter from outside the package registry.
 export UV_PYTHON_DOWNLOADS=never
 
 stop() {
@@ -24,23 +24,23 @@ stop() {
 }
 
 find_uv() {
-    # A pyenv shim can exist and yet not run: try it.
+    # Run it, because a pyenv shim can exist without working.
     if uv --version >/dev/null 2>&1; then
         echo uv
         return
     fi
     local home=.cache/uv-bootstrap
     if ! "$home/bin/uv" --version >/dev/null 2>&1; then
-        echo "make env: no uv found, installing it with pip into $home" >&2
-        # --target leaves the system's Python alone, so Debian's "externally managed" rule allows it.
+        echo "make env: uv is not installed; installing it with pip into $home" >&2
+        # --target does not change the system's Python, so Debian's "externally managed" rule allows it.
         python3 -m pip install --quiet --disable-pip-version-check --root-user-action ignore --upgrade \
             --target "$home" uv >&2 ||
-            stop "pip could not install uv; install python3-pip, or uv itself, and try again"
+            stop "pip cannot install uv; install python3-pip or uv and try again"
     fi
     echo "$PWD/$home/bin/uv"
 }
 
-# TFX 1.21, the only one for Python 3.12 and 3.13, has wheels for glibc 2.39 and newer alone.
+# TFX 1.21, the only version for Python 3.12 and 3.13, only has wheels for glibc 2.39 and newer.
 glibc_is_old() {
     local version
     version=$(getconf GNU_LIBC_VERSION 2>/dev/null | cut -d' ' -f2) || true
@@ -61,29 +61,29 @@ choose_python() {
             return
         fi
     done
-    stop "needs Python ${versions[*]}, found none; install one, or name it: make env PYTHON=/path/to/python3.11"
+    stop "found no Python ${versions[*]}; install one, or run make env PYTHON=/path/to/python3.11"
 }
 
 check_compiler() {
     command -v c++ >/dev/null || command -v g++ >/dev/null ||
-        stop "needs a C++ compiler (pyfarmhash is built from source); on Debian: apt-get install g++"
-    "$VENV/bin/python" - <<'EOF' || stop "needs Python's headers; on Debian: apt-get install python3-dev"
+        stop "no C++ compiler to build pyfarmhash; on Debian, run apt-get install g++"
+    "$VENV/bin/python" - <<'EOF' || stop "Python's headers are missing; on Debian, run apt-get install python3-dev"
 import pathlib, sys, sysconfig
 sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())
 EOF
 }
 
-# A link leads to another checkout's environment: installing from here would redirect it.
+# A link points to another checkout's environment, which must not be redirected to this one.
 if [ -L "$VENV" ]; then
-    echo "make env: $VENV is a link, left as it is"
+    echo "make env: $VENV is a link and was not changed"
     exit 0
 fi
 
-# The groups asked for now, and those that the environment already has.
+# The requested groups, and those that the environment already has.
 groups=$(printf '%s\n' "$@" $(cat "$VENV/.groups" 2>/dev/null || true) | sort -u | xargs)
 files=(requirements.txt)
 for group in $groups; do files+=("requirements-$group.txt"); done
-# Airflow needs other versions of some packages, so it stands alone.
+# Airflow needs other versions of some packages, so it has its own requirements.
 [ "$groups" != airflow ] || files=(requirements-airflow.txt)
 
 state=$(cat pyproject.toml "${files[@]}" scripts/make_env.sh | sha256sum | cut -d' ' -f1)
@@ -104,7 +104,7 @@ if [ -n "$wanted" ]; then
     version=$("$wanted" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     if [ "$("$VENV/bin/python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)" != "$version" ]; then
         if [ "$version" != 3.11 ] && [ "$groups" != airflow ] && glibc_is_old; then
-            stop "Python $version needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04); here use PYTHON=python3.11"
+            stop "Python $version needs glibc 2.39 or newer (Debian 13, Ubuntu 24.04); use PYTHON=python3.11"
         fi
         "$UV" venv --quiet --clear --python "$wanted" "$VENV"
     elif [ "$(cat "$VENV/.state" 2>/dev/null)" = "$state" ]; then

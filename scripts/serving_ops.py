@@ -1,18 +1,18 @@
-"""Adds a TensorFlow version to serving_ops.csv: the ops its stock model server can run.
+"""Add a TensorFlow version to serving_ops.csv, with the ops that its stock model server can run.
 
-Run it in an environment that holds that version of TensorFlow and tensorflow-text and nothing else
-that registers ops::
+Run it in an environment with that version of TensorFlow and tensorflow-text, without other packages
+that register ops::
 
     python -m venv /tmp/tf && /tmp/tf/bin/pip install tensorflow-cpu==2.19.1 tensorflow-text==2.19.0
     /tmp/tf/bin/python scripts/serving_ops.py
 
-Where the list comes from. The image's binary cannot be asked without Docker. Its BUILD file
-(tensorflow_serving/model_servers/BUILD, SUPPORTED_TENSORFLOW_OPS and server_lib) links TensorFlow
-whole (``//tensorflow/core:tensorflow``) and tensorflow-text's ``ops_lib``, which is every kernel of
-that package, built from the same minor version. So: the ops that have a CPU kernel, or none because
-the runtime itself handles them, once both wheels are imported, less those that call back into
-Python, which only the wheel registers. TensorFlow Decision Forests' ops, which newer servers link
-too, are left out: no encoder uses them.
+The image's binary cannot be queried without Docker. Its BUILD file
+(tensorflow_serving/model_servers/BUILD, SUPPORTED_TENSORFLOW_OPS and server_lib) links all of
+TensorFlow (``//tensorflow/core:tensorflow``) and tensorflow-text's ``ops_lib``, which contains
+every kernel of that package, both of the same minor version. The list therefore contains the ops
+that have a CPU kernel after both wheels are imported, and those that the runtime handles without a
+kernel. It excludes ops that call back into Python, which only the wheel registers, and TensorFlow
+Decision Forests' ops, which newer servers also link but no encoder uses.
 """
 
 import csv
@@ -27,9 +27,9 @@ from tensorflow.python.framework import kernels
 
 _ROOT = Path(__file__).resolve().parent.parent
 LIST = _ROOT / "components" / "infra_validation" / "serving_ops.csv"
-#: Kernels of the Python wheel (tensorflow/python/lib/core), absent from the server.
+#: Kernels that exist only in the Python wheel (tensorflow/python/lib/core).
 PYTHON_ONLY = frozenset({"EagerPyFunc", "PyFunc", "PyFuncStateless"})
-#: Rewritten into other ops before any kernel is looked up.
+#: Ops that are rewritten to others before kernels are looked up.
 WITHOUT_KERNEL = frozenset({"Placeholder"})
 
 
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def runnable_ops() -> set[str]:
-    """Names of public ops with a CPU kernel."""
+    """Return the names of public ops that run on a CPU."""
     buffer = pywrap_tf_session.TF_GetAllOpList()
     registered = op_def_pb2.OpList.FromString(pywrap_tf_session.TF_GetBuffer(buffer))
     names = {op.name for op in registered.op if not op.name.startswith("_")}

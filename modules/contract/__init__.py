@@ -1,1 +1,1 @@
-"""Facts that several floors share: names, settings, errors, file layouts. Standard library only."""
+"""Names, settings, errors and file layouts shared by all packages. Standard library only."""

@@ -1,27 +1,27 @@
-"""The project's exception tree. Standard library only.
+"""The project's exceptions. Standard library only.
 
 ::
 
-    UserError               what the person who typed the command can put right; exit code 2
-      DataError             the data: rows that cannot be read, anomalies, too few examples
+    UserError               an error that the user can correct; exit code 2
+      DataError             the data: unreadable rows, anomalies, too few examples
       EncoderError          the encoder: unknown name, missing folder, wrong checksum
-    ModelError              a model that fails a check it must pass; exit code 1
+    ModelError              a model that fails a required check; exit code 1
 
-A message is one line: what is wrong, what is legal, what was received, what to type next.
+A message is one line: what is wrong, what is allowed, what was received, what to do.
 """
 
 
 class UserError(Exception):
-    """Something the user can put right. The command line prints the message and exits with 2."""
+    """An error that the user can correct. The command line prints it and exits with code 2."""
 
 
 class DataError(UserError):
-    """The input data stops the run."""
+    """The input data cannot be used."""
 
 
 class EncoderError(UserError):
-    """The encoder cannot be found, read or trusted."""
+    """The encoder is missing, unreadable or not the expected one."""
 
 
 class ModelError(Exception):
-    """A trained or exported model fails a check it must pass."""
+    """A trained or exported model fails a required check."""

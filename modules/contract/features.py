@@ -1,7 +1,7 @@
-"""Names shared by everything that touches the data or the exported model. Standard library only.
+"""Names of features, signatures and files of the exported model. Standard library only.
 
 Raw examples (ExampleGen): ``text`` bytes[1], ``label`` bytes[1], and one bytes[1] feature for each
-configured slice column. Transformed examples (Transform): ``text`` bytes[1] as it came in,
+configured slice column. Transformed examples (Transform): ``text`` bytes[1], unchanged,
 ``token_ids`` int64[length] with the encoder's start and end tokens, ``label_id`` int64[1].
 """
 
@@ -24,7 +24,7 @@ SPLITS: Final = (TRAIN_SPLIT, EVAL_SPLIT, TEST_SPLIT)
 SERVING_DEFAULT: Final = "serving_default"
 SERVING_EXAMPLES: Final = "serving_examples"
 SERVING_MONITORING: Final = "serving_monitoring"
-#: Ends the name of a signature's form that multiplies matrices in bfloat16, where there is one.
+#: Suffix of the signatures that multiply matrices in bfloat16. Not every model has them.
 BFLOAT16_SUFFIX: Final = "_bfloat16"
 EXAMPLES_INPUT: Final = "examples"
 SCORES: Final = "scores"
@@ -34,11 +34,11 @@ EMBEDDING: Final = "embedding"
 TOKENS: Final = "tokens"
 UNKNOWN_TOKENS: Final = "unknown_tokens"
 
-#: Files beside the exported model, under ``assets.extra/``.
+#: Files stored with the exported model, under ``assets.extra/``.
 EXTRA_ASSETS: Final = "assets.extra"
 LABELS_FILE: Final = "labels.txt"
 MODEL_CARD_FILE: Final = "model_card.json"
 EXPECTED_ANSWERS_FILE: Final = "expected_answers.jsonl"
-#: The name that TensorFlow Serving looks for.
+#: The file name that TensorFlow Serving expects.
 WARMUP_FILE: Final = "tf_serving_warmup_requests"
 BATCHING_PARAMETERS_FILE: Final = "batching_parameters.txt"

@@ -1,7 +1,7 @@
-"""Hyper-parameters (what the Tuner may change) and the rest of a training run's settings.
+"""Hyper-parameters, which the Tuner may change, and the other settings of a training run.
 
-Standard library only: the config, the graph and the workers all import it. The records travel to
-workers as JSON in a component's ``custom_config``.
+Standard library only, because the config, the graph and the workers all import this module. The
+records are sent to workers as JSON in a component's ``custom_config``.
 """
 
 import dataclasses
@@ -16,49 +16,53 @@ Precision = Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 
 class _JsonRecord:
-    """A dataclass that goes to JSON and back, and refuses keys it does not know."""
+    """Base of dataclasses that convert to JSON and back and reject unknown keys."""
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Make the record from a mapping.
+        """Create the record from a mapping.
 
         Raises:
-            ValueError: a key is unknown; the message lists the legal ones.
+            ValueError: a key is unknown. The message lists the allowed keys.
         """
-        legal = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        unknown = sorted(set(values) - legal)
+        allowed = {field.name for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        unknown = sorted(set(values) - allowed)
         if unknown:
-            raise ValueError(f"{cls.__name__}: unknown {unknown}; legal: {sorted(legal)}")
+            raise ValueError(f"{cls.__name__}: unknown {unknown}; allowed: {sorted(allowed)}")
         return cls(**values)
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as plain JSON types."""
+        """Return the record as plain JSON types."""
         return dataclasses.asdict(self)  # type: ignore[call-overload,no-any-return]
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Make the record from ``to_json``'s output."""
+        """Create the record from the output of ``to_json``.
+
+        Raises:
+            ValueError: the text is not JSON, or has an unknown key.
+        """
         return cls.from_dict(json.loads(text))
 
     def to_json(self) -> str:
-        """The record as JSON with sorted keys, so that equal records give equal text."""
+        """Return the record as JSON with sorted keys, so that equal records give equal text."""
         return json.dumps(self.to_dict(), sort_keys=True)
 
 
 @dataclasses.dataclass(frozen=True)
 class HParams(_JsonRecord):
-    """What the Tuner may change. Names are those of the search space in the config file.
+    """Hyper-parameters. The search space in the config file uses the same names.
 
     Attributes:
         learning_rate: AdamW's peak learning rate. 2e-4 suits small encoders; BERT-base and larger
-            ones want 2e-5 to 5e-5.
-        batch_size: examples a step, over all replicas.
+            ones need 2e-5 to 5e-5.
+        batch_size: examples per step, over all replicas.
         epochs: passes over the train split; 0 exports the untrained classifier.
-        warmup_fraction: share of all steps in which the learning rate rises linearly from 0.
-        weight_decay: AdamW's decoupled decay; biases and layer norms are left out.
+        warmup_fraction: share of the steps in which the learning rate rises linearly from 0.
+        weight_decay: AdamW's decoupled decay; not applied to biases and layer norms.
         dropout: rate inside the encoder and before the classification head.
-        freeze_encoder: train the head alone.
-        class_weights: "balanced" weighs each class by total / (classes * count).
+        freeze_encoder: train only the head.
+        class_weights: "balanced" weights each class by total / (classes * count).
     """
 
     learning_rate: float = 2e-4
@@ -73,13 +77,13 @@ class HParams(_JsonRecord):
 
 @dataclasses.dataclass(frozen=True)
 class TextSettings(_JsonRecord):
-    """How text becomes token ids. The same for Transform, training and serving.
+    """Settings that turn text into token ids, the same in Transform, training and serving.
 
     Attributes:
         encoder: "minilm", a Hugging Face folder ("PATH" or "hf://PATH"), a keras-hub preset
             ("keras://bert_tiny_en_uncased") or a TF Hub handle ("tfhub://PATH-or-URL").
-        max_length: tokens a text, start and end tokens included.
-        truncation: which part of a longer text is kept.
+        max_length: tokens per text, including start and end tokens.
+        truncation: part of a longer text to keep.
     """
 
     encoder: str = "minilm"
@@ -89,21 +93,21 @@ class TextSettings(_JsonRecord):
 
 @dataclasses.dataclass(frozen=True)
 class TrainingSettings(_JsonRecord):
-    """What a training run needs beside hparams and text settings.
+    """Settings of a training run in addition to hyper-parameters and text settings.
 
     Attributes:
-        precision: Keras dtype policy; "auto" is bfloat16 where the hardware is fast at it.
+        precision: Keras dtype policy; "auto" is bfloat16 on hardware where that is fast.
         xla: compile the training step with XLA.
         seed: seeds Python, NumPy, TensorFlow, shuffling and initialisers.
         early_stopping_patience: epochs without a better eval metric before training stops; the
-            best epoch's weights are kept. 0 never stops early and keeps the last.
-        early_stopping_metric: "val_accuracy" or "val_loss". A fine-tuned encoder's loss rises while
-            its accuracy still does: it grows sure of itself.
-        checkpoint_directory: where resumable checkpoints live; "" keeps none.
-        checkpoint_every_steps: steps between checkpoints; 0 saves at epoch ends alone.
+            best epoch's weights are kept. 0 never stops early and keeps the last weights.
+        early_stopping_metric: "val_accuracy" or "val_loss". The loss of a fine-tuned encoder can
+            rise while its accuracy still improves, because it becomes overconfident.
+        checkpoint_directory: folder of resumable checkpoints; "" saves none.
+        checkpoint_every_steps: steps between checkpoints; 0 saves only at the end of each epoch.
         tensorboard: write TensorBoard logs to the ModelRun artifact.
-        expected_answers: how many eval texts are exported with the trainer's own answers.
-        code_digest: digest of the code this run depends on (enters TFX's cache key).
+        expected_answers: number of eval texts to export with the trainer's own scores.
+        code_digest: digest of the code that this run depends on, part of TFX's cache key.
     """
 
     precision: Precision = "auto"
@@ -120,13 +124,13 @@ class TrainingSettings(_JsonRecord):
 
 @dataclasses.dataclass(frozen=True)
 class TunerSettings(_JsonRecord):
-    """How the Tuner searches.
+    """Settings of the Tuner's search.
 
     Attributes:
-        algorithm: keras-tuner's search.
+        algorithm: keras-tuner's search algorithm.
         objective: "val_accuracy" or "val_loss", measured on the eval split.
-        max_trials: trials at most (Hyperband derives its own count from ``epochs``).
-        epochs: epochs a trial at most.
+        max_trials: maximum number of trials. Hyperband derives its own number from ``epochs``.
+        epochs: maximum number of epochs per trial.
         early_stopping_patience: epochs without a better objective before a trial stops.
         search_space: name of an ``HParams`` field -> {"values": [...]} or
             {"min": x, "max": y, "sampling": "linear"|"log", "step": s}.

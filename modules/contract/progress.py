@@ -1,8 +1,8 @@
-"""Progress events from a worker to whoever watches it. Standard library only.
+"""Progress events of a worker. Standard library only.
 
-A watcher names a file in the environment variable ``BERT_PROGRESS_FILE``; each event is one JSON
-object on one line, appended in a single write. Without the variable, events go nowhere: code on a
-remote worker emits them all the same and pays nothing. Code of the same process may ``listen``.
+If the environment variable ``BERT_PROGRESS_FILE`` names a file, each event is appended to it as a
+JSON object on one line, in a single write. Without the variable, as on remote workers, events are
+dropped at no cost. Code in the same process can ``listen``.
 """
 
 import json
@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable
 
 PROGRESS_FILE_VARIABLE = "BERT_PROGRESS_FILE"
-#: The model is trained; what follows is its export.
+#: The model is trained and its export starts.
 EXPORT_STARTED = "export_started"
-#: The Tuner begins a trial.
+#: The Tuner starts a trial.
 TRIAL_STARTED = "trial"
 
 _listeners: list[Callable[[str], None]] = []
 
 
 def listen(listener: Callable[[str], None]) -> None:
-    """Have ``listener`` called with the name of each event, in the thread that emits it."""
+    """Call ``listener`` with the name of each event, in the thread that emits it."""
     _listeners.append(listener)
 
 
@@ -28,7 +28,7 @@ def emit(event: str, **fields: object) -> None:
     """Append one event.
 
     Args:
-        event: what happened, e.g. ``"step"``.
+        event: name of the event, e.g. ``"step"``.
         **fields: JSON-serialisable values. Durations are in seconds.
     """
     for listener in _listeners:

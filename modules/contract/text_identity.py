@@ -1,8 +1,8 @@
-"""When are two texts the same text? Standard library only.
+"""Identity of texts. Standard library only.
 
-Splitting and feedback both need one answer: a text that comes twice, with other capitals, other
-white space or another Unicode spelling of the same letters, must land in the same split and count
-as the same example. Anything that depends on this must use these functions, never the raw bytes.
+Two texts that differ only in case, white space or the Unicode encoding of the same letters must
+land in the same split and count as one example. Splitting and feedback therefore compare texts
+with these functions, never by their raw bytes.
 """
 
 import hashlib
@@ -10,11 +10,11 @@ import unicodedata
 
 
 def normalise(text: str) -> str:
-    """Return the form under which texts are compared.
+    """Return the form in which texts are compared.
 
-    Unicode compatibility composition (NFKC), full case folding, white space collapsed to single
-    spaces and stripped. Folding can undo composition (Unicode Standard 3.13, R5), hence the second
-    NFKC; the result is a fixed point: ``normalise(normalise(t)) == normalise(t)``.
+    Applies Unicode compatibility composition (NFKC) and full case folding, and collapses and strips
+    white space. NFKC is applied twice because folding can undo composition (Unicode Standard 3.13,
+    R5). The function is idempotent: ``normalise(normalise(t)) == normalise(t)``.
     """
     composed = unicodedata.normalize("NFKC", text)
     folded = unicodedata.normalize("NFKC", composed.casefold())
@@ -25,6 +25,6 @@ def text_identity(text: str) -> bytes:
     """Return the SHA-256 digest (32 bytes) of the normalised text, the same on every platform.
 
     Raises:
-        UnicodeEncodeError: the text holds lone surrogates, so it is no Unicode text at all.
+        UnicodeEncodeError: the text contains lone surrogates and is not valid Unicode.
     """
     return hashlib.sha256(normalise(text).encode("utf-8")).digest()

@@ -1,1 +1,1 @@
-"""Encoders by name: the bundled MiniLM, keras-hub presets, TF Hub modules, Hugging Face folders."""
+"""Pretrained encoders: the bundled MiniLM, keras-hub, TF Hub and Hugging Face checkpoints."""

@@ -1,4 +1,4 @@
-"""What an encoder is: weights, a tokenizer and the few numbers that others need to know of it."""
+"""The interface of an encoder: its weights, its tokenizer and the properties that others need."""
 
 import dataclasses
 import functools
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Tokenizer(Protocol):
-    """Texts to token ids, as TensorFlow ops: at home in any graph, exported with any model."""
+    """A tokenizer of TensorFlow ops, usable in any graph and exported with the model."""
 
     def __call__(self, texts: "tf.Tensor") -> "tf.RaggedTensor":
-        """tf.string[batch] to ragged int64[batch, tokens], without special tokens."""
+        """Map tf.string[batch] to ragged int64[batch, tokens], without special tokens."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Encoder:
     """A pretrained encoder.
 
     Attributes:
-        name: what the config calls it.
-        start_token_id: id that opens every sequence.
-        end_token_id: id that closes it.
-        pad_token_id: id that fills a batch.
-        max_positions: longest sequence the encoder can read, start and end included.
+        name: its name in the config.
+        start_token_id: id of the first token of every sequence.
+        end_token_id: id of the last token of every sequence.
+        pad_token_id: id of padding.
+        max_positions: longest sequence the encoder can read, in tokens, including start and end.
         make_tokenizer: see ``tokenizer``.
         make_backbone: see ``backbone``.
         make_fingerprint: see ``fingerprint``.
-        unknown_token_id: id of what the vocabulary lacks; None where nothing is unknown.
+        unknown_token_id: id of the unknown token; None if the vocabulary covers every text.
     """
 
     name: str
@@ -49,24 +49,24 @@ class Encoder:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """SHA-256, in hex, of weights and vocabulary: the same for a copy in another folder."""
+        """SHA-256 of weights and vocabulary in hex, independent of the folder's path."""
         return self.make_fingerprint()
 
     def tokenizer(self) -> Tokenizer:
-        """The checkpoint's tokenizer."""
+        """Create the checkpoint's tokenizer."""
         return self.make_tokenizer()
 
     def backbone(self, dropout: float | None = None) -> "keras.Model":
-        """A new keras-hub backbone that holds the pretrained weights.
+        """Create a keras-hub backbone with the pretrained weights.
 
         Args:
             dropout: rate inside the encoder; None keeps the checkpoint's own.
 
         Returns:
-            A BERT backbone reads int32[batch, length] ``token_ids``, ``segment_ids`` and
-            ``padding_mask`` and gives ``sequence_output`` float[batch, length, width] and
-            ``pooled_output`` float[batch, width]; DistilBERT and RoBERTa have no ``segment_ids``
-            and give the sequence output alone.
+            A BERT backbone takes int32[batch, length] ``token_ids``, ``segment_ids`` and
+            ``padding_mask`` and returns ``sequence_output`` float[batch, length, width] and
+            ``pooled_output`` float[batch, width]. DistilBERT and RoBERTa have no ``segment_ids``
+            and return only the sequence output.
 
         Raises:
             EncoderError: the weights do not fit the checkpoint's config.
@@ -75,21 +75,26 @@ class Encoder:
 
 
 def backbone_arguments(dropout: float | None) -> dict[str, Any]:
-    """Keyword arguments that override a checkpoint's own config."""
+    """Return keyword arguments that override a checkpoint's own config."""
     return {} if dropout is None else {"dropout": dropout}
 
 
 def find_tokens(name: str, vocabulary: Mapping[str, int], tokens: Sequence[str]) -> list[int]:
-    """Look up the ids of special tokens.
+    """Return the ids of special tokens.
+
+    Args:
+        name: the encoder's name, for the error message.
+        vocabulary: token -> id.
+        tokens: the tokens to look up.
 
     Raises:
-        EncoderError: the vocabulary lacks one of them.
+        EncoderError: the vocabulary lacks one of the tokens.
     """
     missing = [token for token in tokens if token not in vocabulary]
     if missing:
         raise EncoderError(
             f"encoder {name}: its vocabulary lacks {', '.join(missing)}; "
-            "is this the vocabulary that belongs to the checkpoint?"
+            "use the vocabulary that belongs to the checkpoint"
         )
     return [vocabulary[token] for token in tokens]
 
@@ -105,17 +110,20 @@ def wordpiece_encoder(
     make_backbone: Callable[[float | None], "keras.Model"],
     make_fingerprint: Callable[[], str],
 ) -> Encoder:
-    """An encoder that reads BERT's WordPiece tokens.
+    """Create an encoder that reads BERT's WordPiece tokens.
 
     Args:
-        name: what the config calls it.
+        name: its name in the config.
         vocabulary: tokens in id order.
-        lowercase: the checkpoint is uncased.
-        strip_accents: accents are removed before the vocabulary is asked.
+        lowercase: whether the checkpoint is uncased.
+        strip_accents: whether accents are removed before tokenization.
         special_tokens: names that differ from BERT's, by role: "cls", "sep", "pad", "unk".
         max_positions: see ``Encoder``.
         make_backbone: see ``Encoder``.
         make_fingerprint: see ``Encoder``.
+
+    Raises:
+        EncoderError: the vocabulary lacks a special token.
     """
     roles = {"cls": "[CLS]", "sep": "[SEP]", "pad": "[PAD]", "unk": "[UNK]"} | dict(
         special_tokens or {}
@@ -124,7 +132,7 @@ def wordpiece_encoder(
     start, end, pad, unknown = find_tokens(name, ids, list(roles.values()))
 
     def make_tokenizer() -> Tokenizer:
-        # Here, not above: a machine that only trains needs no tensorflow_text.
+        # Imported here because a machine that only trains does not need tensorflow_text.
         from modules.tokenizers.wordpiece import WordPieceTokenizer
 
         return WordPieceTokenizer(
@@ -157,16 +165,19 @@ def byte_pair_encoder(
     make_backbone: Callable[[float | None], "keras.Model"],
     make_fingerprint: Callable[[], str],
 ) -> Encoder:
-    """An encoder that reads RoBERTa's byte-level BPE tokens.
+    """Create an encoder that reads RoBERTa's byte-level BPE tokens.
 
     Args:
-        name: what the config calls it.
+        name: its name in the config.
         vocabulary: token -> id.
-        merges: "left right" by rank.
-        add_prefix_space: a text is read as if it began with a space.
+        merges: "left right" pairs, in order of rank.
+        add_prefix_space: whether texts are read as if they began with a space.
         max_positions: see ``Encoder``.
         make_backbone: see ``Encoder``.
         make_fingerprint: see ``Encoder``.
+
+    Raises:
+        EncoderError: the vocabulary lacks a special token.
     """
     start, end, pad = find_tokens(name, vocabulary, ["<s>", "</s>", "<pad>"])
 
@@ -181,13 +192,13 @@ def byte_pair_encoder(
 
 
 def digest_file(path: str) -> str:
-    """SHA-256 of a file, in hex."""
+    """Return the SHA-256 of a file in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_files(paths: Iterable[str]) -> str:
-    """SHA-256, in hex, of files' base names and contents; their folder does not count."""
+    """Return the SHA-256 in hex of the base names and contents of files, but not their folder."""
     total = hashlib.sha256()
     for path in sorted(paths):
         total.update(f"{os.path.basename(path)} {digest_file(path)}\n".encode())

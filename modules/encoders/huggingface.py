@@ -21,9 +21,9 @@ from modules.encoders.encoder import (
 if TYPE_CHECKING:
     import keras
 
-#: Tokenizers that WordPieceTokenizer equals, and their Fast variants.
+#: Tokenizers, also as Fast variants, whose output WordPieceTokenizer reproduces.
 _WORDPIECE: Final = ("BertTokenizer", "DistilBertTokenizer")
-#: RoBERTa numbers positions from its padding id + 1: the first two rows are never used.
+#: RoBERTa numbers positions from its padding id + 1, so the first two rows are unused.
 _ROBERTA_UNUSED_POSITIONS: Final = 2
 
 
@@ -31,9 +31,9 @@ def load(name: str, folder: str) -> Encoder:
     """Describe the checkpoint in a folder.
 
     Args:
-        name: what the config calls it.
-        folder: holds config.json, *.safetensors and vocab.txt (BERT, DistilBERT) or vocab.json
-            and merges.txt (RoBERTa).
+        name: its name in the config.
+        folder: a folder with config.json, *.safetensors and vocab.txt (BERT, DistilBERT) or
+            vocab.json and merges.txt (RoBERTa).
 
     Raises:
         EncoderError: a file is missing or unreadable, or the model type is not supported.
@@ -52,7 +52,7 @@ def load(name: str, folder: str) -> Encoder:
     if model_type not in loaders:
         raise EncoderError(
             f"encoder {name}: model_type {model_type!r} in config.json is not supported; "
-            f"legal: {', '.join(loaders)}"
+            f"use one of {', '.join(loaders)}"
         )
     if not _weight_files(folder):
         raise EncoderError(
@@ -73,8 +73,8 @@ def _load_wordpiece(name: str, folder: str, config: dict[str, Any]) -> Encoder:
         "tokenize_chinese_chars", True
     ):
         raise EncoderError(
-            f"encoder {name}: its tokenizer ({kind}) reads text otherwise than BERT's; legal: "
-            f"{', '.join(_WORDPIECE)}, with tokenize_chinese_chars"
+            f"encoder {name}: its tokenizer ({kind}) is not supported; use a checkpoint with "
+            f"{' or '.join(_WORDPIECE)} and tokenize_chinese_chars"
         )
     lowercase = bool(tokenizer.get("do_lower_case", True))
     strip_accents = tokenizer.get("strip_accents")
@@ -82,7 +82,7 @@ def _load_wordpiece(name: str, folder: str, config: dict[str, Any]) -> Encoder:
         name,
         vocabulary,
         lowercase=lowercase,
-        # null means "as the original BERT does": with lower case, strip; else keep.
+        # null means as in the original BERT: uncased models strip accents, cased ones keep them.
         strip_accents=lowercase if strip_accents is None else bool(strip_accents),
         special_tokens=_special_tokens(tokenizer),
         max_positions=int(config["max_position_embeddings"]),
@@ -94,16 +94,16 @@ def _load_wordpiece(name: str, folder: str, config: dict[str, Any]) -> Encoder:
 
 
 def _check_rows(name: str, tokens: int, config: dict[str, Any]) -> None:
-    """Refuse a tokenizer with tokens that the embeddings have no rows for."""
+    """Reject a tokenizer with more tokens than the embeddings have rows."""
     if tokens > int(config["vocab_size"]):
         raise EncoderError(
-            f"encoder {name}: its tokenizer has {tokens} tokens, config.json says vocab_size "
-            f"{config['vocab_size']}; the files are not of one checkpoint, download it again"
+            f"encoder {name}: its tokenizer has {tokens} tokens, but vocab_size in config.json is "
+            f"{config['vocab_size']}; the files are of different checkpoints, download it again"
         )
 
 
 def _special_tokens(tokenizer: dict[str, Any]) -> dict[str, str]:
-    """Special tokens by role; a token is a string or a record with its "content"."""
+    """Return special tokens by role. Each is a string or a record with the key "content"."""
     tokens = {role: tokenizer.get(f"{role}_token") for role in ("cls", "sep", "pad", "unk")}
     return {
         role: token["content"] if isinstance(token, dict) else str(token)
@@ -138,11 +138,11 @@ def _load_roberta(name: str, folder: str, config: dict[str, Any]) -> Encoder:
 def _bert_backbone(
     name: str, folder: str, config: dict[str, Any], dropout: float | None
 ) -> "keras.Model":
-    import keras_hub  # takes seconds, and Transform never needs it
+    import keras_hub  # takes seconds to import, and Transform does not need it
 
     arguments = backbone_arguments(dropout)
     if config["model_type"] == "bert":
-        # keras-hub assumes two segments whatever the config says.
+        # keras-hub ignores the config's value and assumes two segments.
         arguments["num_segments"] = int(config.get("type_vocab_size", 2))
     try:
         return keras_hub.models.Backbone.from_preset(folder, **arguments)
@@ -153,7 +153,7 @@ def _bert_backbone(
 def _roberta_backbone(
     name: str, folder: str, config: dict[str, Any], dropout: float | None
 ) -> "keras.Model":
-    """RoBERTa in keras-hub, which reads no Hugging Face RoBERTa itself."""
+    """Create RoBERTa's backbone; keras-hub cannot read Hugging Face RoBERTa checkpoints."""
     import keras_hub
 
     backbone = keras_hub.models.RobertaBackbone(
@@ -173,8 +173,8 @@ def _roberta_backbone(
 
 
 def _assign_roberta(backbone: "keras.Model", weights: dict[str, np.ndarray]) -> None:
-    """Copy weights; torch keeps a dense kernel as [outputs, inputs]."""
-    # A checkpoint saved with a task head has every name under "roberta.".
+    """Copy the weights. PyTorch stores dense kernels as [outputs, inputs]."""
+    # In checkpoints with a task head, the names start with "roberta.".
     weights = {name.removeprefix("roberta."): value for name, value in weights.items()}
 
     def dense(layer: Any, name: str) -> None:
@@ -189,7 +189,7 @@ def _assign_roberta(backbone: "keras.Model", weights: dict[str, np.ndarray]) -> 
     embeddings.token_embedding.embeddings.assign(weights["embeddings.word_embeddings.weight"])
     embeddings.position_embedding.position_embeddings.assign(
         weights["embeddings.position_embeddings.weight"][_ROBERTA_UNUSED_POSITIONS:]
-        # One segment for all: its embedding is part of every position's.
+        # All tokens are in one segment, so its embedding is folded into the positions.
         + weights["embeddings.token_type_embeddings.weight"][0]
     )
     layer_norm(backbone.embeddings_layer_norm, "embeddings.LayerNorm")
@@ -250,7 +250,7 @@ def _read_json(name: str, folder: str, file_name: str) -> dict[str, Any]:
         ) from error
     if not isinstance(value, dict):
         raise EncoderError(
-            f"encoder {name}: {os.path.join(folder, file_name)} should be a JSON object, "
-            f"is a {type(value).__name__}; download the checkpoint again"
+            f"encoder {name}: {os.path.join(folder, file_name)} must be a JSON object, "
+            f"received {type(value).__name__}; download the checkpoint again"
         )
     return value

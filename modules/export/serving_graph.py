@@ -1,17 +1,17 @@
-"""The classifier as TensorFlow Serving runs it fastest: plain ops on packed tokens.
+"""The classifier for serving: plain TensorFlow ops on packed tokens, for speed.
 
-The Keras model computes on ``[batch, length]`` with padding. Here the tokens of all texts lie end
-to end in one matrix ``[tokens, hidden]``: embeddings, dense layers and layer norms see no padding.
-Attention alone needs rectangles of texts. One gather of head-wide slices takes the projections
-there, laid out ``[texts, heads, length, width]``, and one scatter takes the context back. Texts
-are sorted by length and cut in two rectangles where that leaves the least to compute.
+The Keras model computes on ``[batch, length]`` with padding. Here the tokens of all texts are
+concatenated in one matrix ``[tokens, hidden]``, so that embeddings, dense layers and layer norms
+compute no padding. Only attention needs rectangles of texts: one gather of head-wide slices lays
+the projections out as ``[texts, heads, length, width]``, and one scatter restores the packed
+layout. Texts are sorted by length and cut into the two rectangles with the fewest cells.
 
-The ops are chosen for what Grappler's remapper and oneDNN fuse in stock TensorFlow (2.16 to 2.21)
+The ops are those that Grappler's remapper and oneDNN fuse in stock TensorFlow (2.16 to 2.21)
 without XLA: MatMul + BiasAdd (+ Gelu, or + residual in float32), BatchMatMul + Mul + Add, Softmax,
-and a layer norm written as a batch norm of rows. Without oneDNN every op still runs.
+and a layer norm written as a batch norm of rows. All ops also run without oneDNN.
 
-The bfloat16 form multiplies matrices in bfloat16 from weights stored so. Residuals, layer norms and
-the head are float32; the softmax reads and gives bfloat16 and sums in float32.
+The bfloat16 variant stores dense weights and multiplies matrices in bfloat16. Residuals, layer
+norms and the head are float32; the softmax has bfloat16 inputs and outputs and sums in float32.
 """
 
 import dataclasses
@@ -30,13 +30,13 @@ _PADDING_LOGIT = -3e4
 
 @dataclasses.dataclass(frozen=True)
 class _Rectangle:
-    """Texts that attend together, padded to the longest of them.
+    """Texts whose attention is computed together, padded to the longest of them.
 
     Attributes:
-        slices: int32[3, texts, heads, length], rows of the projections seen as
-            ``[tokens * 3 * heads, width]``: query, key, value. Padding points at row 0.
-        targets: int32[texts, heads, length], rows of the context seen as
-            ``[tokens * heads, width]``. Padding points one past the last.
+        slices: int32[3, texts, heads, length], rows of the projections reshaped to
+            ``[tokens * 3 * heads, width]``: query, key, value. Padding points to row 0.
+        targets: int32[texts, heads, length], rows of the context reshaped to
+            ``[tokens * heads, width]``. Padding points one past the last row.
         bias: float[texts, 1, 1, length] added to the attention logits.
     """
 
@@ -46,17 +46,17 @@ class _Rectangle:
 
 
 class ServingGraph(tf.Module):
-    """Packed inference of one classifier in one precision.
+    """Inference of a classifier on packed tokens, in one precision.
 
-    Float32 shares the Keras model's variables; bfloat16 adds copies of the dense layers' kernels
-    and biases. No Keras object is tracked, so the export loads without Keras.
+    In float32 it shares the Keras model's variables; in bfloat16 it adds copies of the kernels and
+    biases of dense layers. It tracks no Keras objects, so that the export loads without Keras.
     """
 
     def __init__(self, model: keras.Model, precision: tf.DType = tf.float32) -> None:
-        """Take the weights of ``model``, for which ``supports`` holds.
+        """Create the graph with the weights of a model.
 
         Args:
-            model: from ``modules.network.model.build_classifier``.
+            model: from ``modules.network.model.build_classifier``; ``supports`` must be true of it.
             precision: of the matrix products, ``tf.float32`` or ``tf.bfloat16``.
         """
         super().__init__()
@@ -87,7 +87,7 @@ class ServingGraph(tf.Module):
         return tf.ensure_shape(logits, [None, self._head[1].shape[0]])
 
     def text_vectors(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
-        """What the head sees of texts.
+        """Return the vectors of texts that the head classifies.
 
         Args:
             token_ids: ragged int32[batch, (length)]; batch and lengths may be 0.
@@ -100,11 +100,12 @@ class ServingGraph(tf.Module):
         return tf.ensure_shape(vectors, [None, self._shape.hidden])
 
     def _apart(self, function: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> Any:
-        """The method, of ids and lengths int32[any], as a graph function that is optimised whole.
+        """Return the method, of ids and lengths int32[any], as a function that is never inlined.
 
-        A session inlines functions before it optimises them, and ties each constant of the body to
-        the arguments; the fusions then refuse it. Made at the first use: an export holds, and a
-        server optimises, whatever was made. AutoGraph is off: see ``modules.export.signatures``.
+        Otherwise a session inlines it before optimisation and adds control dependencies from the
+        arguments to each constant, which prevents fusion. Functions are created on first use,
+        because every function that exists is exported and then optimised by the server. For
+        AutoGraph, see ``modules.export.signatures``.
         """
         if function.__name__ not in self._functions:
             self._functions[function.__name__] = tf.function(
@@ -116,16 +117,16 @@ class ServingGraph(tf.Module):
         return self._functions[function.__name__]
 
     def _packed_logits(self, ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Logits of texts of ``lengths`` int32[batch], whose tokens ``ids`` int32[tokens] are."""
+        """Return logits of texts with tokens ``ids`` int32[tokens], ``lengths`` int32[batch]."""
         mean = self._packed_vectors(ids, lengths)
         return tf.nn.bias_add(tf.matmul(mean, _read(self._head[0])), _read(self._head[1]))
 
     def _packed_vectors(self, ids: tf.Tensor, lengths: tf.Tensor) -> tf.Tensor:
-        """Means over the tokens of the same texts: float32[batch, hidden]."""
+        """Return the mean token vector of each text, float32[batch, hidden]."""
         rows = tf.repeat(tf.range(tf.size(lengths)), lengths)
         starts = tf.cumsum(lengths, exclusive=True)
         positions = tf.range(tf.size(rows)) - tf.gather(starts, rows)
-        # A batch without tokens computes on one that belongs to no text: no kernel meets size 0.
+        # An empty batch gets one token that belongs to no text, so that no kernel gets size 0.
         missing = tf.cast(tf.equal(tf.shape(rows), 0), tf.int32)
         ids = tf.concat([ids, tf.zeros(missing, tf.int32)], 0)
         rows = tf.concat([rows, tf.fill(missing, -1)], 0)
@@ -157,7 +158,7 @@ class ServingGraph(tf.Module):
     def _layer(
         self, vectors: tf.Tensor, rectangles: Sequence[_Rectangle], weights: dict[str, Any]
     ) -> tf.Tensor:
-        """One transformer layer, float32[tokens, hidden] to the same."""
+        """Apply one transformer layer to float32[tokens, hidden]."""
         attended = self._attend(self._dense(vectors, weights["query_key_value"]), rectangles)
         attended = self._dense(attended, weights["attention_output"])
         vectors = self._norm(vectors + _float32(attended), weights["attention_norm"])
@@ -171,7 +172,7 @@ class ServingGraph(tf.Module):
         return tf.nn.bias_add(tf.matmul(tf.cast(x, self._precision), kernel), bias)
 
     def _norm(self, x: tf.Tensor, weights: Sequence[tf.Variable]) -> tf.Tensor:
-        """Layer norm of rows, as the batch norm of as many channels: oneDNN fuses this form."""
+        """Normalise rows, as a batch norm with one channel per row, which oneDNN fuses."""
         rows, width = tf.shape(x)[0], self._shape.hidden
         nothing = tf.constant([], tf.float32)
         normalised = tf.raw_ops.FusedBatchNormV3(
@@ -187,7 +188,7 @@ class ServingGraph(tf.Module):
         return tf.reshape(normalised, [rows, width]) * _read(weights[0]) + _read(weights[1])
 
     def _attend(self, projected: tf.Tensor, rectangles: Sequence[_Rectangle]) -> tf.Tensor:
-        """Self-attention within each text: [tokens, 3 * hidden] to [tokens, hidden]."""
+        """Attend within each text: [tokens, 3 * hidden] to [tokens, hidden]."""
         width = self._shape.hidden // self._shape.heads
         rows = tf.reshape(projected, [-1, width])
         context = []
@@ -199,14 +200,14 @@ class ServingGraph(tf.Module):
         targets = [rectangle.targets for rectangle in rectangles]
         merged = tf.raw_ops.ParallelDynamicStitch(indices=targets, data=context)
         tokens = tf.shape(projected)[0]
-        # Everything past the tokens is the context of padding.
+        # Rows past the tokens are the context of padding.
         return tf.reshape(merged[: tokens * self._shape.heads], [tokens, self._shape.hidden])
 
     def _rectangles(
         self, starts: tf.Tensor, lengths: tf.Tensor, tokens: tf.Tensor
     ) -> list[_Rectangle]:
-        """Cut the texts, sorted by length, in two with the least cells to compute."""
-        # Two texts without tokens follow the rest, so that neither part is ever without texts.
+        """Sort the texts by length and cut them into the two rectangles with the fewest cells."""
+        # Two empty texts are appended, so that neither part can be without texts.
         lengths, starts = tf.pad(lengths, [[0, 2]]), tf.pad(starts, [[0, 2]])
         count = tf.size(lengths)
         lengths, order = tf.math.top_k(lengths, count)
@@ -222,7 +223,7 @@ class ServingGraph(tf.Module):
         ]
 
     def _rectangle(self, starts: tf.Tensor, lengths: tf.Tensor, tokens: tf.Tensor) -> _Rectangle:
-        """The rectangle of texts that are sorted, longest first."""
+        """Return the rectangle of texts that are sorted by length, longest first."""
         heads = self._shape.heads
         steps = tf.range(tf.maximum(lengths[0], 1))
         real = steps < lengths[:, tf.newaxis]
@@ -240,7 +241,7 @@ class ServingGraph(tf.Module):
 
 
 def supports(model: keras.Model) -> bool:
-    """Return whether ``model``'s encoder is of ``modules.network.transformer``."""
+    """Return whether ``model``'s encoder was built by ``modules.network.transformer``."""
     return any(
         isinstance(layer, transformer.Embeddings)
         for layer in getattr(model.get_layer("encoder"), "layers", ())
@@ -248,7 +249,7 @@ def supports(model: keras.Model) -> bool:
 
 
 def _read(variable: tf.Variable) -> tf.Tensor:
-    """The value, its shape told to the optimisers: they see none through a function's argument."""
+    """Read a variable with a static shape, which function arguments hide from the optimisers."""
     return tf.ensure_shape(variable, variable.shape)
 
 

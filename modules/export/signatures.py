@@ -1,22 +1,23 @@
-"""The exported model: a SavedModel with tokenisation inside, for TensorFlow Serving and TFMA.
+"""Export of the model: a SavedModel that tokenises, for TensorFlow Serving and TFMA.
 
-Signatures, batch and length both free:
+Signatures, with any batch size and text length:
 
 * ``serving_default``: ``text: string[batch]``
 * ``serving_examples``: ``examples: string[batch]`` of serialised tf.Examples with a ``text``
 * ``serving_default_bfloat16``, ``serving_examples_bfloat16``: the same with matrix products in
-  bfloat16, about twice as fast where the processor has AVX512_BF16 or AMX and slower elsewhere
+  bfloat16, about twice as fast on processors with AVX512_BF16 or AMX and slower on others
 
-These give ``scores: float32[batch, classes]``, ``label: string[batch]``, ``score: float32[batch]``.
+These return ``scores: float32[batch, classes]``, ``label: string[batch]`` and
+``score: float32[batch]``.
 
-* ``serving_monitoring``: ``text: string[batch]`` to what drift is told by, ``embedding:
-  float32[batch, width]`` (the text's vector, as the head sees it), ``tokens: int32[batch]`` (of the
-  text that the model reads, without start and end) and ``unknown_tokens: int32[batch]`` of these.
-  No warm-up request calls it, so a version loads all but as fast as without it.
+* ``serving_monitoring``: ``text: string[batch]`` to the inputs of drift detection: ``embedding:
+  float32[batch, width]`` (the vector that the head classifies), ``tokens: int32[batch]`` (tokens
+  that the model reads, without start and end) and ``unknown_tokens: int32[batch]`` among them. No
+  warm-up request calls it, so it hardly delays the loading of a version.
 
-The encoder runs as ``modules.export.serving_graph``. One of another layout (a keras-hub preset of
-another family, TF Hub) runs as the Keras model, its texts padded to the longest
-of their batch, in float32 alone. ``modules.export.serving_assets`` writes ``assets.extra/``.
+The encoder runs as ``modules.export.serving_graph``. Encoders that it does not support run as the
+Keras model, in float32 only, with texts padded to the longest of their batch.
+``modules.export.serving_assets`` writes ``assets.extra/``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 #: Ragged int32[batch, (length)] token ids to logits float32[batch, classes].
 _Forward = Callable[[tf.RaggedTensor], tf.Tensor]
-#: Texts that the Keras model answers at a time; called eagerly, a batch costs little more than one.
+#: Texts per eager call of the Keras model, where a batch costs little more than a single text.
 _ANSWER_BATCH = 16
 #: Special tokens around every text.
 _START_AND_END = 2
@@ -61,15 +62,15 @@ def export(
 
     Args:
         model: float32 classifier from ``modules.network.model.build_classifier``.
-        encoder: tokenises where there is no transform graph, and names the padding token.
-        text_settings: how text becomes tokens.
-        tft_output: Transform's output; its very graph is put in the export. None tokenises with
+        encoder: the model's encoder. Tokenises if there is no transform graph.
+        text_settings: settings that turn text into tokens.
+        tft_output: Transform's output, whose graph becomes part of the export. None tokenises with
             ``modules.preprocessing``.
         labels: names of the classes, in the order of their ids.
-        directory: made when absent.
+        directory: folder to write to, created if missing.
         model_card: JSON values about the model.
-        answer_texts: texts whose answers are stored with the model.
-        answer_tokens: their token ids as the trainer saw them; None tokenises the texts.
+        answer_texts: texts whose scores are stored with the model.
+        answer_tokens: their token ids in training; None tokenises the texts.
     """
     server = _ServedClassifier(model, encoder, text_settings, tft_output, labels)
     functions = server.signatures()
@@ -89,10 +90,10 @@ def export(
 
 
 class _ServedClassifier(tf.Module):
-    """Functions of the export and the variables and tables they need.
+    """The exported functions with the variables and tables that they use.
 
-    It tracks the model's plain variables, not the Keras model: the object graph stays small and
-    the export loads without Keras.
+    Tracks the model's variables but not the Keras model itself, so that the object graph stays
+    small and the export loads without Keras.
     """
 
     def __init__(
@@ -114,13 +115,13 @@ class _ServedClassifier(tf.Module):
             self._resources = tokenizer
         else:
             layer = tft_output.transform_features_layer()
-            # Not the layer itself: of a Keras 2 model, which it is, an export traces much more.
+            # Not the layer itself: it is a Keras 2 model, of which an export traces much more.
             self._resources = [*tf.train.TrackableView(layer).children(layer).values()]
             spec = _raw_text_spec(tft_output)
             self._tokens = lambda text: _as_ragged(
                 layer({features.TEXT: _as_raw_feature(text, spec)})[features.TOKEN_IDS]
             )
-        # One function for all signatures, or each would hold a copy of the vocabulary.
+        # Shared by all signatures; otherwise each would hold a copy of the vocabulary.
         self._token_ids = tf.function(
             lambda text: tf.cast(self._tokens(text), tf.int32),
             input_signature=[tf.TensorSpec([None], tf.string)],
@@ -128,7 +129,7 @@ class _ServedClassifier(tf.Module):
         )
 
     def answer(self, text: tf.Tensor, forward: _Forward) -> dict[str, tf.Tensor]:
-        """Answers to ``text`` string[batch]."""
+        """Classify ``text`` string[batch] and return the outputs of a signature."""
         scores = tf.nn.softmax(forward(self._token_ids(text)))
         return {
             features.SCORES: scores,
@@ -137,7 +138,7 @@ class _ServedClassifier(tf.Module):
         }
 
     def signatures(self) -> dict[str, Any]:
-        """Functions that classify, by signature name."""
+        """Return the functions that classify, by signature name."""
         return {
             name + suffix: function
             for suffix, forward in self._forwards.items()
@@ -145,7 +146,7 @@ class _ServedClassifier(tf.Module):
         }
 
     def monitoring_signature(self) -> Any:
-        """The function that describes texts instead of classifying them."""
+        """Return the function that describes texts for drift detection."""
 
         @_function_of(features.TEXT)
         def describe(text: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -160,7 +161,7 @@ class _ServedClassifier(tf.Module):
         return describe
 
     def _count_unknown(self, token_ids: tf.RaggedTensor) -> tf.Tensor:
-        """int32[batch] of ragged int32[batch, (length)]."""
+        """Count unknown tokens: ragged int32[batch, (length)] to int32[batch]."""
         if self._unknown_token_id is None:
             return tf.zeros([token_ids.nrows()], tf.int32)
         unknown = tf.cast(tf.equal(token_ids.values, self._unknown_token_id), tf.int32)
@@ -181,19 +182,19 @@ class _ServedClassifier(tf.Module):
 
 
 def _function_of(name: str) -> Callable[[Callable[[tf.Tensor], Any]], Any]:
-    """Decorates a function of one tensor string[batch] of that name.
+    """Return a decorator for functions of one tensor string[batch] with the given name.
 
-    Without AutoGraph, here and in ``serving_graph``: no branch depends on a tensor, and translating
-    every line below, Keras's included, takes longer than all else in an export.
+    AutoGraph is off, here and in ``serving_graph``: no branch depends on a tensor, and converting
+    all called code, including Keras, would take most of the time of an export.
     """
     spec = tf.TensorSpec([None], tf.string, name)
     return tf.function(input_signature=[spec], autograph=False)
 
 
 def _forwards(model: keras.Model, pad_token_id: int) -> tuple[dict[str, _Forward], _Forward]:
-    """Inference in each precision that ``model`` can be served in, by the signatures' suffix.
+    """Return inference functions by signature suffix, one per precision, and one for vectors.
 
-    The second gives the vectors of texts, float32[batch, width], in place of their logits.
+    The last returns the vectors of texts, float32[batch, width], instead of their logits.
     """
     if serving_graph.supports(model):
         graph = serving_graph.ServingGraph(model)
@@ -207,7 +208,7 @@ def _forwards(model: keras.Model, pad_token_id: int) -> tuple[dict[str, _Forward
 
 
 def _keras_forward(model: keras.Model, pad_token_id: int) -> _Forward:
-    """A Keras model of token ids and mask as a function of ragged tokens."""
+    """Wrap a Keras model of token ids and mask as a function of ragged tokens."""
 
     def forward(tokens: tf.RaggedTensor) -> tf.Tensor:
         token_ids = tokens.to_tensor(pad_token_id)
@@ -219,15 +220,15 @@ def _keras_forward(model: keras.Model, pad_token_id: int) -> _Forward:
 
 
 def _raw_text_spec(tft_output: "tft.TFTransformOutput") -> Any:
-    """How the raw text reached Transform: SchemaGen infers [1] or [], a schema may say neither."""
+    """Return the feature spec of the raw text, which depends on the schema: [1], [] or sparse."""
     try:
         return tft_output.raw_feature_spec()[features.TEXT]
-    except OSError:  # tf.Transform alone, without TFX, keeps no raw schema
+    except OSError:  # tf.Transform without TFX stores no raw schema
         return tf.io.FixedLenFeature([], tf.string)
 
 
 def _as_raw_feature(text: tf.Tensor, spec: Any) -> Any:
-    """``text`` string[batch] in the shape that the transform graph insists on."""
+    """Convert ``text`` string[batch] to the form that the transform graph requires."""
     if isinstance(spec, tf.io.FixedLenFeature):
         return tf.reshape(text, [-1, *spec.shape])
     rows = tf.range(tf.size(text, out_type=tf.int64))
@@ -255,7 +256,7 @@ def _tokenize(texts: Sequence[str], settings: TextSettings, encoder: "Encoder") 
 def _scores(
     model: keras.Model, token_ids: Sequence[Sequence[int]], pad_token_id: int
 ) -> np.ndarray:
-    """Class probabilities by the Keras model itself: float32[texts, classes]."""
+    """Compute class probabilities with the Keras model: float32[texts, classes]."""
     data = TokenizedTexts.from_lists(token_ids, [0] * len(token_ids))
     plan = BatchPlan(data, _ANSWER_BATCH, pad_token_id, length_step=1)
     by_row: dict[int, np.ndarray] = {}

@@ -1,7 +1,7 @@
 """Tokenised texts in memory and their division into batches of similar length. NumPy only.
 
-Everything is a function of the seed and the epoch, so a killed run can go on in the middle of an
-epoch with the very batches it would have seen.
+Batches depend only on the seed and the epoch, so that a killed run can resume in the middle of an
+epoch with the same batches.
 """
 
 import dataclasses
@@ -10,7 +10,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-#: Batches whose texts are sorted by length together. More means less padding and less shuffling.
+#: Batches whose texts are sorted by length together. Larger pools mean less padding and less
+#: shuffling.
 POOL_BATCHES = 64
 #: Lengths are padded up to a multiple of this.
 LENGTH_STEP = 8
@@ -20,13 +21,13 @@ Batch = tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class TokenizedTexts:
-    """Texts as token ids, one after the other in a flat array: 4 bytes a token.
+    """Texts as token ids, concatenated in a flat array of 4 bytes per token.
 
     Attributes:
         tokens: int32[total tokens].
         offsets: int64[texts + 1]; text ``i`` is ``tokens[offsets[i]:offsets[i + 1]]``.
         labels: int32[texts].
-        texts: the raw texts, or empty where nobody needs them.
+        texts: the raw texts, or empty if they are not needed.
     """
 
     tokens: np.ndarray
@@ -38,7 +39,7 @@ class TokenizedTexts:
     def from_lists(
         cls, token_ids: Sequence[Sequence[int]], labels: Sequence[int]
     ) -> "TokenizedTexts":
-        """Make the record from one list of token ids a text."""
+        """Create the record from a list of token ids and a label per text."""
         lengths = np.fromiter((len(ids) for ids in token_ids), np.int64, len(token_ids))
         tokens = [np.asarray(ids, np.int32) for ids in token_ids]
         return cls(
@@ -48,7 +49,7 @@ class TokenizedTexts:
         )
 
     def __len__(self) -> int:
-        """Number of texts."""
+        """Return the number of texts."""
         return len(self.labels)
 
     @property
@@ -57,11 +58,11 @@ class TokenizedTexts:
         return np.diff(self.offsets)
 
     def token_ids(self, index: int) -> np.ndarray:
-        """Token ids of one text, int32[length]."""
+        """Return the token ids of one text, int32[length]."""
         return self.tokens[self.offsets[index] : self.offsets[index + 1]]
 
     def order_by_content(self) -> np.ndarray:
-        """An order of the texts that depends on what they are, not on where they stand."""
+        """Return the texts' order by a hash of their content, int64[texts]."""
 
         def key(index: int) -> bytes:
             content = self.token_ids(index).tobytes() + self.labels[index].tobytes()
@@ -70,7 +71,7 @@ class TokenizedTexts:
         return np.array(sorted(range(len(self)), key=key), np.int64)
 
     def take(self, rows: np.ndarray, texts: int) -> "TokenizedTexts":
-        """The texts ``rows``, with the raw text of the first ``texts`` of them."""
+        """Return the texts ``rows``, with the raw text of the first ``texts`` of them."""
         lengths = self.lengths[rows]
         parts = [self.token_ids(row) for row in rows]
         return TokenizedTexts(
@@ -82,7 +83,11 @@ class TokenizedTexts:
 
 
 def class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Weights that make the classes count alike: ``texts / (classes * texts of the class)``.
+    """Return weights that balance the classes: ``texts / (classes * texts of the class)``.
+
+    Args:
+        labels: int32[texts].
+        num_classes: number of classes.
 
     Returns:
         float32[num_classes]; 0 for a class with no text.
@@ -93,15 +98,15 @@ def class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
 
 
 def share(batch: Batch, index: int, count: int) -> Batch:
-    """One worker's part of a batch: every ``count``-th row from ``index`` on.
+    """Return one worker's share of a batch: every ``count``-th row from ``index`` on.
 
-    All parts have the same number of rows; where the batch does not divide evenly, a part ends in
-    a row of weight 0.
+    All shares have the same number of rows. If the batch does not divide evenly, the last row of
+    some shares has weight 0.
 
     Args:
-        batch: as ``BatchPlan.batch`` makes it.
+        batch: a batch from ``BatchPlan.batch``.
         index: the worker's number, from 0.
-        count: workers.
+        count: number of workers.
     """
     inputs, labels, weights = batch
     rows = np.arange(index, -(-len(labels) // count) * count, count)
@@ -116,13 +121,13 @@ def share(batch: Batch, index: int, count: int) -> Batch:
 
 @dataclasses.dataclass(frozen=True)
 class BatchPlan:
-    """How texts become batches.
+    """Division of texts into batches.
 
     Attributes:
         data: the texts.
-        batch_size: texts a batch; the last one may be smaller.
-        pad_token_id: fills short texts.
-        shuffle_seed: None keeps the order of lengths (evaluation).
+        batch_size: texts per batch; the last batch may be smaller.
+        pad_token_id: id that pads short texts.
+        shuffle_seed: None sorts by length, for evaluation.
         class_weights: float32[classes], or None for weights of 1.
         length_step: lengths are padded up to a multiple of this.
     """
@@ -135,15 +140,15 @@ class BatchPlan:
     length_step: int = LENGTH_STEP
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Return the number of batches per epoch."""
         return -(-len(self.data) // self.batch_size)
 
     def epoch(self, epoch: int = 0, first_batch: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch.
+        """Yield the batches of one epoch.
 
         Args:
             epoch: counted from 0; each has its own order.
-            first_batch: batches to leave out, for a run that goes on in mid-epoch.
+            first_batch: batches to skip, for a run that resumes within an epoch.
 
         Yields:
             ``({"token_ids", "padding_mask"}: int32[batch, length], label int32[batch],
@@ -153,7 +158,7 @@ class BatchPlan:
             yield self.batch(rows)
 
     def rows(self, epoch: int) -> list[np.ndarray]:
-        """Which texts make up each batch of an epoch."""
+        """Return the indices of the texts in each batch of an epoch."""
         lengths = self.data.lengths
         if self.shuffle_seed is None:
             order = np.argsort(lengths, kind="stable")
@@ -171,7 +176,7 @@ class BatchPlan:
         return [order[i : i + self.batch_size] for i in range(0, len(order), self.batch_size)]
 
     def batch(self, rows: np.ndarray) -> Batch:
-        """Pad the texts in ``rows`` to one length."""
+        """Return the texts ``rows`` as a batch, padded to the same length."""
         lengths = self.data.lengths[rows]
         width = max(1, -(-int(lengths.max(initial=1)) // self.length_step) * self.length_step)
         mask = np.arange(width)[None, :] < lengths[:, None]

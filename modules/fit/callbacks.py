@@ -1,4 +1,4 @@
-"""What happens around the training steps: batch order, early stopping, checkpoints, progress."""
+"""Callbacks of the training loop: early stopping, checkpoints, progress."""
 
 import math
 import time
@@ -16,13 +16,13 @@ _EVENTS_A_SECOND = 4
 
 
 class EarlyStopping(keras.callbacks.Callback):
-    """Says when to stop: after ``patience`` epochs without a better eval metric.
+    """Early stopping after ``patience`` epochs without a better eval metric.
 
-    Unlike Keras's own, its state goes into checkpoints, so that a resumed run stops where the
-    uninterrupted one would have.
+    Unlike in Keras's callback, the state is saved in checkpoints, so that a resumed run stops at
+    the same epoch as an uninterrupted one.
 
     Args:
-        patience: epochs; 0 never stops early and keeps the last weights.
+        patience: number of epochs; 0 never stops early and keeps the last weights.
         monitor: "val_loss" or "val_accuracy".
     """
 
@@ -35,7 +35,7 @@ class EarlyStopping(keras.callbacks.Callback):
         self.best_weights: list[np.ndarray] = []
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Compare this epoch's eval metric with the best.
+        """Compare the eval metric of this epoch with the best so far.
 
         Raises:
             UserError: the eval loss is not a number.
@@ -44,7 +44,7 @@ class EarlyStopping(keras.callbacks.Callback):
         if not math.isfinite(metrics["val_loss"]):
             raise UserError(
                 f"training diverged: the eval loss is {metrics['val_loss']} after epoch "
-                f"{epoch + 1}; it must be a number; lower trainer.learning_rate"
+                f"{epoch + 1}; lower trainer.learning_rate"
             )
         if not self.patience or self._is_better(metrics):
             self.metrics = metrics
@@ -55,7 +55,7 @@ class EarlyStopping(keras.callbacks.Callback):
         self.epochs_since_best += 1
 
     def restore_best(self) -> None:
-        """Go back to the best weights, once the last epoch is over."""
+        """Restore the best weights, after the last epoch."""
         if self.best_weights:
             self.model.set_weights(self.best_weights)
 
@@ -67,21 +67,21 @@ class EarlyStopping(keras.callbacks.Callback):
 
     @property
     def finished(self) -> bool:
-        """Whether patience is spent."""
+        """Whether training should stop."""
         return bool(self.patience) and self.epochs_since_best >= self.patience
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves the run at epoch ends and, if asked, every so many steps.
+    """Checkpoints at the end of each epoch and, optionally, at regular steps.
 
-    Put it after ``EarlyStopping``, whose state it saves.
+    Must run after ``EarlyStopping``, whose state it saves.
 
     Args:
-        store: where to.
+        store: where checkpoints are written.
         stopping: the run's early stopping.
-        batches: steps an epoch.
-        every_steps: steps between checkpoints; 0 saves at epoch ends alone.
-        saves: False for the workers of a run that are not its chief: they restore alone.
+        batches: steps per epoch.
+        every_steps: steps between checkpoints; 0 saves only at the end of each epoch.
+        saves: False for workers other than the chief, which only restore.
     """
 
     def __init__(
@@ -102,10 +102,10 @@ class Checkpoint(keras.callbacks.Callback):
         self._batch = 0
 
     def restore(self) -> tuple[int, int]:
-        """Load the checkpoint, if any, into the model that this callback was given.
+        """Load the checkpoint, if there is one, into the callback's model.
 
         Returns:
-            The epoch to go on with and its first batch, ``(0, 0)`` without a checkpoint.
+            The epoch to resume and its first batch; ``(0, 0)`` without a checkpoint.
         """
         found = self._store.load(self._variables())
         if found is None:
@@ -118,15 +118,15 @@ class Checkpoint(keras.callbacks.Callback):
         return self._epoch, self._batch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Save when a multiple of ``every_steps`` is reached."""
+        """Save at multiples of ``every_steps``."""
         self._batch += 1
-        # Nothing is left of the epoch after its last step; its end saves.
+        # The last step of an epoch is saved by on_epoch_end.
         due = self._every_steps and self._batch % self._every_steps == 0
         if due and self._batch < self._batches:
             self._save()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Save with the next epoch as the place to go on."""
+        """Save with the next epoch as the one to resume."""
         self._epoch, self._batch = epoch + 1, 0
         self._save()
 
@@ -143,18 +143,18 @@ class Checkpoint(keras.callbacks.Callback):
         self._store.save(self._variables(), state, extra)
 
     def _variables(self) -> list[keras.Variable]:
-        # ``variables`` holds the dropout seeds' states too; ``weights`` would not.
+        # Unlike ``weights``, ``variables`` includes the states of dropout seeds.
         return [*self.model.variables, *self.model.optimizer.variables]
 
 
 class ReportProgress(keras.callbacks.Callback):
-    """Emits a progress event at most four times a second.
+    """Progress events, at most four per second.
 
     Args:
         steps: steps of the whole run.
         epochs: epochs of the whole run.
-        fields: stand in each event, e.g. which component it comes from.
-        first_step: steps that were done before this process started.
+        fields: fields of each event, such as the component.
+        first_step: steps completed before this process started.
     """
 
     def __init__(
@@ -170,11 +170,11 @@ class ReportProgress(keras.callbacks.Callback):
         self._last = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Note the epoch."""
+        """Store the epoch for the next events."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Emit, unless the last event is younger than a quarter of a second."""
+        """Emit an event, unless the last one is less than a quarter of a second old."""
         self._step += 1
         now = time.monotonic()
         if now - self._last < 1 / _EVENTS_A_SECOND and self._step < self._steps:

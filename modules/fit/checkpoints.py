@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: everything the next step depends on, in one ``.npz`` file.
+"""Checkpoints of a training run: the complete state of training in one ``.npz`` file.
 
 It is replaced atomically, so that a kill at any moment leaves the last whole checkpoint.
 """
@@ -20,7 +20,7 @@ _STATE = "state"
 
 
 def fingerprint(*parts: object) -> str:
-    """Hex digest of what makes two runs the same run: JSON-serialisable parts or bytes."""
+    """Return a hex digest that identifies a run by its JSON-serialisable parts or bytes."""
     digest = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else json.dumps(part, sort_keys=True).encode()
@@ -30,10 +30,10 @@ def fingerprint(*parts: object) -> str:
 
 
 class CheckpointStore:
-    """One run's checkpoint in ``directory``.
+    """The checkpoint of one run, in ``directory``.
 
     Args:
-        directory: the run's own; made at the first save.
+        directory: folder of this run only; created by the first save.
     """
 
     def __init__(self, directory: str) -> None:
@@ -51,7 +51,7 @@ class CheckpointStore:
         Args:
             variables: weights, optimizer slots and seed states, in a fixed order.
             state: small JSON values (epoch, step, ...).
-            extra: further arrays, e.g. the best weights so far.
+            extra: additional arrays, e.g. the best weights so far.
         """
         arrays = {
             f"variable_{i}": np.asarray(keras.ops.convert_to_numpy(v))
@@ -66,10 +66,10 @@ class CheckpointStore:
     def load(
         self, variables: Sequence[keras.Variable]
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-        """Put the checkpoint's values into ``variables``.
+        """Assign the checkpoint's values to ``variables``.
 
         Returns:
-            ``(state, extra)``, or None where there is no checkpoint.
+            ``(state, extra)``, or None if there is no checkpoint.
         """
         if not os.path.exists(self.path):
             return None
@@ -85,5 +85,5 @@ class CheckpointStore:
         return state, extra
 
     def remove(self) -> None:
-        """Delete the checkpoint: the run is done."""
+        """Delete the checkpoint of a finished run."""
         shutil.rmtree(self.directory, ignore_errors=True)

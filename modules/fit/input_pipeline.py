@@ -1,7 +1,7 @@
-"""Transformed tf.Examples on disk -> texts in memory -> length-bucketed batches for Keras.
+"""Input pipeline: transformed tf.Examples on disk to length-bucketed batches for Keras.
 
-A run's texts are held in memory as token ids, 4 bytes a token (a million texts of 128 tokens:
-0.5 GB). That gives exact counts, batches with next to no padding, and resumable epochs.
+All texts of a run are held in memory as token ids, 4 bytes per token (0.5 GB for a million texts
+of 128 tokens). This gives exact counts, batches with little padding, and resumable epochs.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ def read_examples(
 ) -> TokenizedTexts:
     """Read gzip-compressed TFRecords of Transform's examples.
 
-    Their order is that of a hash of their content: Beam writes records in an order of its own each
-    time, and the same data shall give the same batches.
+    The examples are sorted by a hash of their content, so that the same data gives the same
+    batches although Beam writes records in varying order.
 
     Args:
         file_patterns: glob patterns.
-        texts: raw texts to keep, from the first on.
-        batch_size: records parsed at a time.
+        texts: number of raw texts to keep, of the first examples.
+        batch_size: records to parse at a time.
     """
     import tensorflow as tf
 
@@ -59,14 +59,14 @@ def read_examples(
 def epoch_dataset(
     plan: BatchPlan, epoch: int = 0, first_batch: int = 0, worker: tuple[int, int] = (0, 1)
 ) -> Any:
-    """One epoch's batches in the form that ``keras.Model.fit`` takes on the backend in use.
+    """Return one epoch's batches in the form that ``keras.Model.fit`` takes on this backend.
 
     Args:
-        plan: how texts become batches.
+        plan: the division of texts into batches.
         epoch: counted from 0; each has its own order.
-        first_batch: batches to leave out, for a run that goes on in mid-epoch.
-        worker: this worker's number and how many there are; each takes its share of every batch.
-            TensorFlow alone has several.
+        first_batch: batches to skip, for a run that resumes within an epoch.
+        worker: this worker's number and the number of workers, each of which gets its share of
+            every batch. Only the TensorFlow backend supports several.
 
     Returns:
         A tf.data.Dataset on TensorFlow, a PyDataset elsewhere, of ``({"token_ids",

@@ -1,13 +1,13 @@
-"""Data-parallel training over several processes, on one machine or many, from ``TF_CONFIG``.
+"""Data-parallel training in several processes, on one or more machines, from ``TF_CONFIG``.
 
 Keras 3 does not train under ``tf.distribute.MultiWorkerMirroredStrategy``: ``Model.fit`` reduces
-whole batches and scalars in ways that its collectives refuse (keras-team/keras#20585). What works
-is the strategy's own part: the cluster and the collectives. So each worker has a plain Keras model
-and ``fit`` loop, on its share of every batch, and the gradients are summed over all workers before
-the optimizer sees them, as in Sergeev and Del Balso, 2018 (Horovod). All workers hold the same
-weights after every step; metrics are summed before they are read.
+batches and scalars in ways that its collectives reject (keras-team/keras#20585). This module only
+uses the strategy's cluster and collectives. Each worker runs a plain Keras model and ``fit`` loop
+on its share of every batch, and the gradients are summed over all workers before the optimizer
+applies them, as in Horovod (Sergeev and Del Balso, 2018). All workers have the same weights after
+every step. Metrics are summed before they are read.
 
-TensorFlow is imported on use: other Keras backends have no ``TF_CONFIG``.
+TensorFlow is imported lazily, because other Keras backends do not use ``TF_CONFIG``.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ class Workers:
     """This process among the workers of a training run.
 
     Attributes:
-        index: its number, from 0. Worker 0 is the chief: it alone writes.
-        count: all workers.
+        index: its number, from 0. Worker 0 is the chief, the only one that writes files.
+        count: number of workers.
         strategy: the ``MultiWorkerMirroredStrategy`` whose collectives connect them.
     """
 
@@ -41,15 +41,18 @@ class Workers:
         return self.index == 0
 
     def sum(self, values: Sequence[Any]) -> list[Any]:
-        """Each tensor summed over all workers, who must all call this in the same order.
+        """Sum each tensor over all workers, which must all call this in the same order.
 
         Args:
-            values: float tensors, of the same shapes on every worker.
+            values: float tensors with the same shapes on every worker.
+
+        Returns:
+            The sums, in the same order.
         """
         import tensorflow as tf
 
         def reduce() -> list[Any]:
-            # The copies are placed on the replica's device, where the collective looks for them.
+            # The collective requires its inputs on the replica's device.
             copies = [tf.identity(tf.convert_to_tensor(value)) for value in values]
             context = tf.distribute.get_replica_context()
             return context.all_reduce(tf.distribute.ReduceOp.SUM, copies)
@@ -57,21 +60,21 @@ class Workers:
         return list(self.strategy.run(reduce)) if len(values) else []
 
     def wait_for_all(self) -> None:
-        """Return when every worker has called this."""
+        """Wait until every worker has called this."""
         self.sum([np.ones(1, np.float32)])
 
     def check_same(self, what: str, *numbers: int) -> None:
-        """Refuse workers that disagree.
+        """Check that all workers have the same numbers.
 
         Args:
-            what: the numbers, in words.
+            what: description of the numbers, for the error message.
             numbers: whole numbers below 2**24.
 
         Raises:
-            UserError: another worker has other numbers.
+            UserError: the numbers of another worker differ.
         """
         mine = np.asarray(numbers, np.float32)
-        # Squares too: the mean alone does not tell (1, 3) from (2, 2).
+        # The squares are needed too: (1, 3) and (2, 2) have the same sum.
         total, squares = (np.asarray(value) for value in self.sum([mine, mine * mine]))
         if not (total == self.count * mine).all() or not np.allclose(
             squares, self.count * mine * mine, rtol=1e-6
@@ -82,7 +85,7 @@ class Workers:
             )
 
     def copy_from_chief(self, variables: Sequence[keras.Variable]) -> None:
-        """Give every worker the chief's values of the floating-point variables."""
+        """Copy the chief's values of floating-point variables to every worker."""
         floats = [v for v in variables if keras.backend.is_float_dtype(v.dtype)]
         values = [keras.ops.convert_to_tensor(v) for v in floats]
         if not self.is_chief:
@@ -92,21 +95,23 @@ class Workers:
 
 
 def join() -> Workers | None:
-    """Connect to the other workers; None where there are none.
+    """Connect to the other workers, and wait until all have connected.
 
-    To be called before TensorFlow runs anything: it then refuses to be set up. Waits until every
-    worker is there.
+    Must be called before TensorFlow runs any operation; afterwards it can no longer be set up.
+
+    Returns:
+        This process among the workers, or None if it trains alone.
 
     Raises:
-        UserError: ``TF_CONFIG`` is not legal, or this worker sees several GPUs.
+        UserError: ``TF_CONFIG`` is malformed, or this worker sees several GPUs.
     """
     found = place()
     if found is None:
         return None
     if keras.backend.backend() != "tensorflow":
         raise UserError(
-            "TF_CONFIG: training on several workers needs the Keras backend tensorflow, received "
-            f"{keras.backend.backend()}; unset KERAS_BACKEND"
+            "TF_CONFIG: training on several workers requires the Keras backend tensorflow, "
+            f"received {keras.backend.backend()}; unset KERAS_BACKEND"
         )
     import tensorflow as tf
 
@@ -114,18 +119,18 @@ def join() -> Workers | None:
     strategy = tf.distribute.MultiWorkerMirroredStrategy()
     if strategy.num_replicas_in_sync != count:
         raise UserError(
-            f"TF_CONFIG: one GPU a worker, received {strategy.num_replicas_in_sync} devices for "
-            f"{count} workers; start a worker for each GPU, each with its own CUDA_VISIBLE_DEVICES"
+            f"TF_CONFIG: each worker must have one GPU, received {strategy.num_replicas_in_sync} "
+            f"devices for {count} workers; start a worker per GPU and set its CUDA_VISIBLE_DEVICES"
         )
     return Workers(index, count, strategy)
 
 
 def parallel_model(model: keras.Model, workers: Workers) -> keras.Model:
-    """The same layers and weights as a model that trains together with the other workers.
+    """Return a model with the same layers and weights that trains together with other workers.
 
     Args:
-        model: functional, not compiled. Layers may have no losses of their own.
-        workers: this process among them.
+        model: a functional model that is not compiled and whose layers add no losses.
+        workers: this process among the workers.
     """
     parallel = _ParallelModel(model.inputs, model.outputs[0], name=model.name)
     parallel.workers = workers
@@ -134,15 +139,15 @@ def parallel_model(model: keras.Model, workers: Workers) -> keras.Model:
 
 @keras.saving.register_keras_serializable(package="bert_tfx")
 class _ParallelModel(keras.Model):
-    """Sums gradients and metrics over all workers.
+    """A model that sums gradients and metrics over all workers.
 
-    A batch is one worker's share; rows of weight 0 fill it up to the others' length.
+    A batch is one worker's share, padded with rows of weight 0 to the length of the others.
     """
 
     workers: Workers
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One step on ``(inputs, labels, weights)``: the mean gradient over all workers' rows."""
+        """Train on ``(inputs, labels, weights)`` with the mean gradient over all workers' rows."""
         import tensorflow as tf
 
         inputs, labels, weights = data
@@ -156,14 +161,14 @@ class _ParallelModel(keras.Model):
         return self._record(inputs, labels, answers, weights, loss, rows)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """Metrics of one share of a batch."""
+        """Compute the metrics of one share of a batch."""
         inputs, labels, weights = data
         answers = self(inputs, training=False)
         loss, rows = self._loss_and_rows(inputs, labels, answers, weights, training=False)
         return self._record(inputs, labels, answers, weights, loss, rows)
 
     def get_metrics_result(self) -> dict[str, Any]:
-        """The metrics; read outside a step, those of all workers together."""
+        """Return the metrics; outside a step, those of all workers together."""
         import tensorflow as tf
 
         if tf.executing_eagerly():
@@ -175,7 +180,7 @@ class _ParallelModel(keras.Model):
     def _loss_and_rows(
         self, inputs: Any, labels: Any, answers: Any, weights: Any, training: bool
     ) -> tuple[Any, Any]:
-        """The loss summed over the rows (the configured loss is their mean), and how many count."""
+        """Return the loss summed over the rows, and the number of rows with a weight."""
         mean = self.compute_loss(inputs, labels, answers, weights, training=training)
         rows = keras.ops.sum(keras.ops.cast(weights > 0, "float32"))
         return mean * keras.ops.cast(keras.ops.shape(weights)[0], mean.dtype), rows
@@ -183,6 +188,6 @@ class _ParallelModel(keras.Model):
     def _record(
         self, inputs: Any, labels: Any, answers: Any, weights: Any, loss: Any, rows: Any
     ) -> dict[str, Any]:
-        # Keras's first metric is the mean loss.
+        # The first metric in Keras is the mean loss.
         self.metrics[0].update_state(loss / keras.ops.maximum(rows, 1.0), sample_weight=rows)
         return self.compute_metrics(inputs, labels, answers, weights)

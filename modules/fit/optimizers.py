@@ -1,4 +1,4 @@
-"""AdamW with warm-up and linear decay, in one pass over memory where TensorFlow allows."""
+"""AdamW with warm-up and linear decay, fused into one kernel on TensorFlow."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ NOT_DECAYED = ("bias", "beta", "gamma", "layer_norm")
 
 @keras.saving.register_keras_serializable(package="bert_tfx")
 class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly to ``peak`` over the warm-up, then falls linearly to 0 at the last step.
+    """A linear rise to ``peak`` during the warm-up, then a linear fall to 0 after the last step.
 
-    The first step is the first rung of the ladder, not 0: no step is without effect.
+    The rate of the first step is ``peak / warmup_steps``, not 0, so that no step is wasted.
 
     Args:
         peak: the highest learning rate.
-        warmup_steps: steps of the rise; 0 starts at the peak.
-        total_steps: all steps of the run.
+        warmup_steps: steps of the warm-up; 0 starts at the peak.
+        total_steps: steps of the whole run.
     """
 
     def __init__(self, peak: float, warmup_steps: int, total_steps: int) -> None:
@@ -27,14 +27,14 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
         self.total_steps = total_steps
 
     def __call__(self, step: Any) -> Any:
-        """Learning rate (float32 scalar) of 0-based ``step``."""
+        """Return the learning rate, a float32 scalar, of a step counted from 0."""
         step = ops.cast(step, "float32")
         rise = (step + 1.0) / max(self.warmup_steps, 1)
         fall = (self.total_steps - step) / max(self.total_steps - self.warmup_steps, 1)
         return self.peak * ops.clip(ops.minimum(rise, fall), 0.0, 1.0)
 
     def get_config(self) -> dict[str, float]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {
             "peak": self.peak,
             "warmup_steps": self.warmup_steps,
@@ -45,11 +45,11 @@ class WarmupLinearDecay(keras.optimizers.schedules.LearningRateSchedule):
 def adamw(
     learning_rate: float, weight_decay: float, warmup_fraction: float, total_steps: int
 ) -> keras.optimizers.Optimizer:
-    """AdamW (Loshchilov and Hutter, 2019) as BERT is fine-tuned with.
+    """Create AdamW (Loshchilov and Hutter, 2019) with BERT's fine-tuning schedule.
 
     Args:
-        learning_rate: the peak.
-        weight_decay: decoupled decay; biases and layer norms are left out.
+        learning_rate: the peak learning rate.
+        weight_decay: decoupled decay; not applied to biases and layer norms.
         warmup_fraction: share of ``total_steps`` in which the learning rate rises.
         total_steps: steps of the whole run.
     """
@@ -61,10 +61,10 @@ def adamw(
 
 @keras.saving.register_keras_serializable(package="bert_tfx")
 class FusedAdamW(keras.optimizers.AdamW):
-    """Keras's AdamW; on TensorFlow each variable is updated in one pass over memory.
+    """Keras's AdamW with a single kernel per variable on TensorFlow.
 
-    Keras spells the update out in a dozen operations, each a trip through all weights and slots.
-    TensorFlow has the same update as one kernel.
+    Keras computes the update in a dozen operations, each of which reads and writes all weights and
+    slots. TensorFlow has one kernel for the same update.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:

@@ -1,8 +1,8 @@
-"""Which precision a training run computes in.
+"""Precision of the computations in training.
 
-"auto" is bfloat16 with float32 weights where the processor multiplies bfloat16 matrices in hardware
-(GPUs from compute capability 8.0 on; CPUs with AVX512_BF16 or AMX), else float32. Elsewhere
-bfloat16 is emulated, and slower than float32.
+"auto" is bfloat16 with float32 weights if the processor multiplies bfloat16 matrices in hardware
+(GPUs from compute capability 8.0; CPUs with AVX512_BF16 or AMX). Otherwise it is float32, because
+emulated bfloat16 is slower.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ _GPU_CAPABILITY = (8, 0)
 def resolve_precision(
     precision: Precision, processor_information: Path = Path("/proc/cpuinfo")
 ) -> Precision:
-    """The Keras dtype policy to train in.
+    """Return the Keras dtype policy to train in.
 
     Args:
-        precision: what was configured.
-        processor_information: Linux's description of the CPU; absent elsewhere.
+        precision: the configured precision.
+        processor_information: Linux's description of the CPU; missing on other systems.
 
     Returns:
-        ``precision`` itself, or what "auto" means on this machine.
+        ``precision`` itself, or the policy that "auto" selects on this machine.
     """
     if precision != AUTO:
         return precision
@@ -39,7 +39,7 @@ def resolve_precision(
 
 
 def cpu_flags(processor_information: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
-    """Instruction sets of the CPU, as Linux names them; empty where the file is absent."""
+    """Return the CPU's instruction sets by their Linux names; empty if the file is missing."""
     with contextlib.suppress(OSError):
         for line in processor_information.read_text().splitlines():
             if line.startswith("flags"):

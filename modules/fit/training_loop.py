@@ -1,4 +1,4 @@
-"""The Keras training loop: seeds, precision, distribution, compile, fit, resume."""
+"""The Keras training loop: seeds, precision, distribution, compilation, fit and resume."""
 
 import contextlib
 import dataclasses
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingRun:
-    """What a training run is made from.
+    """Inputs of a training run.
 
     Attributes:
-        encoder: pre-trained encoder.
-        train: texts to learn from.
+        encoder: pretrained encoder.
+        train: texts to train on.
         evaluation: texts for early stopping.
         labels: names of the classes, in the order of their ids.
-        hparams: what may be tuned.
-        settings: the rest.
-        checkpoint_directory: this run's own, or "" for none.
-        log_directory: TensorBoard logs, or "" for none.
-        monitor: eval metric that early stopping watches, "val_loss" or "val_accuracy".
+        hparams: hyper-parameters.
+        settings: other settings.
+        checkpoint_directory: folder of this run only, or "" for no checkpoints.
+        log_directory: folder of TensorBoard logs, or "" for none.
+        monitor: eval metric for early stopping, "val_loss" or "val_accuracy".
         progress: fields of each progress event.
-        workers: the processes that train together; None for one alone.
+        workers: the processes that train together; None if this process trains alone.
     """
 
     encoder: "Encoder"
@@ -64,12 +64,12 @@ class TrainingRun:
 
 @dataclasses.dataclass(frozen=True)
 class TrainedModel:
-    """What a training run gives.
+    """Result of a training run.
 
     Attributes:
-        model: compiled, of the settings' precision.
-        metrics: of the epoch whose weights were kept: "loss", "accuracy" (train), "val_loss",
-            "val_accuracy" (eval); empty for an untrained model.
+        model: the compiled model, in the precision of the settings.
+        metrics: metrics of the epoch whose weights were kept: "loss", "accuracy" (train),
+            "val_loss", "val_accuracy" (eval); empty for an untrained model.
     """
 
     model: keras.Model
@@ -77,29 +77,29 @@ class TrainedModel:
 
 
 def check_data(train: TokenizedTexts, evaluation: TokenizedTexts, labels: tuple[str, ...]) -> None:
-    """Refuse data that cannot train a classifier.
+    """Reject data that cannot train a classifier.
 
     Raises:
-        DataError: a split is empty, or all training texts are of one class.
+        DataError: a split is empty, or all training texts have the same label.
     """
     for split, data in (("train", train), ("eval", evaluation)):
         if not len(data):
             raise DataError(
-                f"the {split} split is empty; at least one text is needed; "
-                "give more data or change data.split"
+                f"the {split} split is empty but needs at least one text; "
+                "add data or change data.split"
             )
     present = np.unique(train.labels)
     if len(present) < 2:
         name = labels[present[0]] if present[0] < len(labels) else str(present[0])
         raise DataError(
-            f"the train split has one class only, {name!r}; two or more are needed; "
-            "give data with other labels"
+            f"the train split has only one class, {name!r}, but needs two or more; "
+            "add data with other labels"
         )
 
 
 @contextlib.contextmanager
 def dtype_policy(policy: str) -> Iterator[None]:
-    """Set Keras's dtype policy for a while."""
+    """Set Keras's dtype policy within a block."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)
     try:
@@ -109,20 +109,21 @@ def dtype_policy(policy: str) -> Iterator[None]:
 
 
 def train(run: TrainingRun) -> TrainedModel:
-    """Train a classifier, going on from the run's checkpoint where there is one.
+    """Train a classifier, resuming from the run's checkpoint if there is one.
 
     Args:
-        run: all inputs.
+        run: the inputs.
 
     Returns:
         The model and its metrics. With ``epochs=0`` the model is untrained.
 
     Raises:
-        UserError: the data cannot train a classifier, or the training diverges.
+        UserError: the data cannot train a classifier, training diverges, or XLA is requested for
+            several workers.
     """
     check_data(run.train, run.evaluation, run.labels)
     if run.workers and run.settings.xla:
-        raise UserError("trainer.xla: XLA compiles no step of several workers; set it to false")
+        raise UserError("trainer.xla: not supported with several workers; set it to false")
     keras.utils.set_random_seed(run.settings.seed)
     steps = run.hparams.epochs * -(-len(run.train) // run.hparams.batch_size)
     devices = contextlib.nullcontext() if run.workers else _distribution()
@@ -138,17 +139,17 @@ def train(run: TrainingRun) -> TrainedModel:
 def compile_classifier(
     classifier: keras.Model, hparams: HParams, settings: TrainingSettings, total_steps: int
 ) -> None:
-    """Give the classifier its optimizer, loss and metric."""
+    """Compile the classifier with its optimizer, loss and metric."""
     classifier.compile(
         optimizer=optimizers.adamw(
             hparams.learning_rate, hparams.weight_decay, hparams.warmup_fraction, total_steps
         ),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         weighted_metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
-        # Other backends are made to be compiled; TensorFlow's own kernels do without.
+        # TensorFlow's kernels are fast without XLA; other backends depend on compilation.
         jit_compile=settings.xla if keras.backend.backend() == "tensorflow" else "auto",
     )
-    # Variables that a step makes when it is traced cost TensorFlow a second trace.
+    # Variables that are created while a step is traced make TensorFlow trace it again.
     classifier.optimizer.build(classifier.trainable_variables)
 
 
@@ -176,8 +177,8 @@ def _fit(classifier: keras.Model, run: TrainingRun, steps: int) -> dict[str, flo
     for epoch in range(first_epoch, run.hparams.epochs):
         if stopping.finished:
             break
-        # One call an epoch: Keras takes the length of the first epoch that it sees for that of
-        # all, and the first one of a resumed run is short.
+        # One call per epoch, because Keras assumes that all epochs are as long as the first one,
+        # which is shorter in a resumed run.
         classifier.fit(
             epoch_dataset(plan, epoch, first_batch if epoch == first_epoch else 0, worker),
             validation_data=evaluation,
@@ -206,7 +207,7 @@ def _checkpoint(
 
 
 def _start_together(classifier: keras.Model, run: TrainingRun, first_step: int) -> None:
-    """Hold the workers until each has read the checkpoint, and give all the same weights."""
+    """Wait until every worker has read the checkpoint, and give all the same weights."""
     assert run.workers is not None
     run.workers.check_same(
         "data or checkpoint", len(run.train), len(run.evaluation), first_step, run.hparams.epochs
@@ -215,7 +216,7 @@ def _start_together(classifier: keras.Model, run: TrainingRun, first_step: int) 
 
 
 def train_plan(run: TrainingRun) -> BatchPlan:
-    """How the run's training texts become batches."""
+    """Return the division of the run's training texts into batches."""
     weights = None
     if run.hparams.class_weights == "balanced":
         weights = batches.class_weights(run.train.labels, len(run.labels))
@@ -229,13 +230,13 @@ def train_plan(run: TrainingRun) -> BatchPlan:
 
 
 def remove_checkpoint(run: TrainingRun) -> None:
-    """Forget the run's checkpoint, once its result is safe elsewhere."""
+    """Delete the run's checkpoint, after its result has been stored."""
     if run.checkpoint_directory and os.path.isdir(run.checkpoint_directory):
         CheckpointStore(run.checkpoint_directory).remove()
 
 
 def _distribution() -> contextlib.AbstractContextManager[object]:
-    """Every GPU of the machine where it has several; otherwise nothing to distribute."""
+    """Return a scope that uses all GPUs of the machine; without several GPUs, an empty one."""
     if keras.backend.backend() != "tensorflow":
         return contextlib.nullcontext()
     import tensorflow as tf

@@ -1,9 +1,8 @@
-"""Dropout whose random numbers cost next to nothing on a CPU.
+"""Dropout with cheap random numbers on a CPU.
 
-TensorFlow draws 32 random bits for each element, and on a CPU drawing them takes longer than the
-matrix multiplications of attention. Eight bits are enough to drop an element with a probability
-that is a multiple of 1/256: four times fewer draws. Scaling uses the rounded probability, so that
-the expectation is exact.
+TensorFlow draws 32 random bits per element, which takes longer on a CPU than the matrix
+multiplications of attention. Eight bits suffice for a probability that is a multiple of 1/256, with
+a quarter of the draws. Scaling uses the rounded probability, so that the expectation is exact.
 """
 
 from typing import Any
@@ -30,31 +29,31 @@ class ByteDropout(keras.layers.Layer):
 
     @property
     def scale(self) -> float:
-        """What kept elements are multiplied by."""
+        """Factor by which kept elements are multiplied."""
         return _LEVELS / (_LEVELS - self.dropped_levels)
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        """Drop elements of ``inputs`` (any shape) while training."""
+        """Drop elements of ``inputs`` (any shape) in training."""
         if not training or not self.dropped_levels:
             return inputs
         return inputs * self.keep_mask(ops.shape(inputs), inputs.dtype) * self.scale
 
     def keep_mask(self, shape: tuple[Any, ...], dtype: str) -> Any:
-        """A tensor of 0 where an element is dropped and 1 where it is kept."""
+        """Return a random tensor with 0 for dropped elements and 1 for kept ones."""
         kept = _random_bytes(shape, self.seed_generator.next()) >= self.dropped_levels
         return ops.cast(kept, dtype)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        """The input's shape."""
+        """Return the input's shape."""
         return input_shape
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Return the constructor's arguments."""
         return {**super().get_config(), "rate": self.rate}
 
 
 def _random_bytes(shape: tuple[Any, ...], seed: Any) -> Any:
-    """Uniform uint8 of ``shape``, a pure function of ``seed`` (uint32[2])."""
+    """Return uniform uint8 values of ``shape``, determined by ``seed`` (uint32[2])."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         return _tensorflow_bytes(shape, seed)

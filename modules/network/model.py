@@ -1,6 +1,6 @@
 """The classifier: an encoder, the mean of its token vectors, dropout and one dense layer.
 
-Pure Keras: the same code runs on any Keras backend.
+Pure Keras, so that it runs on any Keras backend.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -16,30 +16,33 @@ if TYPE_CHECKING:
 
 #: Name of the classification head, the only trained layer when the encoder is frozen.
 HEAD = "logits"
-#: Name of the layer that gives the vector of a text, which the head classifies.
+#: Name of the layer that outputs the vector of a text, which the head classifies.
 TEXT_VECTOR = "mean_over_tokens"
 
 
 def build_classifier(encoder: "Encoder", num_classes: int, hparams: HParams) -> keras.Model:
-    """Make the classifier with the encoder's pre-trained weights.
+    """Build the classifier with the encoder's pretrained weights.
 
-    The text vector is the mean of the token vectors, padding left out. Every encoder family has
-    token vectors, while the pooler is BERT's alone and untrained in sentence encoders.
+    The vector of a text is the mean of its token vectors, without padding. All encoder families
+    have token vectors, whereas only BERT has a pooler, which is untrained in sentence encoders.
 
     Args:
-        encoder: where the weights come from.
-        num_classes: classes, two or more.
-        hparams: ``dropout`` and ``freeze_encoder`` shape the model.
+        encoder: the pretrained encoder.
+        num_classes: number of classes, at least two.
+        hparams: hyper-parameters, of which ``dropout`` and ``freeze_encoder`` are used.
 
     Returns:
-        A model of ``{"token_ids": int32[batch, length], "padding_mask": int32[batch, length]}``
+        A model from ``{"token_ids": int32[batch, length], "padding_mask": int32[batch, length]}``
         (mask 1 for tokens, 0 for padding) to float32 logits ``[batch, num_classes]``.
+
+    Raises:
+        EncoderError: the weights do not fit the checkpoint's config.
     """
     return add_head(encoder_model(encoder, hparams.dropout), num_classes, hparams)
 
 
 def add_head(body: keras.Model, num_classes: int, hparams: HParams) -> keras.Model:
-    """The classifier on top of an ``encoder_model``; see ``build_classifier``."""
+    """Add the classification head to an ``encoder_model``; see ``build_classifier``."""
     inputs = {
         "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
         "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
@@ -58,14 +61,15 @@ def add_head(body: keras.Model, num_classes: int, hparams: HParams) -> keras.Mod
 
 
 def build_like(model: keras.Model, encoder: "Encoder", hparams: HParams) -> keras.Model:
-    """Another classifier of the same layers, of the dtype policy that holds now.
+    """Build a classifier with the same layers in the current dtype policy.
 
-    Its weights mean nothing: where the encoder's layout is ours, no checkpoint is read.
+    Its weights are arbitrary and must be set by the caller; the checkpoint is only read if the
+    encoder is not a ``modules.network.transformer``.
 
     Args:
-        model: from ``build_classifier``, of any dtype policy.
-        encoder: that ``model`` was made with.
-        hparams: that ``model`` was made with.
+        model: a classifier from ``build_classifier``, in any dtype policy.
+        encoder: the encoder that ``model`` was built with.
+        hparams: the hyper-parameters that ``model`` was built with.
     """
     num_classes = int(model.output.shape[-1])
     layers = getattr(model.get_layer("encoder"), "layers", ())
@@ -76,10 +80,17 @@ def build_like(model: keras.Model, encoder: "Encoder", hparams: HParams) -> kera
 
 
 def encoder_model(encoder: "Encoder", dropout: float) -> keras.Model:
-    """The encoder as a model of ``token_ids`` and ``padding_mask`` to token vectors.
+    """Build the encoder as a model from ``token_ids`` and ``padding_mask`` to token vectors.
+
+    Args:
+        encoder: the pretrained encoder.
+        dropout: rate inside the encoder.
 
     Returns:
         A model from two int32 ``[batch, length]`` inputs to ``[batch, length, hidden]``.
+
+    Raises:
+        EncoderError: the weights do not fit the checkpoint's config.
     """
     backbone = encoder.backbone(dropout=dropout)
     lean = transformer_weights.from_backbone(backbone, dropout)
@@ -91,7 +102,7 @@ def _backbone_as_model(backbone: keras.Model) -> keras.Model:
         "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
         "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
     }
-    # A model cut at the token vectors leaves out the pooler, which would get no gradient.
+    # The model ends at the token vectors, because the pooler would get no gradient.
     outputs = backbone.output
     if isinstance(outputs, dict):
         outputs = outputs["sequence_output"]
@@ -104,10 +115,10 @@ def _backbone_as_model(backbone: keras.Model) -> keras.Model:
 
 @keras.saving.register_keras_serializable(package="bert_tfx")
 class MeanOverTokens(keras.layers.Layer):
-    """Mean over the tokens of each text, padding left out.
+    """Mean over the tokens of each text, without padding.
 
-    Call with vectors ``[batch, length, hidden]`` and mask ``[batch, length]``; gives
-    ``[batch, hidden]`` of the vectors' dtype. Sums in float32 whatever the policy.
+    Takes vectors ``[batch, length, hidden]`` and a mask ``[batch, length]`` and returns
+    ``[batch, hidden]`` in the vectors' dtype. Sums in float32 in every dtype policy.
     """
 
     def call(self, vectors: Any, mask: Any) -> Any:
@@ -118,5 +129,5 @@ class MeanOverTokens(keras.layers.Layer):
         return ops.cast(ops.squeeze(total, axis=1) / count, self.compute_dtype)
 
     def compute_output_shape(self, vectors_shape: Any, mask_shape: Any = None) -> Any:
-        """Shape ``[batch, hidden]``."""
+        """Return the shape ``[batch, hidden]``."""
         return (vectors_shape[0], vectors_shape[-1])

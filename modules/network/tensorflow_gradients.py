@@ -1,8 +1,8 @@
-"""Attention and GELU whose gradients make fewer trips through memory than TensorFlow's own.
+"""Attention and GELU with hand-written gradients that access memory less often.
 
-On a CPU the element-wise operations between the matrix products take a fifth of a training step,
-and each is a trip through memory. TensorFlow derives gradients operation by operation; written out
-by hand, they share what was already computed. Same values, up to rounding.
+On a CPU, the element-wise operations between the matrix products take a fifth of a training step
+and are limited by memory bandwidth. TensorFlow derives gradients operation by operation; these
+reuse intermediate results. The values are the same up to rounding.
 """
 
 import math
@@ -17,7 +17,7 @@ _B = 0.044715 * _A
 
 @tf.custom_gradient
 def gelu_by_tanh(x: tf.Tensor) -> Any:
-    """GELU's tanh approximation, computed in float32; the derivative comes along with the value."""
+    """Compute GELU's tanh approximation and its derivative together, in float32."""
     wide = tf.cast(x, tf.float32)
     square = tf.square(wide)
     share = tf.tanh((square * _B + _A) * wide) * 0.5 + 0.5
@@ -30,10 +30,10 @@ def gelu_by_tanh(x: tf.Tensor) -> Any:
 def attention(
     query: tf.Tensor, key: tf.Tensor, value: tf.Tensor, bias: tf.Tensor, keep: tf.Tensor
 ) -> Any:
-    """Attention with dropout on its probabilities.
+    """Compute attention with dropout on its probabilities.
 
-    The sum that softmax's gradient needs is taken over the output's width instead of over all
-    keys (Dao et al., 2022, "FlashAttention", appendix B.2).
+    The sum in softmax's gradient is taken over the width of the output instead of over all keys
+    (Dao et al., 2022, "FlashAttention", appendix B.2).
 
     Args:
         query: [batch, heads, length, width], already scaled.

@@ -1,9 +1,9 @@
-"""A transformer encoder laid out for speed, with the weights of a keras-hub backbone.
+"""A fast transformer encoder that takes the weights of a keras-hub backbone.
 
-The same function as keras-hub's BERT, DistilBERT and RoBERTa backbones (tested to 1e-5), computed
-otherwise: one matrix multiplication for query, key and value; tokens of all texts in one matrix
-``[batch * length, hidden]``, so that each dense layer is a plain 2-D product; a padding bias of
-``[batch, 1, 1, length]`` instead of a mask of ``[batch, heads, length, length]``.
+It computes the same function as keras-hub's BERT, DistilBERT and RoBERTa backbones (tested to
+1e-5), but uses one matrix multiplication for query, key and value, keeps the tokens of all texts in
+one matrix ``[batch * length, hidden]`` so that dense layers are plain 2-D products, and adds a
+padding bias of ``[batch, 1, 1, length]`` instead of a mask of ``[batch, heads, length, length]``.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from keras import ops
 
 from modules.network.dropout import ByteDropout
 
-#: Added to the attention logits of padding; finite in float16 too.
+#: Added to the attention logits of padding; also finite in float16.
 _PADDING_LOGIT = -3e4
 
 
@@ -28,10 +28,10 @@ class Shape:
         hidden: width of a token vector.
         heads: attention heads.
         intermediate: width inside the feed-forward layers.
-        layers: how many.
-        exact_gelu: the error-function form; otherwise the tanh approximation.
-        epsilon: of the layer norms.
-        dropout: rate.
+        layers: number of transformer layers.
+        exact_gelu: whether GELU uses the error function instead of the tanh approximation.
+        epsilon: epsilon of the layer norms.
+        dropout: dropout rate.
     """
 
     vocabulary: int
@@ -46,7 +46,7 @@ class Shape:
 
 
 class _EncoderLayer(keras.layers.Layer):
-    """Base: float32 variables cast by hand, since autocasting casts whole embedding tables."""
+    """Base of the layers, with explicit casts: autocasting would cast whole embedding tables."""
 
     def __init__(self, shape: Shape, **kwargs: Any) -> None:
         super().__init__(autocast=False, **kwargs)
@@ -78,17 +78,17 @@ class _EncoderLayer(keras.layers.Layer):
 
 
 class Embeddings(_EncoderLayer):
-    """Token ids int32[batch, length] to normalised token vectors [batch * length, hidden]."""
+    """Layer from token ids int32[batch, length] to token vectors [batch * length, hidden]."""
 
     def __init__(self, shape: Shape, **kwargs: Any) -> None:
         super().__init__(shape, **kwargs)
         self.dropout = ByteDropout(shape.dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
-        """Make the variables."""
+        """Create the variables."""
         shape = self.shape
         self.tokens = self.add_weight((shape.vocabulary, shape.hidden), name="tokens")
-        # A classifier's texts are all of segment 0, whose vector is part of each position's.
+        # All texts of a classifier are segment 0, whose vector is folded into the positions.
         self.positions = self.add_weight((shape.positions, shape.hidden), name="positions")
         self.norm = self._norm_weights("norm")
 
@@ -101,14 +101,14 @@ class Embeddings(_EncoderLayer):
         return self.dropout(self._norm(vectors, self.norm), training=training)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
-        """Shape ``[batch * length, hidden]``."""
+        """Return the shape ``[batch * length, hidden]``."""
         return (None, self.shape.hidden)
 
 
 class TransformerLayer(_EncoderLayer):
     """Self-attention and feed-forward with residuals, each followed by a layer norm.
 
-    Call with token vectors ``[batch * length, hidden]`` and padding mask int32[batch, length].
+    Takes token vectors ``[batch * length, hidden]`` and a padding mask int32[batch, length].
     """
 
     def __init__(self, shape: Shape, **kwargs: Any) -> None:
@@ -118,7 +118,7 @@ class TransformerLayer(_EncoderLayer):
         self.feedforward_dropout = ByteDropout(shape.dropout, dtype=self.dtype_policy)
 
     def build(self, *input_shapes: Any) -> None:
-        """Make the variables."""
+        """Create the variables."""
         hidden, intermediate = self.shape.hidden, self.shape.intermediate
         self.query_key_value = self._dense_weights("query_key_value", hidden, 3 * hidden)
         self.attention_output = self._dense_weights("attention_output", hidden, hidden)
@@ -128,7 +128,7 @@ class TransformerLayer(_EncoderLayer):
         self.feedforward_norm = self._norm_weights("feedforward_norm")
 
     def call(self, vectors: Any, padding_mask: Any, training: bool | None = None) -> Any:
-        """One layer's worth of context for each token."""
+        """Apply the layer to the token vectors."""
         attended = self._attend(vectors, padding_mask, training)
         attended = self._dense(attended, self.attention_output)
         attended = self.attention_output_dropout(attended, training=training)
@@ -149,7 +149,7 @@ class TransformerLayer(_EncoderLayer):
         bias = bias[:, None, None, :]
         query = query * width**-0.5
         if training and self.attention_dropout.dropped_levels:
-            # The scale goes into the values, which are few, not into the probabilities.
+            # Scaling the values is cheaper than scaling the probabilities, which are more.
             value = value * self.attention_dropout.scale
             keep = self.attention_dropout.keep_mask((batch, heads, length, length), value.dtype)
             context = _attention_with_dropout(query, key, value, bias, keep)
@@ -159,7 +159,7 @@ class TransformerLayer(_EncoderLayer):
         return ops.reshape(ops.transpose(context, (0, 2, 1, 3)), (batch * length, hidden))
 
     def compute_output_shape(self, vectors_shape: Any, padding_mask_shape: Any = None) -> Any:
-        """The vectors' shape."""
+        """Return the vectors' shape."""
         return vectors_shape
 
 
@@ -191,16 +191,19 @@ def _add_bias(x: Any, bias: Any) -> Any:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # Its gradient is a kernel of its own, several times faster than summing a broadcast.
+        # The gradient of bias_add is a single kernel, much faster than summing a broadcast.
         return tf.nn.bias_add(x, bias)
     return x + bias
 
 
 def transformer(shape: Shape) -> keras.Model:
-    """An untrained encoder.
+    """Build an untrained encoder.
+
+    Args:
+        shape: sizes of the encoder.
 
     Returns:
-        A model of ``{"token_ids", "padding_mask"}`` int32[batch, length] to token vectors
+        A model from ``{"token_ids", "padding_mask"}`` int32[batch, length] to token vectors
         ``[batch, length, hidden]``.
     """
     inputs = {
@@ -215,17 +218,17 @@ def transformer(shape: Shape) -> keras.Model:
 
 
 class _Unflatten(keras.layers.Layer):
-    """Token vectors [batch * length, hidden] to [batch, length, hidden]."""
+    """Layer from token vectors [batch * length, hidden] to [batch, length, hidden]."""
 
     def __init__(self, hidden: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.hidden = hidden
 
     def call(self, vectors: Any, token_ids: Any) -> Any:
-        """Shape ``vectors`` like ``token_ids``."""
+        """Reshape ``vectors`` like ``token_ids``."""
         batch, length = ops.shape(token_ids)
         return ops.reshape(vectors, (batch, length, self.hidden))
 
     def compute_output_shape(self, vectors_shape: Any, token_ids_shape: Any) -> Any:
-        """Shape ``[batch, length, hidden]``."""
+        """Return the shape ``[batch, length, hidden]``."""
         return (*token_ids_shape, self.hidden)

@@ -1,4 +1,4 @@
-"""Weights of keras-hub backbones for ``modules.network.transformer``."""
+"""Conversion of keras-hub backbones to ``modules.network.transformer``."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ from modules.network import transformer
 
 
 def from_backbone(backbone: Any, dropout: float) -> keras.Model | None:
-    """The backbone as a ``modules.network.transformer`` model.
+    """Convert a backbone to a ``modules.network.transformer`` model.
 
     Args:
         backbone: a keras-hub backbone with its weights.
-        dropout: rate for the new model.
+        dropout: dropout rate of the new model.
 
     Returns:
-        The model, or None where the backbone is not of a family that this layout computes.
+        The model, or None if the backbone is not BERT, DistilBERT or RoBERTa.
     """
     if type(backbone).__name__ not in ("BertBackbone", "DistilBertBackbone", "RobertaBackbone"):
         return None
@@ -44,7 +44,7 @@ def from_backbone(backbone: Any, dropout: float) -> keras.Model | None:
 
 
 def _embeddings(backbone: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Token and position tables; segment 0's vector is added to each position."""
+    """Return token and position tables, with the vector of segment 0 added to each position."""
     tokens = np.asarray(backbone.token_embedding.get_weights()[0])
     if hasattr(backbone, "embeddings"):
         return tokens, np.asarray(backbone.embeddings.position_embedding.get_weights()[0])
@@ -53,7 +53,7 @@ def _embeddings(backbone: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _layer_weights(layer: Any, hidden: int) -> list[np.ndarray]:
-    """A keras-hub ``TransformerEncoder``'s weights in ``TransformerLayer``'s order."""
+    """Return a keras-hub ``TransformerEncoder``'s weights in ``TransformerLayer``'s order."""
     attention = layer._self_attention_layer
     dense = [attention.query_dense, attention.key_dense, attention.value_dense]
     weights = [part.get_weights() for part in dense]

@@ -1,12 +1,14 @@
-"""The trials of one search in several processes, on one machine or many, from ``TF_CONFIG``.
+"""Parallel trials of one search in several processes, on one or more machines, from ``TF_CONFIG``.
 
-It is keras-tuner's own distribution (``keras_tuner/src/distribute``): the chief holds the oracle,
-which proposes trials and takes their results, and serves it over gRPC; every process asks it for
-the next trial. Three things are otherwise. keras-tuner's chief tries nothing itself and would leave
-its machine idle; this one does, and its calls go the same way, because the oracle's lock is never
-given back by a call that fails. Three failures in a row end the search in all processes, where
-keras-tuner breaks the call of one worker and leaves the chief waiting. And a worker that has to
-wait for others' results asks once a second, not without a pause.
+This is keras-tuner's own distribution (``keras_tuner/src/distribute``): the chief holds the oracle,
+which proposes trials and receives their results, and serves it over gRPC; every process requests
+its trials there. There are three differences:
+
+* The chief runs trials too, because its machine would be idle otherwise. It also calls the oracle
+  over gRPC, because a direct call that fails never releases the oracle's lock.
+* Three consecutive failures end the search in all processes. In keras-tuner, they fail one worker's
+  call and the chief waits forever.
+* A worker that waits for the results of others polls once per second instead of continuously.
 """
 
 import contextlib
@@ -28,19 +30,19 @@ from modules.contract.errors import ModelError
 from modules.fit import worker_place
 
 _POLL_SECONDS = 1.0
-#: How long the chief waits at the end for workers to ask for one more trial and be told of the end.
-#: One that asks too late waits for a chief that is gone, keras-tuner's 60 minutes; where the chief
-#: has ended, the platform ends the others.
+#: How long the chief waits at the end for workers to request one more trial and learn that there is
+#: none. A worker that is later waits 60 minutes for the chief, as in keras-tuner, unless the
+#: platform stops it because the chief has exited.
 _FAREWELL_SECONDS = 60.0
 
 
 @dataclasses.dataclass(frozen=True)
 class TrialGroup:
-    """This process among those of a search.
+    """This process among the processes of a search.
 
     Attributes:
-        index: its number, from 0. Process 0 is the chief: it holds the oracle and reports.
-        count: all processes.
+        index: its number, from 0. Process 0 is the chief, which holds the oracle and reports.
+        count: number of processes.
         address: HOST:PORT of the chief.
     """
 
@@ -55,10 +57,10 @@ class TrialGroup:
 
 
 def group() -> TrialGroup | None:
-    """This process among those that ``TF_CONFIG`` names; None: it searches alone.
+    """Return the place of this process in ``TF_CONFIG``, or None if it searches alone.
 
     Raises:
-        UserError: ``TF_CONFIG`` describes no cluster of equal workers.
+        UserError: ``TF_CONFIG`` is malformed, or has roles other than chief and worker.
     """
     found = worker_place.place()
     return TrialGroup(*found, worker_place.chief_address()) if found else None
@@ -66,16 +68,17 @@ def group() -> TrialGroup | None:
 
 @contextlib.contextmanager
 def shared_oracle(tuner: Any, trials: TrialGroup | None) -> Iterator[None]:
-    """Let a tuner search together with the others of its group.
+    """Let a tuner share the chief's oracle with the other processes of its group.
 
     Args:
-        tuner: a ``keras_tuner.engine.base_tuner.BaseTuner`` with an oracle of its own. Within, its
-            oracle is the chief's; after it, the chief's tuner has its own again, with all results.
+        tuner: a ``keras_tuner.engine.base_tuner.BaseTuner`` with its own oracle. Within the block
+            it uses the chief's oracle. Afterwards the chief's tuner has its own oracle again,
+            with the results of all processes.
         trials: the group, or None to change nothing.
 
     Raises:
-        ModelError: the port of ``TF_CONFIG`` is taken, or the chief does not answer any more.
-        RuntimeError: on the chief, as keras-tuner raises it: too many trials failed in a row.
+        ModelError: the port in ``TF_CONFIG`` is in use, or the chief no longer responds.
+        RuntimeError: on the chief, as in keras-tuner, if too many consecutive trials failed.
     """
     if trials is None:
         yield
@@ -91,8 +94,8 @@ def shared_oracle(tuner: Any, trials: TrialGroup | None) -> Iterator[None]:
                 _wait_for_others(servicer, trials)
     except grpc.RpcError as error:
         raise ModelError(
-            f"the Tuner's chief at {trials.address} (from TF_CONFIG) answers "
-            f"{error.code().name}: {error.details()}; its log has the reason"
+            f"the Tuner's chief at {trials.address} (from TF_CONFIG) failed with "
+            f"{error.code().name}: {error.details()}; see its log for the reason"
         ) from error
     finally:
         if trials.is_chief:
@@ -100,7 +103,7 @@ def shared_oracle(tuner: Any, trials: TrialGroup | None) -> Iterator[None]:
 
 
 class _Client(OracleClient):
-    """keras-tuner's client, told its place instead of reading it from three variables."""
+    """keras-tuner's client with explicit arguments in place of three environment variables."""
 
     def __init__(self, oracle: Any, address: str, tuner_id: str) -> None:
         self._oracle = oracle
@@ -110,20 +113,20 @@ class _Client(OracleClient):
         self.should_report = True
 
     def create_trial(self, tuner_id: str) -> Any:
-        """The next trial, or the sign that there is none; waits while it depends on others."""
+        """Return the next trial or the end of the search; wait for others' results if needed."""
         while (trial := super().create_trial(tuner_id)).status == TrialStatus.IDLE:
             time.sleep(_POLL_SECONDS)
         return trial
 
     def save(self, *_: Any) -> None:
-        """Nothing: the oracle saves itself."""
+        """Do nothing, because the chief's oracle saves itself."""
 
 
 class _Servicer(OracleServicer):
-    """The oracle over gRPC.
+    """The oracle's gRPC service.
 
     Attributes:
-        failure: why the search is given up, or "".
+        failure: why the search was aborted, or "".
         told: names of the processes that know that no trial is left.
     """
 
@@ -133,7 +136,7 @@ class _Servicer(OracleServicer):
         self.told: set[str] = set()
 
     def CreateTrial(self, request: Any, context: Any) -> Any:  # noqa: N802 (the protocol's name)
-        """The next trial, none once the search is given up."""
+        """Return the next trial; none after the search was aborted."""
         if self.failure:
             end = Trial(self.oracle.get_space(), status=TrialStatus.STOPPED)
             response = protos.get_service().CreateTrialResponse(trial=end.to_proto())
@@ -144,7 +147,7 @@ class _Servicer(OracleServicer):
         return response
 
     def EndTrial(self, request: Any, context: Any) -> Any:  # noqa: N802
-        """Take a trial's end; too many failures in a row give the search up."""
+        """Record the end of a trial; abort the search after too many consecutive failures."""
         try:
             return super().EndTrial(request, context)
         except RuntimeError as error:
@@ -154,17 +157,18 @@ class _Servicer(OracleServicer):
 
 @contextlib.contextmanager
 def _serve(oracle: Any, trials: TrialGroup) -> Iterator[_Servicer]:
-    """The oracle at the chief's address; on all interfaces, unless that is one of loopback."""
+    """Serve the oracle at the chief's port, on all interfaces unless its host is loopback."""
     host, _, port = trials.address.rpartition(":")
     servicer = _Servicer(oracle)
-    # One thread: the oracle's lock knows threads by their names.
+    # One thread only, because the oracle's lock identifies threads by name.
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=1))
     protos.get_service_grpc().add_OracleServicer_to_server(servicer, server)
     try:
         server.add_insecure_port(f"{host if _is_loopback(host) else '[::]'}:{port}")
     except RuntimeError as error:
         raise ModelError(
-            f"the Tuner's chief cannot listen on port {port} (from TF_CONFIG); is it taken?"
+            f"the Tuner's chief cannot listen on port {port} (from TF_CONFIG); free the port or "
+            "use another"
         ) from error
     server.start()
     try:
@@ -176,15 +180,15 @@ def _serve(oracle: Any, trials: TrialGroup) -> Iterator[_Servicer]:
 def _is_loopback(host: str) -> bool:
     try:
         return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
-    except OSError:  # a name that this machine does not know, though others may
+    except OSError:  # the name does not resolve here, although it may on other machines
         return False
 
 
 def _wait_for_others(servicer: _Servicer, trials: TrialGroup) -> None:
-    """Return once the others' trials have ended.
+    """Wait until the trials of the other processes have ended.
 
     Raises:
-        RuntimeError: too many trials failed in a row.
+        RuntimeError: too many consecutive trials failed.
     """
     while servicer.oracle.ongoing_trials and not servicer.failure:
         time.sleep(_POLL_SECONDS)

@@ -1,18 +1,18 @@
-"""The sets of characters that BERT's reference tokenizer tells apart, as code point ranges.
+"""Character classes of BERT's reference tokenizer, as code point ranges.
 
-Where they come from: the Rust ``tokenizers`` library (``BertNormalizer``, ``BertPreTokenizer``),
-asked about every Unicode scalar value. They follow the Unicode version frozen in that library, not
-the one in ICU, RE2 or Python, so the tokens of an exported model do not change with the server
-that loads it. ``tests/modules/tokenizers/test_tokenizer_parity.py`` asks the library again.
+Source: the Rust ``tokenizers`` library (``BertNormalizer``, ``BertPreTokenizer``), queried for
+every Unicode scalar value. The classes follow the Unicode version of that library rather than that
+of ICU, RE2 or Python, so that the tokens of an exported model do not depend on the server that
+loads it. ``tests/modules/tokenizers/test_tokenizer_parity.py`` compares them with the library.
 
-A set is written as hexadecimal ranges, first-last or a single code point, separated by spaces.
+A class is written as hexadecimal ranges, first-last or a single code point, separated by spaces.
 """
 
 from typing import Final
 
 
 def character_class(*sets: str) -> str:
-    """The inside of an RE2 bracket expression that matches any character of the sets."""
+    """Return the inside of an RE2 bracket expression that matches any character of the sets."""
     ranges = []
     for item in " ".join(sets).split():
         first, _, last = item.partition("-")
@@ -20,15 +20,15 @@ def character_class(*sets: str) -> str:
     return "".join(ranges)
 
 
-#: Removed: control (but tab, line feed, carriage return), format and private-use characters,
-#: and U+FFFD.
+#: Removed: control characters (except tab, line feed and carriage return), format and private-use
+#: characters, and U+FFFD.
 REMOVED: Final = """
     0-8 b-c e-1f 7f-9f ad 600-605 61c 6dd 70f 180e 200b-200f 202a-202e 2060-2064 2066-206f
     e000-f8ff feff fff9-fffb fffd 110bd 1bca0-1bca3 1d173-1d17a e0001 e0020-e007f f0000-ffffd
     100000-10fffd
 """
 
-#: Read as a space, beside the space itself.
+#: Treated as a space, in addition to the space itself.
 WHITESPACE: Final = """
     9-a d a0 1680 2000-200a 2028-2029 202f 205f 3000
 """
@@ -63,12 +63,13 @@ ACCENTS: Final = """
     1da9b-1da9f 1daa1-1daaf 1e8d0-1e8d6 e0100-e01ef
 """
 
-#: CJK ideographs: each is a word of its own.
+#: CJK ideographs, each of which is a separate word.
 CJK: Final = """
     3400-4dbf 4e00-9fff f900-faff 20000-2a6df 2a700-2b81f 2b920-2ceaf 2f800-2fa1f
 """
 
-#: Punctuation: each character is a word of its own. All ASCII that is no letter, digit or space.
+#: Punctuation, each character of which is a separate word. Includes all ASCII characters except
+#: letters, digits, spaces and control characters.
 PUNCTUATION: Final = """
     21-2f 3a-40 5b-60 7b-7e a1 a7 ab b6-b7 bb bf 37e 387 55a-55f 589-58a 5be 5c0 5c3 5c6 5f3-5f4
     609-60a 60c-60d 61b 61e-61f 66a-66d 6d4 700-70d 7f7-7f9 830-83e 85e 964-965 970 af0 df4 e4f

@@ -1,12 +1,12 @@
 """RoBERTa's tokenizer, byte-level BPE, as TensorFlow ops.
 
-keras-hub's own keeps a growing cache in a mutable table, which a server must not have, and splits
-text by one rule in eager mode and by another in a graph. Here all is integers and constants.
+keras-hub's tokenizer has a growing cache in a mutable table, which is unsuitable for a server, and
+splits text differently in eager mode and in a graph. This one only uses integers and constants.
 
 Method: Radford et al. 2019, "Language Models are Unsupervised Multitask Learners" (GPT-2), whose
-``encoder.py`` is the reference; RoBERTa reads the same tokens. Two differences are meant: special
-tokens written in a text are plain text, and a word (or a run of white space) of more than 256 bytes
-is cut before merging, so that no text can hold up the server.
+``encoder.py`` is the reference; RoBERTa uses the same tokens. Two differences are intentional:
+special tokens written in a text are plain text, and a word (or run of white space) of more than 256
+bytes is cut before merging, so that no text can block the server.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,11 +21,11 @@ _MAX_BYTES_PER_WORD: Final = 256
 _NO_MERGE: Final = 2**63 - 1
 #: A pair of ids as one number: left * base + right.
 _PAIR_BASE: Final = 2**32
-#: Cuts words apart. No valid UTF-8 holds this byte, so no text can.
+#: Separates words. Valid UTF-8, and therefore any text, never contains this byte.
 _CUT: Final = b"\xff"
-# U+000B, U+000C and U+0085 are white space to a regular expression, not to BERT.
+# U+000B, U+000C and U+0085 are white space in regular expressions, but not in BERT.
 _SPACE: Final = bert_unicode.character_class(bert_unicode.WHITESPACE, "20 b-c 85")
-# RE2 has no lookahead: GPT-2's \s+(?!\S) is a first pass that cuts before the last space of a run.
+# RE2 has no lookahead. GPT-2's \s+(?!\S) becomes a first pass that cuts before a run's last space.
 _SPACES_BEFORE_WORD: Final = rf"([{_SPACE}]+)([{_SPACE}][^{_SPACE}])"
 _LETTER: Final = bert_unicode.character_class(byte_pair_unicode.LETTERS)
 _NUMBER: Final = bert_unicode.character_class(byte_pair_unicode.NUMBERS)
@@ -36,9 +36,9 @@ _WORD: Final = (
 
 
 class BytePairTokenizer(tf.Module):
-    """Text to byte-level BPE ids, without special tokens.
+    """Tokenizer from text to byte-level BPE ids, without special tokens.
 
-    Vocabulary and merges are constants of every graph that calls the tokenizer.
+    Vocabulary and merges are constants in every graph that calls the tokenizer.
     """
 
     def __init__(
@@ -52,10 +52,10 @@ class BytePairTokenizer(tf.Module):
         """Index the vocabulary.
 
         Args:
-            vocabulary: token -> id, tokens in GPT-2's printable form of bytes.
-            merges: "left right" by rank.
-            add_prefix_space: read a text as if it began with a space.
-            unknown_token: what a byte that the vocabulary lacks becomes.
+            vocabulary: token -> id, with tokens in GPT-2's printable form of bytes.
+            merges: "left right" pairs, in order of rank.
+            add_prefix_space: read texts as if they began with a space.
+            unknown_token: token for bytes that are not in the vocabulary.
         """
         super().__init__(name="byte_pair_tokenizer")
         self._add_prefix_space = add_prefix_space
@@ -67,27 +67,27 @@ class BytePairTokenizer(tf.Module):
         keys = [vocabulary[left] * _PAIR_BASE + vocabulary[right] for left, right in pairs]
         # By rank.
         self._merged = np.array([vocabulary[left + right] for left, right in pairs], np.int64)
-        # Sorted keys and a binary search: no table to initialise or to track.
+        # Binary search in sorted keys needs no table to initialise or track.
         self._ranks = np.argsort(np.array(keys, np.int64), kind="stable")
         self._keys = np.array(keys, np.int64)[self._ranks]
 
     def __call__(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Tokenize.
+        """Tokenize texts.
 
         Args:
-            texts: tf.string[batch], valid UTF-8 (``preprocessing.clean_text`` makes it so).
+            texts: tf.string[batch], valid UTF-8, as returned by ``preprocessing.clean_text``.
 
         Returns:
             Ragged int64[batch, tokens of the text].
         """
         words = self._split(texts)
-        # Each different word is merged once, however often it occurs.
+        # Each distinct word is merged only once.
         unique, index = tf.unique(words.flat_values, out_idx=tf.int64)
         tokens = tf.gather(self._merge(unique), index)
         return words.with_flat_values(tokens).merge_dims(1, 2)
 
     def _split(self, texts: tf.Tensor) -> tf.RaggedTensor:
-        """Texts to words: ragged string[batch, words], spaces kept with the word they precede."""
+        """Split texts into ragged string[batch, words], each word with its preceding space."""
         if self._add_prefix_space:
             needs_space = tf.logical_not(tf.strings.regex_full_match(texts, rf"(?s)[{_SPACE}].*|"))
             texts = tf.where(needs_space, tf.strings.join([" ", texts]), texts)
@@ -97,11 +97,11 @@ class BytePairTokenizer(tf.Module):
         return tf.ragged.boolean_mask(words, words.with_flat_values(words.flat_values != b""))
 
     def _merge(self, words: tf.Tensor) -> tf.RaggedTensor:
-        """Words string[n] to ragged int64[n, tokens]."""
+        """Convert words string[n] to ragged int64[n, tokens]."""
         symbols = tf.strings.bytes_split(words)
         rows = symbols.value_rowids()
         column = tf.range(tf.size(rows, tf.int64)) - tf.gather(symbols.row_starts(), rows)
-        # Pieces are what merges never cross: a word, or a part of an overlong one.
+        # Merges never cross pieces. A piece is a word or a part of an overlong word.
         pieces = tf.cumsum(tf.cast(column % _MAX_BYTES_PER_WORD == 0, tf.int64)) - 1
         byte = tf.reshape(tf.io.decode_raw(symbols.flat_values, tf.uint8), [-1])
         ids = tf.gather(tf.constant(self._byte_ids), tf.cast(byte, tf.int32))
@@ -118,15 +118,15 @@ class BytePairTokenizer(tf.Module):
     def _merge_once(
         self, ids: tf.Tensor, pieces: tf.Tensor, rows: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """Merge, in every piece, the pair of the lowest rank; of several, the leftmost.
+        """Merge the pair of lowest rank in every piece, and the leftmost if there are several.
 
         Args:
             ids: int64[symbols].
-            pieces: int64[symbols], which piece a symbol is part of; 0, 1, 2... without a gap.
-            rows: int64[symbols], which word.
+            pieces: int64[symbols], the piece that each symbol belongs to, numbered without gaps.
+            rows: int64[symbols], the word that each symbol belongs to.
 
         Returns:
-            The same, shorter, and bool[]: whether anything was merged.
+            The shortened arguments, and a bool scalar: whether anything was merged.
         """
         left = pieces[:-1]
         ranks = tf.where(left == pieces[1:], self._rank(ids), _NO_MERGE)
@@ -146,7 +146,7 @@ class BytePairTokenizer(tf.Module):
         )
 
     def _rank(self, ids: tf.Tensor) -> tf.Tensor:
-        """Rank of each neighbouring pair, int64[symbols - 1]; ``_NO_MERGE`` where none is."""
+        """Return the rank of each adjacent pair, int64[symbols - 1]; ``_NO_MERGE`` for none."""
         pairs = ids[:-1] * _PAIR_BASE + ids[1:]
         keys = tf.constant(self._keys)
         place = tf.minimum(tf.searchsorted(keys, pairs, out_type=tf.int64), len(self._keys) - 1)
@@ -155,9 +155,9 @@ class BytePairTokenizer(tf.Module):
 
 
 def _printable_bytes() -> list[str]:
-    """The character that stands for each byte in GPT-2's vocabulary.
+    """Return the character that represents each byte in GPT-2's vocabulary.
 
-    Printable Latin-1 characters stand for themselves, the others for characters from U+0100 on.
+    Printable Latin-1 characters represent themselves; other bytes become characters from U+0100.
     """
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]

@@ -1,9 +1,9 @@
-"""The sets of characters that GPT-2's tokenizer tells apart, as code point ranges.
+"""Character classes of GPT-2's tokenizer, as code point ranges.
 
-Where they come from: the Rust ``tokenizers`` library (``ByteLevel``), asked about every Unicode
-scalar value. Written out, because RE2's own classes follow the Unicode version of whoever built
-TensorFlow: the tokens of an exported model would change with the server that loads it.
-``tests/modules/tokenizers/test_tokenizer_parity.py`` asks the library again and compares.
+Source: the Rust ``tokenizers`` library (``ByteLevel``), queried for every Unicode scalar value.
+RE2's own classes depend on the Unicode version that TensorFlow was built with, so that the tokens
+of an exported model would depend on the server that loads it.
+``tests/modules/tokenizers/test_tokenizer_parity.py`` compares the classes with the library.
 
 The notation is that of ``bert_unicode``.
 """

@@ -1,4 +1,4 @@
-"""Section of Apache Airflow."""
+"""Settings of Apache Airflow."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from pipeline.sections.section import Section
 
 
 class AirflowSection(Section):
-    """Apache Airflow 2. `bert submit` takes AIRFLOW_USERNAME and AIRFLOW_PASSWORD."""
+    """Apache Airflow 2. `bert submit` logs in with AIRFLOW_USERNAME and AIRFLOW_PASSWORD."""
 
     url: str = Field(
         "",
@@ -15,12 +15,13 @@ class AirflowSection(Section):
         json_schema_extra={"legal": "a URL that begins with https:// or http://"},
     )
     schedule: str = Field(
-        "", description='Cron expression or preset such as "@daily"; empty runs on request alone.'
+        "",
+        description='Cron expression or preset such as "@daily"; if empty, runs start on request.',
     )
     gated: bool = Field(
         False,
-        description="A scheduled run goes on only when [triggers] would start one, as `bert watch "
-        "--once` decides; else its tasks are skipped.",
+        description="Continue a scheduled run only if [triggers] would start one, as with `bert "
+        "watch --once`; otherwise skip its tasks.",
     )
     start_date: str = Field(
         "2025-01-01",
@@ -28,25 +29,27 @@ class AirflowSection(Section):
         description="First day of the schedule, UTC.",
         json_schema_extra={"legal": "a date as YYYY-MM-DD"},
     )
-    catchup: bool = Field(False, description="Also run the intervals that have been missed.")
-    retries: int = Field(1, ge=0, le=100, description="Further tries of a node that failed.")
-    retry_delay_seconds: int = Field(60, ge=0, description="Pause before a further try.")
+    catchup: bool = Field(False, description="Also run the intervals that were missed.")
+    retries: int = Field(1, ge=0, le=100, description="Retries of a failed node.")
+    retry_delay_seconds: int = Field(60, ge=0, description="Pause before a retry.")
     timeout_seconds: int = Field(
-        21_600, ge=1, description="Limit on one try of a node; then it is ended."
+        21_600, ge=1, description="Time limit for one attempt of a node, which is then stopped."
     )
-    run_timeout_seconds: int = Field(86_400, ge=1, description="Limit on a whole run.")
-    max_parallel_nodes: int = Field(2, ge=1, le=100, description="Nodes that run at once.")
+    run_timeout_seconds: int = Field(86_400, ge=1, description="Time limit for a whole run.")
+    max_parallel_nodes: int = Field(
+        2, ge=1, le=100, description="Maximum number of nodes that run at the same time."
+    )
     pool: str = Field("default_pool", min_length=1, description="Airflow pool of every node.")
-    tags: tuple[str, ...] = Field(("bert",), description="Of the DAG, in Airflow's list.")
+    tags: tuple[str, ...] = Field(("bert",), description="Tags of the DAG.")
     parameters: tuple[str, ...] = Field(
         ("data.path", "pipeline.cache"),
         description='Config keys that a run\'s conf may set, e.g. {"data.path": "reviews.csv"}.',
     )
     python: str = Field(
         "",
-        description="Interpreter of the project's environment on the workers; empty is the one "
-        "that compiles.",
+        description="Python interpreter of the project's environment on the workers; if empty, "
+        "the one that runs `bert compile`.",
     )
     directory: str = Field(
-        "", description="Where the nodes run; empty is where `bert compile` ran."
+        "", description="Working directory of the nodes; if empty, that of `bert compile`."
     )

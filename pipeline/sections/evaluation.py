@@ -1,4 +1,4 @@
-"""Sections from evaluation to push: Evaluator, InfraValidator, Pusher."""
+"""Settings from evaluation to push: Evaluator, InfraValidator, Pusher."""
 
 from typing import Literal
 
@@ -13,7 +13,7 @@ FloorMetric = Metric | Literal["calibration_error", "precision", "recall", "f1"]
 
 
 class FloorSection(Section):
-    """Bounds that a metric must keep, on all examples or on a slice."""
+    """Bounds on a metric, over all examples or over a slice."""
 
     metric: FloorMetric
     min: float | None = Field(None, ge=0, le=1)
@@ -22,35 +22,36 @@ class FloorSection(Section):
 
 
 class EvaluatorSection(Section):
-    """What a candidate must show to be pushed."""
+    """Requirements that a candidate must meet to be pushed."""
 
-    metric: Metric = Field("accuracy", description="Compared with the pushed model's.")
+    metric: Metric = Field("accuracy", description="Metric to compare with the pushed model's.")
     margin: float = Field(
         0.0,
         ge=-1,
         le=1,
-        description="The gain over the pushed model must be greater; below 0 allows a small loss.",
+        description="Gain over the pushed model that the candidate must exceed; a negative margin "
+        "allows a small loss.",
     )
     confidence: float = Field(
-        0.95, ge=0.5, le=0.999, description="Of the bootstrap interval of the difference."
+        0.95, ge=0.5, le=0.999, description="Confidence level of the difference's interval."
     )
     require_significance: bool = Field(
-        False, description="The interval's lower end, not only the gain, must pass the margin."
+        False, description="Require the interval's lower end, not just the gain, above the margin."
     )
     bootstrap_samples: int = Field(
-        2000, ge=100, le=1_000_000, description="Resamples behind the interval."
+        2000, ge=100, le=1_000_000, description="Bootstrap resamples for the interval."
     )
     min_slice_examples: int = Field(
-        20, ge=1, description="Slices with fewer test examples are reported, not judged."
+        20, ge=1, description="Slices with fewer test examples are reported but not judged."
     )
     length_slices: tuple[int, ...] = Field(
-        (16, 64, 256), description="Bounds, in words, between slices by text length."
+        (16, 64, 256), description="Text lengths, in words, at which the length slices are split."
     )
     floors: tuple[FloorSection, ...] = Field(
         (FloorSection(metric="accuracy", min=0.6),),
         description='Bounds on metrics; slice is "" for all examples, or "label=positive", '
-        '"domain=films", "domain=*" for each value, "length=*". No floors at all: the metric must '
-        "beat the answer that always names the majority class.",
+        '"domain=films", "domain=*" for each value, "length=*". Without floors, the metric must '
+        "beat a model that always predicts the majority class.",
         json_schema_extra={
             "legal": 'a list of {metric = "...", min = or max = 0 to 1, slice = "SLICE"}'
         },
@@ -60,46 +61,53 @@ class EvaluatorSection(Section):
     @classmethod
     def _check_length_slices(cls, value: tuple[int, ...]) -> tuple[int, ...]:
         if any(bound < 1 for bound in value) or list(value) != sorted(set(value)):
-            raise ValueError("legal are rising whole numbers from 1")
+            raise ValueError("must be increasing whole numbers from 1")
         return value
 
 
 class InfraValidatorSection(Section):
-    """What the exported model must show behind a model server. A limit of 0 is no limit."""
+    """Checks of the exported model in a model server. A limit of 0 means no limit."""
 
-    enabled: bool = Field(True, description="Serve and question the model before it is pushed.")
+    enabled: bool = Field(
+        True, description="Load the model in a server and send requests before it is pushed."
+    )
     server: Literal["process", "docker", "kubernetes"] = Field(
         "process",
-        description="The embedded server, or TensorFlow Serving in a container or beside the pod.",
+        description='"process" is the embedded server; "docker" and "kubernetes" start TensorFlow '
+        "Serving in a container or in a pod.",
     )
     image: str = Field(
         "tensorflow/serving:2.19.1",
         min_length=1,
-        description="TensorFlow Serving for docker and kubernetes; a fixed tag or a digest.",
+        description="TensorFlow Serving image for docker and kubernetes, by fixed tag or digest.",
     )
-    docker_host: str = Field("", description="URL of the Docker engine; empty is its socket.")
+    docker_host: str = Field(
+        "", description="URL of the Docker engine; if empty, its default socket."
+    )
     service_account: str = Field(
-        "", description="Of the pod in Kubernetes; empty is the pipeline's own."
+        "", description="Service account of the Kubernetes pod; if empty, the pipeline's own."
     )
-    texts: int = Field(16, ge=1, le=1000, description="Real texts replayed.")
+    texts: int = Field(16, ge=1, le=1000, description="Number of real texts to replay.")
     tolerance: float = Field(
-        1e-4, ge=0, le=1, description="Largest difference to the trainer's own scores."
+        1e-4, ge=0, le=1, description="Largest difference allowed from the trainer's own scores."
     )
     max_load_seconds: float = Field(
-        0.0, ge=0, description="Limit from the model's hand-over to a server to its first answer."
+        0.0, ge=0, description="Limit on the time to load the model and return its first response."
     )
     max_memory_mb: float = Field(0.0, ge=0, description="Limit on the server's peak memory, MiB.")
-    max_latency_ms: float = Field(0.0, ge=0, description="Limit on the slowest 1% of answers.")
+    max_latency_ms: float = Field(
+        0.0, ge=0, description="Limit on the 99th percentile of the latency."
+    )
     max_size_mb: float = Field(0.0, ge=0, description="Limit on the size of the export, MiB.")
-    timeout_seconds: int = Field(300, ge=1, description="Limit on the whole validation.")
+    timeout_seconds: int = Field(300, ge=1, description="Time limit for the whole validation.")
 
 
 class PusherSection(Section):
-    """Where accepted models go."""
+    """Destination of accepted models."""
 
     base_directory: str = Field(
         "serving_models/bert", min_length=1, description="Folder of numbered model versions."
     )
     keep_versions: int = Field(
-        0, ge=0, description="Older versions beyond this many are deleted; 0 keeps all."
+        0, ge=0, description="Number of newest versions to keep; 0 keeps all."
     )

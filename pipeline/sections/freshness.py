@@ -1,4 +1,4 @@
-"""Sections that keep a served model fresh: gateway, feedback, drift, triggers, rollout."""
+"""Settings that keep a served model fresh: gateway, feedback, drift, triggers, rollout."""
 
 import re
 from typing import Literal
@@ -9,62 +9,62 @@ from pipeline.sections.section import Section
 
 
 class GatewaySection(Section):
-    """The gateway in front of the model server. API keys are made with `bert keys create`."""
+    """The gateway in front of the model server. `bert keys create` creates API keys."""
 
     host: str = Field(
         "127.0.0.1",
         min_length=1,
-        description="Address to listen on. Any but a loopback address needs API keys.",
+        description="Address to listen on. Any address except loopback requires API keys.",
     )
-    port: int = Field(8080, ge=0, le=65_535, description="Of HTTP; 0 takes a free one.")
+    port: int = Field(8080, ge=0, le=65_535, description="HTTP port; 0 picks a free one.")
     server_url: str = Field(
         "grpc://127.0.0.1:8500",
         pattern=r"^(grpcs?|https?)://[^\s]+$",
-        description="The model server, `bert serve` or TensorFlow Serving.",
+        description="URL of the model server, `bert serve` or TensorFlow Serving.",
         json_schema_extra={"legal": "grpc://HOST:PORT, grpcs://HOST, http://HOST:PORT or https://"},
     )
-    model_name: str = Field("default", min_length=1, description="The model's name there.")
+    model_name: str = Field("default", min_length=1, description="Name of the model there.")
     authentication: Literal["auto", "required"] = Field(
         "auto",
-        description='"auto" lets callers of a loopback address in without a key as long as no key '
-        "has been made.",
+        description='"auto" accepts requests without a key on a loopback address until the first '
+        "key is created.",
     )
-    timeout_seconds: float = Field(10.0, gt=0, le=600, description="Deadline of one request.")
-    retries: int = Field(2, ge=0, le=10, description="Further tries where the server is busy.")
-    max_texts: int = Field(256, ge=1, le=100_000, description="Texts in one JSON request.")
+    timeout_seconds: float = Field(10.0, gt=0, le=600, description="Deadline of a request.")
+    retries: int = Field(2, ge=0, le=10, description="Retries while the server is busy.")
+    max_texts: int = Field(256, ge=1, le=100_000, description="Maximum texts per request.")
     max_text_characters: int = Field(
-        100_000, ge=1, le=10_000_000, description="Characters in one text."
+        100_000, ge=1, le=10_000_000, description="Maximum characters per text."
     )
     max_body_bytes: int = Field(
-        4_194_304, ge=1024, description="Bytes in one JSON body; a stream's lines count singly."
+        4_194_304, ge=1024, description="Maximum bytes of a JSON body, or of one line of a stream."
     )
     requests_per_minute: int = Field(
-        6000, ge=0, description="Of one key, or of one address without a key; 0 is no limit."
+        6000, ge=0, description="Limit per API key, or per address without a key; 0 is no limit."
     )
     breaker_failures: int = Field(
-        5, ge=1, description="Failures in a row after which the model server is left alone a while."
+        5, ge=1, description="Consecutive failures that open the circuit breaker."
     )
     breaker_seconds: float = Field(
-        5.0, gt=0, description="How long it is left alone before one request tries again."
+        5.0, gt=0, description="How long the breaker stays open before one request is tried."
     )
     store_texts: bool = Field(
         True,
-        description="Keep the texts of requests, so that feedback may name a request and drift can "
-        "be told. Without them feedback must carry its text.",
+        description="Store the texts of requests, so that feedback can refer to a request and "
+        "drift can be measured. Otherwise feedback must include its text.",
     )
     retention_days: int = Field(
-        30, ge=1, description="Requests without feedback are deleted after so many days."
+        30, ge=1, description="Days after which requests without feedback are deleted."
     )
-    log_texts: bool = Field(False, description="Write texts into the log.")
+    log_texts: bool = Field(False, description="Write texts to the log.")
 
 
 class FeedbackSection(Section):
-    """What people say of the answers, and how it becomes training data."""
+    """Users' feedback on predictions, and how it becomes training data."""
 
     database_url: str = Field(
         "",
         pattern=r"^$|^sqlite:///.+|^postgresql(\+psycopg)?://.+",
-        description="Where requests, feedback and rollouts are kept; empty is SQLite at "
+        description="Database of requests, feedback and rollouts; if empty, SQLite at "
         "<pipeline.root>/service.sqlite.",
         json_schema_extra={
             "legal": '"", sqlite:///PATH or postgresql://USER:PASSWORD@HOST/DATABASE',
@@ -73,77 +73,77 @@ class FeedbackSection(Section):
     )
     spans: str = Field(
         "",
-        description="Folder of the exported spans (span-1, span-2, ...), read beside data.path; "
-        "empty is <pipeline.root>/feedback.",
+        description="Folder of the exported spans (span-1, span-2, ...), read in addition to "
+        "data.path; if empty, <pipeline.root>/feedback.",
     )
     min_votes: int = Field(
-        1, ge=1, description="Agreeing votes that make a label usable without a review."
+        1, ge=1, description="Matching votes that make a label usable without a review."
     )
     max_share_per_key: float = Field(
         0.5,
         gt=0,
         le=1,
-        description="Share of a span that may come from one API key; reviewed labels are exempt.",
+        description="Largest share of a span from one API key; reviewed labels are exempt.",
     )
-    max_examples: int = Field(100_000, ge=1, description="Examples in one span at most.")
+    max_examples: int = Field(100_000, ge=1, description="Maximum examples per span.")
 
 
 class DriftSection(Section):
-    """When recent traffic counts as unlike the training data."""
+    """Detection of recent traffic that differs from the training data."""
 
-    window_hours: float = Field(24.0, gt=0, description="How far back recent traffic goes.")
+    window_hours: float = Field(24.0, gt=0, description="Length of the window of recent traffic.")
     max_texts: int = Field(
-        500, ge=50, le=10_000, description="Texts of the window that are looked at, drawn evenly."
+        500, ge=50, le=10_000, description="Texts to sample, evenly over the window."
     )
-    min_texts: int = Field(200, ge=20, description="Fewer in the window decide nothing.")
+    min_texts: int = Field(
+        200, ge=20, description="Texts that the window must hold before drift is tested."
+    )
     false_alarm_rate: float = Field(
         0.01,
         gt=0,
         lt=0.5,
-        description="Share of checks of undrifted traffic that may raise an alarm, all tests "
+        description="Share of checks that may raise an alarm without drift, over all tests "
         "together.",
     )
     confidence: float = Field(
-        0.95, ge=0.5, le=0.999, description="Of the interval around accuracy and F1."
+        0.95, ge=0.5, le=0.999, description="Confidence level of the accuracy and F1 intervals."
     )
 
 
 class TriggersSection(Section):
-    """What starts a run by itself (`bert watch`). 0 or empty switches a trigger off."""
+    """Conditions on which `bert watch` starts a run. 0 or empty switches a trigger off."""
 
     runner: Literal["local", "kubeflow", "vertex", "airflow"] = Field(
-        "local", description="Where runs are started."
+        "local", description="Runner that executes the runs."
     )
     interval_seconds: float = Field(
         60.0, ge=0.1, description="Pause between two polls of `bert watch`."
     )
     schedule: str = Field("", description='Cron expression in UTC, such as "0 3 * * 1".')
     feedback_examples: int = Field(
-        0, ge=0, description="Usable feedback since the last span that starts a run."
+        0, ge=0, description="New usable feedback items, since the last span, that start a run."
     )
     accuracy_drop: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="A run starts when the upper end of the interval of the accuracy on feedback "
-        "is this far below that of the evaluation.",
+        description="Start a run when the accuracy on feedback (upper end of its interval) is this "
+        "far below the accuracy in the evaluation.",
     )
-    drift: bool = Field(True, description="A run starts when drift is raised.")
-    new_data: bool = Field(True, description="A run starts when the files of data.path change.")
+    drift: bool = Field(True, description="Start a run when drift is detected.")
+    new_data: bool = Field(True, description="Start a run when the files of data.path change.")
     min_new_examples: int = Field(
         50,
         ge=0,
-        description="Drift and an accuracy drop start a run only with so many usable feedback "
-        "examples: the same data would make the same model.",
+        description="Usable feedback items that drift or an accuracy drop also needs to start a "
+        "run, because the same data would train the same model.",
     )
-    cooldown_minutes: float = Field(
-        60.0, ge=0, description="Pause after a run before the next may start."
-    )
-    runs_per_day: int = Field(4, ge=1, description="Runs that may start within 24 hours.")
+    cooldown_minutes: float = Field(60.0, ge=0, description="Cool-down between two runs.")
+    runs_per_day: int = Field(4, ge=1, description="Budget: maximum runs within 24 hours.")
     quiet_hours: str = Field(
         "",
         pattern=r"^$|^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
-        description="UTC hours in which nothing starts.",
+        description="UTC hours in which no run starts.",
         json_schema_extra={"legal": '"" or "HH:MM-HH:MM"'},
     )
 
@@ -152,43 +152,45 @@ class TriggersSection(Section):
     def _check_schedule(cls, value: str) -> str:
         if value and not re.fullmatch(r"@\w+|\S+( \S+){4}", value):
             raise ValueError(
-                'legal is a cron expression of five fields, such as "0 3 * * 1", or @daily'
+                'must be a cron expression of five fields, such as "0 3 * * 1", or @daily'
             )
         return value
 
 
 class RolloutSection(Section):
-    """How a pushed model takes over the traffic."""
+    """Stages in which a pushed model takes over the traffic."""
 
     enabled: bool = Field(
         False,
-        description="Pushed models take the traffic by stages, moved on by `bert watch`; false "
-        "serves every pushed version at once.",
+        description="Promote pushed models in stages, driven by `bert watch`; false serves every "
+        "pushed version immediately.",
     )
     stages: tuple[Literal["shadow", "canary"], ...] = Field(
-        ("shadow", "canary"), description="What comes before full traffic; [] is full at once."
+        ("shadow", "canary"), description="Stages before full traffic; [] promotes immediately."
     )
-    canary_share: float = Field(
-        0.1, gt=0, lt=1, description="Share of the traffic that a canary answers."
-    )
+    canary_share: float = Field(0.1, gt=0, lt=1, description="Share of the traffic for a canary.")
     min_requests: int = Field(
-        200, ge=1, description="Requests that the candidate must have answered in each stage."
+        200, ge=1, description="Requests that the candidate must answer in each stage."
     )
     max_stage_hours: float = Field(
-        24.0, gt=0, description="A stage that has not decided by then is rolled back."
+        24.0, gt=0, description="Roll back if a stage is still undecided after this time."
     )
     max_error_rate: float = Field(
-        0.01, ge=0, le=1, description="Share of failed requests above which it is rolled back."
+        0.01, ge=0, le=1, description="Roll back above this share of failed requests."
     )
     max_latency_ratio: float = Field(
-        2.0, gt=0, description="Median latency over the stable version's, above which likewise."
+        2.0, gt=0, description="Roll back above this ratio of median latency to the stable version."
     )
     max_disagreement: float = Field(
-        0.3, gt=0, le=1, description="Share of other labels than the stable version's, likewise."
+        0.3,
+        gt=0,
+        le=1,
+        description="Roll back above this share of labels that differ from the stable version's.",
     )
     max_accuracy_loss: float = Field(
         0.02,
         ge=0,
         le=1,
-        description="Loss of accuracy on feedback, beyond its interval, likewise.",
+        description="Roll back if the loss of accuracy on feedback is larger than this, with its "
+        "whole interval.",
     )

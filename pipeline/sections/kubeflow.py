@@ -1,4 +1,4 @@
-"""Section of Kubeflow Pipelines, and of the CronJob that starts runs on Kubernetes."""
+"""Settings of Kubeflow Pipelines, and of the CronJob that starts runs on Kubernetes."""
 
 from typing import Literal
 
@@ -25,7 +25,7 @@ class TolerationSection(Section):
 
 
 class KubeflowSection(Section):
-    """Kubeflow Pipelines 2. The token, if one is needed, is in KUBEFLOW_TOKEN."""
+    """Kubeflow Pipelines 2. A token, if needed, is read from KUBEFLOW_TOKEN."""
 
     host: str = Field(
         "",
@@ -33,10 +33,10 @@ class KubeflowSection(Section):
         description="URL of the Kubeflow Pipelines API, e.g. http://127.0.0.1:8888.",
         json_schema_extra={"legal": "a URL that begins with https:// or http://"},
     )
-    namespace: str = Field("", description="Of the user, in a multi-user installation.")
-    experiment: str = Field("", description="Experiment of the runs; empty is pipeline.name.")
+    namespace: str = Field("", description="The user's namespace in a multi-user cluster.")
+    experiment: str = Field("", description="Experiment of the runs; if empty, pipeline.name.")
     service_account: str = Field("", description="Kubernetes service account of the pods.")
-    ca_file: str = Field("", description="PEM file of the authority that signed the host's TLS.")
+    ca_file: str = Field("", description="PEM file of the CA that signed the host's certificate.")
     volumes: dict[str, str] = Field(
         default={},
         description='Volume claims to mount in every node: {models = "/models"}.',
@@ -49,21 +49,21 @@ class KubeflowSection(Section):
     )
     node_selector: dict[str, str] = Field(
         default={},
-        description="Labels of the machines that every node runs on.",
+        description="Labels of the Kubernetes nodes that all pods run on.",
         json_schema_extra={"legal": "a table of labels and values"},
     )
     training_node_selector: dict[str, str] = Field(
         default={},
-        description="Further labels of the machines of Tuner and Trainer.",
+        description="Additional labels of the Kubernetes nodes for Tuner and Trainer.",
         json_schema_extra={"legal": "a table of labels and values"},
     )
     tolerations: tuple[TolerationSection, ...] = Field(
         (),
-        description="Taints that every node tolerates.",
+        description="Taints that all pods tolerate.",
         json_schema_extra={"legal": "a list of {key, operator, value, effect}"},
     )
     image_pull_secrets: tuple[str, ...] = Field(
-        (), description="Secrets that open the image's registry."
+        (), description="Secrets with credentials for the image's registry."
     )
 
     @field_validator("volumes")
@@ -71,23 +71,23 @@ class KubeflowSection(Section):
     def _check_volumes(cls, value: dict[str, str]) -> dict[str, str]:
         if any(not path.startswith("/") for path in value.values()):
             raise ValueError(
-                'legal is a table of claim names and absolute paths, {models = "/models"}'
+                'must be a table of claim names and absolute paths, {models = "/models"}'
             )
         return value
 
 
 class CronJobSection(Section):
-    """A Kubernetes CronJob that polls in place of `bert watch`; `bert compile --cronjob`."""
+    """A Kubernetes CronJob that polls in place of `bert watch`; see `bert compile --cronjob`."""
 
     schedule: str = Field(
         "*/5 * * * *",
         min_length=1,
-        description="How often it polls: a cron expression in UTC.",
+        description="When it polls: a cron expression in UTC.",
     )
     service_account: str = Field(
         "",
-        description="Kubernetes service account of its pods; empty is kubeflow.service_account, or "
-        "the namespace's default on vertex.",
+        description="Kubernetes service account of its pods; if empty, kubeflow.service_account, "
+        "or the namespace's default on vertex.",
     )
     secrets: tuple[SecretSection, ...] = Field(
         (),

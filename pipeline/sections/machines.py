@@ -1,4 +1,4 @@
-"""Sections that several platforms share: Beam, container image and resources."""
+"""Settings that several platforms share: Beam, container image and resources."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.sections.section import Section
 
-#: Beam's names of the runners, and of each runner the options of which it needs one.
+#: Beam's name of each runner, and the options of which it needs at least one.
 BEAM_RUNNERS = {
     "direct": ("apache_beam.runners.portability.fn_api_runner.FnApiRunner", ()),
     "flink": ("FlinkRunner", ("--flink_master", "--job_endpoint")),
@@ -19,21 +19,21 @@ _DATAFLOW_OPTIONS = ("--project", "--region")
 
 
 class BeamSection(Section):
-    """Where data processing runs."""
+    """Apache Beam, which runs the data processing."""
 
     runner: Literal["direct", "flink", "spark", "dataflow"] = Field(
-        "direct", description='"direct" is the machine that the node runs on.'
+        "direct", description='Beam runner; "direct" runs in the node\'s own process.'
     )
     args: tuple[str, ...] = Field(
         (),
-        description="Further Beam pipeline options, --name=value. Workers of flink, spark and "
-        "dataflow run image.name unless --sdk_container_image says otherwise.",
+        description="Additional Beam pipeline options, --name=value. Workers of flink, spark and "
+        "dataflow run image.name unless --sdk_container_image is given.",
     )
 
     @field_validator("runner", mode="before")
     @classmethod
     def _accept_beams_name(cls, value: object) -> object:
-        """Take Beam's own names too, such as DataflowRunner."""
+        """Accept Beam's own names too, such as DataflowRunner."""
         return value.removesuffix("Runner").lower() if isinstance(value, str) else value
 
     @field_validator("args")
@@ -41,9 +41,9 @@ class BeamSection(Section):
     def _check_args(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for argument in value:
             if not argument.startswith("--"):
-                raise ValueError(f"legal are options as --name=value, received {argument!r}")
+                raise ValueError(f"must be options of the form --name=value, received {argument!r}")
             if argument.split("=")[0] == "--runner":
-                raise ValueError("the runner is set with beam.runner, received it in beam.args")
+                raise ValueError("must not set --runner; set beam.runner")
         return value
 
     @model_validator(mode="after")
@@ -66,23 +66,24 @@ class ImageSection(Section):
 
     name: str = Field(
         "",
-        description="REGISTRY/NAME:TAG with a fixed tag, best the commit; or NAME@sha256:DIGEST.",
+        description="REGISTRY/NAME:TAG with a fixed tag, such as the commit, or "
+        "NAME@sha256:DIGEST.",
     )
     nodes: dict[str, str] = Field(
         default={},
-        description='Other images for single nodes: {Trainer = "REGISTRY/NAME:TAG-gpu"}.',
+        description='Images of individual nodes: {Trainer = "REGISTRY/NAME:TAG-gpu"}.',
         json_schema_extra={"legal": "a table of node names and images"},
     )
     directory: str = Field(
         "/opt/bert",
         pattern=r"^/[^:]+$",
-        description="Where the repository lies in the image; relative paths mean files there.",
+        description="Folder of the repository in the image; relative paths refer to it.",
         json_schema_extra={"legal": "an absolute path"},
     )
 
 
 class NodeResourcesSection(Section):
-    """What one node asks for."""
+    """Resource requests of one node."""
 
     cpu: float | None = Field(None, gt=0)
     memory_gb: float | None = Field(None, gt=0)
@@ -91,23 +92,23 @@ class NodeResourcesSection(Section):
 
 
 class ResourcesSection(Section):
-    """What each node asks for on kubeflow and vertex."""
+    """Resource requests of each node on kubeflow and vertex."""
 
-    cpu: float = Field(2.0, gt=0, description="CPUs of a node that trains nothing.")
-    memory_gb: float = Field(8.0, gt=0, description="Its memory, GB.")
+    cpu: float = Field(2.0, gt=0, description="CPUs of nodes except Tuner and Trainer.")
+    memory_gb: float = Field(8.0, gt=0, description="Their memory, GB.")
     training_cpu: float = Field(8.0, gt=0, description="CPUs of Tuner and Trainer.")
-    training_memory_gb: float = Field(30.0, gt=0, description="Their memory, GB.")
+    training_memory_gb: float = Field(30.0, gt=0, description="Memory of Tuner and Trainer, GB.")
     accelerator: str = Field(
         "",
         pattern=r"^[A-Za-z0-9._/-]*$",
-        description="Of Tuner and Trainer: NVIDIA_TESLA_T4 on vertex, nvidia.com/gpu on kubeflow; "
-        "empty is none.",
+        description="Accelerator of Tuner and Trainer: NVIDIA_TESLA_T4 on vertex, nvidia.com/gpu "
+        "on kubeflow; empty means none.",
         json_schema_extra={"legal": "a name without spaces"},
     )
-    accelerator_count: int = Field(1, ge=1, description="How many of them a node gets.")
+    accelerator_count: int = Field(1, ge=1, description="Accelerators per Tuner or Trainer.")
     nodes: dict[str, NodeResourcesSection] = Field(
         default={},
-        description="Other values for single nodes: {Evaluator = {memory_gb = 16}}.",
+        description="Values of individual nodes: {Evaluator = {memory_gb = 16}}.",
         json_schema_extra={
             "legal": "a table of node names and {cpu, memory_gb, accelerator, accelerator_count}"
         },

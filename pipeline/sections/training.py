@@ -1,4 +1,4 @@
-"""Sections of Trainer and Tuner."""
+"""Settings of Trainer and Tuner."""
 
 from typing import Any, Literal
 
@@ -20,7 +20,7 @@ from pipeline.sections.section import Section
 
 
 class TrainerSection(Section):
-    """How the classifier is trained, unless the Tuner finds better."""
+    """Training of the classifier. The Tuner may override hyper-parameters."""
 
     encoder: str = Field(
         TextSettings.encoder,
@@ -32,19 +32,19 @@ class TrainerSection(Section):
         TextSettings.max_length,
         ge=8,
         le=512,
-        description="Tokens a text, start and end tokens included.",
+        description="Tokens per text, including start and end tokens.",
     )
     truncation: Truncation = Field(
-        TextSettings.truncation, description="Which part of a longer text is kept."
+        TextSettings.truncation, description="Part of a longer text to keep."
     )
     freeze_encoder: bool = Field(
-        HParams.freeze_encoder, description="Train the classification head alone."
+        HParams.freeze_encoder, description="Train only the classification head."
     )
     epochs: int = Field(
         HParams.epochs, ge=0, le=1000, description="Passes over the train split; 0 trains nothing."
     )
     batch_size: int = Field(
-        HParams.batch_size, ge=1, le=4096, description="Examples a step, over all devices."
+        HParams.batch_size, ge=1, le=4096, description="Examples per step, over all devices."
     )
     learning_rate: float = Field(
         HParams.learning_rate, gt=0, le=1, description="AdamW's peak learning rate."
@@ -53,45 +53,51 @@ class TrainerSection(Section):
         HParams.warmup_fraction,
         ge=0,
         le=1,
-        description="Share of all steps in which the learning rate rises from 0.",
+        description="Share of the steps in which the learning rate rises from 0.",
     )
     weight_decay: float = Field(
         HParams.weight_decay, ge=0, le=1, description="AdamW's decoupled weight decay."
     )
     dropout: float = Field(
-        HParams.dropout, ge=0, le=0.9, description="Rate in the encoder and before the head."
+        HParams.dropout,
+        ge=0,
+        le=0.9,
+        description="Dropout rate in the encoder and before the head.",
     )
     class_weights: ClassWeights = Field(
-        HParams.class_weights, description='"balanced" lifts classes with few examples.'
+        HParams.class_weights, description='"balanced" gives rare classes more weight.'
     )
     precision: Precision = Field(
         TrainingSettings.precision,
-        description='Number format of the computations; "auto" is bfloat16 where that is fast.',
+        description='Number format; "auto" is bfloat16 on hardware where that is fast.',
     )
     xla: bool = Field(TrainingSettings.xla, description="Compile the training step with XLA.")
     early_stopping_patience: int = Field(
         TrainingSettings.early_stopping_patience,
         ge=0,
-        description="Epochs without a better eval metric before training stops; 0 never stops.",
+        description="Epochs without a better eval metric before training stops; 0 disables it.",
     )
     early_stopping_metric: EarlyStoppingMetric = Field(
         TrainingSettings.early_stopping_metric,
-        description="What tells the best epoch, whose weights are kept.",
+        description="Metric that selects the best epoch, whose weights are kept.",
     )
     seed: int = Field(
-        TrainingSettings.seed, ge=0, le=2**31 - 1, description="Same seed, same CPU: same weights."
+        TrainingSettings.seed,
+        ge=0,
+        le=2**31 - 1,
+        description="The same seed on the same CPU gives the same weights.",
     )
     checkpoint_every_steps: int = Field(
         TrainingSettings.checkpoint_every_steps,
         ge=0,
-        description="Steps between checkpoints; 0 saves at epoch ends alone.",
+        description="Steps between checkpoints; 0 saves only at the end of each epoch.",
     )
     tensorboard: bool = Field(TrainingSettings.tensorboard, description="Write TensorBoard logs.")
     expected_answers: int = Field(
         TrainingSettings.expected_answers,
         ge=1,
         le=1000,
-        description="Eval texts exported with the trainer's own answers, for InfraValidator.",
+        description="Eval texts exported with the trainer's own scores, for InfraValidator.",
     )
 
 
@@ -100,15 +106,17 @@ class TunerSection(Section):
 
     enabled: bool = Field(False, description="Search before training.")
     algorithm: Literal["random", "grid", "hyperband", "bayesian"] = Field(
-        TunerSettings.algorithm, description="How the search space is walked."
+        TunerSettings.algorithm, description="Search algorithm."
     )
     objective: Literal["val_accuracy", "val_loss"] = Field(
-        TunerSettings.objective, description="What a trial is judged by, on the eval split."
+        TunerSettings.objective, description="Metric that ranks trials, on the eval split."
     )
     max_trials: int = Field(
-        TunerSettings.max_trials, ge=1, le=10_000, description="Trials at most."
+        TunerSettings.max_trials, ge=1, le=10_000, description="Maximum number of trials."
     )
-    epochs: int = Field(TunerSettings.epochs, ge=1, le=1000, description="Epochs a trial at most.")
+    epochs: int = Field(
+        TunerSettings.epochs, ge=1, le=1000, description="Maximum number of epochs per trial."
+    )
     early_stopping_patience: int = Field(
         TunerSettings.early_stopping_patience,
         ge=0,
@@ -119,7 +127,8 @@ class TunerSection(Section):
             "learning_rate": {"min": 1e-5, "max": 1e-4, "sampling": "log"},
             "batch_size": {"values": [16, 32]},
         },
-        description="What is tuned: {values = [...]} or {min, max, sampling, step} for each name.",
+        description="Hyper-parameters to tune, each with {values = [...]} or {min, max, sampling, "
+        "step}.",
         json_schema_extra={"legal": "a table of hyper-parameter names"},
     )
 
@@ -135,7 +144,7 @@ class TunerSection(Section):
 
 
 def _check_trainer_value(name: str, value: Any) -> None:
-    """Hold what a trial may try to the same rule as the key in ``[trainer]``."""
+    """Apply the rule of the key in ``[trainer]`` to a value that a trial may use."""
     try:
         TrainerSection.model_validate({name: value})
     except ValidationError as error:

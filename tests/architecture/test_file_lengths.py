@@ -1,4 +1,4 @@
-"""Short modules stay readable."""
+"""Modules are short enough to read."""
 
 from pathlib import Path
 

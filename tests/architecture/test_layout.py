@@ -1,4 +1,4 @@
-"""Where things stand, what they are called, and what must not be in the repository."""
+"""Layout and names of files, and content that must not be in the repository."""
 
 import ast
 import re
@@ -14,15 +14,15 @@ PACKAGES = ("cli", "pipeline", "components", "modules", "runners", "serving", "d
 SOURCES = sorted(path for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
 IDS = [str(path.relative_to(REPOSITORY)) for path in SOURCES]
 
-#: Names that say nothing about what is inside.
+#: Module names that do not describe their content.
 VAGUE = {"utils", "util", "helpers", "helper", "common", "misc", "tools"}
 
-#: Paths of one machine, and addresses that change from one network to the next.
+#: Paths of a particular machine, and addresses of a particular network.
 FORBIDDEN = re.compile(
     r"/root/|/home/\w+/|/work/|/mnt/\w|"
     r"pythonhosted\.org|pypi\.org/simple|--(?:extra-)?index-url|--find-links|file:///|\bTODO\b|\bFIXME\b"
 )
-#: Where such words are the matter itself.
+#: Files that need such words.
 EXEMPT = {"tests/architecture/test_layout.py", "scripts/debian13_lane.sh"}
 
 
@@ -35,7 +35,7 @@ def tracked_files() -> list[Path]:
     return [REPOSITORY / name for name in listed.stdout.decode().split("\0") if name]
 
 
-def test_names_say_what_is_inside() -> None:
+def test_module_names_are_specific() -> None:
     vague = [
         str(path.relative_to(REPOSITORY))
         for path in tracked_files()
@@ -44,7 +44,7 @@ def test_names_say_what_is_inside() -> None:
     assert vague == []
 
 
-def test_no_machine_path_and_no_registry_address() -> None:
+def test_files_contain_no_machine_paths_or_registry_addresses() -> None:
     found = []
     for path in tracked_files():
         name = str(path.relative_to(REPOSITORY))
@@ -55,13 +55,13 @@ def test_no_machine_path_and_no_registry_address() -> None:
         except UnicodeDecodeError:
             continue
         for number, line in enumerate(text.splitlines(), 1):
-            # The command that pins the requirements names the option that keeps addresses out.
+            # The command that pins the requirements uses this option to exclude addresses.
             if match := FORBIDDEN.search(line.replace("--no-emit-index-url", "")):
                 found.append(f"{name}:{number}: {match[0]}")
     assert found == []
 
 
-def test_requirements_hold_pins_and_hashes_alone() -> None:
+def test_requirements_contain_only_pins_and_hashes() -> None:
     for path in sorted(REPOSITORY.glob("requirements*.txt")):
         for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
             legal = re.match(r"[A-Za-z0-9._-]+==[^\s]+|    --hash=sha256:[0-9a-f]{64}|\s*#|$", line)
@@ -70,7 +70,7 @@ def test_requirements_hold_pins_and_hashes_alone() -> None:
 
 
 def _pins(name: str, python: str) -> dict[str, str]:
-    """Package -> version of a requirements file, on one version of Python."""
+    """Return package -> version of a requirements file, for one version of Python."""
     environment = {"python_version": python, "python_full_version": f"{python}.0"}
     found = {}
     for line in (REPOSITORY / name).read_text("utf-8").splitlines():
@@ -84,7 +84,7 @@ def _pins(name: str, python: str) -> dict[str, str]:
 @pytest.mark.parametrize("python", ["3.11", "3.13"])
 @pytest.mark.parametrize("name", ["requirements-dev.txt", "requirements-gpu.txt"])
 def test_requirements_agree_with_each_other(name: str, python: str) -> None:
-    """A package that two files pin has the same version in both."""
+    """A package that is pinned in two files has the same version in both."""
     pins = _pins("requirements.txt", python)
     assert pins
     other = _pins(name, python)
@@ -131,8 +131,8 @@ def test_public_names_are_documented(path: Path) -> None:
     assert missing == []
 
 
-def test_only_json_and_text_are_written() -> None:
-    """Unpickling runs code; nothing here reads or writes pickles."""
+def test_nothing_is_pickled() -> None:
+    """Unpickling runs code, so nothing reads or writes pickles."""
     offenders = [
         f"{name}: {node.lineno}"
         for path, name in zip(SOURCES, IDS, strict=True)
@@ -148,7 +148,7 @@ def test_only_json_and_text_are_written() -> None:
     assert offenders == []
 
 
-def test_class_name_means_one_thing() -> None:
+def test_class_names_are_unique() -> None:
     places: dict[str, list[str]] = {}
     for path, name in zip(SOURCES, IDS, strict=True):
         for node in ast.parse(path.read_text("utf-8")).body:
@@ -158,7 +158,7 @@ def test_class_name_means_one_thing() -> None:
 
 
 @pytest.mark.parametrize("package", ["runners", "serving", "modules"])
-def test_package_has_few_rooms(package: str) -> None:
+def test_package_has_few_entries(package: str) -> None:
     entries = {
         path.relative_to(REPOSITORY / package).parts[0]
         for path in (REPOSITORY / package).rglob("*")

@@ -1,4 +1,4 @@
-"""What the drift benchmark draws and counts."""
+"""Texts, windows and counts of the drift benchmark."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def described(count: int, seed: int) -> Described:
     return Described(texts, texts.answers.copy())
 
 
-def test_typos_hit_the_share_that_is_asked_for_and_are_reproducible() -> None:
+def test_typos_have_the_requested_share_and_are_reproducible() -> None:
     text = "the quick brown fox jumps over the lazy dog " * 50
     mistyped = drift_texts.add_typos(text, 0.1)
     assert mistyped == drift_texts.add_typos(text, 0.1)
@@ -21,7 +21,7 @@ def test_typos_hit_the_share_that_is_asked_for_and_are_reproducible() -> None:
     assert 0.2 < np.mean(words) < 0.6
 
 
-def test_windows_hold_what_their_name_says() -> None:
+def test_windows_match_their_names() -> None:
     pools = {"posts": described(300, 2)}
     traffic = drift.make_traffic(pools, 100)
     rest = described(500, 3)
@@ -34,7 +34,7 @@ def test_windows_hold_what_their_name_says() -> None:
     assert len(set(mixed.texts.identities.tolist())) == 100
 
 
-def test_the_summary_counts_windows() -> None:
+def test_summary_counts_windows() -> None:
     films, posts = described(400, 1), described(200, 2)
     posts = Described(
         describe_made(200, 2, characters=posts.texts.characters // 5), np.full(200, -1)

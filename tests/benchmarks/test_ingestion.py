@@ -1,4 +1,4 @@
-"""The benchmark of ExampleGen runs, and would notice outputs that differ."""
+"""The benchmark of ExampleGen runs and compares its outputs."""
 
 import json
 import subprocess
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_it_measures_with_and_without_the_cache() -> None:
+def test_benchmark_measures_with_and_without_the_cache() -> None:
     command = [sys.executable, "-m", "benchmarks.ingestion", "data/sample/reviews.csv"]
     command += ["--repeats", "1", "--spans", "1", "--rows", "20"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

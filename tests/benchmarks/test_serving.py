@@ -1,4 +1,4 @@
-"""The serving benchmark: fresh texts each round, and that it runs."""
+"""The serving benchmark runs, with new texts in each round."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from tests.tiny_bert import write_tiny_bert
 ROOT = Path(__file__).parents[2]
 
 
-def test_no_text_comes_twice_while_there_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_texts_are_not_repeated_while_others_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BERT_REAL_DATA", raising=False)
     rounds = serving._take_texts(long=False, size=8, batches=3, rounds=5)
     assert [[len(batch) for batch in batches] for batches in rounds] == [[8, 8, 8]] * 5
@@ -22,7 +22,7 @@ def test_no_text_comes_twice_while_there_are_others(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-def test_it_measures_our_sides_alone(tmp_path: Path) -> None:
+def test_benchmark_measures_only_our_sides(tmp_path: Path) -> None:
     write_tiny_bert(tmp_path / "bert")
     command = [sys.executable, "-m", "benchmarks.serving", "--encoder", str(tmp_path / "bert")]
     command += ["--rounds", "2", "--json", str(tmp_path / "results")]

@@ -1,4 +1,4 @@
-"""The parts of the serving benchmark that calculate, and its load against a server of the test."""
+"""Calculations of the serving benchmark, and its load generator with a test server."""
 
 import asyncio
 import json
@@ -23,18 +23,18 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
         (b"HTTP/1.0 500 NO\r\ncontent-length: 0\r\n\r\n", True),
     ],
 )
-def test_a_response_is_complete_when_its_body_is(response: bytes, complete: bool) -> None:
+def test_response_is_complete_when_its_body_is(response: bytes, complete: bool) -> None:
     assert serving_load.is_complete(response) is complete
 
 
-def test_a_response_without_a_length_cannot_be_read() -> None:
+def test_response_without_a_length_is_rejected() -> None:
     with pytest.raises(ValueError, match="Content-Length"):
         serving_load.is_complete(b"HTTP/1.1 200 OK\r\n\r\n{}")
 
 
 @asynccontextmanager
 async def http_server(*answers: bytes) -> AsyncIterator[int]:
-    """Gives the answers in turn, and closes after those that say so."""
+    """Send the responses in turn, and close the connection after those that request it."""
     left = list(answers)
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -58,7 +58,7 @@ async def http_server(*answers: bytes) -> AsyncIterator[int]:
 
 
 class CountedLoad(serving_load.Load):
-    """Ends after so many requests, not at a time."""
+    """A load that ends after a number of requests instead of a duration."""
 
     def __init__(self, count: int) -> None:
         order = {"path": "/predict", "texts": [["a text"]]}
@@ -73,7 +73,7 @@ class CountedLoad(serving_load.Load):
 @pytest.mark.parametrize(
     "answer", [ANSWER, ANSWER.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")]
 )
-def test_a_client_asks_on_with_and_without_a_lasting_connection(answer: bytes) -> None:
+def test_client_continues_with_and_without_keep_alive(answer: bytes) -> None:
     async def ask() -> serving_load.Load:
         load = CountedLoad(5)
         async with http_server(answer) as port:
@@ -85,7 +85,7 @@ def test_a_client_asks_on_with_and_without_a_lasting_connection(answer: bytes) -
     assert load.failures == []
 
 
-def test_an_error_is_a_failure_and_the_client_goes_on() -> None:
+def test_error_counts_as_failure_and_the_client_continues() -> None:
     async def ask() -> serving_load.Load:
         load = CountedLoad(3)
         refusal = b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n"
@@ -98,17 +98,17 @@ def test_an_error_is_a_failure_and_the_client_goes_on() -> None:
     assert len(load.answers) == 2
 
 
-def test_texts_are_put_into_requests_of_one_size() -> None:
+def test_texts_are_grouped_into_requests_of_one_size() -> None:
     assert serving_server.in_requests("abcde", 2) == [["a", "b"], ["c", "d"]]
     assert serving_server.in_requests("abc", 1) == [["a"], ["b"], ["c"]]
 
 
-def test_a_rest_request_holds_its_texts() -> None:
+def test_rest_request_contains_its_texts() -> None:
     (request,) = serving_load.rest_requests({"path": "/predict", "texts": [["é", "e"]]})
     assert json.loads(request.partition(b"\r\n\r\n")[2]) == {"instances": ["é", "e"]}
 
 
-def test_a_grpc_request_holds_its_texts() -> None:
+def test_grpc_request_contains_its_texts() -> None:
     (data,) = serving_load.grpc_requests({"path": "reviews", "texts": [["é", "e"]]})
     request = protos.predict_pb2.PredictRequest.FromString(data)
     assert request.model_spec.name == "reviews"
@@ -116,7 +116,7 @@ def test_a_grpc_request_holds_its_texts() -> None:
     assert [dim.size for dim in request.inputs["text"].tensor_shape.dim] == [2]
 
 
-def test_requests_a_second_count_until_the_last_answer() -> None:
+def test_requests_per_second_count_until_the_last_response() -> None:
     answers = [[10.0, 10.5, 0], [10.0, 11.5, 0], [11.0, 12.5, 0]]
     answer = {"answers": answers, "failures": ["x"], "cpu_seconds": 0.25}
     turn = serving_server.summarise_turn(answer)
@@ -138,7 +138,7 @@ def make_turn(side: str, number: int, speed: float, **more: Any) -> dict[str, An
     }
 
 
-def test_ratios_are_of_the_same_round() -> None:
+def test_ratios_compare_the_same_round() -> None:
     times = {"front_seconds": 0.03, "model_seconds": 1.0}
     turns = [
         make_turn(side, number, speed, **more)
@@ -154,16 +154,16 @@ def test_ratios_are_of_the_same_round() -> None:
 
 
 @pytest.mark.parametrize(("percent", "value"), [(0, 1), (50, 2), (75, 3), (76, 4), (100, 4)])
-def test_percentile(percent: float, value: int) -> None:
+def test_percentile_is_an_observed_value(percent: float, value: int) -> None:
     assert serving_server.percentile([4, 1, 3, 2], percent) == value
 
 
-def test_answers_are_told_apart_by_when_their_version_came() -> None:
+def test_responses_are_grouped_by_the_arrival_of_their_version() -> None:
     old = [(float(start), start + 0.01, 1) for start in range(10)]
-    late = [(12.0, 12.05, 1), (13.5, 13.51, 1)]  # one while version 2 loads, one after it came
+    late = [(12.0, 12.05, 1), (13.5, 13.51, 1)]  # one while version 2 loads, one after it is ready
     new = [(12.9, 13.0, 2), (13.0, 13.02, 2)]
     summary = serving_swap.summarise([*new, *old, *late], {2: 11.0, 3: 20.0})
-    assert summary["flips"] == 1  # version 3 never answered
+    assert summary["flips"] == 1  # version 3 never responded
     assert summary["seconds_to_flip"]["max"] == 2.0
     assert summary["warm"]["max"] == pytest.approx(10)
     assert summary["loading"] == pytest.approx({"p50": 100, "p99": 100, "max": 100})

@@ -1,4 +1,4 @@
-"""The training-step benchmark: what it counts, and that it runs."""
+"""The training-step benchmark runs and counts FLOPs."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ from tests.tiny_bert import write_tiny_bert
 ROOT = Path(__file__).parents[2]
 
 
-def test_useful_flops_leave_padding_out_and_count_attention_by_the_square() -> None:
+def test_useful_flops_exclude_padding_and_count_attention_quadratically() -> None:
     dense = 2 * (4 * 8 * 8 + 2 * 8 * 32)
     assert useful_flops([1], layers=1, hidden=8, intermediate=32) == 3 * (dense + 4 * 8)
     assert useful_flops([10], 2, 8, 32) == 3 * 2 * (10 * dense + 4 * 100 * 8)
@@ -23,7 +23,7 @@ def test_useful_flops_leave_padding_out_and_count_attention_by_the_square() -> N
 
 
 @pytest.mark.slow
-def test_it_measures_our_side_alone(tmp_path: Path) -> None:
+def test_benchmark_measures_only_our_side(tmp_path: Path) -> None:
     write_tiny_bert(tmp_path / "bert")
     command = [sys.executable, "-m", "benchmarks.train_step", "--encoder", str(tmp_path / "bert")]
     command += ["--rounds", "2", "--steps", "2", "--json", str(tmp_path / "results")]

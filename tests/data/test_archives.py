@@ -47,7 +47,7 @@ def texts_of(path: Path, *, file_bytes: int = 100, total: int = 1000) -> list[tu
     return list(archive_texts(path, max_file_bytes=file_bytes, max_total_bytes=total))
 
 
-def test_download_is_checked_and_whole(address: str, tmp_path: Path) -> None:
+def test_download_is_verified_and_complete(address: str, tmp_path: Path) -> None:
     target = tmp_path / "got"
     download(f"{address}/a.tar.gz", target, max_bytes=1 << 20, sha256=DIGEST)
     assert target.read_bytes() == CONTENT
@@ -70,17 +70,17 @@ def test_failed_download_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"served"}
 
 
-def test_no_way_out_names_the_option(address: str, tmp_path: Path) -> None:
+def test_failed_connection_names_the_option(address: str, tmp_path: Path) -> None:
     nobody_there = "http://127.0.0.1:9/a.tar.gz"
     with pytest.raises(DataError, match=r"cannot be downloaded: .*--from PATH"):
         download(nobody_there, tmp_path / "got", max_bytes=100, sha256=DIGEST)
 
 
-def test_digest_of_a_file(tmp_path: Path) -> None:
+def test_file_with_another_digest_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(CONTENT)
     check_digest(path, DIGEST)
-    with pytest.raises(DataError, match="is not the archive expected"):
+    with pytest.raises(DataError, match="is not the expected archive"):
         check_digest(path, "0" * 64)
     with pytest.raises(DataError, match="cannot be read: No such file"):
         check_digest(tmp_path / "b", DIGEST)
@@ -95,7 +95,7 @@ def test_regular_files_are_read_in_order(tmp_path: Path, mode: str) -> None:
     assert texts_of(path) == [("b/2.txt", b"b/2.txt"), ("a/1.txt", b"a/1.txt")]
 
 
-def test_hostile_members_write_nothing(tmp_path: Path) -> None:
+def test_hostile_members_do_not_write_files(tmp_path: Path) -> None:
     inside = tmp_path / "inside"
     inside.mkdir()
     link = tarfile.TarInfo("link.txt")
@@ -116,7 +116,7 @@ def test_hostile_members_write_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.rglob("*")] == ["inside", "a.tar.gz"]
 
 
-def test_limits_hold_before_anything_is_read(tmp_path: Path) -> None:
+def test_limits_apply_before_members_are_read(tmp_path: Path) -> None:
     big = archive_of(tmp_path / "big", (tarfile.TarInfo("big.txt"), b"x" * 101))
     with pytest.raises(DataError, match=r"big\.txt is too large \(101 bytes"):
         texts_of(big)
@@ -127,14 +127,14 @@ def test_limits_hold_before_anything_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no archive at all", b"\x1f\x8b but no gzip"])
-def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "a"
     path.write_bytes(content)
     with pytest.raises(DataError, match="cannot be read as a tar archive"):
         texts_of(path)
 
 
-def test_cut_archive_is_refused(tmp_path: Path) -> None:
+def test_truncated_archive_is_rejected(tmp_path: Path) -> None:
     path = archive_of(tmp_path / "a", (tarfile.TarInfo("a"), bytes(range(100))))
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(DataError, match="cannot be read as a tar archive"):

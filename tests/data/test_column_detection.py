@@ -21,7 +21,7 @@ def write(path: Path, content: str) -> str:
     return str(path)
 
 
-def test_sample(tmp_path: Path) -> None:
+def test_columns_of_the_sample_are_detected(tmp_path: Path) -> None:
     found = inspect_data(str(ROOT / "data" / "sample" / "reviews.csv"))
     assert (found.format, found.delimiter, found.rows, found.bad_rows) == ("csv", ",", 1000, 0)
     assert found.complete
@@ -33,7 +33,7 @@ def test_sample(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
-def test_delimiter_and_columns_without_helpful_names(tmp_path: Path, delimiter: str) -> None:
+def test_delimiter_and_unnamed_columns_are_detected(tmp_path: Path, delimiter: str) -> None:
     lines = [delimiter.join(["k", "a", "b", "c"])]
     lines += [
         delimiter.join([str(1000 + n), f'"{text}; yes, | no"', str(n % 3), f"lang{n % 2}"])
@@ -46,7 +46,7 @@ def test_delimiter_and_columns_without_helpful_names(tmp_path: Path, delimiter: 
     assert found.slice_columns == ("b",)
 
 
-def test_well_known_names_win(tmp_path: Path) -> None:
+def test_known_names_take_precedence(tmp_path: Path) -> None:
     lines = ["id,title,Review Text,stars,country"]
     lines += [f"{n},a short title here,{text},{n % 5},c{n % 2}" for n, text in enumerate(TEXTS)]
     found = inspect_data(write(tmp_path / "x.csv", "\n".join(lines)))
@@ -55,7 +55,7 @@ def test_well_known_names_win(tmp_path: Path) -> None:
     assert found.slice_columns == ("country",)
 
 
-def test_neither_text_nor_label(tmp_path: Path) -> None:
+def test_data_may_have_neither_text_nor_label(tmp_path: Path) -> None:
     lines = ["a,b", *(f"{n},{n * 7}" for n in range(300))]
     found = inspect_data(write(tmp_path / "x.csv", "\n".join(lines)))
     assert (found.text_column, found.label_column, found.labels) == (None, None, {})
@@ -63,7 +63,7 @@ def test_neither_text_nor_label(tmp_path: Path) -> None:
     assert [column.distinct for column in found.columns] == [201, 201]
 
 
-def test_jsonl_and_gzip(tmp_path: Path) -> None:
+def test_jsonl_and_gzip_are_inspected(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
     lines = [
         json.dumps({"label": n % 2, "body": text, "meta": [n]}) for n, text in enumerate(TEXTS)
@@ -75,7 +75,7 @@ def test_jsonl_and_gzip(tmp_path: Path) -> None:
     assert found.labels == {"0": 20, "1": 20}
 
 
-def test_parquet(tmp_path: Path) -> None:
+def test_parquet_is_inspected(tmp_path: Path) -> None:
     labels = [float(n % 2) for n in range(40)]
     pq.write_table(pa.table({"text": TEXTS, "label": labels}), tmp_path / "x.parquet")
     found = inspect_data(str(tmp_path / "x.parquet"))
@@ -83,7 +83,7 @@ def test_parquet(tmp_path: Path) -> None:
     assert found.labels == {"0": 20, "1": 20}
 
 
-def test_folders(tmp_path: Path) -> None:
+def test_class_folders_are_inspected(tmp_path: Path) -> None:
     for number, text in enumerate(TEXTS):
         folder = tmp_path / ("neg", "pos")[number % 2]
         folder.mkdir(exist_ok=True)
@@ -93,14 +93,14 @@ def test_folders(tmp_path: Path) -> None:
     assert found.words[50] == 8
 
 
-def test_only_the_first_rows_are_looked_at(tmp_path: Path) -> None:
+def test_only_the_first_rows_are_inspected(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "text,label\n" + "some words,a\n" * 50)
     found = inspect_data(path, max_rows=10)
     assert (found.rows, found.complete) == (10, False)
     assert inspect_data(path, max_rows=50).complete
 
 
-def test_bad_rows_are_counted_not_fatal(tmp_path: Path) -> None:
+def test_bad_rows_are_counted(tmp_path: Path) -> None:
     path = write(tmp_path / "x.csv", "text,label\na b c,x\none,two,three\nd e f,y\n")
     found = inspect_data(path)
     assert (found.rows, found.bad_rows) == (3, 1)
@@ -115,17 +115,17 @@ def test_bad_rows_are_counted_not_fatal(tmp_path: Path) -> None:
         ("I liked it,pos\nIt was bad,neg\nIt was fine,pos\nGood,pos\n", "looks like data"),
     ],
 )
-def test_what_cannot_be_used_is_refused(tmp_path: Path, content: str, message: str) -> None:
+def test_unusable_data_is_rejected(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         inspect_data(write(tmp_path / "x.csv", content))
 
 
-def test_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_file_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         inspect_data(str(tmp_path / "x.csv"))
 
 
-def test_looking_at_csv_loads_nothing_heavy() -> None:
+def test_inspecting_csv_imports_no_heavy_package() -> None:
     script = (
         "import sys; from data.column_detection import inspect_data;"
         "inspect_data('data/sample/reviews.csv'); print(*sys.modules)"
@@ -139,7 +139,7 @@ def test_looking_at_csv_loads_nothing_heavy() -> None:
 
 @pytest.mark.skipif("BERT_REAL_DATA" not in os.environ, reason="BERT_REAL_DATA names no folder")
 @pytest.mark.parametrize(("name", "classes"), [("imdb_5k.csv", 2), ("news20_train.csv", 20)])
-def test_real_data(name: str, classes: int) -> None:
+def test_columns_of_real_data_are_detected(name: str, classes: int) -> None:
     found = inspect_data(str(Path(os.environ["BERT_REAL_DATA"]) / name))
     assert (found.text_column, found.label_column) == ("text", "label")
     assert len(found.labels) == classes

@@ -29,7 +29,7 @@ NEWS = {
 def stand_in(
     monkeypatch: pytest.MonkeyPatch, path: Path, name: str, files: dict[str, bytes]
 ) -> Path:
-    """Let a small archive take the place of the original one."""
+    """Replace the original archive with a small one."""
     with tarfile.open(path, "w:gz") as archive:
         for member, content in files.items():
             info = tarfile.TarInfo(member)
@@ -50,7 +50,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def test_imdb_becomes_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_imdb_is_converted_to_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     archive = stand_in(monkeypatch, tmp_path / "a.tar.gz", "imdb", IMDB)
     target = tmp_path / "new" / "imdb.csv"
     assert fetch("imdb", target, source_path=archive) == 4
@@ -67,7 +67,7 @@ def test_imdb_becomes_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_newsgroups_become_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_newsgroups_are_converted_to_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     archive = stand_in(monkeypatch, tmp_path / "a.tar.gz", "newsgroups", NEWS)
     assert fetch("newsgroups", tmp_path / "n.csv", source_path=archive) == 2
     found = {(row["text"], row["label"]) for row in rows_of(tmp_path / "n.csv")}
@@ -77,7 +77,7 @@ def test_newsgroups_become_csv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
     }
 
 
-def test_download_goes_through_the_same_checks(
+def test_downloaded_archive_is_verified_too(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     archive = stand_in(monkeypatch, tmp_path / "a.tar.gz", "imdb", IMDB)
@@ -94,24 +94,24 @@ def test_download_goes_through_the_same_checks(
     assert list(target.parent.iterdir()) == [target]
 
 
-def test_other_archive_is_refused_and_writes_nothing(tmp_path: Path) -> None:
+def test_other_archive_is_rejected_without_writing(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.gz"
     path.write_bytes(b"another file")
-    with pytest.raises(DataError, match="is not the archive expected"):
+    with pytest.raises(DataError, match="is not the expected archive"):
         fetch("imdb", tmp_path / "imdb.csv", source_path=path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_missing_examples_are_noticed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_examples_are_detected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     archive = stand_in(monkeypatch, tmp_path / "a.tar.gz", "newsgroups", NEWS)
     more = dataclasses.replace(datasets.DATASETS["newsgroups"], examples=3)
     monkeypatch.setattr(datasets, "DATASETS", {"newsgroups": more})
-    with pytest.raises(DataError, match="holds 2 examples, expected 3"):
+    with pytest.raises(DataError, match="has 2 examples, must have 3"):
         fetch("newsgroups", tmp_path / "n.csv", source_path=archive)
 
 
-def test_unknown_name_lists_the_known() -> None:
-    with pytest.raises(UserError, match=r"there are: imdb, newsgroups\. Did you mean imdb\?"):
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(UserError, match=r"must be one of imdb, newsgroups; did you mean imdb\?"):
         fetch("imbd", Path("x.csv"))
 
 

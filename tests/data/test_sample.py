@@ -18,15 +18,15 @@ def test_sample_is_balanced_over_domains_and_labels() -> None:
     assert counts == {(d, label): 100 for d in DOMAINS for label in ("positive", "negative")}
 
 
-def test_domains_take_turns() -> None:
+def test_domains_alternate() -> None:
     assert [row["domain"] for row in rows()] == list(DOMAINS) * 200
 
 
-def test_no_review_comes_twice() -> None:
+def test_reviews_are_unique() -> None:
     assert len({text_identity(row["text"]) for row in rows()}) == 1000
 
 
-def test_reviews_are_short_and_long_and_start_in_many_ways() -> None:
+def test_reviews_vary_in_length_and_beginning() -> None:
     words = sorted(len(row["text"].split()) for row in rows())
     assert words[0] <= 3
     assert words[-1] >= 100

@@ -1,13 +1,13 @@
-"""Runs the commands that README and docs show.
+"""The commands in README and docs run.
 
-A fenced block says in its info string what happens to it here:
+The info string of a fenced block defines how it is tested:
 
-    ```bash run            runs, in a copy of the repository; exit status 0 is a pass
-    ```console run         lines after "$ " run, and the lines below them are their output;
-                           "..." stands for any text
-    ```bash skip="reason"  does not run, and says why
+    ```bash run            runs in a copy of the repository and must exit with code 0
+    ```console run         lines after "$ " run, and the lines below are their output, in which
+                           "..." matches any text
+    ```bash skip="reason"  does not run, for a reason
 
-Blocks of a page run in order, in one folder. A shell block that says neither is an error.
+The blocks of a page run in order in the same folder. Other shell blocks are errors.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ TIMEOUT_SECONDS = 880
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """One fenced shell block."""
+    """A fenced shell block."""
 
     page: str
     line: int
@@ -66,7 +66,7 @@ def blocks(page: Path) -> list[Block]:
 
 
 def script_and_output(block: Block) -> tuple[str, str]:
-    """The block's commands, and the output it shows ("" for bash blocks)."""
+    """Return the block's commands and its output ("" for bash blocks)."""
     if block.language != "console":
         return block.text, ""
     lines = block.text.splitlines()
@@ -82,7 +82,7 @@ RUNNABLE = [block for block in ALL_BLOCKS if "run" in block.words]
 
 @pytest.fixture(scope="module")
 def copies(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """One copy of the repository for each page, made when the page's first block runs."""
+    """Copies of the repository by page, created by the page's first block."""
     return {}
 
 
@@ -110,7 +110,7 @@ def copy_of_repository(target: Path) -> Path:
 
 
 def run_script(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a block's commands in a copy of the repository whose environment is activated."""
+    """Run a block's commands in a copy of the repository with its environment activated."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("BERT__", "BERT_"))}
     environment |= {
         "PATH": f"{folder}/.venv/bin:{environment['PATH']}",
@@ -143,7 +143,7 @@ def test_documented_command_works(
     if shown:
         flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
         assert doctest.OutputChecker().check_output(shown + "\n", done.stdout, flags), (
-            f"{block} shows\n{shown}\nbut the commands print\n{done.stdout}"
+            f"{block}: expected\n{shown}\nbut the commands print\n{done.stdout}"
         )
 
 
@@ -153,4 +153,4 @@ def test_block_says_whether_it_runs(block: Block) -> None:
         f'{block}: write ```{block.language} run, or ```{block.language} skip="reason"'
     )
     if block.skip_reason:
-        assert len(block.skip_reason.split()) >= 2, f"{block}: give a reason a reader understands"
+        assert len(block.skip_reason.split()) >= 2, f"{block}: give a reason of several words"

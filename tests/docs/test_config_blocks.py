@@ -1,4 +1,4 @@
-"""Every TOML block of the documentation is a config that loads."""
+"""Every TOML block in the documentation loads as a config."""
 
 import re
 from pathlib import Path
@@ -17,7 +17,7 @@ BLOCKS = [
 
 
 @pytest.mark.parametrize("block", BLOCKS)
-def test_it_loads(tmp_path: Path, block: str) -> None:
+def test_toml_block_loads(tmp_path: Path, block: str) -> None:
     file = tmp_path / "block.toml"
     file.write_text(block)
     load(str(file), environ={})

@@ -1,4 +1,4 @@
-"""Links between the repository's own files lead somewhere, and every page can be reached."""
+"""Links between the repository's files resolve, and every page is reachable."""
 
 import re
 from pathlib import Path
@@ -14,14 +14,14 @@ _LINK = re.compile(r"\]\(([^)\s]+)\)|(?:src|srcset|href)=\"([^\"]+)\"")
 
 
 def links(page: Path) -> list[str]:
-    """Targets of a page's links and pictures, without web addresses."""
+    """Return the targets of a page's links and images, without web addresses."""
     text = _FENCE.sub("", page.read_text("utf-8"))
     targets = [first or second for first, second in _LINK.findall(text)]
     return [target for target in targets if not re.match(r"[a-z]+:", target)]
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub makes of a page's headings."""
+    """Return the anchors that GitHub generates from a page's headings."""
     headings = re.findall(r"^#+ (.+)$", _FENCE.sub("", page.read_text("utf-8")), re.M)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -50,6 +50,6 @@ def test_every_page_of_docs_is_reachable_from_its_index() -> None:
     assert {page for page in PAGES if DOCS in page.parents} - seen == set()
 
 
-def test_readme_leads_to_the_docs_and_the_licence() -> None:
+def test_readme_links_to_the_docs_and_the_licence() -> None:
     targets = {link.partition("#")[0] for link in links(REPOSITORY / "README.md")}
     assert {"docs/index.md", "LICENSE", "CONTRIBUTING.md", "CHANGELOG.md"} <= targets

@@ -1,6 +1,6 @@
-"""Runs the calls that docs/serving.md shows against a served model, each as it stands there.
+"""The calls in docs/serving.md run unchanged with a served model.
 
-Only the two ports differ: the page has TensorFlow Serving's own, the test free ones.
+Only the ports differ: the page has TensorFlow Serving's, the test uses free ones.
 """
 
 import json

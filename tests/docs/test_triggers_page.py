@@ -1,4 +1,4 @@
-"""What docs/triggers.md shows of cron and Airflow; its CronJob is tested elsewhere."""
+"""The cron and Airflow examples in docs/triggers.md; its CronJob is tested elsewhere."""
 
 import re
 import subprocess
@@ -15,8 +15,8 @@ from runners.airflow import platform as airflow
 PAGE = (Path(__file__).parents[2] / "docs" / "triggers.md").read_text("utf-8")
 
 
-def test_the_crontab_line_works(tmp_path: Path) -> None:
-    """Run as cron does: by sh, in an environment with next to nothing in it."""
+def test_crontab_line_works(tmp_path: Path) -> None:
+    """Run the line like cron, with sh in a minimal environment."""
     [line] = re.findall(r"```text\n(.*watch --once.*)\n```", PAGE)
     *fields, command = line.split(maxsplit=5)
     assert croniter.is_valid(" ".join(fields))
@@ -32,11 +32,11 @@ def test_the_crontab_line_works(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "cron would mail it"
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", ""), "cron mails any output"
     assert (tmp_path / "watch.log").read_text().startswith("no run starts: no trigger fired")
 
 
-def test_the_airflow_settings_make_a_gated_dag(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_airflow_settings_create_a_gated_dag(monkeypatch: pytest.MonkeyPatch) -> None:
     [shown] = re.findall(r"### Airflow\n\n```toml\n(.*?)```", PAGE, re.S)
     values = tomllib.loads(shown)
     assignments = [

@@ -1,4 +1,4 @@
-"""Every file in ``examples/`` runs against a served model and prints what it must."""
+"""Every file in ``examples/`` runs with a served model and prints the expected output."""
 
 import json
 import subprocess
@@ -68,31 +68,31 @@ def documents(output: str) -> list[dict]:
     return found
 
 
-def test_every_example_is_run_here() -> None:
+def test_every_example_is_tested() -> None:
     tested = Path(__file__).read_text("utf-8")
     assert [path.name for path in EXAMPLES.iterdir() if f'"{path.name}"' not in tested] == []
 
 
-def test_curl(server: BertServer) -> None:
+def test_curl_example_predicts(server: BertServer) -> None:
     status, rows, columns = documents(run("curl.sh", server.rest, "films"))
     assert status["model_version_status"][0]["state"] == "AVAILABLE"
     assert [row["label"] for row in rows["predictions"]] == ["positive", "negative"]
     assert columns["outputs"]["label"] == ["positive", "negative"]
 
 
-def test_rest_client(server: BertServer) -> None:
+def test_rest_client_example_predicts(server: BertServer) -> None:
     assert answers(run("rest_client.py", server.rest, "films")) == ANSWERS
     assert "404: Servable not found" in run("rest_client.py", server.rest, "nope", code=1)
 
 
-def test_grpc_client(server: BertServer) -> None:
+def test_grpc_client_example_predicts(server: BertServer) -> None:
     address = server.grpc.removeprefix("grpc://")
     assert answers(run("grpc_client.py", address, "films")) == ANSWERS
     assert "NOT_FOUND: Servable not found" in run("grpc_client.py", address, "nope", code=1)
 
 
-def test_grpcurls_request_is_answered(server: BertServer, tmp_path: Path) -> None:
-    """What grpcurl does, without grpcurl: the script's JSON, read by the written descriptors."""
+def test_grpcurl_request_is_valid(server: BertServer, tmp_path: Path) -> None:
+    """Like grpcurl, parse the script's JSON with the written descriptors and send it."""
     import grpc
     from google.protobuf import descriptor_pb2, descriptor_pool, json_format, message_factory
 
@@ -119,13 +119,13 @@ def test_grpcurls_request_is_answered(server: BertServer, tmp_path: Path) -> Non
     assert list(response.outputs["label"].string_val) == [b"positive", b"negative"]
 
 
-def test_grpcurl(server: BertServer) -> None:
+def test_grpcurl_example_predicts(server: BertServer) -> None:
     output = json.loads(run("grpcurl.sh", server.grpc.removeprefix("grpc://"), "films"))
     assert len(output["outputs"]["label"]["stringVal"]) == 2
 
 
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
-def test_client_library(server: BertServer, models: Path, transport: str) -> None:
+def test_client_library_example_predicts(server: BertServer, models: Path, transport: str) -> None:
     url = server.value("REST" if transport == "rest" else "gRPC")
     output = run("client_library.py", url, "films", str(models))
     assert output.startswith("version 1 is AVAILABLE\n")
@@ -135,7 +135,7 @@ def test_client_library(server: BertServer, models: Path, transport: str) -> Non
 
 
 @pytest.mark.parametrize("transport", ["rest", "grpc"])
-def test_label_routes_to_its_version(server: BertServer, transport: str) -> None:
+def test_label_selects_its_version(server: BertServer, transport: str) -> None:
     from serving.client import Client, ClientError
 
     url = server.value("REST" if transport == "rest" else "gRPC")

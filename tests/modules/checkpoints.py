@@ -1,4 +1,4 @@
-"""Tiny checkpoints of the other families, and what each must compute, in plain NumPy."""
+"""Tiny checkpoints of the other families, and a NumPy reference of what they compute."""
 
 import json
 import math
@@ -37,9 +37,9 @@ def encode(
     epsilon: float = 1e-12,
     activation: Callable[[np.ndarray], np.ndarray] = gelu_by_tanh,
 ) -> np.ndarray:
-    """BERT's sequence output float[batch, length, hidden] from Hugging Face's names.
+    """Return BERT's sequence output float[batch, length, hidden] with Hugging Face's weights.
 
-    Method: Devlin et al. 2019; a segment id of 0 throughout.
+    Method: Devlin et al. 2019, with segment id 0 for all tokens.
     """
 
     def dense(x: np.ndarray, name: str) -> np.ndarray:
@@ -81,7 +81,7 @@ def pool(weights: Weights, sequence_output: np.ndarray) -> np.ndarray:
 
 
 def write_distilbert(folder: Path) -> Weights:
-    """Write a tiny DistilBERT; gives its weights under BERT's names, segments zero."""
+    """Write a tiny DistilBERT and return its weights under BERT's names, with zero segments."""
     weights = tiny_bert.make_weights(seed=1)
     weights["embeddings.token_type_embeddings.weight"] *= 0
     names = {
@@ -119,7 +119,7 @@ def write_distilbert(folder: Path) -> Weights:
 
 
 def write_roberta(folder: Path) -> Weights:
-    """Write a tiny RoBERTa; gives its weights."""
+    """Write a tiny RoBERTa and return its weights."""
     os.makedirs(folder, exist_ok=True)
     weights = tiny_bert.make_weights(seed=2)
     weights["embeddings.word_embeddings.weight"] = weights["embeddings.word_embeddings.weight"][

@@ -1,4 +1,4 @@
-"""Fixtures of the worker code's tests: tiny checkpoints and the reference tokenizers."""
+"""Fixtures for tests of worker code: a tiny checkpoint and real texts."""
 
 import csv
 import os
@@ -14,7 +14,7 @@ REAL_DATA_VARIABLE = "BERT_REAL_DATA"
 
 @pytest.fixture(scope="session")
 def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A folder with a tiny BERT in Hugging Face format."""
+    """Write a tiny BERT in Hugging Face format and return its folder."""
     folder = tmp_path_factory.mktemp("tiny_bert")
     write_tiny_bert(folder)
     return str(folder)
@@ -22,10 +22,10 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def real_texts() -> list[str]:
-    """Every text of the CSV files in the folder that BERT_REAL_DATA names."""
+    """Return every text of the CSV files in the folder BERT_REAL_DATA."""
     folder = os.environ.get(REAL_DATA_VARIABLE)
     if not folder:
-        pytest.skip(f"{REAL_DATA_VARIABLE} names no folder with real CSV files")
+        pytest.skip(f"{REAL_DATA_VARIABLE} is not set to a folder with CSV files")
     csv.field_size_limit(sys.maxsize)
     texts = []
     for path in sorted(Path(folder).glob("*.csv")):

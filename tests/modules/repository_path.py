@@ -1,4 +1,4 @@
-"""For scripts below this folder that are run by their path: the repository's packages."""
+"""Import path for the scripts in this folder's subfolders, which are run by their path."""
 
 import sys
 import types
@@ -8,8 +8,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def use_repository() -> None:
-    """Let ``modules``, ``tests`` and the others be imported."""
+    """Make the repository's packages importable."""
     sys.path.insert(0, str(ROOT))
-    tests = types.ModuleType("tests")  # another package of that name may be installed
+    tests = types.ModuleType("tests")  # site-packages may contain another package "tests"
     tests.__path__ = [str(ROOT / "tests")]
     sys.modules["tests"] = tests

@@ -1,4 +1,4 @@
-"""Cleaning, truncation and the one path from text to tokens, in Transform and in a served graph."""
+"""Cleaning, truncation and tokenization of text, in Transform and in a served graph."""
 
 import shutil
 from pathlib import Path
@@ -23,14 +23,14 @@ from tests.modules import checkpoints
 from tests.modules.tokenizers import torture
 
 CLEANED = [
-    # Markup goes.
+    # Markup is removed.
     ("one<br />two<br>three<BR/>four", "one two three four"),
     ("<p>one</p><p class=\"x\" id='y'>two</p>", "one two"),
     ("<div><h1>Title</h1>text</div>", "Title text"),
     ("un<b>believ</b>able <i>film</i>", "unbelievable film"),
     ('see <a href="http://x.org/?a=1&b=2">this</a>.', "see this."),
     ("<img src=x.png/>after", "after"),
-    # Content stays.
+    # Content is kept.
     ("a < b and c > d", "a < b and c > d"),
     ("I <3 this", "I <3 this"),
     ("a <b and c> d", "a <b and c> d"),
@@ -39,12 +39,12 @@ CLEANED = [
     ("->-> <- << >> <>", "->-> <- << >> <>"),
     ("List<String> and <brilliant>", "List<String> and <brilliant>"),
     ("AT&T R&D &c; &unknown; 5 & 6", "AT&T R&D &c; &unknown; 5 & 6"),
-    # Entities are decoded, once.
+    # Entities are decoded once.
     ("Tom &amp; Jerry &quot;live&quot; &#39;now&#39;", "Tom & Jerry \"live\" 'now'"),
     ("&lt;br&gt; 1 &lt; 2&nbsp;!", "<br> 1 < 2 !"),
     ("&amp;lt;", "&lt;"),
     ("&ldquo;so&hellip;&rdquo; &MDASH; it&rsquo;s", "“so…” — it’s"),
-    # Controls go, white space collapses.
+    # Control characters are removed, white space collapses.
     ("a\x00b\x07c\x7fd\x9fe\ufefff", "abcdef"),
     ("  a \t\n b\r\n\x0b\x0c\x85c\u00a0\u2003\u3000d \u2028 ", "a b c d"),
     ("plain text", "plain text"),
@@ -64,12 +64,12 @@ def words(encoder: Encoder, texts: list[str], **settings: Any) -> list[list[str]
     return [[tiny.VOCABULARY[i] for i in row] for row in rows]
 
 
-def test_clean_text() -> None:
+def test_clean_text_follows_its_rules() -> None:
     cleaned = clean_text(tf.constant([raw for raw, _ in CLEANED])).numpy()
     assert [text.decode() for text in cleaned] == [clean for _, clean in CLEANED]
 
 
-def test_clean_text_replaces_what_is_no_utf8() -> None:
+def test_clean_text_replaces_invalid_utf8() -> None:
     raw = [b"caf\xe9!", b"\xed\xa0\x80", b"ok", b"\xe4\xbd", b"a\xffb"]
     cleaned = [text.decode("utf-8") for text in clean_text(tf.constant(raw)).numpy()]
     assert cleaned[0] == "caf\ufffd!"
@@ -86,12 +86,12 @@ def test_clean_text_keeps_every_shape() -> None:
     assert clean_text(tf.zeros([0], tf.string)).shape == [0]
 
 
-def test_clean_text_is_stable() -> None:
+def test_clean_text_is_idempotent() -> None:
     once = clean_text(tf.constant([*torture.TEXTS, *torture.random_texts(2000, seed=3)]))
     assert tf.reduce_all(clean_text(once) == once)
 
 
-def test_tokens_are_between_start_and_end(encoder: Encoder) -> None:
+def test_tokens_are_enclosed_by_start_and_end(encoder: Encoder) -> None:
     assert words(encoder, ["A good<br />FILM!", ""]) == [
         ["[CLS]", "a", "good", "film", "!", "[SEP]"],
         ["[CLS]", "[SEP]"],
@@ -102,7 +102,7 @@ def test_tokens_are_between_start_and_end(encoder: Encoder) -> None:
     ("truncation", "kept"),
     [("head", "0123456789"), ("tail", "klmnopqrst"), ("head+tail", "012klmnopqrst")],
 )
-def test_truncation(encoder: Encoder, truncation: str, kept: str) -> None:
+def test_truncation_keeps_the_chosen_part(encoder: Encoder, truncation: str, kept: str) -> None:
     text = " ".join("0123456789abcdefghijklmnopqrst")
     max_length = len(kept) + 2
     (row,) = words(encoder, [text], max_length=max_length, truncation=truncation)
@@ -110,21 +110,21 @@ def test_truncation(encoder: Encoder, truncation: str, kept: str) -> None:
 
 
 @pytest.mark.parametrize("truncation", ["head", "tail", "head+tail"])
-def test_short_texts_are_kept_whole(encoder: Encoder, truncation: str) -> None:
+def test_short_texts_are_not_truncated(encoder: Encoder, truncation: str) -> None:
     text = " ".join("abcdefgh")
     for max_length in (10, 11, 40):
         (row,) = words(encoder, [text], max_length=max_length, truncation=truncation)
         assert row == ["[CLS]", *"abcdefgh", "[SEP]"]
 
 
-def test_head_and_tail_are_those_of_the_paper() -> None:
+def test_head_and_tail_match_the_paper() -> None:
     (row,) = truncate(tf.ragged.range([1000]), 510, "head+tail").to_list()
     assert row == [*range(128), *range(1000 - 382, 1000)]
 
 
 @pytest.mark.parametrize("truncation", ["head", "tail", "head+tail"])
 @pytest.mark.parametrize("max_length", [3, 4, 5, 17])
-def test_nothing_is_longer_than_max_length(
+def test_no_text_is_longer_than_max_length(
     encoder: Encoder, truncation: str, max_length: int
 ) -> None:
     texts = [*torture.TEXTS, "a " * 5000]
@@ -134,19 +134,21 @@ def test_nothing_is_longer_than_max_length(
 
 
 @pytest.mark.parametrize("max_length", [0, 2, tiny.MAX_POSITIONS + 1])
-def test_a_length_the_encoder_cannot_read(encoder: Encoder, max_length: int) -> None:
-    with pytest.raises(UserError, match=f"max_length {max_length} .* legal: 3 to 512") as caught:
+def test_length_that_the_encoder_cannot_read_is_rejected(encoder: Encoder, max_length: int) -> None:
+    with pytest.raises(
+        UserError, match=f"max_length {max_length} .* must be from 3 to 512"
+    ) as caught:
         tokenize(tf.constant(["a"]), TextSettings("", max_length), encoder)
     assert "\n" not in str(caught.value)
 
 
-def test_a_truncation_that_does_not_exist(encoder: Encoder) -> None:
+def test_unknown_truncation_is_rejected(encoder: Encoder) -> None:
     settings = TextSettings("", 8, "middle")  # type: ignore[arg-type]
-    with pytest.raises(UserError, match=r'truncation "middle" .* legal: head, tail, head\+tail'):
+    with pytest.raises(UserError, match=r'truncation "middle" .* must be head, tail or head\+tail'):
         tokenize(tf.constant(["a"]), settings, encoder)
 
 
-def test_a_column_may_be_dense_or_sparse() -> None:
+def test_column_can_be_dense_or_sparse() -> None:
     expected = [b"a", b"", b"c"]
     dense = tf.constant([["a"], [""], ["c"]])
     sparse = tf.SparseTensor([[0, 0], [2, 0]], ["a", "c"], [3, 1])
@@ -158,7 +160,7 @@ def test_a_column_may_be_dense_or_sparse() -> None:
 
 
 class Served(tf.Module):
-    """The smallest module that tokenizes in its graph."""
+    """A minimal module that tokenizes in its graph."""
 
     def __init__(self, encoder: Encoder, settings: TextSettings) -> None:
         super().__init__()
@@ -171,7 +173,7 @@ class Served(tf.Module):
 
 
 @pytest.mark.parametrize("family", ["bert", pytest.param("roberta", marks=pytest.mark.slow)])
-def test_a_saved_model_holds_its_vocabulary(tmp_path: Path, family: str) -> None:
+def test_saved_model_contains_its_vocabulary(tmp_path: Path, family: str) -> None:
     write = {"bert": tiny.write_tiny_bert, "roberta": checkpoints.write_roberta}[family]
     write(tmp_path / "encoder")
     encoder = load_encoder(str(tmp_path / "encoder"))
@@ -197,7 +199,7 @@ def raw_examples() -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def transform_output(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Transform's output folder; the transformed examples lie beside it in examples.tfrecord."""
+    """Transform's output folder, with the transformed examples next to it in examples.tfrecord."""
     import apache_beam as beam
     import tensorflow_transform as tft
     import tensorflow_transform.beam as tft_beam
@@ -228,7 +230,7 @@ def transform_output(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -
 
 
 def stored_examples(transform_output: Path) -> dict[str, dict[str, Any]]:
-    """What Transform wrote for each text."""
+    """Return Transform's output for each text."""
     path = transform_output.parent / "examples.tfrecord"
     rows = {}
     for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
@@ -242,7 +244,9 @@ def stored_examples(transform_output: Path) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_transform_writes_the_served_tokens(transform_output: Path, encoder: Encoder) -> None:
+def test_transform_writes_the_same_tokens_as_serving(
+    transform_output: Path, encoder: Encoder
+) -> None:
     rows = stored_examples(transform_output)
     assert rows.keys() == {example["text"] for example in raw_examples()}
     direct = tokenize(tf.constant(list(rows)), text_settings(encoder.name), encoder).to_list()
@@ -264,7 +268,7 @@ def test_transform_learns_labels_by_frequency(transform_output: Path) -> None:
 
 
 @pytest.mark.slow
-def test_served_transform_gives_the_same_tokens_without_labels(
+def test_served_transform_returns_the_same_tokens_without_labels(
     transform_output: Path, tmp_path: Path
 ) -> None:
     import tensorflow_transform as tft
@@ -289,7 +293,7 @@ def test_served_transform_gives_the_same_tokens_without_labels(
 
 
 @pytest.mark.slow
-def test_a_label_that_training_never_saw(transform_output: Path) -> None:
+def test_unknown_label_gets_the_id_minus_one(transform_output: Path) -> None:
     import tensorflow_transform as tft
 
     layer = tft.TFTransformOutput(str(transform_output)).transform_features_layer()

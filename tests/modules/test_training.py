@@ -1,4 +1,4 @@
-"""Training: it learns, repeats itself, resumes after a kill, stops early, and refuses bad data."""
+"""Training: learning, reproducibility, resuming after a kill, early stopping and bad data."""
 
 import dataclasses
 import itertools
@@ -23,7 +23,7 @@ from modules.fit.callbacks import EarlyStopping
 from tests.modules.tiny_runs import make_run, tokenized
 
 ROOT = Path(__file__).parents[2]
-#: A process of its own finds the tests by this; site-packages may hold a package of that name.
+#: Makes a new process import these tests; site-packages may contain another package "tests".
 FIND_TESTS = f"""
 import sys, types
 sys.path.insert(0, {str(ROOT)!r})
@@ -37,7 +37,7 @@ def same(first: list[np.ndarray], second: list[np.ndarray]) -> bool:
 
 
 @pytest.mark.slow
-def test_it_learns_two_words_and_the_same_seed_gives_the_same_weights(tiny_bert: str) -> None:
+def test_training_learns_and_is_reproducible_with_the_same_seed(tiny_bert: str) -> None:
     first = training_loop.train(make_run(tiny_bert, epochs=4))
     assert first.metrics["val_accuracy"] > 0.9
     second = training_loop.train(make_run(tiny_bert, epochs=4))
@@ -46,7 +46,7 @@ def test_it_learns_two_words_and_the_same_seed_gives_the_same_weights(tiny_bert:
     assert not same(first.model.get_weights(), other.model.get_weights())
 
 
-def test_no_epochs_give_the_untrained_classifier(tiny_bert: str) -> None:
+def test_zero_epochs_give_the_untrained_classifier(tiny_bert: str) -> None:
     run = make_run(tiny_bert, epochs=0)
     outcome = training_loop.train(run)
     assert outcome.metrics == {}
@@ -61,13 +61,13 @@ class KilledError(Exception):
 
 @pytest.fixture(scope="module")
 def unbroken(tiny_bert: str) -> training_loop.TrainedModel:
-    """Two epochs of eight steps, in one go."""
+    """Train for two epochs of eight steps without interruption."""
     return training_loop.train(make_run(tiny_bert, checkpoint_every_steps=1))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps", [3, 8, 13])
-def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
+def test_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(
     tiny_bert: str,
     unbroken: training_loop.TrainedModel,
     tmp_path: Path,
@@ -101,7 +101,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_unbroken_one(
 
 
 @pytest.mark.slow
-def test_a_run_that_had_stopped_early_does_not_train_on(tiny_bert: str, tmp_path: Path) -> None:
+def test_run_that_stopped_early_does_not_train_further(tiny_bert: str, tmp_path: Path) -> None:
     run = make_run(
         tiny_bert, epochs=6, learning_rate=1e-9, early_stopping_patience=1, monitor="val_accuracy"
     )
@@ -115,7 +115,7 @@ def test_a_run_that_had_stopped_early_does_not_train_on(tiny_bert: str, tmp_path
 
 
 @pytest.mark.slow
-def test_a_run_killed_by_the_system_resumes(tiny_bert: str, tmp_path: Path) -> None:
+def test_run_killed_by_the_system_resumes(tiny_bert: str, tmp_path: Path) -> None:
     script = FIND_TESTS + (
         "import dataclasses; from modules.fit import training_loop\n"
         "from tests.modules.tiny_runs import make_run\n"
@@ -140,7 +140,7 @@ def test_a_run_killed_by_the_system_resumes(tiny_bert: str, tmp_path: Path) -> N
     assert output.stdout.splitlines()[-1] == f"steps 320 {unbroken.metrics['val_loss']}"
 
 
-def test_a_half_written_checkpoint_is_not_read(tmp_path: Path) -> None:
+def test_partial_checkpoint_is_not_read(tmp_path: Path) -> None:
     store = checkpoints.CheckpointStore(str(tmp_path))
     variable = keras.Variable(np.arange(3.0))
     store.save([variable], {"epoch": 1}, {"0": np.ones(2)})
@@ -167,7 +167,7 @@ def test_early_stopping_keeps_the_best_weights(tiny_bert: str) -> None:
     assert stopping.metrics["val_loss"] == 0.4
 
 
-def test_a_diverged_run_says_so_in_one_line() -> None:
+def test_diverged_run_is_reported_in_one_line() -> None:
     with pytest.raises(UserError, match=r"^training diverged: .*nan after epoch 1.*learning_rate$"):
         EarlyStopping(patience=1).on_epoch_end(0, {"val_loss": float("nan")})
 
@@ -179,11 +179,11 @@ def test_a_diverged_run_says_so_in_one_line() -> None:
         ({"train": tokenized(0)}, "^the train split is empty"),
         (
             {"train": dataclasses.replace(tokenized(9), labels=np.ones(9, np.int32))},
-            "^the train split has one class only, 'positive'",
+            "^the train split has only one class, 'positive'",
         ),
     ],
 )
-def test_data_that_cannot_train_a_classifier_is_refused(
+def test_data_that_cannot_train_a_classifier_is_rejected(
     tiny_bert: str, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(DataError, match=message) as caught:
@@ -197,7 +197,7 @@ def test_data_that_cannot_train_a_classifier_is_refused(
     [{"xla": True}, {"precision": "mixed_bfloat16"}, {"precision": "mixed_float16"}],
     ids=["xla", "bfloat16", "float16"],
 )
-def test_it_learns_in_other_precisions_and_with_xla(
+def test_training_learns_in_other_precisions_and_with_xla(
     tiny_bert: str, changes: dict[str, Any]
 ) -> None:
     run = make_run(tiny_bert, epochs=6, **changes)
@@ -205,14 +205,14 @@ def test_it_learns_in_other_precisions_and_with_xla(
     assert outcome.metrics["val_accuracy"] > 0.9
 
 
-def test_texts_longer_than_the_encoder_reads_are_refused(tiny_bert: str) -> None:
+def test_max_length_beyond_the_encoder_is_rejected(tiny_bert: str) -> None:
     settings = TextSettings(tiny_bert, max_length=513)
     run = make_run(tiny_bert)
-    with pytest.raises(UserError, match=r"^trainer.max_length is 513, .* 512 tokens at most"):
+    with pytest.raises(UserError, match=r"^trainer.max_length is 513, .* at most 512 tokens"):
         training.make_run(None, None, settings, run.hparams, run.settings)
 
 
-def test_balanced_class_weights_reach_the_batches(tiny_bert: str) -> None:
+def test_balanced_class_weights_apply_to_batches(tiny_bert: str) -> None:
     data = tokenized(60)
     plan = training_loop.train_plan(make_run(tiny_bert, train=data, class_weights="balanced"))
     weights = np.concatenate([w for _, _, w in plan.epoch()])
@@ -220,7 +220,7 @@ def test_balanced_class_weights_reach_the_batches(tiny_bert: str) -> None:
     assert training_loop.train_plan(make_run(tiny_bert)).class_weights is None
 
 
-def test_the_learning_rate_rises_then_falls_to_zero() -> None:
+def test_learning_rate_rises_then_falls_to_zero() -> None:
     schedule = optimizers.WarmupLinearDecay(1.0, warmup_steps=4, total_steps=12)
     rates = [float(schedule(step)) for step in range(13)]
     np.testing.assert_allclose(rates[:4], [0.25, 0.5, 0.75, 1.0])
@@ -228,7 +228,7 @@ def test_the_learning_rate_rises_then_falls_to_zero() -> None:
     assert rates[12] == 0
 
 
-def test_the_fused_update_equals_keras_adamw() -> None:
+def test_fused_update_matches_keras_adamw() -> None:
     generator = np.random.default_rng(0)
     start = generator.normal(size=(5, 3)).astype(np.float32)
     gradients = generator.normal(size=(7, 5, 3)).astype(np.float32)
@@ -242,14 +242,14 @@ def test_the_fused_update_equals_keras_adamw() -> None:
     np.testing.assert_allclose(results[0], results[1], rtol=1e-5)
 
 
-def test_the_tuners_values_replace_the_configs() -> None:
+def test_tuner_values_replace_those_of_the_config() -> None:
     hparams = HParams(learning_rate=1.0, epochs=7)
     tuned = {"space": [], "values": {"learning_rate": 2.0, "tuner/epochs": 3, "batch_size": 4}}
     assert training.with_tuned(hparams, tuned) == HParams(learning_rate=2.0, epochs=7, batch_size=4)
     assert training.with_tuned(hparams, None) == hparams
 
 
-def test_the_fingerprint_tells_runs_apart(tiny_bert: str) -> None:
+def test_fingerprint_distinguishes_runs(tiny_bert: str) -> None:
     run = make_run(tiny_bert)
     text = TextSettings(encoder=tiny_bert)
     fingerprints = {
@@ -266,7 +266,7 @@ def test_the_fingerprint_tells_runs_apart(tiny_bert: str) -> None:
 
 
 @pytest.mark.slow
-def test_tensorboard_and_progress(
+def test_run_writes_tensorboard_logs_and_progress_events(
     tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = tmp_path / "progress"

@@ -1,4 +1,4 @@
-"""The Tuner: every algorithm finds a trial, trials use their own hparams, failures are loud."""
+"""The Tuner: every algorithm finds a trial, trials use their own hparams, failures are raised."""
 
 import dataclasses
 from pathlib import Path
@@ -31,7 +31,7 @@ def search(tiny_bert: str, directory: Path, **settings: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_a_grid_tries_every_combination_and_finds_the_one_that_learns(
+def test_grid_tries_every_combination_and_finds_the_one_that_learns(
     tiny_bert: str, tmp_path: Path
 ) -> None:
     tuner = search(tiny_bert, tmp_path, algorithm="grid", objective="val_loss", epochs=4)
@@ -55,7 +55,9 @@ def test_other_algorithms_finish_their_trials(
     trials = tuner.oracle.trials.values()
     assert len(trials) >= 2
     assert {trial.status for trial in trials} == {"COMPLETED"}
-    assert len(tuner.oracle.get_best_trials(tuner.oracle.max_trials)) == len(trials), "TFX asks so"
+    assert len(tuner.oracle.get_best_trials(tuner.oracle.max_trials)) == len(trials), (
+        "as TFX reads them"
+    )
     assert all(0 <= trial.score <= 1 for trial in trials)
     assert tuner.get_best_hyperparameters()[0].values["batch_size"] in (8, 30)
 
@@ -84,7 +86,7 @@ def test_each_trial_trains_with_its_own_values(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["random", "grid", "hyperband", "bayesian"])
-def test_a_killed_search_goes_on_without_repeating_a_trial(
+def test_killed_search_resumes_without_repeating_trials(
     tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: Any
 ) -> None:
     class KilledError(BaseException):
@@ -112,14 +114,14 @@ def test_a_killed_search_goes_on_without_repeating_a_trial(
 
 
 @pytest.mark.slow
-def test_a_search_with_no_finished_trial_fails(
+def test_search_without_finished_trials_fails(
     tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(run: training_loop.TrainingRun) -> training_loop.TrainedModel:
         raise MemoryError("out of memory")
 
     monkeypatch.setattr(training_loop, "train", fail)
-    for trials in (2, 9):  # keras-tuner itself gives up after three failures in a row
+    for trials in (2, 9):  # keras-tuner itself stops after three consecutive failures
         with pytest.raises(ModelError, match=r"^none of the Tuner's . trials finished.*out of mem"):
             search(tiny_bert, tmp_path / str(trials), max_trials=trials)
 
@@ -143,7 +145,7 @@ def test_a_search_with_no_finished_trial_fails(
         ({"epochs": {"values": [1, 9]}}, "random", "raise tuner.epochs to 9"),
     ],
 )
-def test_a_search_space_that_makes_no_sense_is_refused_in_one_line(
+def test_invalid_search_space_is_rejected_in_one_line(
     space: dict[str, Any], algorithm: Any, message: str
 ) -> None:
     with pytest.raises(UserError, match=message) as caught:
@@ -171,7 +173,7 @@ def test_every_kind_of_hyper_parameter_can_be_tuned() -> None:
 
 
 @pytest.mark.slow
-def test_tuner_fn_reads_transforms_output(tiny_bert: str, tmp_path: Path) -> None:
+def test_tuner_fn_reads_the_transform_output(tiny_bert: str, tmp_path: Path) -> None:
     transformed.write(tmp_path / "in", tiny_bert, tf.io.FixedLenFeature([], tf.string))
     settings = TunerSettings(algorithm="grid", search_space=SPACE, epochs=1, max_trials=2)
     arguments = transformed.fn_args(tmp_path / "in", tmp_path, tiny_bert, tuner=settings)

@@ -1,4 +1,4 @@
-"""Training runs on the tiny BERT: a few made-up texts, two words that decide the label."""
+"""Training runs on the tiny BERT, with made-up texts whose last word decides the label."""
 
 import random
 from typing import Any
@@ -14,7 +14,7 @@ _SUBJECTS = ("film", "movie", "book", "food", "hotel", "room", "story", "plot")
 
 
 def texts(count: int, seed: int = 0) -> tuple[list[str], list[int]]:
-    """Texts of 2 to 12 words, and their label ids: the last word decides."""
+    """Return texts of 2 to 12 words and their label ids, which depend on the last word."""
     generator = random.Random(seed)
     labels = [generator.randrange(2) for _ in range(count)]
     words = [generator.choices(_SUBJECTS, k=generator.randint(1, 11)) for _ in range(count)]
@@ -23,7 +23,7 @@ def texts(count: int, seed: int = 0) -> tuple[list[str], list[int]]:
 
 
 def tokenized(count: int, seed: int = 0) -> TokenizedTexts:
-    """``texts`` as token ids, start and end tokens included."""
+    """Return ``texts`` as token ids, including start and end tokens."""
     sentences, labels = texts(count, seed)
     ids = [[VOCABULARY.index(word) for word in sentence.split()] for sentence in sentences]
     start, end = VOCABULARY.index("[CLS]"), VOCABULARY.index("[SEP]")
@@ -31,7 +31,7 @@ def tokenized(count: int, seed: int = 0) -> TokenizedTexts:
 
 
 def make_run(tiny_bert: str, **changes: Any) -> TrainingRun:
-    """A run of two epochs; ``changes`` replace fields of hparams, settings or the run itself."""
+    """Return a run of two epochs, with changed fields of hparams, settings or the run itself."""
     hparams = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 2}
     settings: dict[str, Any] = {"precision": "float32", "tensorboard": False}
     fields: dict[str, Any] = {"train": tokenized(60), "evaluation": tokenized(24, seed=1)}

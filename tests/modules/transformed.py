@@ -1,4 +1,4 @@
-"""What Transform leaves to the Trainer: transformed examples of two splits and their graph."""
+"""Transform's output for the Trainer: transformed examples of two splits and their graph."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,7 @@ from modules.contract import features
 from modules.contract.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
 from tests.modules.tiny_runs import LABELS, texts
 
-#: Texts are shorter than this, so that a long one is cut.
+#: Shorter than some texts, so that these are truncated.
 MAX_LENGTH = 16
 
 
@@ -24,9 +24,9 @@ def write(folder: Path, encoder: str, text_spec: Any) -> None:
     """Run tf.Transform on made-up texts.
 
     Args:
-        folder: gets ``train``, ``eval`` (gzip TFRecords) and ``graph``.
+        folder: output folder of ``train``, ``eval`` (gzip TFRecords) and ``graph``.
         encoder: folder of the tiny BERT.
-        text_spec: how the schema describes the raw text.
+        text_spec: feature spec of the raw text.
     """
     fixed = isinstance(text_spec, tf.io.FixedLenFeature) and not text_spec.shape
     spec = {features.TEXT: text_spec, features.LABEL: text_spec}
@@ -54,7 +54,7 @@ def write(folder: Path, encoder: str, text_spec: Any) -> None:
             encoded = examples | f"Encode {name}" >> beam.Map(encode)
             _ = encoded | f"Write {name}" >> beam.io.WriteToTFRecord(path, file_name_suffix=".gz")
         _ = graph | tft_beam.WriteTransformFn(str(folder / "graph"))
-    # TFX keeps the raw schema beside the graph; tf.Transform alone does not.
+    # TFX stores the raw schema next to the graph; tf.Transform without TFX does not.
     metadata_io.write_metadata(metadata, str(folder / "graph" / "metadata"))
 
 
@@ -65,7 +65,7 @@ def fn_args(
     tuner: TunerSettings | None = None,
     **hparams: Any,
 ) -> SimpleNamespace:
-    """The part of ``tfx.components.FnArgs`` that the Trainer and the Tuner read."""
+    """Return the fields of ``tfx.components.FnArgs`` that the Trainer and the Tuner read."""
     values = {"learning_rate": 3e-3, "batch_size": 8, "epochs": 2, **hparams}
     settings = TrainingSettings(
         precision="float32",

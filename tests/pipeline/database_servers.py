@@ -1,6 +1,6 @@
-"""Real database servers for tests: started on a free loopback port, gone afterwards.
+"""Real database servers for tests, started on a free loopback port and stopped afterwards.
 
-Tests that ask for one that is not installed are skipped.
+Tests that need a server which is not installed are skipped.
 """
 
 import contextlib
@@ -19,14 +19,14 @@ import pytest
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on."""
+    """Return a free TCP port on loopback."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
 
 
 def find_program(name: str, *patterns: str) -> str | None:
-    """Path of a server program, which distributions keep off the PATH."""
+    """Return the path of a server program, which distributions install outside the PATH."""
     found = shutil.which(name)
     if found:
         return found
@@ -41,7 +41,7 @@ def _installed(name: str, *patterns: str) -> str:
 
 
 def as_account(user: str) -> dict[str, object]:
-    """Arguments of subprocess that run a program as ``user``: the servers refuse to be root."""
+    """Return arguments of subprocess to run a program as ``user``; the servers refuse root."""
     if os.getuid() != 0:
         return {}
     entry = pwd.getpwnam(user)
@@ -50,9 +50,9 @@ def as_account(user: str) -> dict[str, object]:
 
 @contextlib.contextmanager
 def _folder_of(user: str) -> Iterator[Path]:
-    """A folder of the account's own.
+    """Create a temporary folder owned by the account.
 
-    Not below pytest's folder: each pytest that starts closes that to other accounts.
+    It is not in pytest's folder, which each new pytest process closes to other accounts.
     """
     with tempfile.TemporaryDirectory(prefix=f"bert-{user}-") as folder:
         if os.getuid() == 0:
@@ -63,7 +63,7 @@ def _folder_of(user: str) -> Iterator[Path]:
 def _wait_for_port(process: subprocess.Popen, port: int) -> None:
     for _ in range(300):
         if process.poll() is not None:
-            raise RuntimeError(f"the server ended with exit code {process.returncode}")
+            raise RuntimeError(f"the server exited with code {process.returncode}")
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
             return
         time.sleep(0.1)
@@ -71,7 +71,7 @@ def _wait_for_port(process: subprocess.Popen, port: int) -> None:
 
 
 def _wait_until_ready(url: str) -> None:
-    """PostgreSQL listens before it lets anybody in."""
+    """Wait until PostgreSQL accepts connections, which it does some time after it listens."""
     import psycopg
 
     for _ in range(300):
@@ -84,7 +84,7 @@ def _wait_until_ready(url: str) -> None:
 
 @contextlib.contextmanager
 def postgresql(password: str) -> Iterator[str]:
-    """A PostgreSQL server; yields ``postgresql://...`` of an empty database."""
+    """Start a PostgreSQL server and yield the ``postgresql://`` URL of an empty database."""
     initdb = _installed("initdb", "usr/lib/postgresql/*/bin/initdb")
     with _folder_of("postgres") as folder, _postgresql_in(folder, initdb, password) as url:
         yield url
@@ -118,7 +118,7 @@ def _postgresql_in(folder: Path, initdb: str, password: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def mysql(password: str) -> Iterator[str]:
-    """A MariaDB server; yields ``mysql://...`` of an empty database."""
+    """Start a MariaDB server and yield the ``mysql://`` URL of an empty database."""
     program = _installed("mariadbd", "usr/sbin/mariadbd", "usr/sbin/mysqld")
     install = _installed("mariadb-install-db", "usr/bin/mariadb-install-db")
     with _folder_of("mysql") as folder, _mysql_in(folder, program, install, password) as url:

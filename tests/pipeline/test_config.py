@@ -17,7 +17,7 @@ def toml(tmp_path: Path) -> Path:
     return path
 
 
-def test_later_sources_win(toml: Path) -> None:
+def test_later_sources_override_earlier_ones(toml: Path) -> None:
     environ = {"BERT__TRAINER__EPOCHS": "6", "BERT__TRAINER__SEED": "2"}
     config = load(toml, ["trainer.epochs=7"], environ)
     assert (config.trainer.epochs, config.trainer.seed) == (7, 2)
@@ -26,13 +26,13 @@ def test_later_sources_win(toml: Path) -> None:
     assert load(None, [], {}).trainer.epochs == HParams.epochs
 
 
-def test_a_source_leaves_the_section_s_other_keys_alone(toml: Path) -> None:
+def test_source_keeps_other_keys_of_the_section(toml: Path) -> None:
     config = load(toml, ["trainer.batch_size=4"], {})
     assert (config.trainer.epochs, config.trainer.batch_size) == (5, 4)
     assert config.trainer.max_length == TextSettings.max_length
 
 
-def test_origin_says_where_the_value_that_counts_stands(toml: Path) -> None:
+def test_origin_names_the_source_of_the_effective_value(toml: Path) -> None:
     config = load(toml, ["data.text_column=body"], {"BERT__TRAINER__SEED": "2"})
     assert config.origin("trainer.epochs") == f"{toml}: trainer.epochs"
     assert config.origin("trainer.seed") == "BERT__TRAINER__SEED"
@@ -44,7 +44,7 @@ def test_origin_says_where_the_value_that_counts_stands(toml: Path) -> None:
     ("text", "value"),
     [("3", 3), ("true", True), ("1e-4", 1e-4), ('["a", "b"]', ["a", "b"]), ("head", "head")],
 )
-def test_set_values_are_toml_or_else_text(text: str, value: object) -> None:
+def test_set_values_are_parsed_as_toml_or_kept_as_text(text: str, value: object) -> None:
     key = {int: "epochs", bool: "xla", float: "learning_rate", str: "truncation"}.get(type(value))
     if key is None:
         assert list(load(None, [f"data.slice_columns={text}"], {}).data.slice_columns) == value
@@ -52,14 +52,14 @@ def test_set_values_are_toml_or_else_text(text: str, value: object) -> None:
         assert getattr(load(None, [f"trainer.{key}={text}"], {}).trainer, key) == value
 
 
-def test_text_that_looks_like_a_number_stays_text_where_text_is_wanted() -> None:
+def test_numeric_text_stays_text_in_string_keys() -> None:
     config = load(None, ["data.text_column=01", "data.labels=[0, 1]", "data.label_column=2"], {})
     assert config.data.text_column == "01"
     assert config.data.label_column == "2"
     assert config.data.labels == ("0", "1")
 
 
-def test_environment_is_not_read_when_a_config_is_made_by_hand(
+def test_constructor_does_not_read_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("BERT__TRAINER__EPOCHS", "9")
@@ -85,7 +85,7 @@ def test_sections_are_frozen() -> None:
         ("data.split.dev=1", "data.split"),
     ],
 )
-def test_unknown_key_names_the_nearest(assignment: str, nearest: str) -> None:
+def test_unknown_key_suggests_the_nearest(assignment: str, nearest: str) -> None:
     key = assignment.partition("=")[0]
     with pytest.raises(UserError) as caught:
         load(None, [assignment], {})
@@ -99,14 +99,14 @@ def test_unknown_key_in_a_file_names_the_file(tmp_path: Path) -> None:
         load(path, [], {})
 
 
-def test_unknown_section_in_a_file_is_refused(tmp_path: Path) -> None:
+def test_unknown_section_in_a_file_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
     path.write_text("[trainr]\nepochs = 1\n")
     with pytest.raises(UserError, match=r"unknown config key .*did you mean trainer"):
         load(path, [], {})
 
 
-def test_unknown_environment_variable_is_refused() -> None:
+def test_unknown_environment_variable_is_rejected() -> None:
     with pytest.raises(
         UserError, match=r"\(BERT__TRAINER__EPOCS\); did you mean trainer\.epochs\?"
     ):
@@ -115,7 +115,7 @@ def test_unknown_environment_variable_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("assignment", "legal", "received"),
+    ("assignment", "allowed", "received"),
     [
         ("trainer.max_length=4", "a whole number from 8 to 512", "4"),
         ("trainer.max_length=513", "a whole number from 8 to 512", "513"),
@@ -126,18 +126,18 @@ def test_unknown_environment_variable_is_refused() -> None:
         ("data.split.train=0", "a whole number from 1", "0"),
         ("evaluator.margin=2", "a number from -1 to 1", "2"),
         ("evaluator.confidence=1", "a number from 0.5 to 0.999", "1"),
-        ("evaluator.length_slices=[64,16]", "rising whole numbers from 1", r"[64, 16]"),
+        ("evaluator.length_slices=[64,16]", "increasing whole numbers from 1", r"[64, 16]"),
         ("data.path=[]", "a path or a list of paths", "[]"),
         ("pipeline.name=7up", "a letter, then letters", "'7up'"),
     ],
 )
-def test_bad_value_is_told_in_one_line(assignment: str, legal: str, received: str) -> None:
+def test_bad_value_is_reported_in_one_line(assignment: str, allowed: str, received: str) -> None:
     key = assignment.partition("=")[0]
     with pytest.raises(UserError) as caught:
         load(None, [assignment], {})
     message = str(caught.value)
-    assert message.startswith(f"{key}: legal ")
-    assert legal in message
+    assert message.startswith(f"{key}: must be ")
+    assert allowed in message
     assert f"received {received}" in message
     assert f"(--set {key})" in message
     assert "\n" not in message
@@ -154,12 +154,12 @@ def test_bad_value_is_told_in_one_line(assignment: str, legal: str, received: st
         "tuner.search_space.lr={min=1, max=2}",
     ],
 )
-def test_malformed_assignment_is_the_user_s_error(assignment: str) -> None:
+def test_malformed_assignment_raises_user_error(assignment: str) -> None:
     with pytest.raises(UserError):
         load(None, [assignment], {})
 
 
-def test_section_given_as_a_value_in_a_file_is_refused(tmp_path: Path) -> None:
+def test_section_that_is_not_a_table_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
     path.write_text("trainer = 3\n")
     with pytest.raises(UserError, match=r"\[trainer\] is a section"):
@@ -171,7 +171,7 @@ def test_columns_must_differ() -> None:
         load(None, ["data.label_column=text"], {})
 
 
-def test_floor_on_a_column_that_is_no_slice_is_refused() -> None:
+def test_floor_on_a_column_without_slices_is_rejected() -> None:
     floors = 'evaluator.floors=[{metric="accuracy", min=0.5, slice="domain=films"}]'
     with pytest.raises(UserError, match="domain=films"):
         load(None, [floors], {})
@@ -179,12 +179,12 @@ def test_floor_on_a_column_that_is_no_slice_is_refused() -> None:
     assert config.evaluator.floors[0].slice == "domain=films"
 
 
-def test_file_that_is_not_there_names_the_shipped_ones() -> None:
+def test_missing_file_error_lists_the_bundled_configs() -> None:
     with pytest.raises(UserError, match=r"imdb, newsgroups.*did you mean imdb\?"):
         load("imbd", [], {})
 
 
-def test_file_that_is_no_toml_says_where(tmp_path: Path) -> None:
+def test_invalid_toml_error_names_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "my.toml"
     path.write_text("[trainer\n")
     with pytest.raises(UserError, match=r"my\.toml is not a TOML file: .*line 1"):
@@ -192,7 +192,7 @@ def test_file_that_is_no_toml_says_where(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["imdb", "newsgroups"])
-def test_shipped_config_loads_by_name(name: str) -> None:
+def test_bundled_config_loads_by_name(name: str) -> None:
     config = load(name, [], {})
     assert config.pipeline.name == name
     assert config.origin("pipeline.name") == f"{name}.toml: pipeline.name"
@@ -211,7 +211,7 @@ def test_paths_are_relative_to_the_current_directory(
     assert load(None, ["pipeline.root=gs://bucket/x"], {}).pipeline_root() == "gs://bucket/x"
 
 
-def test_curated_schema_counts_once_it_exists(
+def test_curated_schema_is_used_once_it_exists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -222,7 +222,7 @@ def test_curated_schema_counts_once_it_exists(
     assert config.curated_schema_file() == str(tmp_path / "pipeline_root/schema/schema.pbtxt")
 
 
-def test_records_carry_the_trainer_s_values() -> None:
+def test_records_hold_the_trainer_values() -> None:
     config = load(None, ["trainer.dropout=0.3", "trainer.max_length=64", "trainer.seed=5"], {})
     assert config.hparams() == HParams(dropout=0.3)
     assert config.text_settings() == TextSettings(max_length=64)
@@ -231,14 +231,14 @@ def test_records_carry_the_trainer_s_values() -> None:
     assert HParams.from_json(config.hparams().to_json()) == config.hparams()
 
 
-def test_tuner_settings_carry_the_search_space() -> None:
+def test_tuner_settings_hold_the_search_space() -> None:
     config = load(None, ["tuner.search_space.epochs={values=[1,2]}", "tuner.max_trials=3"], {})
     settings = config.tuner_settings()
     assert settings.max_trials == 3
     assert settings.search_space == {"epochs": {"values": [1, 2]}}
 
 
-def test_example_gen_and_beam_get_their_arguments() -> None:
+def test_example_gen_and_beam_arguments_follow_the_config() -> None:
     config = load(None, ["data.split.train=6", 'beam.args=["--x=1"]'], {})
     arguments = config.example_gen_arguments()
     assert arguments["split"] == {"train": 6, "eval": 1, "test": 1}
@@ -252,7 +252,7 @@ def test_example_gen_and_beam_get_their_arguments() -> None:
     assert config.beam_arguments()[1:] == ["--sdk_container_image=none", "--x=1"]
 
 
-def test_config_survives_the_way_to_the_worker() -> None:
+def test_config_survives_serialisation() -> None:
     config = load("newsgroups", ['data.slice_columns=["part"]'], {})
     sent = config.model_dump(mode="json")
     assert Config.model_validate(sent).model_dump() == config.model_dump()
@@ -273,13 +273,13 @@ def test_password_is_masked(url: str, masked: str) -> None:
     assert load(None, [f"metadata.url={url}"], {}).to_dict()["metadata"]["url"] == masked
 
 
-def test_refused_url_keeps_its_password() -> None:
-    with pytest.raises(UserError, match=r"metadata\.url: legal is") as caught:
+def test_error_about_a_url_hides_its_password() -> None:
+    with pytest.raises(UserError, match=r"metadata\.url: must be") as caught:
         load(None, ["metadata.url=mysq://u:secret@host/db"], {})
     assert "secret" not in str(caught.value)
 
 
-def test_import_warns_of_nothing() -> None:
+def test_import_raises_no_warnings() -> None:
     command = [sys.executable, "-W", "error", "-c", "import pipeline.config"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -294,19 +294,19 @@ def test_import_warns_of_nothing() -> None:
             ["beam.runner=dataflow", 'beam.args=["--project=p"]'],
             "needs --project, --region|--region",
         ),
-        (["beam.runner=samza"], "beam.runner: legal is"),
-        (['beam.args=["streaming"]'], "legal are options as --name=value"),
-        (['beam.args=["--runner=x"]'], "the runner is set with beam.runner"),
+        (["beam.runner=samza"], "beam.runner: must be"),
+        (['beam.args=["streaming"]'], "must be options of the form --name=value"),
+        (['beam.args=["--runner=x"]'], "must not set --runner; set beam.runner"),
     ],
 )
-def test_a_beam_runner_without_what_it_needs_is_refused(
+def test_beam_runner_without_required_options_is_rejected(
     assignments: list[str], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         load(None, assignments, {})
 
 
-def test_beams_workers_run_the_image() -> None:
+def test_beam_workers_run_the_image() -> None:
     settings = ["beam.runner=FlinkRunner", 'beam.args=["--flink_master=flink:8081"]']
     config = load(None, [*settings, "image.name=registry/bert:1"], {})
     assert config.beam_arguments() == [

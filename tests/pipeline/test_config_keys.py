@@ -17,11 +17,11 @@ KEYS = keys(Config)
         ("data.text_column", "a string, not empty"),
     ],
 )
-def test_legal_values_in_words(key: str, words: str) -> None:
+def test_allowed_values_are_described_in_words(key: str, words: str) -> None:
     assert legal(KEYS[key]) == words
 
 
-def test_nested_sections_make_dotted_keys() -> None:
+def test_nested_sections_have_dotted_keys() -> None:
     assert {"data.split.train", "tuner.search_space", "evaluator.floors"} <= set(KEYS)
     assert "data.split" not in KEYS
 
@@ -35,5 +35,5 @@ def test_nested_sections_make_dotted_keys() -> None:
         ("zzz", None),
     ],
 )
-def test_nearest(name: str, found: str | None) -> None:
+def test_nearest_key_is_suggested(name: str, found: str | None) -> None:
     assert nearest(name, KEYS) == found

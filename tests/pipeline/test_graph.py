@@ -1,7 +1,7 @@
-"""The compiled graph against a golden file: nodes, edges and parameters of both stacks.
+"""The compiled graph compared with a golden file: nodes, edges and parameters of both stacks.
 
-After a wanted change: ``BERT_UPDATE_GOLDEN=1 python -m pytest tests/pipeline/test_graph.py``
-rewrites the file; read the difference before you commit it.
+After an intended change, run ``BERT_UPDATE_GOLDEN=1 python -m pytest
+tests/pipeline/test_graph.py`` to rewrite the file, and review its diff before committing it.
 """
 
 import json
@@ -31,7 +31,7 @@ def _config(*assignments: str) -> Config:
 
 
 def _describe(config: Config) -> dict[str, Any]:
-    """Nodes with their edges and parameters, in a form that does not depend on TFX's version."""
+    """Return nodes with their edges and parameters, independent of TFX's version."""
     proto = compiler.Compiler().compile(create_pipeline(config))
     nodes = [node.pipeline_node for node in proto.nodes]
     return {node.node_info.id: _describe_node(node) for node in nodes}
@@ -59,7 +59,7 @@ def _describe_node(node: Any) -> dict[str, Any]:
 
 
 def _mask(value: str) -> str:
-    """The digest of the code changes with every edit; that it is there is what counts."""
+    """Mask code digests, which change with every edit."""
     return re.sub(r"\b[0-9a-f]{64}\b", "<sha256>", value)
 
 
@@ -67,7 +67,7 @@ def _mask(value: str) -> str:
     ("name", "assignments"),
     [("default", []), ("tuned", ["tuner.enabled=true", 'data.slice_columns=["domain"]'])],
 )
-def test_the_compiled_graph_is_the_golden_one(name: str, assignments: list[str]) -> None:
+def test_compiled_graph_matches_the_golden_file(name: str, assignments: list[str]) -> None:
     path = GOLDEN / f"pipeline_{name}.json"
     described = json.dumps(_describe(_config(*assignments)), indent=2, sort_keys=True) + "\n"
     if os.environ.get("BERT_UPDATE_GOLDEN"):
@@ -84,16 +84,14 @@ def test_the_compiled_graph_is_the_golden_one(name: str, assignments: list[str])
         (["infra_validator.enabled=false"], 9),
     ],
 )
-def test_the_graph_has_the_nodes_that_are_on_in_run_order(
-    assignments: list[str], count: int
-) -> None:
+def test_graph_has_the_enabled_nodes_in_run_order(assignments: list[str], count: int) -> None:
     config = _config(*assignments)
     names = [node.id for node in build_components(config)]
     assert names == list(node_names(config))
     assert len(names) == count
 
 
-def test_every_node_that_runs_our_code_carries_its_digest() -> None:
+def test_nodes_that_run_project_code_have_a_code_digest() -> None:
     described = _describe(_config("tuner.enabled=true"))
     without = {
         name for name, node in described.items() if "<sha256>" not in json.dumps(node["parameters"])
@@ -101,12 +99,12 @@ def test_every_node_that_runs_our_code_carries_its_digest() -> None:
     assert without == {"StatisticsGen", "SchemaGen", "Resolver"}
 
 
-def test_training_waits_for_the_validator() -> None:
+def test_transform_waits_for_the_example_validator() -> None:
     described = _describe(_config())
     assert "ExampleValidator" in described["Transform"]["upstream"]
 
 
-def test_a_curated_schema_is_imported_and_its_content_counts(tmp_path: Path) -> None:
+def test_curated_schema_is_imported_with_its_digest(tmp_path: Path) -> None:
     schema = tmp_path / "schema.pbtxt"
     schema.write_text("")
     before = _describe(_config(f"schema.path={schema}"))["SchemaGen"]["parameters"]

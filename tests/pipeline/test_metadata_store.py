@@ -1,4 +1,4 @@
-"""Metadata URLs: what they become, and that real servers take them."""
+"""Connections from metadata URLs, also with real servers."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,7 +27,7 @@ def test_user_and_password_are_percent_decoded() -> None:
 @pytest.mark.parametrize(
     "url", ["oracle://me:secret@db/x", "mysql://me:secret@db", "postgresql:///secret"]
 )
-def test_a_bad_url_is_refused_in_one_line_without_its_password(url: str) -> None:
+def test_bad_url_is_rejected_in_one_line_without_its_password(url: str) -> None:
     with pytest.raises(UserError) as caught:
         connection_config(url)
     message = str(caught.value)
@@ -44,12 +44,12 @@ def _round_trip(url: str) -> None:
     assert [artifact.uri for artifact in again.get_artifacts_by_id([written])] == ["here"]
 
 
-def test_sqlite_keeps_what_it_is_given(tmp_path: Path) -> None:
+def test_sqlite_stores_and_returns_artifacts(tmp_path: Path) -> None:
     _round_trip(f"sqlite:///{tmp_path}/metadata.sqlite")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("server", [database_servers.postgresql, database_servers.mysql])
-def test_a_real_server_keeps_what_it_is_given(server: Callable) -> None:
+def test_real_server_stores_and_returns_artifacts(server: Callable) -> None:
     with server(password="s3cret") as url:
         _round_trip(url)

@@ -17,7 +17,7 @@ from pipeline.sections.training import TunerSection
         {},
     ],
 )
-def test_legal(dimension: dict) -> None:
+def test_valid_search_space_is_accepted(dimension: dict) -> None:
     check_search_space(dimension)
     assert TunerSection(search_space=dimension).search_space == dimension
 
@@ -42,7 +42,7 @@ def test_legal(dimension: dict) -> None:
         ({"dropout": {"min": 0.1, "max": 0.5, "sampling": "cubic"}}, "cubic"),
     ],
 )
-def test_refused(dimension: dict, problem: str) -> None:
+def test_invalid_search_space_is_rejected(dimension: dict, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         check_search_space(dimension)
 
@@ -55,6 +55,6 @@ def test_refused(dimension: dict, problem: str) -> None:
         ({"dropout": {"values": [0.1, 1.5]}}, "received 1.5"),
     ],
 )
-def test_value_that_the_trainer_refuses(dimension: dict, problem: str) -> None:
+def test_value_that_the_trainer_rejects_is_rejected(dimension: dict, problem: str) -> None:
     with pytest.raises(ValidationError, match=problem):
         TunerSection(search_space=dimension)

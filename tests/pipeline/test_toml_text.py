@@ -22,5 +22,5 @@ from pipeline.toml_text import toml_value
         {"min": 1, "odd key": {"x": [1, 2]}, "naïve": 1},
     ],
 )
-def test_round_trip(value: object) -> None:
+def test_toml_value_round_trips(value: object) -> None:
     assert tomllib.loads(f"value = {toml_value(value)}")["value"] == value

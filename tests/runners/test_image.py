@@ -126,7 +126,7 @@ def test_uncommitted_changes_are_refused(checkout: Path) -> None:
     (checkout / "Dockerfile").write_text("FROM scratch\n")
     done = build(checkout, "registry.example.com/bert")
     assert done.returncode == 2
-    assert "not committed" in done.stderr
+    assert "uncommitted changes" in done.stderr
     assert not (checkout.parent / "words").exists()
 
 

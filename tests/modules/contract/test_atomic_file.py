@@ -7,7 +7,7 @@ import pytest
 from modules.contract.atomic_file import whole_binary_file, whole_file, write_bytes, write_text
 
 
-def test_writes_and_replaces(tmp_path: Path) -> None:
+def test_write_text_creates_and_replaces_a_file(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b.txt"
     write_text(path, "one")
     write_text(path, "zwei ü")
@@ -15,7 +15,7 @@ def test_writes_and_replaces(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_keeps_to_the_umask(tmp_path: Path) -> None:
+def test_file_mode_follows_the_umask(tmp_path: Path) -> None:
     mask = os.umask(0o027)
     try:
         write_text(tmp_path / "a", "")
@@ -24,7 +24,7 @@ def test_keeps_to_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "a").stat().st_mode & 0o777 == 0o640
 
 
-def test_failed_write_leaves_the_old_file_and_no_other(
+def test_failed_write_keeps_the_old_file_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a"

@@ -1,7 +1,7 @@
-"""A small BERT in TF Hub's SavedModel format, with an encoder of its own to compare with.
+"""A small BERT in TF Hub's SavedModel format, with its own implementation to compare with.
 
-Variable names and shapes, inputs, outputs and assets are those that
-``official/nlp/tools/export_tfhub_lib.py`` of tensorflow/models gives the public modules.
+Variable names and shapes, inputs, outputs and assets are those of the public modules, as exported
+by ``official/nlp/tools/export_tfhub_lib.py`` of tensorflow/models.
 """
 
 import math
@@ -28,7 +28,7 @@ class HubBert(tf.train.Checkpoint):
             if name.endswith("gamma"):
                 value += 1
             self._named[name] = tf.Variable(value, name=scope + name)
-        # Keras gives a saved model this attribute; readers of modules rely on it.
+        # Keras adds this attribute to saved models, and readers of modules rely on it.
         self.variables = [*self._named.values(), self.do_lower_case]
 
     @tf.function
@@ -102,12 +102,12 @@ def _shapes() -> dict[str, tuple[int, ...]]:
 
 
 def write_hub_module(folder: Path, *, do_lower_case: bool = True, scope: str = "") -> HubBert:
-    """Save a module and give it back.
+    """Save a module and return it.
 
     Args:
-        folder: where the SavedModel goes.
-        do_lower_case: what the module says of its vocabulary.
-        scope: prefix of every variable's name, as some modules have.
+        folder: folder of the SavedModel.
+        do_lower_case: the module's flag for an uncased vocabulary.
+        scope: prefix of the names of all variables, as in some public modules.
     """
     vocabulary_file = folder.parent / "vocab.txt"
     vocabulary_file.write_text("\n".join(tiny_bert.VOCABULARY) + "\n", encoding="utf-8")

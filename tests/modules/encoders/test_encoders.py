@@ -1,4 +1,4 @@
-"""Encoders by name: what they compute, what identifies them, and what a wrong name says."""
+"""Encoders by name: their outputs, fingerprints and error messages."""
 
 import importlib.util
 import json
@@ -26,7 +26,7 @@ TEXTS = ["a good film!", "Café, naïve"]
 
 
 def run(encoder: Encoder, token_ids: np.ndarray = TOKEN_IDS) -> dict[str, np.ndarray]:
-    """The backbone's outputs; a family without a pooler gives only the sequence."""
+    """Return the backbone's outputs; only the sequence output for families without a pooler."""
     backbone = encoder.backbone()
     inputs = {"token_ids": token_ids, "padding_mask": MASK}
     if "segment_ids" in backbone.input:
@@ -49,7 +49,7 @@ def message(name: str) -> str:
     return text
 
 
-def test_bert_folder_computes_what_its_weights_say(tiny_bert: str) -> None:
+def test_bert_folder_matches_the_numpy_reference(tiny_bert: str) -> None:
     encoder = load_encoder(tiny_bert)
     weights = tiny.make_weights()
     expected = checkpoints.encode(weights, TOKEN_IDS, MASK)
@@ -59,7 +59,7 @@ def test_bert_folder_computes_what_its_weights_say(tiny_bert: str) -> None:
     np.testing.assert_allclose(outputs["pooled_output"], pooled, atol=2e-5)
 
 
-def test_bert_folder_special_tokens_and_length(tiny_bert: str) -> None:
+def test_bert_folder_has_special_tokens_and_length(tiny_bert: str) -> None:
     encoder = load_encoder(tiny_bert)
     ids = (encoder.start_token_id, encoder.end_token_id, encoder.pad_token_id)
     assert [tiny.VOCABULARY[i] for i in ids] == ["[CLS]", "[SEP]", "[PAD]"]
@@ -71,14 +71,14 @@ def test_bert_folder_special_tokens_and_length(tiny_bert: str) -> None:
     ]
 
 
-def test_distilbert_folder_computes_what_its_weights_say(tmp_path: Path) -> None:
+def test_distilbert_folder_matches_the_numpy_reference(tmp_path: Path) -> None:
     weights = checkpoints.write_distilbert(tmp_path)
     expected = checkpoints.encode(weights, TOKEN_IDS, MASK, activation=checkpoints.gelu)
     outputs = run(load_encoder(f"hf://{tmp_path}"))
     np.testing.assert_allclose(outputs["sequence_output"][KEPT], expected[KEPT], atol=2e-5)
 
 
-def test_roberta_folder_computes_what_its_weights_say(tmp_path: Path) -> None:
+def test_roberta_folder_matches_the_numpy_reference(tmp_path: Path) -> None:
     weights = checkpoints.write_roberta(tmp_path)
     encoder = load_encoder(str(tmp_path))
     token_ids = TOKEN_IDS % len(checkpoints.ROBERTA_VOCABULARY)
@@ -96,7 +96,7 @@ def test_roberta_folder_computes_what_its_weights_say(tmp_path: Path) -> None:
     assert (encoder.start_token_id, encoder.pad_token_id, encoder.end_token_id) == (0, 1, 2)
 
 
-def test_roberta_folder_tokens(tmp_path: Path) -> None:
+def test_roberta_folder_is_tokenized_with_its_merges(tmp_path: Path) -> None:
     checkpoints.write_roberta(tmp_path)
     vocabulary = json.loads((tmp_path / "vocab.json").read_text())
     pieces = {index: token for token, index in vocabulary.items()}
@@ -104,13 +104,15 @@ def test_roberta_folder_tokens(tmp_path: Path) -> None:
     assert [pieces[i] for i in row] == ["a", "Ġgood", "Ġ", "go", "o", "."]
 
 
-def test_more_tokens_than_embeddings_is_refused(tiny_bert: str, tmp_path: Path) -> None:
+def test_more_tokens_than_embeddings_are_rejected(tiny_bert: str, tmp_path: Path) -> None:
     checkpoints.write_roberta(tmp_path / "roberta")
     shutil.copytree(tiny_bert, tmp_path / "bert")
     for folder in (tmp_path / "roberta", tmp_path / "bert"):
         config = json.loads((folder / "config.json").read_text())
         (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 9}))
-        with pytest.raises(EncoderError, match=r"tokenizer has \d+ tokens, .* vocab_size 9; "):
+        with pytest.raises(
+            EncoderError, match=r"tokenizer has \d+ tokens, .* vocab_size .* is 9; "
+        ):
             load_encoder(str(folder))
 
 
@@ -131,7 +133,7 @@ def test_dropout_overrides_the_checkpoint(tiny_bert: str, tmp_path: Path) -> Non
     assert load_encoder(str(tmp_path)).backbone(0.2).dropout == 0.2
 
 
-def test_fingerprint_follows_content_not_place(tiny_bert: str, tmp_path: Path) -> None:
+def test_fingerprint_depends_on_content_but_not_on_path(tiny_bert: str, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(tiny_bert, copy)
     fingerprint = load_encoder(tiny_bert).fingerprint
@@ -144,7 +146,7 @@ def test_fingerprint_follows_content_not_place(tiny_bert: str, tmp_path: Path) -
     assert load_encoder(str(copy)).fingerprint != fingerprint
 
 
-def test_keras_preset_folder_of_bert(tiny_bert: str, tmp_path: Path) -> None:
+def test_keras_preset_folder_of_bert_equals_the_original(tiny_bert: str, tmp_path: Path) -> None:
     import keras_hub
 
     original = load_encoder(tiny_bert)
@@ -163,7 +165,7 @@ def test_keras_preset_folder_of_bert(tiny_bert: str, tmp_path: Path) -> None:
     assert f"keras://{tmp_path}" in message(str(tmp_path))
 
 
-def test_keras_preset_folder_of_roberta(tmp_path: Path) -> None:
+def test_keras_preset_folder_of_roberta_equals_the_original(tmp_path: Path) -> None:
     import keras_hub
 
     huggingface, preset = tmp_path / "hf", tmp_path / "keras"
@@ -182,7 +184,7 @@ def test_keras_preset_folder_of_roberta(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scope", ["", "bert_encoder/"])
-def test_hub_module_computes_what_it_computes_itself(tmp_path: Path, scope: str) -> None:
+def test_hub_module_matches_its_own_implementation(tmp_path: Path, scope: str) -> None:
     folder = tmp_path / "module"
     module = hub_module.write_hub_module(folder, scope=scope)
     expected = module(
@@ -201,7 +203,7 @@ def test_hub_module_computes_what_it_computes_itself(tmp_path: Path, scope: str)
     assert encoder.backbone(0.4).dropout == 0.4
 
 
-def test_hub_module_says_whether_it_is_cased(tmp_path: Path, tiny_bert: str) -> None:
+def test_hub_module_flag_decides_whether_text_is_cased(tmp_path: Path, tiny_bert: str) -> None:
     hub_module.write_hub_module(tmp_path / "module_uncased")
     hub_module.write_hub_module(tmp_path / "module_cased", do_lower_case=False)
     uncased = load_encoder(f"tfhub://{tmp_path / 'module_uncased'}")
@@ -213,12 +215,12 @@ def test_hub_module_says_whether_it_is_cased(tmp_path: Path, tiny_bert: str) -> 
     assert cased.fingerprint != uncased.fingerprint
 
 
-def test_hub_module_that_is_no_bert(tmp_path: Path) -> None:
+def test_hub_module_other_than_bert_is_rejected(tmp_path: Path) -> None:
     tf.saved_model.save(tf.train.Checkpoint(variables=[tf.Variable(1.0)]), str(tmp_path))
-    assert "no variable 'word_embeddings/embeddings'" in message(f"tfhub://{tmp_path}")
+    assert "has no variable 'word_embeddings/embeddings'" in message(f"tfhub://{tmp_path}")
 
 
-def test_missing_hub_module(tmp_path: Path) -> None:
+def test_missing_hub_module_is_rejected(tmp_path: Path) -> None:
     assert "saved_model.pb" in message(f"tfhub://{tmp_path / 'nothing'}")
 
 
@@ -228,20 +230,20 @@ def test_missing_hub_module(tmp_path: Path) -> None:
         ("minilmm", 'did you mean "minilm"?'),
         ("MiniLM", 'did you mean "minilm"?'),
         ("kera://bert_tiny_en_uncased", 'did you mean "keras://bert_tiny_en_uncased"?'),
-        ("https://example.org/bert", "legal:"),
-        ("hf://", "legal:"),
-        ("", "legal:"),
+        ("https://example.org/bert", "must be"),
+        ("hf://", "must be"),
+        ("", "must be"),
         ("keras://bert_tiny_en_uncase", 'did you mean "keras://bert_tiny_en_uncased"?'),
-        ("hf://no/such/folder", "no such folder"),
+        ("hf://no/such/folder", "the folder does not exist"),
     ],
 )
-def test_unknown_name(name: str, hint: str) -> None:
+def test_unknown_name_is_rejected_with_a_hint(name: str, hint: str) -> None:
     text = message(name)
     assert hint in text
     assert name in text
 
 
-def test_unknown_folder_names_its_neighbour(tiny_bert: str) -> None:
+def test_unknown_folder_suggests_a_similar_one(tiny_bert: str) -> None:
     assert f'did you mean "{tiny_bert}"?' in message(tiny_bert + "x")
 
 
@@ -250,17 +252,17 @@ def test_unknown_folder_names_its_neighbour(tiny_bert: str) -> None:
     [
         ("config.json", None, "cannot read"),
         ("config.json", "{", "is not JSON"),
-        ("config.json", "[]", "should be a JSON object"),
+        ("config.json", "[]", "must be a JSON object"),
         ("config.json", '{"model_type": "gpt2"}', "'gpt2' in config.json is not supported"),
         ("vocab.txt", None, "cannot read"),
         ("vocab.txt", "[PAD]\n[UNK]\n[CLS]\nfilm\n", "its vocabulary lacks [SEP]"),
         ("tokenizer_config.json", None, "cannot read"),
-        ("tokenizer_config.json", '{"tokenizer_class": "BertJapaneseTokenizer"}', "otherwise"),
-        ("tokenizer_config.json", '{"tokenize_chinese_chars": false}', "otherwise"),
+        ("tokenizer_config.json", '{"tokenizer_class": "BertJapaneseTokenizer"}', "its tokenizer"),
+        ("tokenizer_config.json", '{"tokenize_chinese_chars": false}', "its tokenizer"),
         ("model.safetensors", None, "no *.safetensors"),
     ],
 )
-def test_broken_folder(
+def test_broken_folder_is_rejected(
     tiny_bert: str, tmp_path: Path, file: str, content: str | None, complaint: str
 ) -> None:
     folder = tmp_path / "broken"
@@ -272,7 +274,7 @@ def test_broken_folder(
     assert complaint in message(str(folder))
 
 
-def test_weights_that_do_not_fit_the_config(tiny_bert: str, tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_the_config_are_rejected(tiny_bert: str, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(tiny_bert, folder)
     weights = load_file(folder / "model.safetensors")
@@ -283,24 +285,24 @@ def test_weights_that_do_not_fit_the_config(tiny_bert: str, tmp_path: Path) -> N
     assert "\n" not in str(caught.value)
 
 
-def test_minilm_with_changed_weights_is_refused(
+def test_minilm_with_changed_weights_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tiny.write_tiny_bert(tmp_path / "model")
     spec = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
-    assert "should have sha256 53aa51172d14" in message("minilm")
+    assert "must have the SHA-256 53aa51172d14" in message("minilm")
     (tmp_path / "model" / "model.safetensors").unlink()
-    assert "has no file" in message("minilm")
+    assert "received no file" in message("minilm")
 
 
-def test_minilm_without_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_minilm_package_names_the_install_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     assert "pip install" in message("minilm")
 
 
 @pytest.mark.slow
-def test_minilm() -> None:
+def test_minilm_embeds_related_sentences_close_together() -> None:
     encoder = load_encoder("minilm")
     ids = (encoder.start_token_id, encoder.end_token_id, encoder.pad_token_id)
     assert ids == (101, 102, 0)
@@ -308,7 +310,7 @@ def test_minilm() -> None:
     assert tokens(encoder, ["naïve café"]) == [[15743, 7668]]
     backbone = encoder.backbone()
     assert (backbone.num_layers, backbone.hidden_dim) == (6, 384)
-    # Mean-pooled, as the model was trained to be: related sentences are closer than others.
+    # With mean pooling, as in the model's training, related sentences are closer than others.
     sentences = ["The film was wonderful.", "I loved this movie.", "The bus stops here."]
     rows = encoder.tokenizer()(tf.constant(sentences)).to_tensor().numpy().astype(np.int32)
     mask = (rows != 0).astype(np.int32)
@@ -320,7 +322,7 @@ def test_minilm() -> None:
     assert similarity[0, 1] > 0.5 > 0.2 > similarity[0, 2]
 
 
-def test_finding_an_encoder_needs_no_tensorflow(tiny_bert: str) -> None:
+def test_finding_an_encoder_does_not_import_tensorflow(tiny_bert: str) -> None:
     code = (
         "import sys; from modules.encoders.names import load_encoder;"
         "load_encoder(sys.argv[1]).fingerprint;"

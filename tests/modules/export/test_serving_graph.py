@@ -1,4 +1,4 @@
-"""The packed graph gives the Keras model's logits, whatever the lengths, and nothing else."""
+"""The packed graph computes the Keras model's logits for texts of any length."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -35,7 +35,7 @@ FAMILIES: dict[str, Callable[[Path], Any]] = {
 
 
 def build(folder: Path, classes: int = 3) -> keras.Model:
-    """A classifier whose head tells texts apart."""
+    """Build a classifier whose head separates texts."""
     classifier = model.build_classifier(load_encoder(str(folder)), classes, HParams())
     head = classifier.get_layer(model.HEAD)
     generator = np.random.default_rng(0)
@@ -52,7 +52,7 @@ def classifier(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPath
 
 @pytest.fixture(scope="module")
 def graphs(classifier: keras.Model) -> dict[tf.DType, ServingGraph]:
-    """Of each precision; one serves all lengths, as an export's does."""
+    """Return one graph per precision for all lengths, as in an export."""
     return {
         precision: ServingGraph(classifier, precision) for precision in (tf.float32, tf.bfloat16)
     }
@@ -71,7 +71,7 @@ def keras_logits(classifier: keras.Model, tokens: tf.RaggedTensor) -> np.ndarray
 
 
 @pytest.mark.parametrize("lengths", BATCHES.values(), ids=BATCHES)
-def test_float32_equals_keras(
+def test_float32_matches_keras(
     classifier: keras.Model, graphs: dict[tf.DType, ServingGraph], lengths: list[int]
 ) -> None:
     tokens = make_tokens(lengths)
@@ -79,14 +79,14 @@ def test_float32_equals_keras(
     assert logits.shape == (len(lengths), 3)
     if not lengths:
         return
-    if max(lengths) == 0:  # the mean of no vectors is zero: the head's bias is left
+    if max(lengths) == 0:  # the mean of no vectors is zero, so the logits are the head's bias
         bias = classifier.get_layer(model.HEAD).bias.numpy()
         np.testing.assert_allclose(logits, [bias] * len(lengths))
         return
     np.testing.assert_allclose(logits, keras_logits(classifier, tokens), atol=1e-5)
 
 
-def test_bfloat16_is_close_and_float32_at_its_ends(
+def test_bfloat16_is_close_to_float32_with_float32_outputs(
     classifier: keras.Model, graphs: dict[tf.DType, ServingGraph]
 ) -> None:
     tokens = make_tokens(BATCHES["uneven"])
@@ -101,7 +101,7 @@ def test_bfloat16_is_close_and_float32_at_its_ends(
 
 
 @pytest.mark.parametrize("precision", [tf.float32, tf.bfloat16])
-def test_a_text_alone_is_answered_as_in_company(
+def test_text_gets_the_same_logits_alone_and_in_a_batch(
     graphs: dict[tf.DType, ServingGraph], precision: tf.DType
 ) -> None:
     tokens = make_tokens(BATCHES["uneven"])
@@ -113,7 +113,7 @@ def test_a_text_alone_is_answered_as_in_company(
         np.testing.assert_allclose(alone, together[row], atol=tolerance)
 
 
-def test_float32_shares_the_models_variables(classifier: keras.Model) -> None:
+def test_float32_shares_the_variables_of_the_model(classifier: keras.Model) -> None:
     ours = ServingGraph(classifier).variables
     theirs = {id(weight.value) for weight in classifier.weights}
     assert {id(variable) for variable in ours} == theirs
@@ -122,7 +122,9 @@ def test_float32_shares_the_models_variables(classifier: keras.Model) -> None:
     assert any(variable is embeddings.tokens.value for variable in half)
 
 
-def test_another_layout_is_not_supported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_encoder_layout_is_not_supported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_tiny_bert(tmp_path)
     assert supports(build(tmp_path))
     monkeypatch.setattr(transformer_weights, "from_backbone", lambda backbone, dropout: None)

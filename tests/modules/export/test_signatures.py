@@ -1,4 +1,4 @@
-"""The export answers as the trainer does, in a process that has nothing of this project."""
+"""The export returns the trainer's scores in a process without this project."""
 
 import json
 import os
@@ -23,7 +23,7 @@ from tests.modules.encoders import hub_module
 from tests.modules.tiny_runs import LABELS, texts
 from tests.tiny_bert import HIDDEN, VOCABULARY
 
-#: Loads an export as TF 2 programs do and as TensorFlow Serving does, and answers texts with both.
+#: Loads an export as TF 2 programs and TensorFlow Serving do, and classifies texts with both.
 LOADERS = """
 import json, re, sys
 import numpy as np, tensorflow as tf, tensorflow_text
@@ -77,7 +77,7 @@ QUESTIONS = ["a great film", "awful", "", "book " * 200 + "great", "naïve <br/>
 
 
 def load_elsewhere(folder: Path, questions: list[str]) -> dict[str, Any]:
-    """Answers to ``questions`` by a fresh process."""
+    """Classify ``questions`` in a new process."""
     command = [sys.executable, "-c", LOADERS, str(folder), json.dumps(questions)]
     result = subprocess.run(command, capture_output=True, text=True, cwd=folder)
     assert result.returncode == 0, result.stderr[-3000:]
@@ -124,7 +124,7 @@ def exported(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-def test_it_answers_as_the_trainer_does_without_this_project(exported: Path) -> None:
+def test_export_returns_the_trainers_scores_without_this_project(exported: Path) -> None:
     answers = assert_answers_as_expected(exported, NAMES + BFLOAT16_NAMES)
     for name, ops in answers["ops"].items():
         if not any(op.startswith("_Mkl") for op in ops):
@@ -132,12 +132,12 @@ def test_it_answers_as_the_trainer_does_without_this_project(exported: Path) -> 
         assert {"_MklNativeFusedMatMul", "_MklLayerNorm", "_MklFusedBatchMatMulV2"} <= set(ops), (
             name
         )
-        # Parts of what must have been fused: the activation, the norm, a bias or a residual.
+        # Ops that must have been fused: the activation, the norm, a bias or a residual.
         assert not {"Tanh", "Erf", "FusedBatchNormV3", "BiasAdd", "_FusedMatMul"} & set(ops), name
 
 
 @pytest.mark.slow
-def test_an_encoder_of_another_layout_is_served_by_keras(
+def test_encoder_of_another_layout_is_served_by_keras(
     tiny_bert: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transformer_weights, "from_backbone", lambda backbone, dropout: None)
@@ -154,7 +154,7 @@ def test_an_encoder_of_another_layout_is_served_by_keras(
 def assert_describes(
     answers: dict[str, list[Any]], classifier: Any, settings: TextSettings
 ) -> None:
-    """The head on the embeddings gives the answers; tokens are counted as the encoder counts."""
+    """Check that the head on the embeddings gives the scores, and that token counts are right."""
     encoder = load_encoder(settings.encoder)
     token_ids = preprocessing.tokenize(tf.constant(QUESTIONS), settings, encoder).to_list()
     padded = tf.ragged.constant(token_ids).to_tensor(encoder.pad_token_id)
@@ -171,7 +171,7 @@ def assert_describes(
 
 
 @pytest.mark.slow
-def test_monitoring_of_the_packed_graph(tiny_bert: str, tmp_path: Path) -> None:
+def test_packed_graph_describes_texts_for_monitoring(tiny_bert: str, tmp_path: Path) -> None:
     encoder = load_encoder(tiny_bert)
     classifier = model.build_classifier(encoder, 2, HParams())
     settings = TextSettings(tiny_bert, max_length=24)
@@ -187,14 +187,14 @@ def test_monitoring_of_the_packed_graph(tiny_bert: str, tmp_path: Path) -> None:
     assert [nothing[name].shape[0] for name in sorted(nothing)] == [0, 0, 0]
 
 
-def test_what_rides_along(exported: Path) -> None:
+def test_extra_assets_hold_labels_and_model_card(exported: Path) -> None:
     extra = exported / features.EXTRA_ASSETS
     assert (extra / features.LABELS_FILE).read_text() == "b\na\nnaïve label\n"
     assert json.loads((extra / features.MODEL_CARD_FILE).read_text()) == {"encoder": "tiny"}
     assert [answer["text"] for answer in read_answers(exported)] == QUESTIONS
 
 
-def test_warm_up_requests_are_answerable(exported: Path) -> None:
+def test_warm_up_requests_are_valid(exported: Path) -> None:
     from tensorflow_serving.apis import prediction_log_pb2
 
     path = str(exported / features.EXTRA_ASSETS / features.WARMUP_FILE)
@@ -212,7 +212,7 @@ def test_warm_up_requests_are_answerable(exported: Path) -> None:
     assert {1, 24} <= lengths
 
 
-def test_batching_parameters_are_those_of_tensorflow_serving(exported: Path) -> None:
+def test_batching_parameters_are_valid_for_tensorflow_serving(exported: Path) -> None:
     path = exported / features.EXTRA_ASSETS / features.BATCHING_PARAMETERS_FILE
     message = batching_parameters.read(str(path)).message
     assert message.max_execution_batch_size.value == 32
@@ -220,7 +220,7 @@ def test_batching_parameters_are_those_of_tensorflow_serving(exported: Path) -> 
     assert message.batch_timeout_micros.value == 0
 
 
-def test_batch_and_length_do_not_change_an_answer(exported: Path) -> None:
+def test_batch_and_length_do_not_change_the_scores(exported: Path) -> None:
     serve = tf.saved_model.load(str(exported)).signatures[features.SERVING_DEFAULT]
     together = serve(text=tf.constant(QUESTIONS))["scores"]
     for question, scores in zip(QUESTIONS, together, strict=True):
@@ -228,7 +228,7 @@ def test_batch_and_length_do_not_change_an_answer(exported: Path) -> None:
         np.testing.assert_allclose(alone, scores, atol=1e-5)
 
 
-def test_the_export_holds_the_weights_and_little_else(exported: Path) -> None:
+def test_export_contains_little_more_than_the_weights(exported: Path) -> None:
     stored = [
         (dtype, tuple(shape))
         for name, (dtype, shape) in _stored_variables(exported).items()
@@ -249,7 +249,7 @@ def _stored_variables(folder: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_an_export_of_minilm_is_little_larger_than_its_weights(tmp_path: Path) -> None:
+def test_minilm_export_is_little_larger_than_its_weights(tmp_path: Path) -> None:
     encoder = load_encoder("minilm")
     classifier = model.build_classifier(encoder, 2, HParams())
     settings = TextSettings(max_length=64)
@@ -276,7 +276,7 @@ def test_an_export_of_minilm_is_little_larger_than_its_weights(tmp_path: Path) -
     ],
     ids=["scalar", "one value", "any number of values"],
 )
-def test_run_fn_exports_transforms_own_graph(tiny_bert: str, tmp_path: Path, spec: Any) -> None:
+def test_run_fn_exports_the_transform_graph(tiny_bert: str, tmp_path: Path, spec: Any) -> None:
     from modules.training import run_fn
     from tests.modules import transformed
 
@@ -315,10 +315,10 @@ def _preset(folder: Path, tiny_bert: str) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [_roberta, _hub, _preset])
-def test_other_encoders_go_through_transform_training_and_export(
+def test_other_encoders_pass_transform_training_and_export(
     tiny_bert: str, tmp_path: Path, make: Any
 ) -> None:
-    """While Transform's graph is traced, a checkpoint that TensorFlow reads needs care."""
+    """TensorFlow cannot read a checkpoint while Transform's graph is traced."""
     from modules.training import run_fn
     from tests.modules import transformed
 

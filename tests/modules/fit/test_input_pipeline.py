@@ -1,4 +1,4 @@
-"""Batches: nothing lost, little padding, the same again from the same seed, mid-epoch too."""
+"""Batches: complete, with little padding, and reproducible from a seed, also within an epoch."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from modules.fit.input_pipeline import epoch_dataset, read_examples
 
 
 def texts(count: int = 500, seed: int = 0) -> TokenizedTexts:
-    """Texts of 3 to 100 tokens, each of its own number."""
+    """Return texts of 3 to 100 tokens, each consisting of its own token id."""
     generator = np.random.default_rng(seed)
     lengths = generator.integers(3, 100, count)
     rows = [[index + 1] * int(length) for index, length in enumerate(lengths)]
@@ -41,7 +41,7 @@ def real_tokens(batch: batches.Batch) -> list[list[int]]:
     return [row[:length].tolist() for row, length in zip(ids, lengths, strict=True)]
 
 
-def test_each_epoch_holds_each_text_once_in_an_order_of_its_own() -> None:
+def test_each_epoch_has_every_text_once_in_its_own_order() -> None:
     plan = BatchPlan(texts(), batch_size=16, pad_token_id=0, shuffle_seed=1)
     seen = [[row[0] for b in plan.epoch(epoch) for row in real_tokens(b)] for epoch in (0, 1)]
     assert sorted(seen[0]) == sorted(seen[1]) == list(range(1, 501))
@@ -50,27 +50,27 @@ def test_each_epoch_holds_each_text_once_in_an_order_of_its_own() -> None:
     assert again == seen[0]
 
 
-def test_batches_hold_texts_of_like_length() -> None:
+def test_batches_have_texts_of_similar_length() -> None:
     plan = BatchPlan(texts(), batch_size=16, pad_token_id=0, shuffle_seed=1)
     masks = [inputs["padding_mask"] for inputs, _, _ in plan.epoch()]
     assert sum(mask.sum() for mask in masks) / sum(mask.size for mask in masks) > 0.9
     assert all(mask.shape[1] % batches.LENGTH_STEP == 0 for mask in masks)
-    assert len({mask.shape[1] for mask in masks[:5]}) > 1  # lengths do not come in order
+    assert len({mask.shape[1] for mask in masks[:5]}) > 1  # batches are not sorted by length
 
 
-def test_padding_has_the_pad_token_and_no_mask() -> None:
+def test_padding_has_the_pad_token_and_mask_zero() -> None:
     plan = BatchPlan(texts(5), batch_size=5, pad_token_id=7, shuffle_seed=0)
     inputs, _, _ = next(iter(plan.epoch()))
     assert np.all(inputs["token_ids"][inputs["padding_mask"] == 0] == 7)
 
 
-def test_an_epoch_goes_on_in_the_middle() -> None:
+def test_epoch_resumes_in_the_middle() -> None:
     plan = BatchPlan(texts(), batch_size=16, pad_token_id=0, shuffle_seed=1)
     whole = [real_tokens(b) for b in plan.epoch(3)]
     assert [real_tokens(b) for b in plan.epoch(3, first_batch=10)] == whole[10:]
 
 
-def test_class_weights_make_classes_count_alike() -> None:
+def test_class_weights_balance_the_classes() -> None:
     labels = np.array([0] * 30 + [1] * 10, np.int32)
     weights = batches.class_weights(labels, 3)
     np.testing.assert_allclose(weights, [40 / (3 * 30), 40 / (3 * 10), 0])
@@ -80,7 +80,7 @@ def test_class_weights_make_classes_count_alike() -> None:
     assert given[ids == 0].sum() == pytest.approx(given[ids == 1].sum())
 
 
-def test_records_come_back_whole_and_their_order_on_disk_does_not_matter(tmp_path: Path) -> None:
+def test_records_are_read_completely_in_an_order_independent_of_the_files(tmp_path: Path) -> None:
     data = texts(50)
     one = write_records(tmp_path / "one.gz", data)
     other = write_records(tmp_path / "other.gz", data, order=list(reversed(range(50))))
@@ -96,11 +96,11 @@ def test_records_come_back_whole_and_their_order_on_disk_does_not_matter(tmp_pat
     assert numbers == [read.token_ids(i)[0] for i in range(5)]
 
 
-def test_a_split_without_records_reads_as_empty(tmp_path: Path) -> None:
+def test_split_without_records_is_empty(tmp_path: Path) -> None:
     assert len(read_examples(str(tmp_path / "*.gz"))) == 0
 
 
-def test_the_dataset_feeds_keras() -> None:
+def test_dataset_has_the_shapes_that_keras_expects() -> None:
     weights = np.array([0.5, 2.0], np.float32)
     plan = BatchPlan(texts(40), 16, 0, shuffle_seed=3, class_weights=weights)
     dataset = epoch_dataset(plan)
@@ -111,7 +111,7 @@ def test_the_dataset_feeds_keras() -> None:
     np.testing.assert_array_equal(given, weights[labels.numpy()])
 
 
-def test_every_backends_dataset_gives_the_same_batches() -> None:
+def test_datasets_of_all_backends_have_the_same_batches() -> None:
     plan = BatchPlan(texts(), batch_size=16, pad_token_id=0, shuffle_seed=1)
     expected = [real_tokens(b) for b in plan.epoch(2, 4)]
     arrays = input_pipeline._ArrayBatches(plan, 2, 4)

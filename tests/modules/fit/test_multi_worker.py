@@ -1,4 +1,4 @@
-"""Training in several processes: shares of a batch, TF_CONFIG, one curve, a killed worker."""
+"""Training in several processes: shares of a batch, TF_CONFIG, loss curves, killed workers."""
 
 import contextlib
 import json
@@ -17,12 +17,12 @@ from modules.fit.batches import share
 from tests.modules.fit import worker_process
 
 HOSTS = ["10.0.0.1:2222", "10.0.0.2:2222"]
-#: A worker that lost another ends by itself within this; the kernel's own limits are shorter.
+#: Seconds within which a worker exits after losing another; the kernel's own limits are shorter.
 SECONDS = 300
 
 
 @pytest.mark.parametrize(("rows", "count"), [(7, 2), (8, 2), (1, 3), (5, 1)])
-def test_shares_have_equal_length_and_hold_every_row_once(rows: int, count: int) -> None:
+def test_shares_have_equal_length_and_every_row_once(rows: int, count: int) -> None:
     ids = np.arange(rows, dtype=np.int32)
     batch = ({"token_ids": ids[:, None]}, ids, np.ones(rows, np.float32))
     shares = [share(batch, index, count) for index in range(count)]
@@ -39,7 +39,7 @@ def _environment(cluster: object, **task: object) -> dict[str, str]:
 
 
 def _on_vertex(role: str, index: int) -> dict[str, str]:
-    """As Vertex AI sets it in the containers of two worker pools."""
+    """Return TF_CONFIG as set by Vertex AI in the containers of two worker pools."""
     pools = {
         "chief": ["cmle-training-workerpool0-1a2b-0:2222"],
         "worker": [f"cmle-training-workerpool1-1a2b-{number}:2222" for number in range(2)],
@@ -66,7 +66,7 @@ def _on_vertex(role: str, index: int) -> dict[str, str]:
         (_on_vertex("worker", 1), (2, 3)),
     ],
 )
-def test_the_place_among_the_workers(
+def test_place_among_the_workers_follows_tf_config(
     environment: dict[str, str], place: tuple[int, int] | None
 ) -> None:
     assert multi_worker.place(environment) == place
@@ -83,8 +83,8 @@ def test_the_place_among_the_workers(
         _environment({"worker": HOSTS, "ps": HOSTS}, type="worker", index=0),
     ],
 )
-def test_another_cluster_is_refused(environment: dict[str, str]) -> None:
-    with pytest.raises(UserError, match=r"^TF_CONFIG: legal is"):
+def test_other_clusters_are_rejected(environment: dict[str, str]) -> None:
+    with pytest.raises(UserError, match=r"^TF_CONFIG: must be"):
         multi_worker.place(environment)
 
 
@@ -113,7 +113,7 @@ def _start(order: str, index: int = 0, ports: tuple[int, ...] = ()) -> subproces
 
 
 def _train(orders: list[str]) -> list[tuple[int, str]]:
-    """Exit code and output of each worker."""
+    """Return the exit code and output of each worker."""
     with contextlib.ExitStack() as sockets:
         bound = [sockets.enter_context(socket.socket()) for _ in orders]
         for found in bound:
@@ -134,7 +134,7 @@ def _curve(folder: Path, name: str) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def alone(tiny_bert: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
-    """The loss curve of one process."""
+    """Return the loss curve of a single process."""
     folder = tmp_path_factory.mktemp("alone")
     process = _start(_order(folder, tiny_bert, "alone"))
     output, _ = process.communicate()
@@ -150,20 +150,20 @@ def _assert_same(curve: list[dict[str, float]], expected: list[dict[str, float]]
 
 
 @pytest.mark.slow
-def test_two_workers_learn_as_one_process_does(
+def test_two_workers_train_like_one_process(
     alone: list[dict[str, float]], tiny_bert: str, tmp_path: Path
 ) -> None:
-    """60 texts in batches of 7: the shares are of unequal size, and the last batch is short."""
+    """With 60 texts in batches of 7, shares have different sizes and the last batch is short."""
     order = _order(tmp_path, tiny_bert, "two")
     for code, output in _train([order, order]):
         assert code == 0, output[-3000:]
     curve = _curve(tmp_path, "two")
-    assert curve[-1]["val_loss"] < 0.6 * curve[0]["val_loss"], "it learns"
+    assert curve[-1]["val_loss"] < 0.6 * curve[0]["val_loss"], "the model must learn"
     _assert_same(curve, alone)
 
 
 @pytest.mark.slow
-def test_a_killed_worker_ends_the_job_and_a_restart_goes_on_from_the_checkpoint(
+def test_killed_worker_ends_the_job_and_a_restart_resumes_from_the_checkpoint(
     alone: list[dict[str, float]], tiny_bert: str, tmp_path: Path
 ) -> None:
     order = _order(tmp_path, tiny_bert, "two")
@@ -175,14 +175,14 @@ def test_a_killed_worker_ends_the_job_and_a_restart_goes_on_from_the_checkpoint(
     for code, output in _train([order, order]):
         assert code == 0, output[-3000:]
     curve = _curve(tmp_path, "two")
-    assert len(curve) == 2, "the epochs before the kill are not trained again"
+    assert len(curve) == 2, "the epochs before the kill must not be trained again"
     _assert_same(curve[1:], alone[3:])
-    # The epoch that was interrupted goes on in the middle: its training metrics are of its rest.
+    # The interrupted epoch resumes in the middle, so that its metrics cover only its rest.
     assert curve[0]["val_loss"] == pytest.approx(alone[2]["val_loss"], rel=1e-4)
 
 
 @pytest.mark.slow
-def test_workers_with_other_data_are_refused(tiny_bert: str, tmp_path: Path) -> None:
+def test_workers_with_different_data_are_rejected(tiny_bert: str, tmp_path: Path) -> None:
     other = json.dumps({**json.loads(_order(tmp_path, tiny_bert, "two")), "texts": 40})
     results = _train([_order(tmp_path, tiny_bert, "two"), other])
     for code, output in results:
@@ -191,8 +191,8 @@ def test_workers_with_other_data_are_refused(tiny_bert: str, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_the_chief_alone_writes_and_its_export_answers(tiny_bert: str, tmp_path: Path) -> None:
-    """The Trainer's whole entry point in both processes."""
+def test_only_the_chief_writes_and_its_export_predicts(tiny_bert: str, tmp_path: Path) -> None:
+    """Both processes run the Trainer's entry point."""
     import tensorflow as tf
 
     from runners.predict.local import Predictor

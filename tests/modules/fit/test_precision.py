@@ -1,4 +1,4 @@
-"""What "auto" means on which machine."""
+"""The precision that "auto" selects on different machines."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def _processor(folder: Path, flags: str) -> Path:
         ("amx_bf16 amx_tile", "mixed_bfloat16"),
     ],
 )
-def test_auto_on_a_cpu_goes_by_its_instructions(
+def test_auto_on_a_cpu_depends_on_its_instruction_sets(
     tmp_path: Path, flags: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "_gpu_capabilities", list)
@@ -33,7 +33,7 @@ def test_auto_on_a_cpu_goes_by_its_instructions(
     ("capabilities", "expected"),
     [([(9, 0)], "mixed_bfloat16"), ([(7, 5)], "float32"), ([(9, 0), (7, 0)], "float32")],
 )
-def test_auto_on_gpus_goes_by_the_oldest(
+def test_auto_on_gpus_depends_on_the_oldest(
     tmp_path: Path,
     capabilities: list[tuple[int, int]],
     expected: str,
@@ -43,12 +43,12 @@ def test_auto_on_gpus_goes_by_the_oldest(
     assert resolve_precision("auto", _processor(tmp_path, "avx512_bf16")) == expected
 
 
-def test_auto_where_nothing_is_known_is_float32(
+def test_auto_on_unknown_hardware_is_float32(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "_gpu_capabilities", list)
     assert resolve_precision("auto", tmp_path / "absent") == "float32"
 
 
-def test_anything_else_is_taken_at_its_word() -> None:
+def test_explicit_precision_is_kept() -> None:
     assert resolve_precision("mixed_float16") == "mixed_float16"

@@ -1,9 +1,9 @@
-"""One process of a training run: ``python worker_process.py ORDER``, ORDER a JSON object.
+"""One process of a training run: ``python worker_process.py ORDER``, where ORDER is a JSON object.
 
-``encoder``: the tiny BERT's folder; ``checkpoints``: folder; ``result``: where the chief writes the
-loss curve as JSON; ``dies_in_epoch``: in this epoch the process kills itself, or null;
-``texts``: training texts, where they shall be other ones. With ``transformed``, the folder that
-``tests.modules.transformed`` wrote, it does instead all that the Trainer does, into ``output``.
+``encoder``: folder of the tiny BERT; ``checkpoints``: folder; ``result``: JSON file to which the
+chief writes the loss curve; ``dies_in_epoch``: epoch in which the process kills itself, or null;
+``texts``: number of training texts, if not the default. With ``transformed``, a folder written by
+``tests.modules.transformed``, the process runs the Trainer's entry point instead, into ``output``.
 """
 
 import dataclasses
@@ -13,16 +13,16 @@ import signal
 import sys
 from pathlib import Path
 
-#: What both the workers and the process that trains alone are given.
+#: Settings of the workers and of the process that trains alone.
 CHANGES = {"epochs": 4, "dropout": 0.0, "checkpoint_every_steps": 3, "batch_size": 7}
-#: The checkpoint of the third batch is written then; the sixth batch needs both workers.
+#: After the third batch a checkpoint exists; the sixth batch needs both workers.
 DIES_AFTER_BATCH = 3
 
 
 def main() -> None:
-    """Do what the order says, without TFX around it."""
+    """Execute the order, without TFX."""
     order = json.loads(sys.argv[1])
-    sys.path.append(str(Path(__file__).parents[1]))  # where this file lies, Python looks by itself
+    sys.path.append(str(Path(__file__).parents[1]))  # Python only adds this file's folder
     from repository_path import use_repository
 
     use_repository()
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def run_trainer(order: dict) -> None:
-    """The Trainer's entry point."""
+    """Run the Trainer's entry point."""
     from modules import training
     from tests.modules import transformed
 
@@ -43,7 +43,7 @@ def run_trainer(order: dict) -> None:
 
 
 def record_training(order: dict) -> None:
-    """Training alone, with its loss curve."""
+    """Train, and record the loss curve."""
     from modules.fit import callbacks, multi_worker, training_loop
 
     workers = multi_worker.join()

@@ -1,4 +1,4 @@
-"""The classifier: the same function as keras-hub's backbone, and every weight trained."""
+"""The classifier computes the same function as keras-hub's backbone and trains every weight."""
 
 import json
 from collections.abc import Callable
@@ -40,23 +40,23 @@ def assert_same_vectors(folder: str, vocabulary: int = len(VOCABULARY)) -> None:
     np.testing.assert_allclose(ours[real], theirs[real], atol=TOLERANCE, rtol=0)
 
 
-def test_bert_vectors_equal_keras_hubs(tiny_bert: str) -> None:
+def test_bert_vectors_match_keras_hub(tiny_bert: str) -> None:
     assert_same_vectors(tiny_bert)
 
 
 @pytest.mark.parametrize("write", [checkpoints.write_distilbert, checkpoints.write_roberta])
-def test_other_families_vectors_equal_keras_hubs(tmp_path: Path, write: Callable) -> None:
+def test_vectors_of_other_families_match_keras_hub(tmp_path: Path, write: Callable) -> None:
     write(tmp_path)
     words = json.loads((tmp_path / "config.json").read_text())["vocab_size"]
     assert_same_vectors(str(tmp_path), words)
 
 
 @pytest.mark.slow
-def test_minilm_vectors_equal_keras_hubs() -> None:
+def test_minilm_vectors_match_keras_hub() -> None:
     assert_same_vectors("minilm", 30522)
 
 
-def test_an_unknown_family_runs_on_keras_hubs_own_backbone(tiny_bert: str) -> None:
+def test_unknown_family_runs_on_the_keras_hub_backbone(tiny_bert: str) -> None:
     encoder = load_encoder(tiny_bert)
     backbone = encoder.backbone(dropout=0.0)
     backbone.__class__ = type("OtherBackbone", (type(backbone),), {})
@@ -66,7 +66,7 @@ def test_an_unknown_family_runs_on_keras_hubs_own_backbone(tiny_bert: str) -> No
     assert trunk(batch()).shape == (4, 13, 16)
 
 
-def test_padding_changes_nothing(tiny_bert: str) -> None:
+def test_padding_does_not_change_the_logits(tiny_bert: str) -> None:
     classifier = model.build_classifier(load_encoder(tiny_bert), 3, HParams())
     short = {name: value[1:2, :5] for name, value in batch().items()}
     padded = {name: value[1:2] for name, value in batch().items()}
@@ -91,8 +91,8 @@ def weights_after_one_step(classifier: keras.Model) -> list[np.ndarray]:
     return classifier.get_weights()
 
 
-def test_a_first_step_is_traced_once(tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Variables that appear within it, as Keras's optimizers make them, cost a second trace."""
+def test_first_step_is_traced_once(tiny_bert: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables created within a step, as by Keras's optimizers, would cause a second trace."""
     classifier = model.build_classifier(load_encoder(tiny_bert), 2, HParams())
     head = classifier.get_layer(model.HEAD)
     call, traces = head.call, []
@@ -107,7 +107,7 @@ def test_a_first_step_is_traced_once(tiny_bert: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
-def test_a_first_step_changes_every_weight(tiny_bert: str, precision: str) -> None:
+def test_first_step_changes_every_weight(tiny_bert: str, precision: str) -> None:
     with training_loop.dtype_policy(precision):
         classifier = model.build_classifier(load_encoder(tiny_bert), 2, HParams())
     before = classifier.get_weights()
@@ -121,7 +121,7 @@ def test_a_first_step_changes_every_weight(tiny_bert: str, precision: str) -> No
     assert unchanged == []
 
 
-def test_a_frozen_encoder_trains_the_head_alone(tiny_bert: str) -> None:
+def test_frozen_encoder_trains_only_the_head(tiny_bert: str) -> None:
     hparams = HParams(freeze_encoder=True)
     classifier = model.build_classifier(load_encoder(tiny_bert), 2, hparams)
     before = classifier.get_weights()

@@ -1,4 +1,4 @@
-"""Gradients written out by hand equal TensorFlow's own."""
+"""Hand-written gradients are equal to TensorFlow's own."""
 
 from collections.abc import Callable
 
@@ -27,12 +27,12 @@ def assert_same(ours: Callable, plain: Callable, arguments: list[tf.Tensor]) -> 
         tf.debugging.assert_near(got, expected, atol=2e-6, rtol=1e-5)
 
 
-def test_gelu() -> None:
+def test_gelu_and_its_gradient_match_tensorflow() -> None:
     x = tf.constant([[-9.0, -1.5, -1e-3, 0.0, 0.3], [2.0, 7.0, 1e-3, -0.7, 40.0]])
     assert_same(tensorflow_gradients.gelu_by_tanh, lambda x: tf.nn.gelu(x, approximate=True), [x])
 
 
-def test_gelu_in_bfloat16_is_as_near_as_bfloat16_allows() -> None:
+def test_gelu_in_bfloat16_is_accurate_to_its_precision() -> None:
     x = tf.cast(tf.linspace(-5.0, 5.0, 101), tf.bfloat16)
     exact = tf.nn.gelu(tf.cast(x, tf.float32), approximate=True)
     got = tensorflow_gradients.gelu_by_tanh(x)
@@ -41,7 +41,7 @@ def test_gelu_in_bfloat16_is_as_near_as_bfloat16_allows() -> None:
 
 
 @pytest.mark.parametrize("padded", [False, True])
-def test_attention_with_dropout(padded: bool) -> None:
+def test_attention_with_dropout_matches_tensorflow(padded: bool) -> None:
     shape = [BATCH, HEADS, LENGTH, WIDTH]
     tensors = [tf.random.stateless_normal(shape, [1, part]) for part in range(3)]
     keep = tf.random.stateless_uniform([BATCH, HEADS, LENGTH, LENGTH], [2, 0])

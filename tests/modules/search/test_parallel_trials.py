@@ -1,6 +1,6 @@
-"""One search in several processes: shared trials, a worker that dies, a search that is given up.
+"""A search in several processes: shared trials, killed workers, aborted searches.
 
-keras-tuner's messages go over real gRPC. Where nothing has to die, threads stand for processes.
+keras-tuner's messages are sent over real gRPC. Unless a process has to die, threads are used.
 """
 
 import json
@@ -43,11 +43,11 @@ def key(values: dict[str, Any]) -> tuple[Any, ...]:
 
 
 class Searches:
-    """Tuners of one group, a thread each.
+    """Tuners of one group, in one thread each.
 
     Args:
-        make: gives the tuner of a place in a group.
-        count: of the group.
+        make: creates the tuner for a place in a group.
+        count: number of tuners.
     """
 
     def __init__(self, make: Callable[[TrialGroup], Any], count: int = 2) -> None:
@@ -56,7 +56,7 @@ class Searches:
         self.errors: list[Exception | None] = [None] * count
 
     def run(self) -> None:
-        """Search in all of them."""
+        """Run the search of all tuners."""
         threads = [
             threading.Thread(target=self._search, args=(index,), daemon=True)
             for index in range(len(self.tuners))
@@ -76,7 +76,7 @@ class Searches:
 
 @pytest.fixture
 def tried(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[Any, ...]]]:
-    """Thread and values of each trial. A trial takes a moment, so that all get their turn."""
+    """Record thread and values of each trial. Trials take a moment, so that all tuners get some."""
     trials: list[tuple[str, tuple[Any, ...]]] = []
 
     def run_trial(
@@ -107,15 +107,15 @@ def maker(tiny_bert: str, tmp_path: Path) -> Callable[..., Callable[[TrialGroup]
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trials here take a moment, so nobody waits a second for them."""
+    """Shorten the pause between polls, because these trials are short."""
     monkeypatch.setattr(parallel_trials, "_POLL_SECONDS", 0.05)
 
 
 @pytest.mark.parametrize("algorithm", ["random", "grid", "hyperband", "bayesian"])
-def test_all_processes_try_trials_and_none_twice(
+def test_all_processes_run_trials_and_none_is_repeated(
     maker: Any, tried: list[Any], tmp_path: Path, algorithm: Any
 ) -> None:
-    """Hyperband's later rounds need the results of all trials before: a process waits for them."""
+    """In Hyperband, a process must wait for the results of all trials of earlier rounds."""
     searches = Searches(maker(algorithm=algorithm, epochs=3), count=3)
     searches.run()
     assert searches.errors == [None, None, None]
@@ -131,7 +131,7 @@ def test_all_processes_try_trials_and_none_twice(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_finished_trials_are_not_repeated_when_all_start_again(
+def test_finished_trials_are_not_repeated_after_a_restart(
     maker: Any, tried: list[Any], tmp_path: Path
 ) -> None:
     kept = FinishedTrials(str(tmp_path / "search" / "finished_trials"))
@@ -145,8 +145,10 @@ def test_finished_trials_are_not_repeated_when_all_start_again(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("good", "message"), [(0, "none of the Tuner's"), (1, "3 .* in a row")])
-def test_failures_in_a_row_end_the_search_in_all_processes(
+@pytest.mark.parametrize(
+    ("good", "message"), [(0, "none of the Tuner's"), (1, "3 consecutive trials")]
+)
+def test_consecutive_failures_end_the_search_in_all_processes(
     maker: Any, monkeypatch: pytest.MonkeyPatch, good: int, message: str
 ) -> None:
     started = iter(range(100))
@@ -168,7 +170,7 @@ def test_failures_in_a_row_end_the_search_in_all_processes(
     assert next(started) < 9
 
 
-def test_a_taken_port_and_a_lost_chief_are_one_line(maker: Any, tried: list[Any]) -> None:
+def test_port_in_use_and_lost_chief_are_reported_in_one_line(maker: Any, tried: list[Any]) -> None:
     make = maker(algorithm="grid")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -180,7 +182,9 @@ def test_a_taken_port_and_a_lost_chief_are_one_line(maker: Any, tried: list[Any]
     worker = make(TrialGroup(1, 2, address))
     with parallel_trials._serve(worker.oracle, TrialGroup(0, 2, address)) as servicer:
         servicer.oracle = None  # every call fails
-        with pytest.raises(ModelError, match=r"^the Tuner's chief at .* answers UNKNOWN: .* log"):
+        with pytest.raises(
+            ModelError, match=r"^the Tuner's chief at .* failed with UNKNOWN: .* log"
+        ):
             worker.search()
 
 
@@ -191,8 +195,8 @@ def ended(process: subprocess.Popen[str], code: int = 0) -> None:
 
 @pytest.fixture
 def start(tiny_bert: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts the process of a role; its result is ROLE.json."""
-    cluster = {"chief": [free_address()], "worker": ["127.0.0.1:1"]}  # nobody calls a worker
+    """Return a function that starts the process of a role, whose result is ROLE.json."""
+    cluster = {"chief": [free_address()], "worker": ["127.0.0.1:1"]}  # workers are never called
     started: list[subprocess.Popen[str]] = []
 
     def start(role: str, dies: bool = False) -> subprocess.Popen[str]:
@@ -220,18 +224,18 @@ def start(tiny_bert: str, tmp_path: Path) -> Iterator[Callable[..., subprocess.P
 
 
 @pytest.mark.slow
-def test_a_worker_that_died_comes_back_to_its_trial(
+def test_restarted_worker_repeats_its_trial(
     start: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    """The worker dies with a trial in hand, so the chief alone cannot finish."""
+    """The worker dies during a trial, so that the chief cannot finish without it."""
     dying, chief = start("worker", dies=True), start("chief")
     ended(dying, -signal.SIGKILL)
     ended(start("worker"))
     ended(chief)
     told = json.loads((tmp_path / "chief.json").read_text())
     by_worker = json.loads((tmp_path / "worker.json").read_text())
-    assert by_worker.keys() == {"tried"}, "the chief alone reports"
-    assert by_worker["tried"], "the trial of the dead one at least"
+    assert by_worker.keys() == {"tried"}, "only the chief reports"
+    assert by_worker["tried"], "at least the trial of the killed worker"
     tried = [key(values) for values in [*told["tried"], *by_worker["tried"]]]
     assert sorted(tried) == sorted(key(values) for _, values in told["trials"])
     assert [status for status, _ in told["trials"]] == ["COMPLETED"] * 4
@@ -239,7 +243,7 @@ def test_a_worker_that_died_comes_back_to_its_trial(
     assert not (tmp_path / "search").exists()
 
 
-def test_results_of_several_processes_are_kept_in_one_folder(tmp_path: Path) -> None:
+def test_results_of_several_processes_share_one_folder(tmp_path: Path) -> None:
     one, other = (FinishedTrials(str(tmp_path / "results")) for _ in range(2))
     one.add({"batch_size": 8, "dropout": 0.1}, {"val_loss": 0.25})
     assert other.get({"dropout": 0.1, "batch_size": 8}) == {"val_loss": 0.25}
@@ -249,7 +253,7 @@ def test_results_of_several_processes_are_kept_in_one_folder(tmp_path: Path) -> 
     one.forget()
 
 
-def test_the_group_is_that_of_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_group_follows_tf_config(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TF_CONFIG", raising=False)
     assert parallel_trials.group() is None
     cluster = {"worker": ["two:2", "three:3"], "chief": ["one:1"]}

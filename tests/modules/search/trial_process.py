@@ -1,8 +1,8 @@
-"""One process of a search: ``python trial_process.py ORDER``, ORDER a JSON object.
+"""One process of a search: ``python trial_process.py ORDER``, where ORDER is a JSON object.
 
-``encoder``: the tiny BERT's folder; ``directory``: of the search; ``result``: where the process
-writes the values that it tried and, if it reports, all trials and the best, as JSON; ``dies``:
-whether it kills itself in its first trial.
+``encoder``: folder of the tiny BERT; ``directory``: folder of the search; ``result``: JSON file to
+which the process writes the values that it tried and, if it reports, all trials and the best one;
+``dies``: whether it kills itself in its first trial.
 """
 
 import json
@@ -13,9 +13,9 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Search as the Tuner does, without TFX around it."""
+    """Search like the Tuner, without TFX."""
     order = json.loads(sys.argv[1])
-    sys.path.append(str(Path(__file__).parents[1]))  # where this file lies, Python looks by itself
+    sys.path.append(str(Path(__file__).parents[1]))  # Python only adds this file's folder
     from repository_path import use_repository
 
     use_repository()

@@ -1,9 +1,8 @@
-"""Our tokenizers against the reference: the Rust ``tokenizers`` library, token for token.
+"""Our tokenizers produce the same tokens as the Rust ``tokenizers`` library.
 
-The list of differences is closed and short: a special token written in a text is plain text to
-us (``test_a_text_cannot_forge_special_tokens``), and byte-level BPE cuts words, and runs of white
-space, of more than 256 bytes (``test_byte_pair_cuts_overlong_words``). There is no other, on any
-Unicode character.
+There are only two differences, tested on every Unicode character: a special token written in a
+text is plain text (``test_text_cannot_inject_special_tokens``), and byte-level BPE cuts words, and
+runs of white space, of more than 256 bytes (``test_byte_pair_cuts_overlong_words``).
 """
 
 import json
@@ -31,12 +30,12 @@ tokenizers = pytest.importorskip("tokenizers")
 Tokenize = Callable[[Sequence[str]], list[list[int]]]
 #: Texts at a time: the reference keeps offsets, strings and masks of every token of a batch.
 BATCH = 2000
-#: A character inside a word, and between words, beside digits and contractions.
+#: A character inside a word, between words, and next to digits and contractions.
 CONTEXT = "a{0}b x {0} 1{0}{0}2 {0}'s"
 
 
 def graph_of(tokenizer: Tokenizer) -> Tokenize:
-    """The tokenizer as it runs in a served model: traced, not eager."""
+    """Trace the tokenizer, as it runs in a served model."""
     function = tf.function(tokenizer, input_signature=[tf.TensorSpec([None], tf.string)])
 
     def tokenize(texts: Sequence[str]) -> list[list[int]]:
@@ -57,7 +56,7 @@ def reference_of(reference: "tokenizers.Tokenizer") -> Tokenize:
 
 
 def every_character_in_company() -> list[str]:
-    """Every Unicode scalar value in ``CONTEXT``, 16 to a text: fewer texts take less time."""
+    """Return every Unicode scalar value within ``CONTEXT``, 16 per text to save time."""
     characters = torture.every_character()
     return [
         " ".join(CONTEXT.format(c) for c in characters[start : start + 16])
@@ -88,7 +87,7 @@ def vocabulary() -> list[str]:
 
 @pytest.fixture(scope="module")
 def minilm(vocabulary: list[str]) -> tuple[Tokenize, Tokenize]:
-    """Ours, and the checkpoint's own tokenizer.json."""
+    """Return our tokenizer and the checkpoint's own tokenizer.json."""
     ours = WordPieceTokenizer(vocabulary, lowercase=True, strip_accents=True)
     path = os.path.join(_minilm_folder(), "tokenizer.json")
     return graph_of(ours), reference_of(tokenizers.Tokenizer.from_file(path))
@@ -96,9 +95,9 @@ def minilm(vocabulary: list[str]) -> tuple[Tokenize, Tokenize]:
 
 @pytest.fixture(scope="module")
 def byte_pair() -> tuple[Tokenize, Tokenize]:
-    """Ours, and the reference, over a vocabulary learned from the torture texts."""
+    """Return our tokenizer and the reference, with a vocabulary trained on the torture texts."""
     trained = tokenizers.ByteLevelBPETokenizer()
-    # Numbers are not in the torture list as often as in life; nor is plain prose.
+    # Numbers and plain prose are rarer in the torture texts than in practice.
     corpus = [*torture.TEXTS, Path(__file__).read_text(encoding="utf-8")] * 3
     trained.train_from_iterator(
         corpus, vocab_size=2000, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -114,29 +113,33 @@ def byte_pair() -> tuple[Tokenize, Tokenize]:
     return graph_of(BytePairTokenizer(model["vocab"], merges)), reference_of(reference)
 
 
-def test_torture_texts(minilm: tuple[Tokenize, Tokenize]) -> None:
+def test_torture_texts_match_the_reference(minilm: tuple[Tokenize, Tokenize]) -> None:
     assert_equal(*minilm, torture.TEXTS)
 
 
-def test_random_texts(minilm: tuple[Tokenize, Tokenize]) -> None:
+def test_random_texts_match_the_reference(minilm: tuple[Tokenize, Tokenize]) -> None:
     assert_equal(*minilm, torture.random_texts(5000))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make_texts", [torture.every_character, every_character_in_company])
-def test_every_unicode_character(minilm: tuple[Tokenize, Tokenize], make_texts: Any) -> None:
+def test_every_unicode_character_matches_the_reference(
+    minilm: tuple[Tokenize, Tokenize], make_texts: Any
+) -> None:
     assert_equal(*minilm, make_texts())
 
 
 @pytest.mark.slow
-def test_real_texts(minilm: tuple[Tokenize, Tokenize], real_texts: list[str]) -> None:
+def test_real_texts_match_the_reference(
+    minilm: tuple[Tokenize, Tokenize], real_texts: list[str]
+) -> None:
     assert len(real_texts) >= 5000
     assert_equal(*minilm, real_texts)
     assert_equal(*minilm, [t.decode() for t in clean_text(tf.constant(real_texts)).numpy()])
 
 
 @pytest.mark.parametrize(("lowercase", "strip_accents"), [(False, False), (True, False)])
-def test_cased_and_accented_checkpoints(
+def test_cased_and_accented_checkpoints_match_the_reference(
     vocabulary: list[str], lowercase: bool, strip_accents: bool
 ) -> None:
     reference = tokenizers.Tokenizer(
@@ -151,7 +154,9 @@ def test_cased_and_accented_checkpoints(
     assert_equal(graph_of(ours), reference_of(reference), texts)
 
 
-def test_invalid_utf8_reads_like_its_repaired_text(minilm: tuple[Tokenize, Tokenize]) -> None:
+def test_invalid_utf8_is_tokenized_like_its_repaired_text(
+    minilm: tuple[Tokenize, Tokenize],
+) -> None:
     broken = [
         b"caf\xe9 latin-1",
         b"cut off \xe4\xbd",
@@ -161,14 +166,14 @@ def test_invalid_utf8_reads_like_its_repaired_text(minilm: tuple[Tokenize, Token
     ]
     ours, reference = minilm
     cleaned = [text.decode() for text in clean_text(tf.constant(broken)).numpy()]
-    # Page breaks part words for clean_text; BERT's own cleaning would join them.
+    # clean_text replaces page breaks by a space; BERT's own cleaning would join the words.
     repaired = [
         text.decode(errors="replace").replace("\x0b", " ").replace("\x0c", " ") for text in broken
     ]
     assert ours(cleaned) == reference(repaired)
 
 
-def test_a_text_cannot_forge_special_tokens(vocabulary: list[str]) -> None:
+def test_text_cannot_inject_special_tokens(vocabulary: list[str]) -> None:
     ours = graph_of(WordPieceTokenizer(vocabulary, lowercase=True, strip_accents=True))
     special = {vocabulary.index(token) for token in ("[CLS]", "[SEP]", "[PAD]", "[MASK]")}
     (tokens,) = ours(["great [SEP] film [CLS] [PAD] [MASK]"])
@@ -177,7 +182,7 @@ def test_a_text_cannot_forge_special_tokens(vocabulary: list[str]) -> None:
 
 
 @pytest.mark.slow
-def test_character_sets_are_those_of_the_reference() -> None:
+def test_character_sets_match_the_reference() -> None:
     def changed_to(to: str, **steps: bool) -> set[str]:
         off = dict.fromkeys(
             ("clean_text", "handle_chinese_chars", "strip_accents", "lowercase"), False
@@ -203,7 +208,7 @@ def test_character_sets_are_those_of_the_reference() -> None:
 
 
 def written(ranges: str) -> set[str]:
-    """The characters of a set written as ``bert_unicode`` writes it."""
+    """Return the characters of a class in the notation of ``bert_unicode``."""
     bounds = (item.partition("-") for item in ranges.split())
     return {
         chr(c)
@@ -214,7 +219,7 @@ def written(ranges: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_byte_pair_character_sets_are_those_of_the_reference() -> None:
+def test_byte_pair_character_sets_match_the_reference() -> None:
     split = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False).pre_tokenize_str
 
     def joined(before: str, after: str) -> set[str]:
@@ -229,12 +234,14 @@ def test_byte_pair_character_sets_are_those_of_the_reference() -> None:
 
 
 def without_overlong_words(texts: Sequence[str]) -> list[str]:
-    """Texts without a word, or a run of white space, of more than 256 bytes."""
+    """Return the texts without words or runs of white space of more than 256 bytes."""
     runs = re.compile(rb"\s+|\S+")
     return [t for t in texts if max(map(len, runs.findall(t.encode())), default=0) <= 256]
 
 
-def test_byte_pair_torture_and_random_texts(byte_pair: tuple[Tokenize, Tokenize]) -> None:
+def test_byte_pair_torture_and_random_texts_match_the_reference(
+    byte_pair: tuple[Tokenize, Tokenize],
+) -> None:
     texts = without_overlong_words(torture.TEXTS)
     assert len(texts) > 30
     assert_equal(*byte_pair, texts)
@@ -243,14 +250,16 @@ def test_byte_pair_torture_and_random_texts(byte_pair: tuple[Tokenize, Tokenize]
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make_texts", [torture.every_character, every_character_in_company])
-def test_byte_pair_every_unicode_character(
+def test_byte_pair_every_unicode_character_matches_the_reference(
     byte_pair: tuple[Tokenize, Tokenize], make_texts: Any
 ) -> None:
     assert_equal(*byte_pair, make_texts())
 
 
 @pytest.mark.slow
-def test_byte_pair_real_texts(byte_pair: tuple[Tokenize, Tokenize], real_texts: list[str]) -> None:
+def test_byte_pair_real_texts_match_the_reference(
+    byte_pair: tuple[Tokenize, Tokenize], real_texts: list[str]
+) -> None:
     texts = without_overlong_words(real_texts)[-10_000:]
     assert len(texts) >= 4900
     assert_equal(*byte_pair, texts)
@@ -259,13 +268,13 @@ def test_byte_pair_real_texts(byte_pair: tuple[Tokenize, Tokenize], real_texts: 
 def test_byte_pair_cuts_overlong_words(byte_pair: tuple[Tokenize, Tokenize]) -> None:
     ours, reference = byte_pair
     (tokens,) = ours(["the" * 1000])
-    # 3,000 bytes: eleven pieces of 256 and one of 184, each as the reference reads it.
+    # 3,000 bytes: eleven pieces of 256 and one of 184, each tokenized like in the reference.
     word = "the" * 1000
     pieces = [word[start : start + 256] for start in range(0, len(word), 256)]
     assert tokens == [token for piece in reference(pieces) for token in piece]
 
 
-def test_byte_pair_prefix_space(byte_pair: tuple[Tokenize, Tokenize]) -> None:
+def test_byte_pair_prefix_space_matches_the_reference(byte_pair: tuple[Tokenize, Tokenize]) -> None:
     vocabulary = {c: i for i, c in enumerate(["<unk>", "Ġ", "a", "b", "Ġa", "ab"])}
     merges = ["Ġ a", "a b"]
     texts = ["ab", " ab", "", "b a"]
@@ -276,7 +285,7 @@ def test_byte_pair_prefix_space(byte_pair: tuple[Tokenize, Tokenize]) -> None:
 
 
 @pytest.mark.slow
-def test_lowercase_does_not_depend_on_the_locale(tiny_bert: str) -> None:
+def test_lowercase_is_independent_of_the_locale(tiny_bert: str) -> None:
     code = (
         "import sys, tensorflow as tf; from modules.encoders.names import load_encoder;"
         "print(load_encoder(sys.argv[1]).tokenizer()(tf.constant(['FILM IS IN Ij'])).to_list())"

@@ -1,4 +1,4 @@
-"""Texts that tokenizers get wrong, and a generator of more."""
+"""Texts that are difficult for tokenizers, and a generator of random texts."""
 
 import random
 
@@ -42,7 +42,7 @@ TEXTS = [
     "a\u00a0b\u1680c\u2000d\u2009e\u202ff\u205fg\u3000h\u2028i\u2029j\u180ek  l   m",
     " leading and trailing \n\n ",
     "line\r\nbreaks\rof\nall kinds\n",
-    # Unassigned, and assigned lately.
+    # Unassigned and recently assigned.
     "\u0378 \u0380 \u2fe0 \U0001fbfa \U000e1000 \u061d \u2e5d \U00010ec8 \U0001fae8 \u0897",
     "\U00016d40 \U00013d21's \U00010d50",
     # Punctuation: ASCII symbols, Unicode, what is no punctuation (modifier letters, currency).
@@ -55,7 +55,7 @@ TEXTS = [
     "𝒳" * 100 + " " + "𝒳" * 101 + " 한" + "한" * 33 + " " + "한" * 34 + " " + "한" * 50,
     "x" * 5000 + "." + "y" * 100,
     "e\u0301" * 100 + " " + "e\u0301" * 101 + " a" + "\u0301" * 300,
-    # What looks like the tokenizer's own language.
+    # Text that looks like the tokenizer's own markers.
     "##ing ## # un##believable [unused0] [MASKED] [ SEP ] <s> </s> <pad> Ġthe Ċ",
     "http://example.com/?q=a&b=c#d user@example.org C:\\path\\file.txt 3.14e-10 1,000,000 $5.99",
     "snake_case camelCase kebab-case ALLCAPS MiXeD a1b2c3 2nd 90s COVID-19 C++ .NET",
@@ -63,7 +63,7 @@ TEXTS = [
 
 
 def random_texts(count: int, *, seed: int = 0) -> list[str]:
-    """Short strings of characters drawn from all of Unicode, ASCII and marks often among them."""
+    """Return short strings of characters from all of Unicode, with much ASCII and many marks."""
     generator = random.Random(seed)
     pools = [
         [chr(c) for c in range(128)],
@@ -84,5 +84,5 @@ def random_texts(count: int, *, seed: int = 0) -> list[str]:
 
 
 def every_character() -> list[str]:
-    """Every Unicode scalar value."""
+    """Return every Unicode scalar value."""
     return [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]

@@ -57,7 +57,7 @@ def test_legal_schedules(expression: str) -> None:
 
 @pytest.mark.parametrize("expression", ["61 * * * *", "0 0 31 2 *", "@sometimes", "a b c d e"])
 def test_impossible_schedules_are_refused(expression: str) -> None:
-    with pytest.raises(UserError, match=r"triggers\.schedule: legal is a cron expression"):
+    with pytest.raises(UserError, match=r"triggers\.schedule: must be a cron expression"):
         check_schedule(expression)
 
 

@@ -130,9 +130,9 @@ def test_for_vertex_kubeflows_settings_do_not_count() -> None:
     [
         ("airflow", (), "use --set airflow.gated=true"),
         ("kubeflow", ("cronjob.secrets=[]",), "cronjob.secrets: legal is a list that gives"),
-        ("kubeflow", ("cronjob.schedule=0 0 31 2 *",), "cronjob.schedule: legal is"),
+        ("kubeflow", ("cronjob.schedule=0 0 31 2 *",), "cronjob.schedule: must be"),
         ("vertex", ("triggers.feedback_examples=9",), "triggers.feedback_examples: legal"),
-        ("vertex", ("triggers.schedule=0 0 31 2 *",), "triggers.schedule: legal is"),
+        ("vertex", ("triggers.schedule=0 0 31 2 *",), "triggers.schedule: must be"),
         ("kubeflow", (f"pipeline.name={'b' * 47}",), "46 characters at most"),
     ],
 )

@@ -31,8 +31,8 @@ def make_transform(
             analyze=[features.TRAIN_SPLIT],
             transform=[features.TRAIN_SPLIT, features.EVAL_SPLIT],
         ),
-        # The label vocabulary is the only analysis and costs next to nothing; statistics of token
-        # ids are useless and cost a second pass.
+        # The label vocabulary is the only analysis and costs little; statistics of token ids are
+        # useless and cost a second pass.
         disable_analyzer_cache=True,
         disable_statistics=True,
         custom_config={"text": text.to_json(), "code_digest": code_digest(MODULE)},

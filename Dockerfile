@@ -33,6 +33,7 @@ ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 COPY --from=build-gpu /opt/bert/.venv .venv
 COPY . .
 ARG COMMIT
+ENV BERT_COMMIT=$COMMIT
 LABEL org.opencontainers.image.revision=$COMMIT
 USER 10001:10001
 
@@ -40,5 +41,6 @@ FROM runtime AS cpu
 COPY --from=build /opt/bert/.venv .venv
 COPY . .
 ARG COMMIT
+ENV BERT_COMMIT=$COMMIT
 LABEL org.opencontainers.image.revision=$COMMIT
 USER 10001:10001

@@ -36,6 +36,7 @@ from cli.commands import (
     watch,
 )
 from cli.terminal import print_error
+from cli.versions import version_lines
 from modules.contract.errors import UserError
 
 app = typer.Typer(
@@ -71,11 +72,26 @@ app.add_typer(feedback.app, name="feedback")
 app.add_typer(keys.app, name="keys")
 
 
+def _print_versions(wanted: bool) -> None:
+    if wanted:
+        typer.echo("\n".join(version_lines()))
+        raise typer.Exit
+
+
 @app.callback()
 def _options(
     context: typer.Context,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")
+    ] = False,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            callback=_print_versions,
+            is_eager=True,
+            help="Print the versions of bert, TFX, TensorFlow and Python, and the commit.",
+        ),
     ] = False,
 ) -> None:
     context.obj = {"debug": debug}

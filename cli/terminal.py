@@ -1,5 +1,6 @@
 """Consoles: coloured on a terminal, plain text elsewhere."""
 
+import datetime
 import getpass
 import shlex
 import shutil
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 _UNBOUNDED = 10_000
 
@@ -38,6 +40,13 @@ def print_error(message: str) -> None:
     stderr().print(line)
 
 
+def plain_table(*columns: str) -> "Table":
+    """Return a table without lines, with bold column names."""
+    from rich.table import Table
+
+    return Table(*columns, box=None, pad_edge=False, header_style="bold")
+
+
 def duration(seconds: float) -> str:
     """Seconds for people: ``4.2 s``, ``1:05``, ``1:02:03``."""
     if round(seconds, 1) < 60:
@@ -45,6 +54,11 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def local_time(seconds: float) -> str:
+    """Return seconds since 1970 as local time: ``2026-01-31 23:59:59``."""
+    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
 
 
 def program_name() -> str:

@@ -15,6 +15,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
+from components.blessing import OUTCOME, mark_blessing
 from components.evaluation.settings import EvaluatorSettings
 from components.evaluation.slices import listed
 from components.publishing.manifest import ABSENT
@@ -32,16 +33,6 @@ EVALUATION = "evaluation"
 BLESSING = "blessing"
 SETTINGS = "settings"
 CODE_DIGEST = "code_digest"
-
-#: TFX's names of the files and custom properties that mark a ModelBlessing.
-BLESSED_FILE = "BLESSED"
-NOT_BLESSED_FILE = "NOT_BLESSED"
-BLESSED = "blessed"
-CURRENT_MODEL = "current_model"
-CURRENT_MODEL_ID = "current_model_id"
-BASELINE_MODEL_ID = "baseline_model_id"
-#: Custom property with a one-line summary, on each artifact that records a decision.
-OUTCOME = "outcome"
 
 
 class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
@@ -79,7 +70,13 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
 
         decision = self._judge(settings, input_dict[EXAMPLES], candidate, baseline, evaluation.uri)
         evaluation.set_string_custom_property(OUTCOME, decision.summary())
-        _bless(blessing, decision, candidate, baseline)
+        mark_blessing(
+            blessing,
+            candidate,
+            blessed=decision.blessed,
+            outcome=decision.summary(),
+            baseline=baseline,
+        )
 
     def _judge(
         self,
@@ -216,25 +213,6 @@ def make_evaluator(
         blessing=types.Channel(type=standard_artifacts.ModelBlessing),
     )
     return Evaluator(spec).with_id("Evaluator")
-
-
-def _bless(
-    blessing: types.Artifact,
-    decision: "Decision",
-    candidate: types.Artifact,
-    baseline: types.Artifact | None,
-) -> None:
-    """Mark the ModelBlessing as TFX's own Evaluator does, so that TFX's readers understand it."""
-    name = BLESSED_FILE if decision.blessed else NOT_BLESSED_FILE
-    with fileio.open(os.path.join(blessing.uri, name), "w") as file:
-        file.write("")
-    blessing.set_int_custom_property(BLESSED, int(decision.blessed))
-    blessing.set_string_custom_property(CURRENT_MODEL, candidate.uri)
-    blessing.set_int_custom_property(CURRENT_MODEL_ID, candidate.id)
-    if baseline is not None:
-        blessing.set_string_custom_property(BASELINE_MODEL, baseline.uri)
-        blessing.set_int_custom_property(BASELINE_MODEL_ID, baseline.id)
-    blessing.set_string_custom_property(OUTCOME, decision.summary())
 
 
 def _test_uri(examples: list[types.Artifact]) -> str:

@@ -20,6 +20,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
+from components.blessing import mark_blessing
 from components.infra_validation.checks import Failure, Limits, check_limits, check_reply
 from components.infra_validation.model_servers import (
     KUBERNETES,
@@ -41,14 +42,6 @@ EXAMPLES = "examples"
 BLESSING = "blessing"
 SETTINGS = "settings"
 CODE_DIGEST = "code_digest"
-
-#: TFX's names of the files and the custom property that mark an InfraBlessing.
-BLESSED_FILE = "INFRA_BLESSED"
-NOT_BLESSED_FILE = "INFRA_NOT_BLESSED"
-BLESSED = "blessed"
-CURRENT_MODEL = "current_model"
-CURRENT_MODEL_ID = "current_model_id"
-OUTCOME = "outcome"
 
 REPORT = "report.json"
 MEASUREMENTS = ("load_seconds", "peak_memory_mb", "p50_ms", "p99_ms", "model_size_mb")
@@ -115,7 +108,16 @@ class InfraValidatorExecutor(base_executor.BaseExecutor):
         report["model"] = export
         with fileio.open(os.path.join(blessing.uri, REPORT), "w") as file:
             file.write(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
-        _bless(blessing, report, model)
+        mark_blessing(
+            blessing,
+            model,
+            blessed=report["blessed"],
+            outcome=summarise(report),
+            file_prefix="INFRA_",
+        )
+        for key in MEASUREMENTS:
+            if key in report:
+                blessing.set_float_custom_property(key, float(report[key]))
 
 
 @contextlib.contextmanager
@@ -354,20 +356,6 @@ def make_infra_validator(
         blessing=types.Channel(type=standard_artifacts.InfraBlessing),
     )
     return InfraValidator(spec).with_id("InfraValidator")
-
-
-def _bless(blessing: types.Artifact, report: dict[str, Any], model: types.Artifact) -> None:
-    """Mark the InfraBlessing as TFX's own InfraValidator does."""
-    name = BLESSED_FILE if report["blessed"] else NOT_BLESSED_FILE
-    with fileio.open(os.path.join(blessing.uri, name), "w") as file:
-        file.write("")
-    blessing.set_int_custom_property(BLESSED, int(report["blessed"]))
-    blessing.set_string_custom_property(CURRENT_MODEL, model.uri)
-    blessing.set_int_custom_property(CURRENT_MODEL_ID, model.id)
-    blessing.set_string_custom_property(OUTCOME, summarise(report))
-    for key in MEASUREMENTS:
-        if key in report:
-            blessing.set_float_custom_property(key, float(report[key]))
 
 
 def summarise(report: dict[str, Any]) -> str:

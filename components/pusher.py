@@ -15,6 +15,7 @@ from tfx.dsl.io import fileio
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
+from components.blessing import OUTCOME, why_not_blessed
 from components.object_store_mounts import is_object_store
 from components.publishing import local, remote
 from components.publishing.manifest import PushResult
@@ -29,13 +30,10 @@ KEEP_VERSIONS = "keep_versions"
 NEEDS_INFRA_BLESSING = "needs_infra_blessing"
 CODE_DIGEST = "code_digest"
 
-#: TFX's custom properties of a blessing and of a PushedModel.
-BLESSED = "blessed"
-CURRENT_MODEL_ID = "current_model_id"
+#: TFX's custom properties of a PushedModel.
 PUSHED = "pushed"
 PUSHED_DESTINATION = "pushed_destination"
 PUSHED_VERSION = "pushed_version"
-OUTCOME = "outcome"
 
 REPORT = "push.json"
 
@@ -78,29 +76,6 @@ class PusherExecutor(base_executor.BaseExecutor):
             keep = int(exec_properties[KEEP_VERSIONS])
             outcome = destination.push(export, model.uri, base, keep)
         _report(pushed_model, outcome)
-
-
-def why_not_blessed(
-    blessings: list[types.Artifact], model: types.Artifact, judge: str
-) -> str | None:
-    """Return why the model may not be pushed, or None if the blessing allows it.
-
-    Args:
-        blessings: the blessing; empty if there is none.
-        model: the model to push.
-        judge: the component that blesses, for the sentence.
-    """
-    if not blessings:
-        return f"there is no blessing from {judge}"
-    blessing = artifact_utils.get_single_instance(blessings)
-    if blessing.get_int_custom_property(BLESSED) != 1:
-        outcome = blessing.get_string_custom_property(OUTCOME)
-        return f"{judge} did not bless it" + (f" ({outcome})" if outcome else "")
-    judged = blessing.get_int_custom_property(CURRENT_MODEL_ID)
-    # Artifacts outside ml-metadata, as on Kubeflow, have no ids.
-    if judged and model.id and judged != model.id:
-        return f"{judge} blessed model {judged}, but this is model {model.id}"
-    return None
 
 
 class PusherSpec(component_spec.ComponentSpec):

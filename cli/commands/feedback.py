@@ -1,10 +1,13 @@
 """``bert feedback``: votes become training data."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
+
+if TYPE_CHECKING:
+    from serving.feedback.errors import FeedbackError
 
 app = typer.Typer(no_args_is_help=True, help="Review feedback, and export it as training data.")
 
@@ -71,6 +74,7 @@ def review(
     from cli.screens.feedback import print_questions, print_review
     from cli.terminal import user_name
     from runners.freshness.feedback_export import label_vocabulary, usable
+    from serving.feedback.errors import FeedbackError
     from serving.feedback.reviews import add_review
     from serving.records.database import Database
 
@@ -80,15 +84,33 @@ def review(
             listed = [candidate for candidate in left_out if candidate.reason in _LISTED]
             print_questions(listed, as_json=as_json)
             return
-        reviewed = add_review(
-            database,
-            text,
-            label,
-            reviewer=user_name(),
-            labels=label_vocabulary(settings),
-            new_class=new_class,
-        )
+        try:
+            reviewed = add_review(
+                database,
+                text,
+                label,
+                reviewer=user_name(),
+                labels=label_vocabulary(settings),
+                new_class=new_class,
+            )
+        except FeedbackError as error:
+            raise UserError("; ".join((str(error), *_remedy(error)))) from error
     print_review(reviewed, as_json=as_json)
+
+
+def _remedy(error: "FeedbackError") -> tuple[str, ...]:
+    """Return what to type instead, unless the message says it."""
+    from serving.feedback import errors
+    from serving.feedback.reviews import MIN_DIGITS
+
+    if isinstance(error, errors.UnknownLabelError):
+        return ("give one of them, or add --new-class to teach the model this one",)
+    if isinstance(error, errors.InvalidLabelError):
+        return ("give another --label",)
+    if isinstance(error, errors.UnknownPredictionError):
+        listed = f"{MIN_DIGITS} or more digits of an id that `bert feedback review` lists"
+        return (f"give {listed}, or the id of a prediction",)
+    return ()
 
 
 @app.command("list")

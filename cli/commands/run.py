@@ -25,7 +25,6 @@ NoCacheOption = Annotated[
 
 
 def run(
-    context: typer.Context,
     config: ConfigOption = None,
     data: DataOption = None,
     assignments: SetOption = None,
@@ -53,13 +52,12 @@ def run(
     if outcome.state != "succeeded":
         print_error(outcome.error or "the run failed")
         raise typer.Exit(2 if outcome.user_error else 1)
-    _print_outcome(settings, outcome.run_id, context, config, assignments)
+    _print_outcome(settings, outcome.run_id, config, assignments)
 
 
 def _print_outcome(
     settings: "Config",
     run_id: str,
-    context: typer.Context,
     config: str | None,
     assignments: list[str],
 ) -> None:
@@ -71,12 +69,9 @@ def _print_outcome(
 
     console = stdout()
     print_result(console, read_report(settings, run_id), slices=False)
-    available = context.find_root().command.commands  # type: ignore[attr-defined]
     directory = settings.push_directory()
     served = directory if complete_versions(directory) else None
-    commands = next_commands(
-        available, config, assignments, served_directory=served, program=program_name()
-    )
+    commands = next_commands(config, assignments, served_directory=served, program=program_name())
     console.print("\nNext:")
     for command in commands:
         console.print(f"  {command}", soft_wrap=True)

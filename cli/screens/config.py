@@ -6,7 +6,7 @@ from typing import Literal
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import stdout
+from cli.terminal import plain_table, stdout
 from pipeline.config import DEFAULT_ORIGIN, Config
 from pipeline.config_docs import sections
 from pipeline.config_keys import is_section, keys
@@ -71,7 +71,7 @@ def _toml(config: Config, origins: bool) -> str:
 
 
 def _table(config: Config, origins: bool) -> Table:
-    table = Table("key", "value", box=None, header_style="bold", pad_edge=False)
+    table = plain_table("key", "value")
     if origins:
         table.add_column("from")
     for key, value in values(config).items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import stdout
+from cli.terminal import plain_table, stdout
 
 if TYPE_CHECKING:
     from pipeline.sections.freshness import DriftSection
@@ -70,7 +70,7 @@ def _window(quality: "QualityReport") -> str:
 
 
 def _tests_table(report: "DriftReport") -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = plain_table()
     for name in ("test", "held-out data", "recent traffic"):
         table.add_column(name)
     for name in ("effect", "raised from", "p", "raised to"):

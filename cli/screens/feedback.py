@@ -1,7 +1,6 @@
 """Prints what became of votes, what waits for a person, and the spans."""
 
 import dataclasses
-import datetime
 import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import stdout
+from cli.terminal import local_time, stdout
 from serving.feedback import reasons
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ def print_spans(spans: "Iterable[SpanState]", *, as_json: bool) -> None:
         style = "" if span.state == "sound" else "bold red"
         table.add_row(
             f"span-{span.number}",
-            "" if span.created is None else _when(span.created),
+            "" if span.created is None else local_time(span.created),
             "" if span.examples is None else str(span.examples),
             Text(span.state, style),
             span.digest[:_ID_DIGITS],
@@ -145,7 +144,3 @@ def _aside_json(candidate: "Candidate") -> dict[str, Any]:
 def _shorten(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _TEXT_CHARACTERS else f"{line[: _TEXT_CHARACTERS - 1]}…"
-
-
-def _when(seconds: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"

@@ -1,6 +1,5 @@
 """Prints API keys of the gateway."""
 
-import datetime
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import stderr, stdout
+from cli.terminal import local_time, stderr, stdout
 
 if TYPE_CHECKING:
     from serving.records.tables import ApiKeyRow
@@ -30,9 +29,9 @@ def print_keys(keys: "Sequence[ApiKeyRow]", *, as_json: bool) -> None:
         return
     table = Table("id", "name", "scopes", "created", "state", box=None, pad_edge=False)
     for key in keys:
-        state = "enabled" if key.disabled is None else f"disabled {_when(key.disabled)}"
+        state = "enabled" if key.disabled is None else f"disabled {local_time(key.disabled)}"
         scopes = " ".join(key.scopes)
-        table.add_row(key.id, Text(key.name), scopes, _when(key.created), state)
+        table.add_row(key.id, Text(key.name), scopes, local_time(key.created), state)
     if keys:
         stdout().print(table)
     else:
@@ -47,7 +46,3 @@ def _public(key: "ApiKeyRow") -> dict[str, Any]:
         "created": key.created,
         "disabled": key.disabled,
     }
-
-
-def _when(seconds: float) -> str:
-    return f"{datetime.datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"

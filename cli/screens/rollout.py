@@ -1,6 +1,5 @@
 """Prints where a rollout stands."""
 
-import datetime
 import json
 from typing import TYPE_CHECKING
 
@@ -8,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import duration, stdout
+from cli.terminal import duration, local_time, plain_table, stdout
 
 if TYPE_CHECKING:
     from serving.records.tables import RolloutEventRow
@@ -56,7 +55,7 @@ def _headline(status: "RolloutStatus") -> str:
 
 
 def _versions_table(status: "RolloutStatus") -> Table:
-    table = _table("version", "role")
+    table = plain_table("version", "role")
     table.add_column("share", justify="right")
     table.add_column("model server")
     table.add_column("")
@@ -96,7 +95,7 @@ def _at_server(status: "RolloutStatus", version: "RolloutVersion") -> str:
 
 
 def _checks_table(status: "RolloutStatus") -> Table:
-    table = _table("limit", "stands", "figures")
+    table = plain_table("limit", "stands", "figures")
     answered, needed = status.figures.candidate.answered, status.settings.min_requests
     table.add_row(
         "requests",
@@ -117,10 +116,10 @@ def _standing(check: "LimitCheck") -> Text:
 
 
 def _print_events(console: Console, events: "list[RolloutEventRow]") -> None:
-    table = _table("when", "event", "version", "by", "reason")
+    table = plain_table("when", "event", "version", "by", "reason")
     for event in events:
         table.add_row(
-            datetime.datetime.fromtimestamp(event.created).strftime("%Y-%m-%d %H:%M:%S"),
+            local_time(event.created),
             event.action,
             str(event.version),
             Text(event.by),
@@ -128,7 +127,3 @@ def _print_events(console: Console, events: "list[RolloutEventRow]") -> None:
         )
     console.print()
     console.print(table)
-
-
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False, header_style="bold")

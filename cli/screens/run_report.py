@@ -1,17 +1,16 @@
 """Prints runs: the list, one run in full, and what a person wants to know after a run."""
 
 import dataclasses
-import datetime
 import json
 import shlex
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from cli.screens.run_progress import STYLES
-from cli.terminal import duration, stdout
+from cli.terminal import duration, local_time, plain_table, stdout
 from components.ingestion.resolution import MEANINGS
 from runners.lineage.records import (
     EvaluationRecord,
@@ -24,9 +23,6 @@ from runners.lineage.records import (
     TrialRecord,
     number,
 )
-
-#: Newer than both stacks' exports need; it carries the ops of TensorFlow Text.
-TENSORFLOW_SERVING_IMAGE = "tensorflow/serving:2.19.1"
 
 #: Sections of the config that say where runs and models are.
 _PLACES = ("metadata.", "pipeline.", "pusher.", "schema.")
@@ -43,14 +39,14 @@ def print_runs(reports: Sequence[RunReport], *, as_json: bool) -> None:
         summaries = [_summary(report) for report in reports]
         print(json.dumps(summaries, indent=2, ensure_ascii=False))
         return
-    table = _table("run", "started", "state", "metric", "decision")
+    table = plain_table("run", "started", "state", "metric", "decision")
     table.add_column("time", justify="right")
     for report in reports:
         summary, run = _summary(report), report.run
         value = "" if summary["value"] is None else f"{summary['metric']} {summary['value']:.4f}"
         table.add_row(
             run.run_id,
-            _when(run.started),
+            local_time(run.started),
             _state(run.state),
             value,
             str(summary["decision"]),
@@ -77,7 +73,7 @@ def print_run(report: RunReport, *, as_json: bool) -> None:
         print(json.dumps(record, indent=2, ensure_ascii=False))
         return
     console = stdout()
-    console.print(f"run {run.run_id}, {_when(run.started)}, {run.state}\n", soft_wrap=True)
+    console.print(f"run {run.run_id}, {local_time(run.started)}, {run.state}\n", soft_wrap=True)
     console.print(_nodes_table(run.nodes))
     print_result(console, report, slices=True)
     console.print("\nartifacts")
@@ -170,32 +166,16 @@ def describe_push(push: Push | None, *, rejected: bool) -> str:
     return f"Pushed as version {push.version}: {push.directory}"
 
 
-def serve_command(directory: str) -> str:
-    """How TensorFlow Serving, in its own container, serves the push directory over REST.
-
-    Args:
-        directory: absolute path of the folder with the version folders.
-    """
-    name = directory.rstrip("/").rpartition("/")[2]
-    mount = f"type=bind,source={directory},target=/models/{name},readonly"
-    return (
-        f"docker run --rm -p 127.0.0.1:8501:8501 --mount {shlex.quote(mount)} "
-        f"-e MODEL_NAME={shlex.quote(name)} {TENSORFLOW_SERVING_IMAGE}"
-    )
-
-
 def next_commands(
-    available: Collection[str],
     config: str | None,
     assignments: Sequence[str],
     *,
     served_directory: str | None,
     program: str = "bert",
 ) -> list[str]:
-    """The two commands most likely to be typed now, of those that exist.
+    """Return the two commands most likely to be typed now.
 
     Args:
-        available: names of the commands that ``bert`` has.
         config: ``--config``; the next commands need it too.
         assignments: ``--set``; those that say where runs and models are go along.
         served_directory: the push directory when a model stands in it, from this run or an earlier
@@ -207,22 +187,16 @@ def next_commands(
     words += [part for place in places for part in ("--set", place)]
     options = "".join(f" {shlex.quote(word)}" for word in words)
     wanted = {"show": "", "runs": ""}
-    commands = []
     if served_directory:
-        wanted = {"serve": "", "predict": ' "A text to classify."'} | wanted
-        if "serve" not in available and "://" not in served_directory:
-            commands.append(serve_command(served_directory))
-    commands += [
-        f"{program} {name}{options}{rest}" for name, rest in wanted.items() if name in available
-    ]
-    return commands[:2]
+        wanted = {"serve": "", "predict": ' "A text to classify."'}
+    return [f"{program} {name}{options}{rest}" for name, rest in wanted.items()]
 
 
 def _summary(report: RunReport) -> dict[str, object]:
     run, evaluation = report.run, report.evaluation
     return {
         "run_id": run.run_id,
-        "started": _when(run.started),
+        "started": local_time(run.started),
         "seconds": round(run.seconds, 3),
         "state": run.state,
         "metric": evaluation.metric if evaluation else "",
@@ -240,7 +214,7 @@ def _decision(push: Push | None, evaluation: EvaluationRecord | None) -> str:
 
 
 def _nodes_table(nodes: Iterable[NodeRun]) -> Table:
-    table = _table("component", "state")
+    table = plain_table("component", "state")
     table.add_column("time", justify="right")
     for node in nodes:
         table.add_row(node.name, _state(node.state), duration(node.seconds))
@@ -249,7 +223,7 @@ def _nodes_table(nodes: Iterable[NodeRun]) -> Table:
 
 def _trials_table(trials: Sequence[TrialRecord]) -> Table:
     names = list(trials[0].values)
-    table = _table()
+    table = plain_table()
     for name in ("score", *names):
         table.add_column(name, justify="right")
     for trial in trials:
@@ -260,7 +234,7 @@ def _trials_table(trials: Sequence[TrialRecord]) -> Table:
 
 def _metrics_table(rows: Sequence[MetricRow], by: str) -> Table:
     title = "metric" if by == "metric" else f"{rows[0].metric} on"
-    table = _table(title)
+    table = plain_table(title)
     for name in ("examples", "candidate", "baseline", "change"):
         table.add_column(name, justify="right")
     for row in rows:
@@ -271,17 +245,9 @@ def _metrics_table(rows: Sequence[MetricRow], by: str) -> Table:
     return table
 
 
-def _table(*columns: str) -> Table:
-    return Table(*columns, box=None, pad_edge=False, header_style="bold")
-
-
 def _state(state: str) -> Text:
     return Text(state, STYLES.get(state, ""))
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
-
-
-def _when(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")

@@ -1,6 +1,5 @@
 """Prints a trace."""
 
-import datetime
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 from rich.tree import Tree
 
-from cli.terminal import stdout
+from cli.terminal import local_time, stdout
 
 if TYPE_CHECKING:
     from runners.lineage.trace import Trace, TracedPrediction
@@ -49,7 +48,9 @@ def _add_prediction(root: Tree, prediction: "TracedPrediction", *, show_text: bo
         else (f"version {prediction.model_version}, {prediction.role}")
     )
     branch = root.add(
-        Text(f"prediction {prediction.id}: {answer}, by {version}, {_when(prediction.created)}")
+        Text(
+            f"prediction {prediction.id}: {answer}, by {version}, {local_time(prediction.created)}"
+        )
     )
     if show_text and prediction.text is not None:
         branch.add(Text(f"text: {prediction.text}"))
@@ -95,8 +96,4 @@ def _add_missing(branch: Tree, missing: Sequence[str]) -> None:
 
 
 def _run(run: "RunReference") -> str:
-    return f"{run.run_id}, {_when(run.started)}"
-
-
-def _when(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M:%S")
+    return f"{run.run_id}, {local_time(run.started)}"

@@ -23,7 +23,6 @@ LOWER_IS_BETTER = frozenset({"calibration_error"})
 #: Columns that ``slice`` may name in addition to the configured ones.
 LABEL_SLICE = "label"
 LENGTH_SLICE = "length"
-ANY_VALUE = "*"
 
 
 @dataclasses.dataclass(frozen=True)

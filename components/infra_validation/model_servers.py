@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from components.infra_validation import embedded_process
-from modules.contract.errors import ModelError, UserError
+from modules.contract.errors import ModelError, UserError, one_line
 
 PROCESS = "process"
 DOCKER = "docker"
@@ -134,7 +134,7 @@ def docker_server(
             )
     except docker_errors.DockerException as error:
         raise UserError(
-            f"infra_validator.server = docker: {_one_line(error)}; check that the engine is "
+            f"infra_validator.server = docker: {one_line(error)}; check that the engine is "
             f"running and can pull {image}, or use --set infra_validator.server=process, which "
             "needs no Docker"
         ) from error
@@ -175,7 +175,7 @@ def kubernetes_server(
             yield RunningServer(f"http://{host}:{_REST_PORT}", f"grpc://{grpc_address}")
     except (NotImplementedError, ConfigException, rest.ApiException) as error:
         raise UserError(
-            f"infra_validator.server = kubernetes: {_one_line(error)}; it works only in a pod of "
+            f"infra_validator.server = kubernetes: {one_line(error)}; it works only in a pod of "
             "Kubeflow Pipelines; elsewhere, use --set infra_validator.server=process"
         ) from error
 
@@ -203,7 +203,7 @@ def _running(runner: Any, deadline: float) -> Iterator[str]:
             runner.WaitUntilRunning(time.time() + deadline - time.monotonic())
             address: str = runner.GetEndpoint()
         except (error_types.JobAborted, error_types.DeadlineExceeded, ValueError) as error:
-            raise ModelError(f"{runner}: {_one_line(error)}{_logs(runner)}") from error
+            raise ModelError(f"{runner}: {one_line(error)}{_logs(runner)}") from error
         yield address
     finally:
         runner.Stop()
@@ -216,10 +216,6 @@ def _logs(runner: Any) -> str:
     except Exception:
         return ""
     return "; its log ends: " + " | ".join(line.strip() for line in lines[-5:])[-1000:]
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:500] or type(error).__name__
 
 
 def open_server(

@@ -8,17 +8,12 @@
 Standard library only.
 """
 
-import re
 from collections.abc import Sequence
 
 from components.ingestion import files
 from components.ingestion.sources import CSV, Source
 from modules.contract.errors import DataError
-
-#: Name of the file in a span's folder.
-DATA_FILE = "feedback.csv"
-
-_SPAN = re.compile(r"span-([1-9][0-9]*)")
+from modules.contract.feedback_spans import DATA_FILE, span_folder, span_number
 
 
 def find_spans(directory: str) -> list[int]:
@@ -45,7 +40,7 @@ def find_spans(directory: str) -> list[int]:
             f"the feedback spans in {directory} cannot be listed: {reason}; set feedback.spans to "
             "a readable folder"
         ) from None
-    return sorted(int(match[1]) for name in names if (match := _SPAN.fullmatch(name)))
+    return sorted(number for name in names if (number := span_number(name)))
 
 
 def span_sources(directory: str, numbers: Sequence[int]) -> list[Source]:
@@ -56,7 +51,7 @@ def span_sources(directory: str, numbers: Sequence[int]) -> list[Source]:
     """
     sources = []
     for number in sorted(numbers):
-        folder = files.join(directory, f"span-{number}")
+        folder = files.join(directory, span_folder(number))
         path = files.join(folder, DATA_FILE)
         if not files.exists(path):
             raise DataError(

@@ -25,3 +25,8 @@ class EncoderError(UserError):
 
 class ModelError(Exception):
     """A trained or exported model fails a required check."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message as one line of at most 500 characters, or its type's name."""
+    return " ".join(str(error).split())[:500] or type(error).__name__

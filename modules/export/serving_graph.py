@@ -24,9 +24,6 @@ import tensorflow as tf
 from modules.network import transformer
 from modules.network.model import HEAD
 
-#: Added to the attention logits of padding.
-_PADDING_LOGIT = -3e4
-
 
 @dataclasses.dataclass(frozen=True)
 class _Rectangle:
@@ -232,7 +229,7 @@ class ServingGraph(tf.Module):
         part = tf.range(3)[:, tf.newaxis, tf.newaxis, tf.newaxis]
         head = tf.range(heads)[:, tf.newaxis]
         targets = cells[:, tf.newaxis, :] * heads + head
-        bias = tf.where(real, 0.0, _PADDING_LOGIT)[:, tf.newaxis, tf.newaxis, :]
+        bias = tf.where(real, 0.0, transformer.PADDING_LOGIT)[:, tf.newaxis, tf.newaxis, :]
         return _Rectangle(
             slices=(sources * 3 + part) * heads + head,
             targets=tf.where(real[:, tf.newaxis, :], targets, tokens * heads),

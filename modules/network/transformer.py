@@ -15,7 +15,7 @@ from keras import ops
 from modules.network.dropout import ByteDropout
 
 #: Added to the attention logits of padding; also finite in float16.
-_PADDING_LOGIT = -3e4
+PADDING_LOGIT = -3e4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,7 +145,7 @@ class TransformerLayer(_EncoderLayer):
         projected = self._dense(vectors, self.query_key_value)
         projected = ops.reshape(projected, (batch, length, 3, heads, width))
         query, key, value = ops.unstack(ops.transpose(projected, (2, 0, 3, 1, 4)), 3)
-        bias = (1.0 - ops.cast(padding_mask, self.compute_dtype)) * _PADDING_LOGIT
+        bias = (1.0 - ops.cast(padding_mask, self.compute_dtype)) * PADDING_LOGIT
         bias = bias[:, None, None, :]
         query = query * width**-0.5
         if training and self.attention_dropout.dropped_levels:

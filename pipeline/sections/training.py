@@ -1,8 +1,9 @@
 """Settings of Trainer and Tuner."""
 
-from typing import Any, Literal
+import dataclasses
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from modules.contract.hparams import (
     ClassWeights,
@@ -14,8 +15,8 @@ from modules.contract.hparams import (
     Truncation,
     TunerSettings,
 )
+from modules.contract.search_space import check_search, check_search_space
 from pipeline.config_keys import legal
-from pipeline.search_space import check_search_space
 from pipeline.sections.section import Section
 
 
@@ -141,6 +142,17 @@ class TunerSection(Section):
             for candidate in dimension.get("values", bounds):
                 _check_trainer_value(name, candidate)
         return value
+
+    @model_validator(mode="after")
+    def _check_search(self) -> Self:
+        if self.enabled:
+            names = [field.name for field in dataclasses.fields(TunerSettings)]
+            settings = TunerSettings(**{name: getattr(self, name) for name in names})
+            try:
+                check_search(settings)
+            except ValueError as error:
+                raise ValueError(f"search_space: {error}") from error
+        return self
 
 
 def _check_trainer_value(name: str, value: Any) -> None:

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit
 
 import httpx
 
+from modules.contract.addresses import is_loopback
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.remote.platform import RunState, SubmittedRun
@@ -15,7 +16,6 @@ USERNAME_VARIABLE = "AIRFLOW_USERNAME"
 PASSWORD_VARIABLE = "AIRFLOW_PASSWORD"
 
 _SECONDS = 30.0
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class AirflowConnection:
@@ -40,7 +40,7 @@ class AirflowConnection:
         if not user or not password:
             raise UserError(f"set {USERNAME_VARIABLE} and {PASSWORD_VARIABLE} for {self._url}")
         parts = urlsplit(self._url)
-        if parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise UserError(
                 f"airflow.url: passwords are sent over https only; received {self._url}"
             )

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from modules.contract.addresses import is_loopback
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.remote.platform import RunState, SubmittedRun
@@ -19,7 +20,6 @@ TOKEN_VARIABLE = "KUBEFLOW_TOKEN"
 
 _CONNECT_SECONDS = 10
 _END_STATES = frozenset({"SUCCEEDED", "SKIPPED", "FAILED", "CANCELED"})
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class KubeflowConnection:
@@ -43,7 +43,7 @@ class KubeflowConnection:
             )
         token = os.environ.get(TOKEN_VARIABLE, "")
         parts = urlsplit(self._host)
-        if token and parts.scheme != "https" and parts.hostname not in _LOOPBACK:
+        if token and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise UserError(
                 f"kubeflow.host: {TOKEN_VARIABLE} is sent over https only; received {self._host}"
             )

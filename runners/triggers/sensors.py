@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from modules.contract.errors import one_line
 from pipeline.config import Config
 from runners.triggers import conditions, data_fingerprint
 from runners.triggers.history import (
@@ -135,7 +136,7 @@ class Sensors:
                 for key, value in history.signals.get(name, {}).items()
                 if key not in ("fired", "sentence", "error")
             }
-            return failed(name, _one_line(error), carried)
+            return failed(name, one_line(error), carried)
 
     def _count_usable(self, history: History) -> tuple[int | None, str]:
         """How many new examples there are, or why they cannot be counted."""
@@ -154,7 +155,7 @@ class Sensors:
                 raise
             except Exception as error:
                 self._usable = None
-                return None, _one_line(error)
+                return None, one_line(error)
         return self._usable[1], ""
 
     def _monitoring(self, history: History, now: float) -> tuple[Signal, ...]:
@@ -190,8 +191,3 @@ class Sensors:
         digest = known.digest if known else history.carried(NEW_DATA, "digest")
         self._fingerprint = data_fingerprint.take(self._config, stat, digest)
         return conditions.new_data(self._fingerprint, history, now, SETTLE_SECONDS)
-
-
-def _one_line(error: Exception) -> str:
-    words = " ".join(str(error).split())
-    return words[:500] or type(error).__name__

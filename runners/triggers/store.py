@@ -12,7 +12,7 @@ from pipeline.sections.freshness import TriggersSection
 from runners.triggers.decide import TriggerDecision
 from runners.triggers.history import RUNNING, DecisionRecord, History, RunRecord
 from serving.records import tables
-from serving.records.database import Database
+from serving.records.database import Database, is_postgresql
 
 #: Beyond those that count for the budget: failures in a row are counted among them.
 _MORE_RUNS = 10
@@ -244,7 +244,7 @@ def _of_platform(session: Session, runner: str, external_id: str) -> tables.Trig
 
 def _one_writer(session: Session) -> None:
     """SQLite lets one write transaction in at a time anyway; PostgreSQL has to be told."""
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         session.execute(text("LOCK TABLE triggered_runs IN SHARE ROW EXCLUSIVE MODE"))
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from modules.contract.addresses import is_loopback
 from modules.contract.errors import UserError
 from pipeline.config import Config
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 #: Limits on a long-running operation and on asking for it while the API is away, seconds.
 _OPERATION_SECONDS, _AWAY_SECONDS = 3600, 600
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ class VertexAccess:
 
         parts = urlsplit(self.endpoint)
         if parts.scheme == "http":  # a stand-in on this machine; credentials never go over HTTP
-            if parts.hostname not in _LOOPBACK:
+            if not is_loopback(parts.hostname or ""):
                 raise UserError(
                     "vertex.api_endpoint: legal are https and, on this machine alone, http; "
                     f"received {self.endpoint}"

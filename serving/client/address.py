@@ -1,9 +1,9 @@
 """Server URLs, such as ``http://127.0.0.1:8501`` and ``grpcs://models.example:443``."""
 
 import dataclasses
-import ipaddress
 import urllib.parse
 
+from modules.contract.addresses import authority, is_loopback
 from modules.contract.errors import UserError
 
 _DEFAULT_PORTS = {"http": 8501, "https": 443, "grpc": 8500, "grpcs": 443}
@@ -40,16 +40,12 @@ class Address:
     @property
     def is_loopback(self) -> bool:
         """Whether the host is this machine, which no proxy can reach."""
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return self.host == "localhost"
+        return is_loopback(self.host)
 
     @property
     def authority(self) -> str:
         """``host:port``, with brackets around IPv6 addresses."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
+        return authority(self.host, self.port)
 
     def __str__(self) -> str:
         return f"{self.scheme}://{self.authority}{self.path}"

@@ -7,7 +7,9 @@
       TextNotKeptError         the prediction is known but its text was not kept: send the text
       TextMismatchError        the text sent is not the text that was predicted on
       InvalidTextError         no text, or one that cannot be kept
+        AmbiguousTextError     several texts have an identity that begins as given
       InvalidLabelError        a label that no vocabulary can hold
+        UnknownLabelError      a review's label that is not in the vocabulary
 """
 
 from typing import ClassVar
@@ -47,3 +49,11 @@ class InvalidLabelError(FeedbackError):
     """The label is blank, too long, or holds control characters."""
 
     code = "invalid_label"
+
+
+class UnknownLabelError(InvalidLabelError):
+    """The label of a review is not in the vocabulary."""
+
+
+class AmbiguousTextError(InvalidTextError):
+    """Several texts have an identity that begins as given."""

@@ -27,7 +27,7 @@ from serving.feedback.selection import (
     Selection,
     read_selection,
 )
-from serving.records.database import Database
+from serving.records.database import Database, is_postgresql
 from serving.records.tables import SpanRow, SpanTextRow
 
 __all__ = ["ExportSettings", "SpanReport", "export_span"]
@@ -117,7 +117,7 @@ def export_span(
 def _take_turn(session: Session) -> None:
     """One export at a time. SQLite's transactions take turns by themselves, once begun."""
     session.connection()  # begins now, not with the first query: folders are looked at before it
-    if session.get_bind().dialect.name == "postgresql":
+    if is_postgresql(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _EXPORT_LOCK})
 
 

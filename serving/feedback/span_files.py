@@ -11,7 +11,6 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -19,11 +18,10 @@ from typing import Any, Final
 
 from modules.contract.atomic_file import sync_folder, write_bytes, write_text
 from modules.contract.errors import UserError
+from modules.contract.feedback_spans import DATA_FILE, span_folder, span_number
 
-DATA_FILE: Final = "feedback.csv"
 SUMMARY_FILE: Final = "summary.json"
 
-_SPAN = re.compile(r"span-([1-9][0-9]*)")
 _UNFINISHED = ".unfinished-span-"
 #: A span is never changed.
 _READ_ONLY = 0o444
@@ -35,8 +33,8 @@ def span_folders(folder: Path) -> dict[int, Path]:
     """The spans that lie in a folder, by number, ascending."""
     if not folder.is_dir():
         return {}
-    found = ((_SPAN.fullmatch(entry.name), entry) for entry in folder.iterdir())
-    return dict(sorted((int(match[1]), entry) for match, entry in found if match))
+    found = ((span_number(entry.name), entry) for entry in folder.iterdir())
+    return dict(sorted((number, entry) for number, entry in found if number))
 
 
 def encode_rows(rows: Iterable[tuple[str, str]], columns: tuple[str, str]) -> bytes:
@@ -92,7 +90,7 @@ def write_span(spans: Path, number: int, rows: bytes, summary: dict[str, Any]) -
     Raises:
         UserError: the folder cannot be written.
     """
-    target = spans / f"span-{number}"
+    target = spans / span_folder(number)
     try:
         spans.mkdir(parents=True, exist_ok=True)
         unfinished = spans / f"{_UNFINISHED}{os.urandom(8).hex()}"

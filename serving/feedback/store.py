@@ -5,13 +5,12 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Table, delete, exists, inspect, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import delete, exists, inspect, select
 from sqlalchemy.orm import Session
 
 from serving.feedback.selection import ExportSettings, Selection, read_selection
 from serving.feedback.votes import Subject, check_label, find_subject
-from serving.records.database import Database
+from serving.records.database import Database, insert
 from serving.records.tables import Base, FeedbackRow, PredictionRow, ReviewRow, ShadowPredictionRow
 
 #: Old predictions go in transactions of this many, for SQLite has one writer at a time.
@@ -86,8 +85,8 @@ class FeedbackStore:
                 (ShadowPredictionRow, [_values(row) for row in shadows]),
             ):
                 if values:
-                    insert = _insert(session, table)
-                    session.connection().execute(insert.on_conflict_do_nothing(), values)
+                    statement = insert(session, table).on_conflict_do_nothing()
+                    session.connection().execute(statement, values)
 
     def add_vote(
         self,
@@ -179,16 +178,6 @@ class FeedbackStore:
         with self._database.read() as session:
             return read_selection(session, settings or ExportSettings(), held_out, labels)
 
-    def count_usable_since_last_span(
-        self,
-        settings: ExportSettings | None = None,
-        *,
-        held_out: Collection[str] = (),
-        labels: Collection[str] = (),
-    ) -> int:
-        """How many examples the next span would have."""
-        return len(self.usable_examples(settings, held_out=held_out, labels=labels).examples)
-
     def feedback_outcomes(self, since: float) -> list[LabelledAnswer]:
         """Answers of which the true label is known, the oldest vote first; each answer once.
 
@@ -224,17 +213,9 @@ def _outcomes(
         yield LabelledAnswer(first.predicted_label, label, first.model_version, first.created)
 
 
-def _insert(session: Session, table: type[Base]) -> Any:
-    """An INSERT that knows ON CONFLICT, which each database spells its own way."""
-    postgres = session.get_bind().dialect.name == "postgresql"
-    mapped = table.__table__
-    assert isinstance(mapped, Table)
-    return (postgresql.insert if postgres else sqlite.insert)(mapped)
-
-
 def _insert_vote(session: Session, values: dict[str, Any]) -> int | None:
     """The new vote's id; None when the voter has voted on the same before."""
-    statement = _insert(session, FeedbackRow).values(values)
+    statement = insert(session, FeedbackRow).values(values)
     statement = statement.on_conflict_do_nothing(index_elements=["key_id", "target"])
     return session.connection().execute(statement.returning(FeedbackRow.id)).scalar()
 

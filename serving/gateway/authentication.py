@@ -5,23 +5,23 @@ import dataclasses
 import hashlib
 import ipaddress
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, TypeVar
 from urllib.parse import urlsplit
 
+from cachetools import TTLCache
 from sqlalchemy.exc import SQLAlchemyError
 
+from modules.contract.addresses import is_loopback
 from serving.gateway.errors import GatewayError, database_away
-from serving.gateway.settings import GatewaySettings, is_loopback
-from serving.records.api_keys import ADMIN, SCOPES, ApiKeys
+from serving.gateway.settings import GatewaySettings
+from serving.records.api_keys import ADMIN, MAX_SECRET_CHARACTERS, SCOPES, ApiKeys
 from serving.records.tables import ANONYMOUS, ApiKeyRow
 
 #: How long what the database said of a key is believed, and for how long it stands in for a
 #: database that is away.
 FRESH_SECONDS, STALE_SECONDS = 0.5, 900.0
 _MAX_KNOWN = 10_000
-_LONGEST_SECRET = 200
 #: Headers that say that a proxy on this machine passes on somebody else's request.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
@@ -84,7 +84,7 @@ class Authenticator:
         secret = _secret(headers)
         if secret is None:
             return await self._without_key(headers, client)
-        if len(secret) > _LONGEST_SECRET:
+        if len(secret) > MAX_SECRET_CHARACTERS:
             raise _unauthenticated("this is no API key")
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
         key = await self._known.get(
@@ -181,7 +181,9 @@ class _Remembered(Generic[_Value]):
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._answers: OrderedDict[str, tuple[_Value, float]] = OrderedDict()
+        self._answers: TTLCache[str, tuple[_Value, float]] = TTLCache(
+            _MAX_KNOWN, STALE_SECONDS, clock
+        )
 
     async def get(self, name: str, ask: Callable[[], Awaitable[_Value]]) -> _Value:
         known = self._answers.get(name)
@@ -190,11 +192,8 @@ class _Remembered(Generic[_Value]):
         try:
             value = await ask()
         except SQLAlchemyError as error:
-            if known and self._clock() - known[1] < STALE_SECONDS:
+            if known:
                 return known[0]
             raise database_away() from error
         self._answers[name] = (value, self._clock())
-        self._answers.move_to_end(name)
-        if len(self._answers) > _MAX_KNOWN:
-            self._answers.popitem(last=False)
         return value

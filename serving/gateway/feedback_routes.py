@@ -10,9 +10,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
 from serving.feedback.errors import FeedbackError, UnknownPredictionError
+from serving.feedback.reviews import Reviewed, add_review
 from serving.feedback.selection import ExportSettings, Selection
 from serving.feedback.store import Vote
-from serving.gateway import body, openapi, reviews
+from serving.feedback.votes import identity_of
+from serving.gateway import body, openapi
 from serving.gateway.access import Visit, needs
 from serving.gateway.errors import GatewayError, database_away, error_body
 from serving.gateway.schemas import (
@@ -95,13 +97,17 @@ async def review(request: Request, visit: Annotated[Visit, Depends(needs(ADMIN))
     given = await body.read_json(request, _review_body, visit.parts.settings)
     if given.text is not None:
         body.check_text(given.text, visit.parts.settings)
-    keep = reviews.Review(given.text, given.text_identity, given.label)
     database, key_id = visit.parts.database, visit.identity.key_id
+
+    def add() -> Reviewed:
+        identity = given.text_identity or identity_of(given.text or "")
+        return add_review(database, identity, given.label, reviewer=key_id)
+
     try:
-        identity = await _in_database(lambda: reviews.keep(database, keep, key_id))
+        reviewed = await _in_database(add)
     except FeedbackError as error:
         raise _refused(error) from error
-    return ReviewAnswer(text_identity=identity, label=given.label)
+    return ReviewAnswer(text_identity=reviewed.text_identity, label=reviewed.label)
 
 
 async def _keep(visit: Visit, given: VoteBody) -> VoteAnswer:

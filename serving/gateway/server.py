@@ -8,21 +8,18 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import uvicorn
-
+from modules.contract.addresses import authority, local_host
 from modules.contract.errors import UserError
 from serving.gateway.application import make_application
 from serving.gateway.parts import Parts, ReadEvaluation
 from serving.gateway.request_log import JsonFormatter
 from serving.gateway.settings import GatewaySettings
-from serving.protocol.http_protocol import BoundedHttpProtocol
+from serving.protocol.http_server import HttpServer, listen
 from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-_BACKLOG = 1024
 #: A database that comes up beside the gateway, or again after a crash, takes no longer.
 DATABASE_PATIENCE_SECONDS = 120.0
 
@@ -74,7 +71,7 @@ async def _serve(
     on_listening: Callable[[str], None],
 ) -> None:
     parts = Parts.make(settings, database, read_evaluation)
-    server = _HttpServer(make_application(parts), settings.drain_seconds)
+    server = HttpServer(make_application(parts), settings.drain_seconds, lifespan="on")
     loop = asyncio.get_running_loop()
 
     def stop() -> None:
@@ -89,35 +86,8 @@ async def _serve(
     while not server.started and not serving.done():
         await asyncio.sleep(0.01)
     if server.started:
-        on_listening(_url(settings.host, listening.getsockname()[1]))
+        on_listening(f"http://{authority(local_host(settings.host), listening.getsockname()[1])}")
     await serving
-
-
-class _HttpServer(uvicorn.Server):
-    """uvicorn without its own signal handlers and logging set-up."""
-
-    def __init__(self, application: Any, drain_seconds: float) -> None:
-        config = uvicorn.Config(
-            application,
-            http=BoundedHttpProtocol,
-            loop="none",
-            ws="none",
-            lifespan="on",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=max(1, round(drain_seconds)),
-        )
-        super().__init__(config)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to ``_serve``."""
-        yield
 
 
 @contextlib.contextmanager
@@ -140,17 +110,11 @@ def _json_log() -> Iterator[None]:
 
 def _listen(settings: GatewaySettings) -> socket.socket:
     host, port = settings.host, settings.port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=_BACKLOG)
+        return listen(host, port)
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(
             f"the gateway cannot listen on {host}:{port}: {reason}; set gateway.port to another "
             "port, or 0 for a free one"
         ) from error
-
-
-def _url(host: str, port: int) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

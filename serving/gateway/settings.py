@@ -1,7 +1,8 @@
 """The gateway's settings."""
 
 import dataclasses
-import ipaddress
+
+from modules.contract.addresses import is_loopback
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +63,3 @@ class GatewaySettings:
     def is_local(self) -> bool:
         """Whether it listens on a loopback address alone."""
         return is_loopback(self.host)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or an address is this machine's own."""
-    try:
-        address = ipaddress.ip_address(host.partition("%")[0])
-    except ValueError:
-        return host.lower() in ("localhost", "localhost.")
-    mapped = getattr(address, "ipv4_mapped", None)
-    return (mapped or address).is_loopback

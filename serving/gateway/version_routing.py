@@ -89,15 +89,6 @@ class VersionRouter:
         answer = await self._ask_stable(version, texts, deadline)
         return Routed([*failed, answer], shadow if answer.error is None else None)
 
-    async def serving_version(self) -> int:
-        """The version that answers most requests.
-
-        Raises:
-            ClientError: the server does not say.
-        """
-        stable = self._stable()
-        return await self._calls.newest() if stable is None else stable
-
     def _assign(self, sticky_key: str) -> tuple[int | None, str, int | None]:
         state = self._rollout.state
         if state is None:

@@ -124,14 +124,6 @@ class Models(Protocol):
         """
         ...
 
-    def label_version(self, name: str, label: str) -> int:
-        """Return the version that a label points to.
-
-        Raises:
-            ServingError: ``INVALID_ARGUMENT``: the label is unknown.
-        """
-        ...
-
     def reload(self, config: Any) -> None:
         """Replace the configuration by a ``ModelServerConfig`` proto (HandleReloadConfigRequest).
 

@@ -214,10 +214,3 @@ def fill_proto(proto: Any, array: np.ndarray, data_type: int) -> None:
     elif known.dtype.kind == "c":
         flat = np.ascontiguousarray(flat).view(flat.real.dtype)
     getattr(proto, known.field).extend(flat.tolist())
-
-
-def make_proto(array: np.ndarray, data_type: int) -> Any:
-    """Return an array as a new ``TensorProto``. See ``fill_proto``."""
-    proto = protos.tensor_pb2.TensorProto()
-    fill_proto(proto, array, data_type)
-    return proto

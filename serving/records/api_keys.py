@@ -3,9 +3,8 @@
 import hashlib
 import hmac
 import secrets
-import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Final
 
 from sqlalchemy import select
@@ -19,21 +18,14 @@ FEEDBACK: Final = "feedback"
 ADMIN: Final = "admin"
 SCOPES: Final = (PREDICT, FEEDBACK, ADMIN)
 
-#: How long a disabled key may still work in another process.
-CACHE_SECONDS: Final = 2.0
+#: Longer secrets are no keys.
+MAX_SECRET_CHARACTERS: Final = 200
 
 _PREFIX = "bert"
-_MAX_SECRET_CHARACTERS = 200
 _MAX_NAME_CHARACTERS = 200
-_MAX_CACHED = 10_000
 _ID_BYTES = 6
 _RANDOM_BYTES = 24
 _NO_DIGEST = bytes(32)
-
-
-def allows(key: ApiKeyRow, scope: str) -> bool:
-    """Whether the key may do what needs that scope; "admin" may do all."""
-    return scope in key.scopes or ADMIN in key.scopes
 
 
 class ApiKeys:
@@ -41,14 +33,10 @@ class ApiKeys:
 
     Args:
         database: where they are kept.
-        clock: monotonic seconds, for the cache.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, database: Database) -> None:
         self._database = database
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._cache: dict[bytes, tuple[float, ApiKeyRow | None]] = {}
         self._any = False
 
     def create(self, name: str, scopes: Collection[str]) -> tuple[ApiKeyRow, str]:
@@ -88,29 +76,13 @@ class ApiKeys:
         return key, secret
 
     def authenticate(self, secret: str) -> ApiKeyRow | None:
-        """The key of a secret; None when there is none, or it was disabled.
-
-        Answers are kept for ``CACHE_SECONDS``.
+        """Return the key of a secret; None when there is none, or it was disabled.
 
         Raises:
             SQLAlchemyError: the database failed.
         """
-        if len(secret) > _MAX_SECRET_CHARACTERS or not secret.isascii():
+        if len(secret) > MAX_SECRET_CHARACTERS or not secret.isascii():
             return None
-        digest = _digest(secret)
-        now = self._clock()
-        with self._lock:
-            cached = self._cache.get(digest)
-        if cached is not None and cached[0] > now:
-            return cached[1]
-        key = self._look_up(secret, digest)
-        with self._lock:
-            if len(self._cache) >= _MAX_CACHED:
-                self._cache.clear()
-            self._cache[digest] = (now + CACHE_SECONDS, key)
-        return key
-
-    def _look_up(self, secret: str, digest: bytes) -> ApiKeyRow | None:
         prefix, _, rest = secret.partition("_")
         key_id = rest.partition("_")[0]
         key = None
@@ -118,7 +90,7 @@ class ApiKeys:
             with self._database.read() as session:
                 key = session.get(ApiKeyRow, key_id)
         # Compared in constant time, and also when there is no such id.
-        same = hmac.compare_digest(bytes(key.digest) if key else _NO_DIGEST, digest)
+        same = hmac.compare_digest(bytes(key.digest) if key else _NO_DIGEST, _digest(secret))
         return key if key is not None and same and key.disabled is None else None
 
     def disable(self, key_id: str) -> ApiKeyRow:
@@ -133,8 +105,6 @@ class ApiKeys:
                 raise UserError(f"there is no key {key_id!r}; `bert keys list` shows their ids")
             if key.disabled is None:
                 key.disabled = time.time()
-        with self._lock:
-            self._cache.clear()
         return key
 
     def list(self) -> list[ApiKeyRow]:

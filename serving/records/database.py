@@ -6,8 +6,10 @@ import os
 import re
 import time
 from collections.abc import Iterator
+from typing import Any, cast
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, Table, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 from tenacity import (
@@ -86,6 +88,17 @@ class Database:
     def close(self) -> None:
         """Close all connections."""
         self.engine.dispose()
+
+
+def is_postgresql(session: Session) -> bool:
+    """Return whether the session's database is PostgreSQL; else it is SQLite."""
+    return session.get_bind().dialect.name == "postgresql"
+
+
+def insert(session: Session, table: type[Base]) -> Any:
+    """Return an INSERT that knows ON CONFLICT, which each database spells its own way."""
+    mapped = cast(Table, table.__table__)
+    return (postgresql.insert if is_postgresql(session) else sqlite.insert)(mapped)
 
 
 def cause_of(error: Exception) -> str:

@@ -1,9 +1,6 @@
 """Confidence intervals of shares. Pure."""
 
 import math
-from statistics import NormalDist
-
-from scipy.special import betaincinv
 
 
 def lower_bound(count: int, total: int, confidence: float) -> float:
@@ -19,7 +16,10 @@ def lower_bound(count: int, total: int, confidence: float) -> float:
     """
     if count == 0:
         return 0.0
-    return float(betaincinv(count, total - count + 1, 1 - confidence))
+    from scipy.stats import binomtest
+
+    test = binomtest(count, total, alternative="greater")
+    return float(test.proportion_ci(confidence, "exact").low)
 
 
 def wilson(count: int, total: int, confidence: float) -> tuple[float, float]:
@@ -33,12 +33,10 @@ def wilson(count: int, total: int, confidence: float) -> tuple[float, float]:
         total: how often it could have; at least 1.
         confidence: that the true share is within.
     """
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = count / total
-    middle = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * math.sqrt(share * (1 - share) / total + z * z / (4 * total * total))
-    half /= 1 + z * z / total
-    return max(0.0, middle - half), min(1.0, middle + half)
+    from scipy.stats import binomtest
+
+    interval = binomtest(count, total).proportion_ci(confidence, "wilson")
+    return float(interval.low), float(interval.high)
 
 
 def difference(

@@ -6,7 +6,6 @@ once.
 """
 
 import asyncio
-import contextlib
 import dataclasses
 import gc
 import os
@@ -14,13 +13,10 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
-
-import uvicorn
+from collections.abc import Callable
 
 from modules.contract.errors import UserError
-from serving.protocol.http_protocol import BoundedHttpProtocol
+from serving.protocol.http_server import HttpServer, listen
 from serving.server import monitoring_config
 from serving.server.grpc_api.grpc_server import GrpcServer
 from serving.server.observer import MetricsObserver
@@ -31,7 +27,6 @@ from serving.server.versions.manager import ModelManager
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _EXIT_MISUSE = 2
-_BACKLOG = 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +144,7 @@ class ModelServer:
             os._exit(1)
         stop.set()
 
-    async def _drain(self, http_server: "HttpServer") -> None:
+    async def _drain(self, http_server: HttpServer) -> None:
         self._stopped.set()
         self._rest.draining = True
         self._grpc.drain()
@@ -163,33 +158,6 @@ class ModelServer:
                 return
 
 
-class HttpServer(uvicorn.Server):
-    """uvicorn without its signal handlers and logging configuration."""
-
-    def __init__(self, application: Any, drain_seconds: float) -> None:
-        config = uvicorn.Config(
-            application,
-            http=BoundedHttpProtocol,
-            loop="none",
-            ws="none",
-            lifespan="off",
-            interface="asgi3",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            backlog=_BACKLOG,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=max(1, round(drain_seconds)),
-        )
-        super().__init__(config)
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to ``ModelServer``."""
-        yield
-
-
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
     try:
         import uvloop
@@ -200,11 +168,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server(
-            (host, port),
-            family=socket.AF_INET6 if ":" in host else socket.AF_INET,
-            backlog=_BACKLOG,
-        )
+        return listen(host, port)
     except OSError as error:
         raise _taken("rest_api_port", host, port, error) from error
 

@@ -5,13 +5,11 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
+from modules.contract.addresses import authority, local_host
 from serving.client import Client, ClientError, ModelMetadata
 
 if TYPE_CHECKING:
     from serving.server.model_server import Endpoints
-
-#: Addresses for all interfaces, and the loopback address that a client can connect to instead.
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +34,11 @@ def read_ready_server(endpoints: "Endpoints", models: Collection[str]) -> ReadyS
         endpoints: address and ports that the server listens on.
         models: names of the models.
     """
-    host = _EVERYWHERE.get(endpoints.host, endpoints.host)
-    host = f"[{host}]" if ":" in host else host
-    rest = f"http://{host}:{endpoints.rest_api_port}"
+    host = local_host(endpoints.host)
+    rest = f"http://{authority(host, endpoints.rest_api_port)}"
     return ReadyServer(
         rest_url=rest,
-        grpc_url=f"grpc://{host}:{endpoints.port}",
+        grpc_url=f"grpc://{authority(host, endpoints.port)}",
         models={name: _metadata(rest, name) for name in sorted(models)},
     )
 

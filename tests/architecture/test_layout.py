@@ -163,5 +163,5 @@ def test_package_has_few_entries(package: str) -> None:
         path.relative_to(REPOSITORY / package).parts[0]
         for path in (REPOSITORY / package).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
-    } - {"__init__.py"}
+    } - {"__init__.py", "py.typed"}
     assert len(entries) <= 12, sorted(entries)

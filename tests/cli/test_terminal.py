@@ -1,6 +1,10 @@
+import shlex
+import sys
+from pathlib import Path
+
 import pytest
 
-from cli.terminal import duration, print_error, stdout
+from cli.terminal import duration, print_error, program_name, stdout
 
 
 @pytest.mark.parametrize(
@@ -33,3 +37,48 @@ def test_error_is_one_line_without_colour_where_nobody_sees_it(
 def test_output_to_a_file_is_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
     stdout().print("word " * 100)
     assert capsys.readouterr().out.count("\n") == 1
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment's folder of programs, in the working directory, not on PATH."""
+    programs = tmp_path / ".venv" / "bin"
+    programs.mkdir(parents=True)
+    for name in ("python", "bert"):
+        (programs / name).touch(mode=0o755)
+    monkeypatch.setattr(sys, "executable", str(programs / "python"))
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    return programs
+
+
+def test_program_name_without_activation_is_a_path(environment: Path) -> None:
+    assert program_name() == ".venv/bin/bert"
+
+
+def test_program_name_outside_the_environments_folder_is_absolute(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a b").mkdir()
+    monkeypatch.chdir(tmp_path / "a b")
+    assert shlex.split(program_name()) == [str(environment / "bert")]
+
+
+def test_program_name_on_path_is_bert(environment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{environment}:/usr/bin")
+    assert program_name() == "bert"
+
+
+def test_program_name_in_another_environment_is_a_path(
+    environment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "bert").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(other))
+    assert program_name() == ".venv/bin/bert"
+
+
+def test_program_name_without_a_script_is_bert(environment: Path) -> None:
+    (environment / "bert").unlink()
+    assert program_name() == "bert"

@@ -1,5 +1,6 @@
 """A model with different answers is refused, and so is one that cannot be checked."""
 
+import contextlib
 import copy
 import json
 import os
@@ -18,6 +19,7 @@ from tfx import types
 from tfx.types import standard_artifacts
 from tfx.utils import kube_utils
 
+from components import infra_validator
 from components.infra_validation import child_process, embedded_process, model_servers
 from components.infra_validation.checks import Limits, check_limits, check_reply
 from components.infra_validation.server_replay import replay, wait_until_available
@@ -31,7 +33,7 @@ from components.infra_validator import (
 )
 from modules.contract import features
 from modules.contract.errors import ModelError, UserError
-from tests.components import docker_engine, exports, kubernetes_api
+from tests.components import classifier_server, docker_engine, exports, kubernetes_api
 
 TOLERANCE = 1e-4
 WAYS = ("one_by_one", "one_batch", "examples", "test_texts", "test_examples")
@@ -121,6 +123,7 @@ class TestReplay:
 def test_server_ends_with_its_parent_process(tmp_path: Path, export: str) -> None:
     code = """
 import os, sys, time
+from components import infra_validator
 from components.infra_validation import child_process, model_servers
 with model_servers.embedded_server(sys.argv[1], time.monotonic() + 120):
     print(os.getpid(), flush=True)
@@ -555,3 +558,81 @@ def test_settings_survive_execution_properties() -> None:
     assert node.exec_properties["code_digest"] == "abc"
     parsed = InfraValidatorSettings.from_json(node.exec_properties["settings"])
     assert parsed.limits == Limits(max_memory_mb=512)
+
+
+class TestExecutorWithoutTensorFlow:
+    """The executor with a server in this process in place of each kind of server."""
+
+    @pytest.fixture
+    def served_folders(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+        """Replace each server by a keyword classifier, and record the folders to be served."""
+        folders: list[str] = []
+
+        @contextlib.contextmanager
+        def open_server(kind: str, export: str, *_: Any, **__: Any) -> Iterator[Any]:
+            assert os.path.exists(os.path.join(export, "saved_model.pb"))
+            folders.append(export)
+            with classifier_server.served(classifier_server.classifier()) as server:
+                yield server
+
+        monkeypatch.setattr(infra_validator, "open_server", open_server)
+        return folders
+
+    def run(
+        self, folder: Path, model: types.Artifact, examples: Any = None, **options: Any
+    ) -> types.Artifact:
+        blessing = standard_artifacts.InfraBlessing()
+        blessing.uri = str(folder / "blessing")
+        os.makedirs(blessing.uri)
+        node = make_infra_validator(
+            model=types.Channel(type=standard_artifacts.Model), code_digest="", **options
+        )
+        InfraValidatorExecutor().Do(
+            {"model": [model], "examples": [examples] if examples else []},
+            {"blessing": [blessing]},
+            dict(node.exec_properties),
+        )
+        return blessing
+
+    def test_model_is_blessed_without_tensorflow(
+        self, tmp_path: Path, model: types.Artifact, served_folders: list[str]
+    ) -> None:
+        examples = exports.make_examples(
+            tmp_path / "examples", [(text, "positive") for text in exports.TEXTS]
+        )
+        blessing = self.run(tmp_path, model, examples, texts=2)
+        report = json.loads(Path(blessing.uri, "report.json").read_text())
+        assert (report["blessed"], report["failures"], report["texts"]) == (True, [], 2)
+        assert served_folders == [report["model"]]
+        assert os.path.exists(os.path.join(blessing.uri, "INFRA_BLESSED"))
+        assert blessing.get_int_custom_property("blessed") == 1
+        assert blessing.get_string_custom_property("current_model") == model.uri
+        assert blessing.get_float_custom_property("peak_memory_mb") == 512
+
+    def test_wrong_answers_are_refused_without_tensorflow(
+        self, tmp_path: Path, served_folders: list[str]
+    ) -> None:
+        model = exports.make_model(tmp_path / "model", sharpness=-2.0)
+        blessing = self.run(tmp_path, model)
+        assert os.path.exists(os.path.join(blessing.uri, "INFRA_NOT_BLESSED"))
+        assert blessing.get_int_custom_property("blessed") == 0
+        assert "differs from the trainer's" in blessing.get_string_custom_property("outcome")
+
+    def test_pod_gets_a_copy_next_to_the_blessing_that_is_removed(
+        self, tmp_path: Path, model: types.Artifact, served_folders: list[str]
+    ) -> None:
+        blessing = self.run(tmp_path, model, server="kubernetes")
+        copy = Path(blessing.uri, "served", model_servers.MODEL_NAME, "1")
+        assert served_folders == [str(copy)]
+        assert blessing.get_int_custom_property("blessed") == 1
+        assert not copy.parents[1].exists()
+
+    def test_test_split_without_files_is_skipped(
+        self, tmp_path: Path, model: types.Artifact, served_folders: list[str]
+    ) -> None:
+        examples = exports.make_examples(tmp_path / "examples", [("good", "positive")])
+        for path in Path(examples.uri, "Split-test").iterdir():
+            path.unlink()
+        blessing = self.run(tmp_path, model, examples, texts=0)
+        report = json.loads(Path(blessing.uri, "report.json").read_text())
+        assert (report["blessed"], report["texts"]) == (True, len(exports.TEXTS))

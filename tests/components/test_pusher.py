@@ -13,8 +13,9 @@ import pytest
 from tfx import types
 from tfx.types import standard_artifacts
 
+from components.blessing import why_not_blessed
 from components.publishing import local, remote
-from components.pusher import PusherExecutor, make_pusher, why_not_blessed
+from components.pusher import PusherExecutor, make_pusher
 from modules.contract.errors import UserError
 from modules.contract.pushed_model import MANIFEST_FILE
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cli.versions import COMMIT_VARIABLE
 from pipeline.config import load
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,6 +46,7 @@ def test_stage_holds_the_repository_and_runs_as_a_numbered_account(stage: str) -
     assert "COPY . ." in lines
     assert re.fullmatch(r"USER [1-9]\d*:[1-9]\d*", lines[-1])
     assert "LABEL org.opencontainers.image.revision=$COMMIT" in lines
+    assert f"ENV {COMMIT_VARIABLE}=$COMMIT" in lines
 
 
 def test_every_command_is_a_step_that_the_lane_runs_too() -> None:

@@ -116,7 +116,11 @@ class FakeModels:
         self, name: str, version: int | None = None, label: str | None = None
     ) -> FakeHandle:
         if label is not None:
-            version = self.label_version(name, label)
+            if label not in self.labels:
+                raise ServingError(
+                    Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"
+                )
+            version = self.labels[label]
         servable = self._find(name, version)
         if servable is None:
             wanted = f"Latest({name})" if version is None else f"Specific({name}, {version})"
@@ -136,13 +140,6 @@ class FakeModels:
             for number in versions
             if version in (None, number)
         ]
-
-    def label_version(self, name: str, label: str) -> int:
-        if label not in self.labels:
-            raise ServingError(
-                Code.INVALID_ARGUMENT, f"Unrecognized servable version label: {label}"
-            )
-        return self.labels[label]
 
     def reload(self, config: Any) -> None:
         self.reloaded.append(config)

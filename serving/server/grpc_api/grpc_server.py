@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 
+from modules.contract.addresses import authority
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
 from serving.server import metrics
@@ -180,9 +181,8 @@ class GrpcServer:
         )
         self._health.add_to(self._server)
         _check_free(host, port)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            self.port = self._server.add_insecure_port(address)
+            self.port = self._server.add_insecure_port(authority(host, port))
         except RuntimeError as error:
             raise OSError(str(error)) from error
 

@@ -11,6 +11,7 @@ import logging
 from typing import Any
 
 from google.protobuf import json_format
+from google.protobuf.message import Message
 
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError, invalid_argument
@@ -75,7 +76,7 @@ def metadata_json(service: InferenceService, spec: ModelSpec) -> bytes:
     ).encode()
 
 
-def _proto_json(message: Any) -> str:
+def _proto_json(message: Message) -> str:
     text = json_format.MessageToJson(
         message, indent=1, preserving_proto_field_name=True, sort_keys=True, **_PRINT_DEFAULTS
     )

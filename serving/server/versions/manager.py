@@ -128,15 +128,6 @@ class ModelManager:
                 raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
             return [versions[number].status() for number in sorted(versions, reverse=True)]
 
-    def label_version(self, name: str, label: str) -> int:
-        """Return the version that a label points to. See ``Models``.
-
-        Raises:
-            ServingError: ``INVALID_ARGUMENT``: the label is unknown.
-        """
-        with self._changed:
-            return self._labels.resolve(name, label)
-
     def reload(self, config: Any) -> None:
         """Replace the configuration by a ``ModelServerConfig``, and wait for new models.
 

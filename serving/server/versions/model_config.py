@@ -6,18 +6,20 @@ Checks and messages are those of TensorFlow Serving (model_servers/server_core.c
 import dataclasses
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from modules.contract.errors import UserError
 from serving.protocol import protos
-from serving.protocol.errors import Code, ServingError
+from serving.protocol.errors import ServingError, invalid_argument
 from serving.server.settings import ServerSettings
 from serving.server.versions import version_policy
 
 PLATFORM = "tensorflow"
 _LARGEST_FILE = 16 * 1024 * 1024
+_M = TypeVar("_M", bound=Message)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +63,7 @@ def read_file(path: str) -> Any:
     return read_text_proto(path, protos.model_server_config_pb2.ModelServerConfig())
 
 
-def read_text_proto(path: str, message: Any) -> Any:
+def read_text_proto(path: str, message: _M) -> _M:
     """Fill a message from a file in text format.
 
     Args:
@@ -93,18 +95,20 @@ def from_proto(config: Any) -> dict[str, ModelConfig]:
         ServingError: ``INVALID_ARGUMENT``: the configuration is invalid.
     """
     if config.WhichOneof("config") == "custom_model_config":
-        raise _invalid("This server does not support custom model config.")
+        raise invalid_argument("This server does not support custom model config.")
     models: dict[str, ModelConfig] = {}
     for model in config.model_config_list.config:
         if model.name in models:
-            raise _invalid(f"Illegal to list model {model.name} multiple times in config list")
+            raise invalid_argument(
+                f"Illegal to list model {model.name} multiple times in config list"
+            )
         models[model.name] = _model(model)
     return models
 
 
 def _model(model: Any) -> ModelConfig:
     if not os.path.isabs(model.base_path):
-        raise _invalid(
+        raise invalid_argument(
             f"Expected model {model.name} to have an absolute path or URI; "
             f"got base_path()={model.base_path}"
         )
@@ -120,22 +124,20 @@ def _model(model: Any) -> ModelConfig:
 def _check_platform(model: Any) -> None:
     if model.model_type:  # deprecated; 1 is TENSORFLOW
         if model.model_platform:
-            raise _invalid(
+            raise invalid_argument(
                 "Illegal setting both ModelServerConfig::model_type (deprecated) and "
                 f"ModelServerConfig::model_platform, model name is {model.name}"
             )
         if model.model_type != 1:
-            raise _invalid(
+            raise invalid_argument(
                 f"ModelServerConfig::model_type choice {model.model_type} not supported."
             )
     elif not model.model_platform:
-        raise _invalid(
+        raise invalid_argument(
             "Illegal setting neither ModelServerConfig::model_type (deprecated) nor "
             f"ModelServerConfig::model_platform, model name is {model.name}"
         )
     elif model.model_platform != PLATFORM:
-        raise _invalid(f"Model {model.name} requests unsupported platform {model.model_platform}")
-
-
-def _invalid(message: str) -> ServingError:
-    return ServingError(Code.INVALID_ARGUMENT, message)
+        raise invalid_argument(
+            f"Model {model.name} requests unsupported platform {model.model_platform}"
+        )

@@ -85,11 +85,6 @@ class ModelVersion:
         """Process ID of the worker."""
         return self._worker.pid
 
-    @property
-    def queued_examples(self) -> int:
-        """Number of examples in the queue."""
-        return self._queue.examples
-
     def submit(self, request: RunRequest) -> "concurrent.futures.Future[dict[str, np.ndarray]]":
         """Queue a call. See ``Servable``."""
         call = self._grouping.call(request)

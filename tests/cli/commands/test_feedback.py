@@ -114,8 +114,10 @@ def test_a_span_is_read_as_it_was_voted(bert, config: Config, database: Database
         (["abcdef"], "either --label LABEL or --discard"),
         (["abcdef", "--label", "pos", "--discard"], "either --label LABEL or --discard"),
         (["abcdef", "--discard", "--new-class"], "--new-class goes with --label"),
-        (["abcdef", "--label", "odd"], "--new-class"),
-        (["abcdef", "--label", "pos"], "no vote is on a text 'abcdef'"),
+        (["abcdef", "--label", "odd"], "legal are neg, pos; give one of them, or add --new-class"),
+        (["abcdef", "--label", ""], "give another --label"),
+        (["abcdef", "--label", "pos"], "nobody voted on a text 'abcdef'"),
+        (["abcdef", "--label", "pos"], "`bert feedback review` lists"),
     ],
 )
 def test_reviews_that_say_nothing(bert, config: Config, words: list[str], message: str) -> None:

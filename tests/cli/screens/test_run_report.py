@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cli.screens.run_report import next_commands, print_result, print_run, print_runs, serve_command
+from cli.screens.run_report import next_commands, print_result, print_run, print_runs
 from pipeline.config import Config
 from runners.lineage.run_report import read_report, read_reports
 
@@ -105,38 +105,21 @@ def test_show_as_json(config: Config, add_run, capsys: pytest.CaptureFixture[str
     assert record["nodes"][1]["outputs"]["model"][0]["uri"] == "/m/a"
 
 
-ALL = ("run", "predict", "serve", "show", "runs")
-
-
 @pytest.mark.parametrize(
-    ("available", "served_directory", "commands"),
+    ("served_directory", "commands"),
     [
-        (ALL, "/m/bert", ["bert serve", 'bert predict "A text to classify."']),
-        (
-            ("predict", "show"),
-            "/m/bert",
-            [serve_command("/m/bert"), 'bert predict "A text to classify."'],
-        ),
-        (("predict", "show"), "gs://m/bert", ['bert predict "A text to classify."', "bert show"]),
-        (ALL, None, ["bert show", "bert runs"]),
+        ("/m/bert", ["bert serve", 'bert predict "A text to classify."']),
+        (None, ["bert show", "bert runs"]),
     ],
 )
-def test_next_commands_exist(available, served_directory, commands: list[str]) -> None:
-    given = next_commands(available, None, [], served_directory=served_directory)
+def test_next_commands(served_directory, commands: list[str]) -> None:
+    given = next_commands(None, [], served_directory=served_directory)
     assert given == commands
-
-
-def test_serving_is_on_loopback_and_named_as_the_directory() -> None:
-    command = serve_command("/a b/reviews/")
-    assert "-p 127.0.0.1:8501:8501" in command
-    assert "'type=bind,source=/a b/reviews/,target=/models/reviews,readonly'" in command
-    assert "-e MODEL_NAME=reviews" in command
-    assert not command.endswith(":latest")
 
 
 def test_next_commands_look_where_the_run_was() -> None:
     assignments = ["trainer.epochs=1", "pipeline.root=/tmp/a b"]
-    [command, _] = next_commands(ALL, "my.toml", assignments, served_directory=None)
+    [command, _] = next_commands("my.toml", assignments, served_directory=None)
     assert command == "bert show --config my.toml --set 'pipeline.root=/tmp/a b'"
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from runners.local.run import _exclusive
@@ -181,11 +182,11 @@ def test_a_run_whose_process_vanishes_is_lost_and_tried_again(
     world.write(2)
     poll = watcher.poll(time.time())
     until(lambda: begun(world.folder))
-    job = watcher._launcher._children[0]
-    job.kill()
+    (command, *_) = begun(world.folder)[0]
+    psutil.Process(command).parent().kill()
     assert not watcher.poll(time.time()).decision.started, "its command lives on"
     assert runs(watcher) == ["running"]
-    os.kill(begun(world.folder)[0][0], signal.SIGKILL)
+    os.kill(command, signal.SIGKILL)
     until(lambda: watcher.poll(time.time()) and len(runs(watcher)) == 2)
     assert runs(watcher)[0] == LOST
     assert poll.run_id == 1
@@ -221,7 +222,7 @@ def test_a_process_that_cannot_start_is_a_failed_run(
     world.write(2)
     now = time.time()
     (world.folder / "root" / "triggers").mkdir(parents=True)
-    watcher._launcher.job_folder(1, now).touch()
+    small_runs(watcher.config, world.source()).job_folder(1, now).touch()
     poll = watcher.poll(now)
     assert "run 1 cannot be started" in sentences(poll)
     assert runs(watcher) == [FAILED]

@@ -279,7 +279,7 @@ def grpc_stub(tls: Certificate | None = None) -> Iterator[Stub]:
                 array = np.array([v.encode() for v in values] if is_text else values)
                 kind = protos.types_pb2.DT_STRING if is_text else protos.types_pb2.DT_FLOAT
                 array = array.astype(object) if is_text else array.astype(np.float32)
-                response.outputs[name].CopyFrom(tensors.make_proto(array, kind))
+                tensors.fill_proto(response.outputs[name], array, kind)
             return response
 
         def GetModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802

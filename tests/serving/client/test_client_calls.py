@@ -391,3 +391,18 @@ def test_client_imports_no_tensorflow() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert not {"tensorflow", "keras", "tfx", "absl"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("count", [1024, 2048])
+def test_stream_may_end_with_a_full_window(connect: Connect, count: int) -> None:
+    assert len(list(connect().predict_stream(["good"] * count))) == count
+
+
+def test_stream_that_is_closed_early_cancels_what_is_in_flight(
+    connect: Connect, stub: Stub
+) -> None:
+    client = connect()
+    stream = client.predict_stream(["good"] * 3000)
+    assert next(stream).label == "good"
+    stream.close()
+    client.close()

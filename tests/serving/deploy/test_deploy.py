@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from cli.screens.run_report import TENSORFLOW_SERVING_IMAGE
+from pipeline.sections.evaluation import InfraValidatorSection
 from serving.server import monitoring_config
 from serving.server.batches.batching import BatchLimits
 from serving.server.versions import batching_parameters, model_config
@@ -116,7 +116,7 @@ def test_inference_service_runs_the_same_server_as_the_deployment() -> None:
     predictor = load(DEPLOY / "kserve" / "inferenceservice.yaml")["spec"]["predictor"]
     model, container = predictor["model"], server_of("kubernetes")
     assert model["modelFormat"]["name"] == "tensorflow"
-    assert f"tensorflow/serving:{model['runtimeVersion']}" == TENSORFLOW_SERVING_IMAGE
+    assert f"tensorflow/serving:{model['runtimeVersion']}" == InfraValidatorSection().image
     assert model["resources"] == container["resources"]
     assert set(model["args"]) <= set(container["args"])
     assert (
@@ -165,7 +165,7 @@ def test_config_map_contains_the_config_files() -> None:
 @pytest.mark.parametrize("kind", ["compose", "kubernetes"])
 def test_server_is_pinned_confined_and_configured(kind: str) -> None:
     server = server_of(kind)
-    assert server["image"] == TENSORFLOW_SERVING_IMAGE
+    assert server["image"] == InfraValidatorSection().image
     flags = dict(argument.removeprefix("--").split("=", 1) for argument in server["args"])
     for name in ("model_config_file", "batching_parameters_file", "monitoring_config_file"):
         folder, _, file = flags[name].rpartition("/")

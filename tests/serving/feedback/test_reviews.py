@@ -3,7 +3,12 @@ from collections import Counter
 import pytest
 from sqlalchemy import select
 
-from modules.contract.errors import UserError
+from serving.feedback.errors import (
+    AmbiguousTextError,
+    InvalidLabelError,
+    UnknownLabelError,
+    UnknownPredictionError,
+)
 from serving.feedback.reviews import add_review
 from serving.feedback.store import FeedbackStore
 from serving.records.database import Database
@@ -34,7 +39,7 @@ def test_the_last_review_stands(database: Database, identity: str) -> None:
 
 
 def test_a_new_class_needs_a_word_more(database: Database, identity: str) -> None:
-    with pytest.raises(UserError, match=r"legal are neg, pos; .*--new-class"):
+    with pytest.raises(UnknownLabelError, match=r"legal are neg, pos"):
         add_review(database, identity, "odd", reviewer="me", labels=["pos", "neg"])
     add_review(database, identity, "odd", reviewer="me", labels=["pos"], new_class=True)
     assert FeedbackStore(database).usable_examples(labels=["pos"]).examples[0].label == "odd"
@@ -42,7 +47,7 @@ def test_a_new_class_needs_a_word_more(database: Database, identity: str) -> Non
 
 def test_a_text_that_is_not_there(database: Database, identity: str) -> None:
     for reference in ("", identity[:5], "%", "______", "0" * 64, "nobody-0", "x\x00"):
-        with pytest.raises(UserError, match="bert feedback review"):
+        with pytest.raises(UnknownPredictionError, match="nobody voted on a text"):
             add_review(database, reference, "pos", reviewer="me")
 
 
@@ -53,11 +58,11 @@ def test_an_ambiguous_start(database: Database, monkeypatch: pytest.MonkeyPatch)
         starts[vote.text_identity[0]] += 1
     [(digit, _)] = starts.most_common(1)
     monkeypatch.setattr("serving.feedback.reviews.MIN_DIGITS", 1)
-    with pytest.raises(UserError, match="texts begin with"):
+    with pytest.raises(AmbiguousTextError, match="texts begin with"):
         add_review(database, digit, "pos", reviewer="me")
 
 
 def test_a_label_that_is_none(database: Database, identity: str) -> None:
     for label in ("", "a\nb"):
-        with pytest.raises(UserError, match="--label"):
+        with pytest.raises(InvalidLabelError, match="the label"):
             add_review(database, identity, label, reviewer="me")

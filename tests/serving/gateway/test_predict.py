@@ -106,6 +106,20 @@ def test_only_json_is_taken(shared: Gateway, kind: str) -> None:
     assert error_of(answer) == (415, "unsupported_media_type")
 
 
+def test_compressed_body_is_refused(shared: Gateway) -> None:
+    headers = {"content-type": "application/json", "content-encoding": "gzip"}
+    answer = shared.client.post("/v1/predict", content=b"{}", headers=headers)
+    assert error_of(answer) == (415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize(
+    "review", [{}, {"text": "a", "text_identity": "0" * 64}], ids=["neither", "both"]
+)
+def test_review_names_a_text_or_an_identity(shared: Gateway, review: dict[str, str]) -> None:
+    answer = shared.client.post("/v1/reviews", json={**review, "label": "good"})
+    assert error_of(answer) == (422, "invalid_request")
+
+
 def test_errors_of_routing_have_the_same_shape(shared: Gateway) -> None:
     assert error_of(shared.client.get("/v1/nothing")) == (404, "not_found")
     assert error_of(shared.client.get("/v1/predict")) == (405, "method_not_allowed")

@@ -1,16 +1,22 @@
+import contextlib
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sqlalchemy import select
 
+from serving.gateway.mirror import MAX_WAITING
 from serving.protocol.errors import Code
 from serving.records.database import Database
 from serving.records.tables import PredictionRow, RolloutRow, ShadowPredictionRow
 from serving.rollout.assignment import assign
 from serving.rollout.state import RolloutStore
-from tests.serving.client.client_stubs import Fault
+from tests.serving.client.client_stubs import Call, Fault
 from tests.serving.gateway.gateways import Gateway, error_of, gateway, write_labels
+
+#: Requests to the candidate at a time; those behind them wait.
+MIRRORED_AT_ONCE = 2
 
 
 def rollout(
@@ -49,6 +55,25 @@ def wait_for_shadows(running: Gateway, count: int) -> list[ShadowPredictionRow]:
         if len(found) >= count:
             return found
         time.sleep(0.02)
+
+
+@contextlib.contextmanager
+def silent_candidate(running: Gateway) -> Iterator[threading.Semaphore]:
+    """A candidate that does not answer; released once for each request that has reached it."""
+    asked, end = threading.Semaphore(0), threading.Event()
+    enter = running.stub.enter
+
+    def hold(call: Call) -> Fault | None:
+        if call.route == "default/8":
+            asked.release()
+            end.wait(60)
+        return enter(call)
+
+    running.stub.enter = hold  # type: ignore[method-assign]
+    try:
+        yield asked
+    finally:
+        end.set()
 
 
 def test_a_canary_answers_its_callers_alone(tmp_path: Path) -> None:
@@ -130,12 +155,14 @@ def test_a_failing_shadow_is_recorded_and_harms_nobody(tmp_path: Path) -> None:
 
 
 def test_a_slow_shadow_is_dropped_not_waited_for(tmp_path: Path) -> None:
-    with gateway(tmp_path, prepare=rollout("shadow")) as running:
-        running.broken[8] = Fault(Code.UNAVAILABLE, delay=0)
-        mirror = running.parts.mirror
-        for worker in mirror._workers:  # as if the candidate never answered
-            worker.get_loop().call_soon_threadsafe(worker.cancel)
-        for _ in range(mirror._queue.maxsize + 3):
+    with (
+        gateway(tmp_path, prepare=rollout("shadow"), timeout_seconds=60.0) as running,
+        silent_candidate(running) as asked,
+    ):
+        for _ in range(MIRRORED_AT_ONCE):
+            assert running.predict("a").status_code == 200
+            assert asked.acquire(timeout=30)
+        for _ in range(MAX_WAITING + 3):
             assert running.predict("a").status_code == 200
         assert 'bert_gateway_shadow_total{outcome="dropped"} 3.0' in (
             running.client.get("/metrics").text
@@ -177,3 +204,11 @@ def test_the_state_is_shown(tmp_path: Path) -> None:
             "database": "ok",
             "gateway": "ok",
         }
+
+
+def test_without_any_version_the_state_is_empty(tmp_path: Path) -> None:
+    with gateway(tmp_path, rollouts=False) as running:
+        running.stub.always = Fault(Code.UNAVAILABLE)
+        body = running.client.get("/v1/model").json()
+        assert (body["version"], body["available"], body["rollout"]) == (None, [], None)
+        assert (body["facts"], body["evaluation"]) == ({}, {})

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from serving.protocol import http_protocol
-from serving.server import model_server
+from serving.protocol.http_server import HttpServer
 from serving.server.monitoring_config import Monitoring
 from serving.server.requests.service import InferenceService
 from serving.server.rest.rest import RestApplication
@@ -29,7 +29,7 @@ def address(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
     application = RestApplication(
         InferenceService(FakeModels(fake_models.classifier())), Monitoring()
     )
-    server = model_server.HttpServer(application, 1)
+    server = HttpServer(application, 1)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])))
     thread.start()
     yield listening.getsockname()

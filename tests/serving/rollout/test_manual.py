@@ -8,7 +8,7 @@ from modules.contract.errors import UserError
 from serving.rollout import model_config_file
 from serving.rollout.manual import ManualRollout
 from serving.rollout.server_status import ServedVersion
-from serving.rollout.state import FULL, LOADING, RolloutStore
+from serving.rollout.state import FULL, LOADING, ConflictError, RolloutStore
 from tests.serving.rollout.traffic import push
 
 UP, BROKEN = ServedVersion(True), ServedVersion(False, "no such op")
@@ -127,3 +127,21 @@ def test_it_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not {"numpy", "scipy", "grpc", "tensorflow", "google.protobuf"} & set(modules)
+
+
+def test_version_that_is_served_needs_no_trial(rollout, store) -> None:
+    before = state(store)
+    rollout.load(1, lambda: {1: UP}, 1)
+    assert state(store) == before
+    with pytest.raises(UserError, match="cannot load version 1"):
+        rollout.load(1, lambda: {1: BROKEN}, 1)
+    assert state(store) == before, "only a candidate is rejected"
+
+
+def test_rollout_that_changes_all_the_time_is_left_alone(rollout, monkeypatch) -> None:
+    def change(*_, **__):
+        raise ConflictError
+
+    monkeypatch.setattr(RolloutStore, "change", change)
+    with pytest.raises(UserError, match="all the time"):
+        rollout.promote(2, "looks good")

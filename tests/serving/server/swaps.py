@@ -10,6 +10,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -72,14 +73,10 @@ def push(base: Path, version: int) -> None:
 
 
 def wait_for(manager: ModelManager, version: int, state: State, model: str = "default") -> None:
-    changed = manager._changed
-    with changed:
-        assert changed.wait_for(
-            lambda: (
-                getattr(manager._lifecycle.versions(model).get(version), "state", None) == state
-            ),
-            PATIENCE,
-        )
+    deadline = time.monotonic() + PATIENCE
+    while state not in {s.state for s in manager.statuses(model) if s.version == version}:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
 
 
 def worker_memory() -> int:

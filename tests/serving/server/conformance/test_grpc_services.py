@@ -32,7 +32,7 @@ def _spec(message: Any, **spec: Any) -> Any:
 def _predict(values: Any = (1.0, 2.0), data_type: int = FLOAT, **spec: Any) -> Any:
     request = _spec(protos.predict_pb2.PredictRequest(), **spec)
     array = np.array(values, tensors.TYPES[data_type].dtype)
-    request.inputs["x"].CopyFrom(tensors.make_proto(array, data_type))
+    tensors.fill_proto(request.inputs["x"], array, data_type)
     return request
 
 

@@ -3,7 +3,6 @@
 import json
 import os
 import socket
-import time
 from collections.abc import Iterator
 
 import psutil
@@ -174,12 +173,10 @@ def test_refusing_a_body_of_100_mb_needs_no_memory(own_server: Server, chunked: 
 def test_json_may_be_nested_a_million_levels_deep(server: Server) -> None:
     depth = 1_000_000
     body = b'{"instances": ' + b"[" * depth + b"]" * depth + b"}"
-    started = time.monotonic()
     with socket.create_connection(server.address, SECONDS) as connection:
         connection.sendall(_request(body))
         assert _alive(server), "other requests are answered during that time"
         assert _answer(connection)[0] == 400
-    assert time.monotonic() - started < SECONDS
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def shared() -> Iterator[Fixture]:
 def _texts(*texts: bytes) -> Any:
     request = protos.predict_pb2.PredictRequest()
     request.model_spec.name = "reviews"
-    request.inputs["text"].CopyFrom(tensors.make_proto(np.array(texts, object), STRING))
+    tensors.fill_proto(request.inputs["text"], np.array(texts, object), STRING)
     return request
 
 

@@ -24,7 +24,7 @@ def _service(*servables: FakeServable, **options: Any) -> InferenceService:
 def _texts(*texts: bytes, name: str = "reviews") -> Any:
     request = protos.predict_pb2.PredictRequest()
     request.model_spec.name = name
-    request.inputs["text"].CopyFrom(tensors.make_proto(np.array(texts, object), STRING))
+    tensors.fill_proto(request.inputs["text"], np.array(texts, object), STRING)
     return request
 
 
@@ -125,7 +125,7 @@ def test_reloaded_version_has_its_own_signatures() -> None:
 
 def _defaulted() -> FakeServable:
     proto = fake_models.signature({"x": FLOAT, "scale": FLOAT}, {"y": FLOAT})
-    proto.defaults["scale"].CopyFrom(tensors.make_proto(np.array(10, np.float32), FLOAT))
+    tensors.fill_proto(proto.defaults["scale"], np.array(10, np.float32), FLOAT)
 
     def run(request: Any) -> dict[str, np.ndarray]:
         return {"y": request.inputs["x"] * request.inputs["scale"]}
@@ -136,10 +136,10 @@ def _defaulted() -> FakeServable:
 def test_omitted_inputs_have_the_defaults_of_the_signature() -> None:
     request = protos.predict_pb2.PredictRequest()
     request.model_spec.name = "m"
-    request.inputs["x"].CopyFrom(tensors.make_proto(np.array([1, 2], np.float32), FLOAT))
+    tensors.fill_proto(request.inputs["x"], np.array([1, 2], np.float32), FLOAT)
     service = _service(_defaulted())
     assert list(service.predict(request).wait().outputs["y"].float_val) == [10.0, 20.0]
-    request.inputs["scale"].CopyFrom(tensors.make_proto(np.array(2, np.float32), FLOAT))
+    tensors.fill_proto(request.inputs["scale"], np.array(2, np.float32), FLOAT)
     assert list(service.predict(request).wait().outputs["y"].float_val) == [2.0, 4.0]
     request.inputs.clear()
     request.inputs["nope"].dtype = FLOAT

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import hashlib
 import json
 import threading
 from collections.abc import Sequence
@@ -211,6 +212,24 @@ def test_too_large_body_is_refused() -> None:
     unpacked = _answer(application, body=packed, headers=[(b"content-encoding", b"gzip")])
     assert unpacked.status == 413
     assert f"larger than {len(BODY)} bytes" in _error(unpacked)
+
+
+def test_large_gzip_body_is_unpacked() -> None:
+    texts = [hashlib.sha256(str(number).encode()).hexdigest() for number in range(2000)]
+    packed = gzip.compress(json.dumps({"instances": texts}).encode())
+    assert len(packed) > 64 * 1024
+    application = _application(fake_models.classifier())
+    answer = _answer(application, body=packed, headers=[(b"content-encoding", b"gzip")])
+    assert len(json.loads(answer.body)["predictions"]) == len(texts)
+
+
+def test_scopes_other_than_http_are_ignored() -> None:
+    async def call() -> None:
+        client = Client("GET", PATH, b"")
+        await _application()({"type": "lifespan"}, client.receive, client.send)
+        assert client.status == 0
+
+    asyncio.run(call())
 
 
 @given(st.binary(max_size=200))

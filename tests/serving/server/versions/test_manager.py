@@ -3,6 +3,7 @@
 import os
 import shutil
 import threading
+import time
 from concurrent.futures import Future
 
 import pytest
@@ -76,18 +77,23 @@ class Server:
             folder.mkdir(parents=True)
 
     def wait(self, condition) -> None:
-        """Until the condition holds; the manager says when something changed."""
-        changed = self.manager._changed
-        with changed:
-            assert changed.wait_for(condition, PATIENCE), self.describe()
+        """Poll until the condition holds."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline, self.describe()
+            time.sleep(0.002)
 
     def wait_for(self, version, state, model="bert") -> None:
         self.wait(lambda: self.states(model).get(version) == state)
 
     def states(self, model="bert") -> dict[int, State]:
-        with self.manager._changed:
-            versions = self.manager._lifecycle.versions(model)
-            return {number: version.state for number, version in versions.items()}
+        try:
+            statuses = self.manager.statuses(model)
+        except ServingError as error:
+            if error.code != Code.NOT_FOUND:
+                raise
+            return {}
+        return {status.version: status.state for status in statuses}
 
     def describe(self) -> str:
         return f"{self.states()}; loads: {self.loads.begun}"
@@ -224,11 +230,10 @@ def test_a_base_path_that_goes_unloads_nothing(server) -> None:
     server.push(1)
     server.start().wait_until_ready(PATIENCE)
     shutil.rmtree(server.base)
-    server.manager._poll_base_paths(server.manager._models)
+    server.manager.reload(server.config(BERT))  # polls before it returns
     assert server.latest() == 1
     server.push("not-a-version")
-    server.manager._poll_base_paths(server.manager._models)
-    server.manager._reconcile()
+    server.manager.reload(server.config(BERT))
     assert server.latest() == 1
 
 
@@ -349,6 +354,12 @@ def test_a_refused_reload_changes_nothing(server) -> None:
     assert server.latest() == 1
 
 
+def labelled(manager, label: str) -> int:
+    """The version that answers a request for the label."""
+    with manager.acquire("bert", label=label) as servable:
+        return servable.version
+
+
 def test_labels_lead_to_versions(server) -> None:
     server.push(1, 2)
     manager = server.start()
@@ -357,12 +368,7 @@ def test_labels_lead_to_versions(server) -> None:
     server.wait_for(1, State.AVAILABLE)
     labels = 'version_labels { key: "stable" value: 1 } version_labels { key: "canary" value: 2 }'
     manager.reload(server.config(BERT + ALL + labels))
-    assert (manager.label_version("bert", "stable"), manager.label_version("bert", "canary")) == (
-        1,
-        2,
-    )
-    with manager.acquire("bert", label="stable") as servable:
-        assert servable.version == 1
+    assert (labelled(manager, "stable"), labelled(manager, "canary")) == (1, 2)
     with pytest.raises(ServingError, match="Unrecognized servable version label: nope"):
         manager.acquire("bert", label="nope")
 
@@ -376,7 +382,7 @@ def test_a_label_has_moved_when_reload_returns(server) -> None:
         server.wait_for(version, State.AVAILABLE)
     for version in (1, 2):
         manager.reload(server.config(BERT + ALL + label % version))
-        assert manager.label_version("bert", "stable") == version
+        assert labelled(manager, "stable") == version
 
 
 def test_a_label_never_leads_to_a_version_that_goes(server, tmp_path) -> None:
@@ -433,25 +439,33 @@ def test_a_changed_config_file_is_followed(server, tmp_path) -> None:
     server.push(2)
     config_file(server, tmp_path, BERT + ALL + label % 2)
     server.wait_for(2, State.LOADING)
-    assert manager.label_version("bert", "stable") == 1
+    assert labelled(manager, "stable") == 1
     held.set_result(None)
-    server.wait(lambda: manager.label_version("bert", "stable") == 2)
+    server.wait(lambda: labelled(manager, "stable") == 2)
 
 
 def test_a_config_file_that_goes_wrong_is_left_aside(server, tmp_path, caplog) -> None:
     server.push(1)
     file = config_file(server, tmp_path, BERT)
-    manager = server.start(model_config_file=file)
+    manager = server.start(model_config_file=file, model_config_file_poll_wait_seconds=0.01)
     manager.wait_until_ready(PATIENCE)
     config_file(server, tmp_path, "nonsense")
-    manager._poll_config_file()
+    server.wait(lambda: "left as it was" in caplog.text)
     assert server.latest() == 1
-    assert "left as it was" in caplog.text
 
 
 def test_a_wrong_config_file_stops_the_start(server, tmp_path) -> None:
     with pytest.raises(UserError, match="ModelServerConfig"):
         server.start(model_config_file=config_file(server, tmp_path, "nonsense"))
+
+
+def refusal(manager) -> Code | None:
+    """The code that a call is refused with; None when it is answered."""
+    try:
+        with manager.acquire("bert"):
+            return None
+    except ServingError as error:
+        return error.code
 
 
 def test_stop_drains_and_closes(server) -> None:
@@ -461,10 +475,8 @@ def test_stop_drains_and_closes(server) -> None:
     handle = manager.acquire("bert")
     stopper = threading.Thread(target=manager.stop, args=(PATIENCE,))
     stopper.start()
-    manager._stopping.wait(PATIENCE)
-    with pytest.raises(ServingError) as caught:
-        manager.acquire("bert")
-    assert caught.value.code == Code.UNAVAILABLE
+    server.wait(lambda: refusal(manager) is not None)
+    assert refusal(manager) == Code.UNAVAILABLE
     assert not handle.servable.closed.is_set()
     handle.release()
     stopper.join(PATIENCE)
@@ -528,3 +540,37 @@ def test_a_stable_version_that_failed_does_not_hold_up_the_others(server, tmp_pa
     )
     server.loads.failing[1] = ServingError(Code.INTERNAL, "broken")
     assert server.start(model_config_file=str(config)).wait_until_ready(PATIENCE)
+
+
+def test_retry_of_a_version_that_is_no_longer_wanted_is_dropped(server) -> None:
+    server.push(1)
+    server.loads.failing[1] = ServingError(Code.UNAVAILABLE, "disk")
+    manager = server.start(max_num_load_retries=3, load_retry_interval_micros=3_600_000_000)
+    server.wait(lambda: server.loads.begun == [("bert", 1)])
+    server.push(2)
+    assert manager.wait_until_ready(PATIENCE)
+    server.wait_for(1, State.END)
+    assert server.loads.begun == [("bert", 1), ("bert", 2)]
+
+
+def test_version_that_leaves_the_policy_in_the_queue_is_not_loaded(server, tmp_path) -> None:
+    server.push(1, 2, 3)
+    held = server.loads.hold(3)
+    manager = server.start(model_config_file=config_file(server, tmp_path, BERT + ALL))
+    server.wait_for(3, State.LOADING)
+    manager.reload(server.config(BERT))
+    held.set_result(None)
+    for version in (1, 2):
+        server.wait_for(version, State.END)
+    assert server.loads.begun == [("bert", 3)]
+
+
+def test_config_file_that_goes_changes_nothing(server, tmp_path) -> None:
+    server.push(1)
+    file = config_file(server, tmp_path, BERT)
+    manager = server.start(model_config_file=file, model_config_file_poll_wait_seconds=0.01)
+    manager.wait_until_ready(PATIENCE)
+    os.unlink(file)
+    server.push(2)  # polled meanwhile
+    server.wait_for(1, State.END)
+    assert server.latest() == 2

@@ -1,3 +1,5 @@
+import os
+
 import pytest
 from google.protobuf import text_format
 
@@ -99,3 +101,16 @@ def test_error_names_the_file_with_the_invalid_model(tmp_path) -> None:
     file.write_text(f"model_config_list {{ {BERT % ''} {BERT % ''} }}")
     with pytest.raises(UserError, match=r"models\.config: Illegal to list model bert"):
         model_config.from_settings(ServerSettings(model_config_file=str(file)))
+
+
+def test_file_larger_than_16_mib_is_refused(tmp_path) -> None:
+    file = tmp_path / "models.config"
+    file.touch()
+    os.truncate(file, 16 * 1024 * 1024 + 1)
+    with pytest.raises(UserError, match="larger than 16777216 bytes"):
+        model_config.read_file(str(file))
+
+
+def test_type_other_than_tensorflow_is_refused() -> None:
+    with pytest.raises(ServingError, match="model_type choice 2 not supported"):
+        model_config.from_proto(config('config { name: "m" base_path: "/m" model_type: OTHER }'))

@@ -53,8 +53,13 @@ def loader(zygote, tmp_path):
 
 
 @pytest.fixture
-def version(loader):
-    version = ModelVersion("m", 1, loader, BatchLimits(), Recorder())
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+def version(loader, recorder):
+    version = ModelVersion("m", 1, loader, BatchLimits(), recorder)
     yield version
     version.close()
 
@@ -153,24 +158,21 @@ def test_what_waits_is_told_when_the_worker_cannot_be_replaced(
             break
 
 
-def test_restarts_back_off(version, loader, monkeypatch) -> None:
-    waits = []
-    closed = version._closed
-
-    class Closed:
-        def wait(self, seconds):
-            waits.append(seconds)
-            return len(waits) > 12
-
-        def is_set(self):
-            return closed.is_set()
-
+def test_restarts_back_off(version, loader, monkeypatch, caplog) -> None:
+    assert model_version.FIRST_RESTART_SECONDS == 0.1
+    assert model_version.LAST_RESTART_SECONDS == 30
+    first, last = 0.001, 0.1  # the same doubling, sooner over
+    monkeypatch.setattr(model_version, "FIRST_RESTART_SECONDS", first)
+    monkeypatch.setattr(model_version, "LAST_RESTART_SECONDS", last)
     loader.error = ServingError(Code.NOT_FOUND, "the folder is gone")
-    monkeypatch.setattr(version, "_closed", Closed())
-    version._replace(version._worker)
-    monkeypatch.undo()
-    assert waits[:4] == [0.1, 0.2, 0.4, 0.8]
-    assert max(waits) == model_version.LAST_RESTART_SECONDS
+    os.kill(version.worker_pid, signal.SIGKILL)
+    assert version.submit(request()).exception(PATIENCE).code == Code.UNAVAILABLE
+    for _ in range(13):  # loaded once, and tried again
+        assert loader.tried.acquire(timeout=PATIENCE)
+    # The last argument of each such message is when the worker is started next.
+    waits = [record.args[-1] for record in caplog.records if "retrying in" in record.msg]
+    assert waits[:4] == [2 * first, 4 * first, 8 * first, 16 * first]
+    assert max(waits) == last
 
 
 def test_closing_answers_what_runs_and_waits(version, tmp_path) -> None:
@@ -183,7 +185,7 @@ def test_closing_answers_what_runs_and_waits(version, tmp_path) -> None:
         assert call.exception(PATIENCE).code == Code.UNAVAILABLE
 
 
-def test_the_observer_is_told_of_batches(version, tmp_path) -> None:
+def test_the_observer_is_told_of_batches(version, recorder, tmp_path) -> None:
     running = version.submit(wait_at(tmp_path / "pipe"))
     while not running.running():
         pass
@@ -192,7 +194,7 @@ def test_the_observer_is_told_of_batches(version, tmp_path) -> None:
     for call in merged:
         call.result(PATIENCE)
     version.close()
-    assert version._observer.batches == [
+    assert recorder.batches == [
         ("m", 1, "wait", 1, 1),
         ("m", 1, "serving_default", 2, 2),
     ]

@@ -1,7 +1,8 @@
 import pytest
 from pydantic import ValidationError
 
-from pipeline.search_space import check_search_space
+from modules.contract.hparams import TunerSettings
+from modules.contract.search_space import check_search, check_search_space
 from pipeline.sections.training import TunerSection
 
 
@@ -31,20 +32,47 @@ def test_valid_search_space_is_accepted(dimension: dict) -> None:
         ({"epochs": {"min": 1}}, r"needs \{values"),
         ({"epochs": {"min": 1, "max": 2, "stride": 1}}, r"needs \{values"),
         ({"epochs": {"values": []}}, "values"),
-        ({"epochs": {"values": [1], "min": 1}}, "alone"),
+        ({"epochs": {"values": [1], "min": 1}}, "no other key"),
         ({"epochs": {"values": [1.5]}}, "of type int"),
         ({"epochs": {"values": [True]}}, "of type int"),
-        ({"epochs": {"min": 1.5, "max": 2}}, "does not fit"),
-        ({"class_weights": {"min": 0, "max": 1}}, "does not fit"),
-        ({"freeze_encoder": {"min": 0, "max": 1}}, "does not fit"),
+        ({"epochs": {"min": 1.5, "max": 2}}, "of type int"),
+        ({"class_weights": {"min": 0, "max": 1}}, "of type str and needs"),
+        ({"freeze_encoder": {"min": 0, "max": 1}}, "of type bool and needs"),
         ({"epochs": {"min": 2, "max": 2}}, "below its max"),
         ({"dropout": {"min": 0.0, "max": 0.5, "sampling": "log"}}, "above 0"),
         ({"dropout": {"min": 0.1, "max": 0.5, "sampling": "cubic"}}, "cubic"),
+        ({"epochs": {"min": 1, "max": 3, "step": 0}}, "step must be above 0 on a linear scale"),
+        ({"epochs": {"min": 1, "max": 8, "sampling": "log", "step": 1}}, "above 1 on a log"),
     ],
 )
 def test_invalid_search_space_is_rejected(dimension: dict, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         check_search_space(dimension)
+
+
+@pytest.mark.parametrize(
+    ("space", "algorithm", "problem"),
+    [
+        ({}, "random", "is empty"),
+        ({"epochs": {"values": []}}, "random", "values"),
+        ({"dropout": {"min": 0.0, "max": 0.5}}, "grid", "a grid needs single values"),
+        ({"epochs": {"values": [1, 2]}}, "hyperband", "Hyperband sets the epochs"),
+        ({"epochs": {"values": [1, 9]}}, "random", "raise tuner.epochs to 9"),
+        ({"epochs": {"min": 1, "max": 9}}, "bayesian", "raise tuner.epochs to 9"),
+    ],
+)
+def test_search_space_that_does_not_suit_the_search_is_refused(
+    space: dict, algorithm: str, problem: str
+) -> None:
+    settings = TunerSettings(algorithm=algorithm, search_space=space)
+    with pytest.raises(ValueError, match=problem):
+        check_search(settings)
+    with pytest.raises(ValidationError, match=problem):
+        TunerSection(enabled=True, algorithm=algorithm, search_space=space)
+
+
+def test_disabled_tuner_may_have_an_unsuitable_search_space() -> None:
+    TunerSection(enabled=False, algorithm="grid")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+import asyncio
+
+from serving.gateway import rate_limits
+from serving.gateway.rate_limits import RateLimiter
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_zero_is_no_limit() -> None:
+    limiter = RateLimiter(0)
+    assert {limiter.take("a") for _ in range(1000)} == {0.0}
+
+
+def test_callers_unseen_for_longest_are_forgotten() -> None:
+    limiter = RateLimiter(6, clock=Clock())  # one at once
+    callers = [str(number) for number in range(20_000)]
+    assert {limiter.take(caller) for caller in callers} == {0.0}
+    assert limiter.take(callers[-1]) > 0
+    assert limiter.take(callers[0]) == 0.0
+
+
+def test_waiting_ends_when_there_is_a_request_to_take(monkeypatch) -> None:
+    clock = Clock()
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        clock.now += seconds
+
+    monkeypatch.setattr(rate_limits.asyncio, "sleep", sleep)
+    limiter = RateLimiter(6, clock=clock)
+    limiter.take("a")
+    asyncio.run(limiter.wait("a"))
+    assert pauses == [10.0]

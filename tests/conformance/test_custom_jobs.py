@@ -108,7 +108,7 @@ def test_two_machines_tune_and_train_the_pushed_model(place: Workplace, zygote: 
     tasks = Tasks(place.folder, zygote)
     with (
         contextlib.closing(machines),
-        CustomJobApi(on_look=machines) as api,
+        CustomJobApi(on_poll=machines) as api,
     ):
         platform = Platform("vertex", VertexBackend(folder, tasks), place)
         text = platform.compile(

@@ -68,7 +68,7 @@ def test_every_database_keeps_predictions_and_votes(tmp_path: Path, database_url
         assert running.client.get("/v1/decisions", headers=admin).json() == {"items": []}
 
 
-def test_before_bert_serve(tmp_path: Path) -> None:
+def test_gateway_predicts_with_bert_serve(tmp_path: Path) -> None:
     base = tmp_path / "models"
     write_classifier(base / "5")
     options = (f"pusher.base_directory={base}", f"pipeline.root={tmp_path}/root")
@@ -90,7 +90,7 @@ def test_before_bert_serve(tmp_path: Path) -> None:
             assert ready.status == 200
 
 
-def test_sigterm_answers_what_is_under_way_and_stores_it(tmp_path: Path) -> None:
+def test_sigterm_answers_and_stores_running_requests(tmp_path: Path) -> None:
     write_labels(tmp_path / "models")
     url = f"sqlite:///{tmp_path}/records.sqlite"
     options = (f"feedback.database_url={url}", f"pusher.base_directory={tmp_path}/models")
@@ -128,7 +128,9 @@ def test_sigterm_answers_what_is_under_way_and_stores_it(tmp_path: Path) -> None
         (["--server_url", "ftp://x"], "gateway.server_url"),
     ],
 )
-def test_a_start_that_cannot_be(tmp_path: Path, options: list[str], words: str) -> None:
+def test_invalid_settings_end_the_start_with_one_line(
+    tmp_path: Path, options: list[str], words: str
+) -> None:
     settings = ["--set", f"pipeline.root={tmp_path}/root"]
     ended = subprocess.run(
         command(*options, *settings),

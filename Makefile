@@ -1,6 +1,6 @@
 # make help lists the targets.
 .DEFAULT_GOAL := help
-.PHONY: help env env-dev env-airflow run test test-fast test-slow test-integration coverage check format requirements image clean
+.PHONY: help env env-dev env-airflow run test test-fast test-slow test-integration coverage check format docs diagrams requirements image clean
 
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -61,6 +61,15 @@ check: env-dev ## format, lint, type and import checks, and the checks of layout
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 	$(BIN)/python -m pytest -m "not slow" -q tests/architecture tests/docs
+	$(BUILD_DOCS)
+
+BUILD_DOCS = $(BIN)/python -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet -d .cache/sphinx docs site
+
+docs: env-dev ## build the documentation site into site/; warnings are errors
+	$(BUILD_DOCS)
+
+diagrams: env-dev ## draw the pictures of docs/diagrams again (needs Graphviz)
+	$(BIN)/python docs/diagrams/draw.py
 
 format: env-dev ## let ruff format and mend what it can
 	$(BIN)/ruff check --fix .
@@ -82,5 +91,5 @@ image: ## build the container image of the last commit: IMAGE=REGISTRY/bert [TAR
 
 clean: ## remove the environment, runs and caches
 	rm -rf .venv .venv-airflow .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage* *.egg-info \
-		pipeline_root serving_models
+		pipeline_root serving_models site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-"""What a wheel holds: type marker, and the files that the code reads."""
+"""Contents of a wheel: type markers and the files that the code reads at run time."""
 
 import ast
 from pathlib import Path

@@ -121,7 +121,7 @@ def platform(
     if request.param == "kubeflow":
         yield _run_once(Platform("kubeflow", KubeflowBackend(folder, tasks), place))
     else:
-        with PredictionApi(looks=1) as endpoints:
+        with PredictionApi(polls=1) as endpoints:
             backend = VertexBackend(folder, tasks)
             yield _run_once(Platform("vertex", backend, place, endpoints))
 

@@ -110,7 +110,7 @@ def test_two_machines_tune_and_train_the_model_that_is_pushed(
     tasks = Tasks(place.folder, zygote)
     with (
         contextlib.closing(machines),
-        CustomJobApi(on_look=machines) as api,
+        CustomJobApi(on_poll=machines) as api,
     ):
         platform = Platform("vertex", VertexBackend(folder, tasks), place)
         text = platform.compile(

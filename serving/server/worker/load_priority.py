@@ -12,7 +12,8 @@ import threading
 from collections.abc import Callable, Iterator
 
 #: Half the CPU time of a serving thread that competes with it. Under full load, a version is ready
-#: twice as fast as with 10, and requests take no longer ("Swaps" in docs/results.md).
+#: twice as fast as with 10, and requests take no longer ("Swaps of versions" in
+#: docs/adr/performance.md).
 _NICENESS = 3
 
 

@@ -21,6 +21,7 @@ REPOSITORY = Path(__file__).parents[2]
 CHECKED = (
     "benchmarks",
     "cli",
+    "components",
     "data",
     "examples",
     "modules",
@@ -29,8 +30,10 @@ CHECKED = (
     "tests/architecture",
     "tests/benchmarks",
     "tests/cli",
+    "tests/components",
     "tests/data",
     "tests/docs",
+    "tests/e2e",
     "tests/examples",
     "tests/modules",
     "tests/pipeline",

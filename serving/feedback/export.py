@@ -116,7 +116,7 @@ def export_span(
 
 def _take_turn(session: Session) -> None:
     """Wait for other exports; SQLite's transactions take turns by themselves, once begun."""
-    session.connection()  # begins now, not with the first query: folders are looked at before it
+    session.connection()  # begin now, not with the first query: folders are read before it
     if is_postgresql(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _EXPORT_LOCK})
 

@@ -20,6 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 #: Files and folders that are checked.
 CHECKED = (
     "benchmarks",
+    "components",
     "data",
     "examples",
     "modules",
@@ -27,8 +28,10 @@ CHECKED = (
     "scripts",
     "tests/architecture",
     "tests/benchmarks",
+    "tests/components",
     "tests/data",
     "tests/docs",
+    "tests/e2e",
     "tests/examples",
     "tests/modules",
     "tests/pipeline",

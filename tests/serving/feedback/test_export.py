@@ -122,7 +122,7 @@ def test_export_without_new_votes_writes_no_span(database: Database, spans: Path
 
 
 def test_share_is_capped_only_if_several_keys_may_vote(database: Database, spans: Path) -> None:
-    """With one key there is nobody to be outvoted by."""
+    """With a single key, nobody can outvote it."""
     vote(database, "a", "b", "c")
     assert export(database, spans, max_share_per_key=0.5).examples == 3
     vote(database, "d", "e", "f")

@@ -1,4 +1,4 @@
-"""The choice of examples, without a database: rules one by one, then properties of any votes."""
+"""The selection of examples without a database: each rule, then properties of any votes."""
 
 from collections import Counter
 
@@ -37,7 +37,7 @@ def choose(
     held_out: tuple[str, ...] = (),
     labels: tuple[str, ...] = LABELS,
 ) -> Selection:
-    """Votes are (text, key, label), the oldest first."""
+    """Select from votes (text, key, label), oldest first."""
     rows = [vote(number, *each, updated=number) for number, each in enumerate(votes, 1)]
     reviewed = {
         text: ReviewRow(text_identity=text, label=label) for text, label in (reviews or {}).items()
@@ -46,7 +46,7 @@ def choose(
 
 
 def outcome(selection: Selection) -> dict[str, str]:
-    """Text -> its label, or the reason in angle brackets."""
+    """Map each text to its label, or to the reason in angle brackets."""
     chosen = {each.text_identity: each.label or "" for each in selection.examples}
     return chosen | {each.text_identity: f"<{each.reason}>" for each in selection.left_out}
 
@@ -209,7 +209,7 @@ def test_selection_rules_hold_for_any_votes(votes, settings, reviews, exported, 
 def test_largest_feasible_span_is_chosen(
     free: int, per_key: list[int], share: float, most: int
 ) -> None:
-    """Compared with trying every size."""
+    """Compare with a search over all sizes."""
     settings = ExportSettings(max_share_per_key=share, max_examples=most)
 
     def feasible(size: int) -> bool:

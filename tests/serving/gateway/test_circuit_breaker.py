@@ -63,5 +63,5 @@ def test_trial_call_without_outcome_does_not_block_forever() -> None:
     assert breaker.allow()
     breaker.release()
     assert breaker.allow()
-    clock.now = 10.0  # this one never told
+    clock.now = 10.0  # the second trial call has no outcome
     assert breaker.allow()

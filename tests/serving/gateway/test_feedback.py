@@ -35,7 +35,7 @@ def database_away(running: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 
 def test_feedback_is_accepted_right_after_its_prediction(shared: Gateway) -> None:
-    for _ in range(20):  # most come before the prediction is written
+    for _ in range(20):  # most items arrive before the prediction is written
         prediction = shared.predict("a good film").json()["predictions"][0]
         answer = shared.feedback(prediction_id=prediction["id"], label="bad")
         assert answer.status_code == 202, answer.text

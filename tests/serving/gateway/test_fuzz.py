@@ -1,4 +1,4 @@
-"""Whatever comes, no answer is a 500 and each error has the one shape."""
+"""For any request, no response is a 500 and all errors have the same shape."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Calls of the model server: what each outcome means for the version's circuit breaker."""
+"""Calls to the model server: the effect of each outcome on the version's circuit breaker."""
 
 import asyncio
 import math
@@ -94,7 +94,7 @@ def test_newest_version_is_cached_while_the_server_is_unavailable(run: Run, stub
         assert await calls.newest() == 7
         asked = len(stub.calls)
         assert await calls.newest() == 7
-        assert len(stub.calls) == asked, "it was heard a moment ago"
+        assert len(stub.calls) == asked, "it is cached"
         stub.always = Fault(Code.UNAVAILABLE)
         assert await calls.newest(ask=True) == 7
         assert len(stub.calls) == asked + 1

@@ -111,7 +111,7 @@ def text_of(browser: Any, name: str) -> str:
 
 
 def complaints(browser: Any) -> list[str]:
-    """What the browser says of errors and of the security policy."""
+    """Return the browser's messages about errors and the security policy."""
     return [entry["message"] for entry in browser.get_log("browser")]
 
 

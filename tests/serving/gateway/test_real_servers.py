@@ -1,4 +1,4 @@
-"""The gateway in a process of its own, with PostgreSQL, with ``bert serve``, and at its end."""
+"""The gateway in a separate process: with PostgreSQL, with ``bert serve``, and at shutdown."""
 
 import contextlib
 import http.client
@@ -35,7 +35,7 @@ def post(running: LiveGateway, path: str, body: Any) -> Any:
 
 
 def wait_until_closed(running: LiveGateway) -> None:
-    """Until it takes no more connections."""
+    """Wait until the gateway accepts no more connections."""
     with contextlib.suppress(urllib.error.URLError, http.client.HTTPException, OSError):
         while True:
             urllib.request.urlopen(f"{running.url}/healthz", timeout=10)
@@ -80,10 +80,10 @@ def test_gateway_predicts_with_bert_serve(tmp_path: Path) -> None:
         texts = ["A good film.", "A bad hotel.", ""]
         body = post(running, "/v1/predict", {"texts": texts})
         assert body["model_version"] == 5
-        for told, answer in zip(body["predictions"], client.predict(texts), strict=True):
-            assert told["label"] == answer.label
-            assert told["score"] == pytest.approx(answer.score, abs=1e-4)
-            assert sum(told["scores"].values()) == pytest.approx(1, abs=1e-3)
+        for shown, answer in zip(body["predictions"], client.predict(texts), strict=True):
+            assert shown["label"] == answer.label
+            assert shown["score"] == pytest.approx(answer.score, abs=1e-4)
+            assert sum(shown["scores"].values()) == pytest.approx(1, abs=1e-3)
         vote = {"prediction_id": body["predictions"][0]["id"], "label": "good"}
         assert post(running, "/v1/feedback", vote)["created"] is True
         with urllib.request.urlopen(f"{running.url}/readyz") as ready:

@@ -1,4 +1,4 @@
-"""Predictions that the database refuses, and what happens at the end."""
+"""Predictions that the database refuses, queue limits, and shutdown."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -11,7 +11,7 @@ STATE = RolloutState("default", 1, stable=7)
 
 
 class Store:
-    """Gives one state after another; None is a database that is away."""
+    """Returns one state after another; None is an unavailable database."""
 
     def __init__(self, *states: RolloutState | None) -> None:
         self.states = list(states)

@@ -15,7 +15,7 @@ from serving.rollout.state import RolloutStore
 from tests.serving.client.client_stubs import Call, Fault
 from tests.serving.gateway.gateways import Gateway, error_of, gateway, write_labels
 
-#: Requests to the candidate at a time; those behind them wait.
+#: Concurrent requests to the candidate; further ones wait.
 MIRRORED_AT_ONCE = 2
 
 
@@ -41,7 +41,7 @@ def rollout(
 
 
 def caller(running: Gateway, role: str) -> dict[str, str]:
-    """Headers of a caller whom the canary answers, or not."""
+    """Return headers of a caller who is assigned to a version with this role."""
     state = RolloutStore(running.database).read("default")
     number = next(n for n in range(1000) if assign(state, f"anonymous:{n}", 0.5).role == role)
     return {"x-sticky-key": str(number)}
@@ -59,7 +59,7 @@ def wait_for_shadows(running: Gateway, count: int) -> list[ShadowPredictionRow]:
 
 @contextlib.contextmanager
 def silent_candidate(running: Gateway) -> Iterator[threading.Semaphore]:
-    """A candidate that does not answer; released once for each request that has reached it."""
+    """Let the candidate not answer; the semaphore is released for each request that reaches it."""
     asked, end = threading.Semaphore(0), threading.Event()
     enter = running.stub.enter
 
@@ -88,7 +88,7 @@ def test_canary_answers_only_its_callers(tmp_path: Path) -> None:
 
 
 def test_without_rollouts_the_newest_version_answers(tmp_path: Path) -> None:
-    """A row that an earlier rollout left says nothing of what the server holds now."""
+    """The row of an earlier rollout does not describe what the server has loaded now."""
     with gateway(tmp_path, prepare=rollout("canary"), canary_share=0.5, rollouts=False) as running:
         for _ in range(4):
             assert running.predict("a").json()["role"] == "stable"

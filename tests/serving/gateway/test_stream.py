@@ -1,4 +1,4 @@
-"""Streams, over real sockets: what an in-process client sends is whole before it is read."""
+"""Streams over real sockets: an in-process client sends its whole body before it is read."""
 
 import contextlib
 import http.client
@@ -160,7 +160,7 @@ def test_endless_json_body_is_cut_off(live: tuple[LiveGateway, Stub]) -> None:
         kind = {"content-type": "application/json"}
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request("POST", "/v1/predict", endless(), kind, encode_chunked=True)
-            raise AssertionError("it was read for ever")
+            raise AssertionError("the body was read without limit")
 
 
 @pytest.mark.slow
@@ -194,7 +194,7 @@ def test_many_lines_take_constant_memory(live: tuple[LiveGateway, Stub]) -> None
             peak = max(peak, process.memory_info().rss)
             stub.calls.clear()
         sender.join()
-    assert answered >= count * 0.999  # a few names fall between two reads
+    assert answered >= count * 0.999  # a few matches are split between two reads
     assert peak - before < 150e6, f"{(peak - before) / 1e6:.0f} MB more"
 
 

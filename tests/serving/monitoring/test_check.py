@@ -1,4 +1,4 @@
-"""Which windows are raised, by which test, and what the report says."""
+"""The windows that are raised, the tests that raise them, and the report."""
 
 import json
 
@@ -48,7 +48,7 @@ def test_each_test_detects_only_its_own_kind_of_drift(name: str) -> None:
 
 
 def _one_class(base: Descriptions) -> dict[str, np.ndarray]:
-    """All answers "pos", as sure as before."""
+    """Predict "pos" for all texts, with unchanged confidence."""
     return {"scores": np.sort(base.scores, axis=1), "answers": np.ones_like(base.answers)}
 
 
@@ -86,6 +86,6 @@ def test_class_that_only_the_window_has_is_raised_and_named() -> None:
 
 def test_holm_limits_match_the_procedure() -> None:
     assert holm_limits([0.2, 0.001, 0.012], 0.03) == pytest.approx([0.03, 0.01, 0.015])
-    # The first that fails ends it: what comes after is held to the same limit, and fails as well.
+    # After the first that fails, the same limit applies to all that follow, which fail as well.
     assert holm_limits([0.02, 0.2, 0.021], 0.03) == pytest.approx([0.01, 0.01, 0.01])
     assert holm_limits([0.01, 0.015, 0.03], 0.03) == pytest.approx([0.01, 0.015, 0.03])

@@ -1,4 +1,4 @@
-"""Texts go to the server in batches and come back in their order."""
+"""Texts are sent to the server in batches and described in their order."""
 
 import numpy as np
 import pytest

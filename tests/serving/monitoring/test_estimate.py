@@ -1,4 +1,4 @@
-"""Accuracy without labels: right where confidence means what it says, with an honest interval."""
+"""Estimated accuracy is right where confidence is calibrated, and its interval has its coverage."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from serving.monitoring.estimate import calibrated_confidence, estimate_accuracy
 
 
 def draw(count: int, seed: int, logits: tuple[float, float], sharpen: float) -> tuple:
-    """Scores that overstate by ``sharpen``, and whether the answers are right."""
+    """Return scores that are overconfident by ``sharpen``, and whether predictions are correct."""
     generator = np.random.default_rng(seed)
     true = generator.normal(*logits, count)
     sure = 1 / (1 + np.exp(-np.abs(true)))

@@ -1,4 +1,4 @@
-"""A reference comes back as it was, or not at all."""
+"""A stored reference is loaded unchanged, or not at all."""
 
 from pathlib import Path
 

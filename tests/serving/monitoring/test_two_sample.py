@@ -1,4 +1,4 @@
-"""Each test keeps its false-alarm rate on data of one source, and finds a real difference."""
+"""Each test keeps its false-alarm rate on data of one source, and detects a real difference."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ def _vectors(generator: np.random.Generator, count: int, drifted: bool) -> np.nd
 
 
 def _rates(old: np.ndarray, new: np.ndarray, deals: Deals) -> Difference:
-    """Unknown tokens among 20 of each text."""
+    """Compare the rates of unknown tokens, with 20 tokens per text."""
 
     def events(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return (numbers > 1.5).astype(int), np.full(len(numbers), 20)
@@ -58,7 +58,7 @@ def run(case: str, seed: int, *, drifted: bool) -> Difference:
 @pytest.mark.parametrize("case", CASES)
 def test_p_values_are_not_too_small_without_a_difference(case: str) -> None:
     p_values = np.array([run(case, seed, drifted=False).p for seed in range(100)])
-    # Of 100 at a rate of 0.1 more than 20 come with a probability of 0.0008.
+    # At a rate of 0.1, more than 20 of 100 occur with a probability of 0.0008.
     assert np.sum(p_values <= 0.1) <= 20
     assert np.mean(p_values) > 0.4
 

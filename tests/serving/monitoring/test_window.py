@@ -1,4 +1,4 @@
-"""Which texts of the traffic are looked at; on SQLite and PostgreSQL."""
+"""The texts read from the traffic, on SQLite and PostgreSQL."""
 
 from modules.contract.text_identity import text_identity
 from serving.monitoring.window import count_texts, read_texts

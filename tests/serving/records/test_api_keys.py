@@ -62,7 +62,7 @@ def test_secrets_are_compared_in_constant_time(
     monkeypatch.setattr(keys_module.hmac, "compare_digest", compare)
     keys.create("me", [PREDICT])
     assert keys.authenticate("bert_000000000000_x") is None
-    assert compared == [(32, 32)], "also when there is no such id"
+    assert compared == [(32, 32)], "even if the id does not exist"
 
 
 def test_disabled_key_ends_at_once(keys: ApiKeys, database: Database) -> None:
@@ -70,7 +70,7 @@ def test_disabled_key_ends_at_once(keys: ApiKeys, database: Database) -> None:
     key, secret = keys.create("me", [PREDICT])
     assert other_process.authenticate(secret) is not None
     disabled = keys.disable(key.id).disabled
-    assert keys.disable(key.id).disabled == disabled, "the first time stands"
+    assert keys.disable(key.id).disabled == disabled, "the first time is kept"
     assert keys.authenticate(secret) is None
     assert other_process.authenticate(secret) is None
 
@@ -80,7 +80,7 @@ def test_exist_counts_disabled_keys(keys: ApiKeys) -> None:
     key, _ = keys.create("me", [PREDICT])
     assert keys.exist()
     keys.disable(key.id)
-    assert keys.exist(), "a disabled key still says that keys are wanted"
+    assert keys.exist(), "a disabled key still counts"
 
 
 def test_list_is_in_the_order_of_creation(keys: ApiKeys) -> None:

@@ -60,7 +60,7 @@ def test_reader_does_not_wait_for_a_writer(database: Database) -> None:
 
 
 def test_writers_that_read_first_take_turns(database: Database) -> None:
-    """On SQLite, readers that turn into writers would fail with "database is locked"."""
+    """On SQLite, a reader that turns writer would fail with "database is locked"."""
     barrier = threading.Barrier(4)
 
     def write(writer: int) -> None:
@@ -170,8 +170,8 @@ def test_other_errors_are_raised_without_waiting(
 
 def test_cause_is_one_line_without_the_statement() -> None:
     driver = Exception("connection refused\n  Is the server running?")
-    told = OperationalError("INSERT INTO prediction VALUES (?)", {"text": "secret"}, driver)
-    assert cause_of(told) == "connection refused"
+    error = OperationalError("INSERT INTO prediction VALUES (?)", {"text": "secret"}, driver)
+    assert cause_of(error) == "connection refused"
     assert cause_of(StatementError("no such\ntable", "SELECT secret", {}, None)) == "no such"
     assert len(cause_of(RuntimeError("x" * 1000))) == 200
     assert cause_of(RuntimeError()) == ""

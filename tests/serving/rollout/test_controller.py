@@ -16,7 +16,7 @@ UP, BROKEN = ServedVersion(True), ServedVersion(False, "no such op")
 
 
 class World:
-    """A push directory, a database and what a server would say."""
+    """A push directory, a database and the status that a server would report."""
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.folder = folder / "pushed"
@@ -55,7 +55,7 @@ def world(tmp_path, database) -> World:
 
 @pytest.fixture
 def on_trial(world) -> World:
-    """Version 1 serves, 2 is in shadow since 200."""
+    """Version 1 serves, version 2 is in shadow since time 200."""
     push(world.folder, 1)
     world.step(100.0)
     push(world.folder, 2)
@@ -142,7 +142,7 @@ def test_candidate_gets_no_traffic_before_it_is_loaded(on_trial) -> None:
     push(on_trial.folder, 3)
     on_trial.step(210.0)
     assert "versions: 3\n" in on_trial.file
-    on_trial.server = None  # away, for days
+    on_trial.server = None  # unavailable for days
     assert on_trial.step(210.0 + 99 * 3600) == []
     on_trial.server = {1: UP, 3: ServedVersion(False)}
     assert on_trial.step(220.0 + 99 * 3600) == []
@@ -187,7 +187,7 @@ def test_stable_version_that_no_longer_loads_is_rolled_back(on_trial) -> None:
     store = RolloutStore(on_trial.database)
     store.change(transitions.promote(on_trial.state, 2, 1.0, "by hand"), now=1.0, by="me")
     on_trial.server = {1: ServedVersion(False), 2: BROKEN}
-    assert on_trial.step(220.0) == []  # nothing would be won
+    assert on_trial.step(220.0) == []  # the previous version cannot answer either
     on_trial.server = {1: UP, 2: BROKEN}
     assert on_trial.step(230.0) == [("rollback", 2)]
     assert on_trial.state.stable == 1

@@ -5,7 +5,7 @@ from serving.rollout import intervals
 
 
 def test_difference_matches_newcombes_example() -> None:
-    """Table II, method 10, of the paper: 56/70 against 48/80."""
+    """The paper's table II, method 10: 56/70 against 48/80."""
     assert intervals.difference((56, 70), (48, 80), 0.95) == pytest.approx(
         (0.0524, 0.3339), abs=1e-4
     )

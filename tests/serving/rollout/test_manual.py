@@ -143,5 +143,5 @@ def test_rollout_that_keeps_changing_is_an_error(rollout, monkeypatch) -> None:
         raise ConflictError
 
     monkeypatch.setattr(RolloutStore, "change", change)
-    with pytest.raises(UserError, match="all the time"):
+    with pytest.raises(UserError, match="keeps changing"):
         rollout.promote(2, "looks good")

@@ -99,17 +99,17 @@ def review(
 
 
 def _remedy(error: "FeedbackError") -> tuple[str, ...]:
-    """Return what to type instead, unless the message says it."""
+    """Return what to type instead, unless the message contains it."""
     from serving.feedback import errors
     from serving.feedback.reviews import MIN_DIGITS
 
     if isinstance(error, errors.UnknownLabelError):
-        return ("give one of them, or add --new-class to teach the model this one",)
+        return ("use one of them, or add --new-class to accept the new label",)
     if isinstance(error, errors.InvalidLabelError):
-        return ("give another --label",)
+        return ("use another --label",)
     if isinstance(error, errors.UnknownPredictionError):
-        listed = f"{MIN_DIGITS} or more digits of an id that `bert feedback review` lists"
-        return (f"give {listed}, or the id of a prediction",)
+        listed = f"at least {MIN_DIGITS} digits of an id that `bert feedback review` lists"
+        return (f"use {listed}, or the id of a prediction",)
     return ()
 
 

@@ -95,7 +95,7 @@ def _at_server(status: "RolloutStatus", version: "RolloutVersion") -> str:
 
 
 def _checks_table(status: "RolloutStatus") -> Table:
-    table = plain_table("limit", "stands", "figures")
+    table = plain_table("limit", "state", "figures")
     answered, needed = status.figures.candidate.answered, status.settings.min_requests
     table.add_row(
         "requests",

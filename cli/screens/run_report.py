@@ -173,14 +173,14 @@ def next_commands(
     served_directory: str | None,
     program: str = "bert",
 ) -> list[str]:
-    """Return the two commands most likely to be typed now.
+    """Return the two commands that are most likely to be typed next.
 
     Args:
         config: ``--config``; the next commands need it too.
-        assignments: ``--set``; those that say where runs and models are go along.
-        served_directory: the push directory when a model stands in it, from this run or an earlier
-            one; else None.
-        program: how ``bert`` is typed.
+        assignments: ``--set``; those of the places of runs and models are repeated.
+        served_directory: the push directory if it holds a model, from this run or an earlier one;
+            else None.
+        program: what to type for ``bert``.
     """
     places = [word for word in assignments if word.startswith(_PLACES)]
     words = [*(["--config", config] if config else [])]

@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).parents[2]
 #: Files and folders that are checked.
 CHECKED = (
     "benchmarks",
+    "cli",
+    "components",
     "data",
     "examples",
     "modules",
@@ -32,8 +34,11 @@ CHECKED = (
     "serving/rollout",
     "tests/architecture",
     "tests/benchmarks",
+    "tests/cli",
+    "tests/components",
     "tests/data",
     "tests/docs",
+    "tests/e2e",
     "tests/examples",
     "tests/modules",
     "tests/pipeline",

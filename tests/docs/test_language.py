@@ -27,6 +27,11 @@ CHECKED = (
     "modules",
     "pipeline",
     "scripts",
+    "serving/feedback",
+    "serving/gateway",
+    "serving/monitoring",
+    "serving/records",
+    "serving/rollout",
     "tests/architecture",
     "tests/benchmarks",
     "tests/cli",
@@ -37,6 +42,11 @@ CHECKED = (
     "tests/examples",
     "tests/modules",
     "tests/pipeline",
+    "tests/serving/feedback",
+    "tests/serving/gateway",
+    "tests/serving/monitoring",
+    "tests/serving/records",
+    "tests/serving/rollout",
 )
 SUFFIXES = {".py", ".md", ".toml", ".html"}
 

@@ -156,11 +156,11 @@ def test_the_cronjobs_command_starts_a_run_once_when_due(
         write(tmp_path, "good,positive\nbad,negative\nfine,positive\n")
         beside = cluster.pod()  # the platform says RUNNING, once
         assert beside.returncode == 0, beside.stderr
-        assert "run 1 is under way" in beside.stdout
+        assert "run 1 is running" in beside.stdout
         write(tmp_path, "good,positive\nbad,negative\n")
         after = cluster.pod()
         assert after.returncode == 0, after.stderr
-        assert f"{runner} says SUCCEEDED" in after.stdout
+        assert f"{runner} reports SUCCEEDED" in after.stdout
         assert "no run starts: no trigger fired" in after.stdout
         assert list(api.runs) == [name]
     database = Database(url)
@@ -182,7 +182,7 @@ def test_a_submission_that_fails_fails_the_pod(tmp_path: Path) -> None:
         write(tmp_path, "bad,negative\n")
         refused = cluster.pod()
     assert refused.returncode == 1, refused.stdout
-    assert "run 1 failed: bert submit ended with 2" in refused.stdout
+    assert "run 1 failed: bert submit ended with exit code 2" in refused.stdout
 
 
 def _manifest(assignments: list[str]) -> str:

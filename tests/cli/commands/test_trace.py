@@ -107,7 +107,7 @@ def test_a_version_whose_folder_is_gone_is_found_by_its_push(config, database, h
     assert origin.trained.run_id == "trained"
     assert origin.source == SOURCE
     assert len(origin.missing) == 1
-    assert "is gone, or pusher.base_directory is another one" in origin.missing[0]
+    assert "does not exist, or pusher.base_directory has changed" in origin.missing[0]
 
 
 def test_without_runs_what_the_folder_says_is_told(config, database) -> None:
@@ -140,7 +140,7 @@ def test_a_request_with_a_failed_canary(config, database) -> None:
         f"{REQUEST}-0", f"{REQUEST}-0-canary", f"{REQUEST}-1",
     ]  # fmt: skip
     assert [origin.version for origin in found.origins] == [7, 8]
-    assert found.missing == ["the text was not kept: gateway.store_texts was false"]
+    assert found.missing == ["the text was not stored: gateway.store_texts was false"]
 
 
 def test_nobody_answered(config, database) -> None:

@@ -1,4 +1,4 @@
-"""Writes a commented config for data that nobody has described yet."""
+"""Generator of a commented config from labelled data."""
 
 import dataclasses
 import re
@@ -12,26 +12,26 @@ from pipeline.config import load
 from pipeline.toml_text import toml_value
 
 _LENGTHS = (32, 64, 128, 256, 512)
-#: Word pieces a word of English text, measured on reviews; start and end come on top.
+#: Word pieces per word of English text, measured on reviews, without the start and end tokens.
 _TOKENS_A_WORD = 1.35
-#: The most frequent class may have this many times the examples of the rarest before it matters.
+#: Ratio of the largest to the smallest class up to which classes count as balanced.
 _IMBALANCE = 3
-#: A class with fewer examples leaves next to none for eval and test.
+#: A class with fewer examples has next to none in eval and test.
 _FEW = 20
 _SHOWN_LABELS = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:
-    """What the config will say, and what speaks for it.
+    """Settings proposed for the data, and the statistics they are based on.
 
     Attributes:
-        profile: what a look at the data found.
-        text_column: holds the text.
-        label_column: holds the label.
-        labels: label -> examples, the most frequent first.
-        slice_columns: columns to report on by value.
-        name: pipeline name, made from the file's.
+        profile: statistics of the data.
+        text_column: column of the text.
+        label_column: column of the label.
+        labels: label -> number of examples, the most frequent first.
+        slice_columns: columns whose values the Evaluator reports on.
+        name: pipeline name, derived from the file name.
     """
 
     profile: DataProfile
@@ -49,21 +49,21 @@ class Proposal:
 
     @property
     def max_length(self) -> int:
-        """Tokens that hold 95 of 100 texts whole, as far as an encoder goes."""
+        """Number of tokens that fits 95% of the texts, up to the largest proposed length."""
         needed = self.profile.words.get(95, 0) * _TOKENS_A_WORD + 2
         return next((length for length in _LENGTHS if needed <= length), _LENGTHS[-1])
 
 
 def propose(path: str, text_column: str | None = None, label_column: str | None = None) -> Proposal:
-    """Look at the data and choose.
+    """Inspect the data and propose settings.
 
     Args:
         path: a CSV, JSONL or Parquet file, or a folder of class folders.
-        text_column: the text's column where the look would find another.
-        label_column: the label's column where the look would find another.
+        text_column: column of the text; None detects it.
+        label_column: column of the label; None detects it.
 
     Raises:
-        UserError: the data cannot be read, or a column is not to be found.
+        DataError: the data cannot be read, or a column is missing or has unusable values.
     """
     profile = inspect_data(path)
     text = _column(profile, "text", text_column, profile.text_column)
@@ -72,30 +72,35 @@ def propose(path: str, text_column: str | None = None, label_column: str | None 
     if len(labels) < 2 or sum(labels.values()) < 2 * len(labels):
         found = f"{len(labels)} different values" if labels else "too many different values"
         raise DataError(
-            f"{path}: column {label!r} has {found} in {profile.rows} rows, which makes no classes; "
-            "name another: --label-column NAME"
+            f"{path}: column {label!r} has {found} in {profile.rows} rows, so it cannot be the "
+            "label; choose another with --label-column NAME"
         )
     slices = tuple(name for name in profile.slice_columns if name not in (text, label))
     return Proposal(profile, text, label, labels, slices, _pipeline_name(path))
 
 
 def write_config(proposal: Proposal, destination: Path, *, force: bool = False) -> None:
-    """Write the proposed config, once it is known to load.
+    """Write the proposed config and check that it loads.
 
     Raises:
-        UserError: the file exists and ``force`` is off, or it cannot be written.
+        UserError: the file exists and ``force`` is false, or it cannot be written.
     """
     if destination.exists() and not force:
-        raise UserError(f"{destination} exists; write elsewhere (-o FILE) or over it (--force)")
+        raise UserError(
+            f"{destination} already exists; choose another file with --output FILE, or overwrite "
+            "it with --force"
+        )
     try:
         write_text(destination, render(proposal))
     except OSError as error:
-        raise UserError(f"{destination} cannot be written ({error.strerror}); -o FILE") from error
+        raise UserError(
+            f"cannot write {destination} ({error.strerror}); choose another file with --output FILE"
+        ) from error
     load(destination, environ={})
 
 
 def render(proposal: Proposal) -> str:
-    """The config as commented TOML."""
+    """Return the config as commented TOML."""
     profile, labels = proposal.profile, proposal.labels
     counts = ", ".join(f"{label} {count}" for label, count in list(labels.items())[:_SHOWN_LABELS])
     more = f" and {len(labels) - _SHOWN_LABELS} more" if len(labels) > _SHOWN_LABELS else ""
@@ -105,8 +110,8 @@ def render(proposal: Proposal) -> str:
         for percent, words in profile.words.items()
     )
     lines = [
-        f"# Made by `bert config init` from {looked} rows; {profile.bad_rows} could not be read.",
-        "# Keys that are not here keep their defaults: `bert config show` lists them all.",
+        f"# Generated by `bert config init` from {looked} rows, {profile.bad_rows} unreadable.",
+        "# Other keys keep their defaults; `bert config show` lists all keys.",
         "",
         "[data]",
         f"path = {toml_value(profile.path)}",
@@ -116,7 +121,7 @@ def render(proposal: Proposal) -> str:
         *_comment(
             *(f"Few examples: {label} {count}." for label, count in labels.items() if count < _FEW)
         ),
-        "# Uncomment to refuse any other label:",
+        "# Uncomment to reject any other label:",
         f"# labels = {toml_value(list(labels))}",
         "# The Evaluator reports on each value of these columns.",
         f"slice_columns = {toml_value(proposal.slice_columns)}",
@@ -126,7 +131,7 @@ def render(proposal: Proposal) -> str:
         f"root = {toml_value(f'pipeline_root/{proposal.name}')}",
         "",
         "[trainer]",
-        *_comment(f"Words a text: {percentiles}. A word is about {_TOKENS_A_WORD} tokens."),
+        *_comment(f"Words per text: {percentiles}. A word is about {_TOKENS_A_WORD} tokens."),
         f"max_length = {proposal.max_length}",
         f"# The largest class has {max(labels.values())} examples, the smallest "
         f"{min(labels.values())}.",
@@ -135,8 +140,8 @@ def render(proposal: Proposal) -> str:
         "",
         "[evaluator]",
         f"metric = {toml_value('accuracy' if proposal.balanced else 'macro_f1')}",
-        "# No floors: a model must beat the answer that always names the largest class.",
-        '# A floor reads {metric = "accuracy", min = 0.8}.',
+        "# Without floors, a model must beat always predicting the largest class.",
+        '# Example of a floor: {metric = "accuracy", min = 0.8}',
         "floors = []",
         "",
         "[pusher]",
@@ -152,7 +157,8 @@ def _column(profile: DataProfile, role: str, named: str | None, detected: str | 
         return found
     problem = f"has no column {named!r}" if named else f"has no column that looks like the {role}"
     raise DataError(
-        f"{profile.path} {problem}; columns are {', '.join(names)}: --{role}-column NAME"
+        f"{profile.path} {problem}; columns are {', '.join(names)}; "
+        f"choose one with --{role}-column NAME"
     )
 
 

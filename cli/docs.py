@@ -1,6 +1,6 @@
-"""Writes ``docs/cli.md`` from the commands' own help.
+"""Generator of ``docs/cli.md``: the help text of every command.
 
-Run ``python -m cli.docs`` after a change of a command; a test compares.
+Run ``python -m cli.docs`` after changing a command; a test compares the page with the help texts.
 """
 
 from collections.abc import Iterator
@@ -18,14 +18,18 @@ _HEAD = """\
 
 <!-- Generated: python -m cli.docs -->
 
-Exit codes: 0 success; 1 a failed run or check, or an error in the program, whose traceback is in
-the log that the message names (`bert --debug COMMAND` prints it); 2 something you can put right,
-said in one line; 130 interrupted with Ctrl-C, the worker is stopped.
+| exit code | meaning |
+| ---: | --- |
+| 0 | success |
+| 1 | a failed run or check, or an unexpected error; the message names the log file with the \
+traceback, and `bert --debug COMMAND` prints it |
+| 2 | an error that you can fix; the message is one line |
+| 130 | interrupted with Ctrl-C; the worker is stopped |
 """
 
 
 def cli_page() -> str:
-    """The page: the help of ``bert`` and of every command below it."""
+    """Return the page: the help of ``bert`` and of every command below it."""
     parts = [_HEAD]
     for name, help_text in _helps(typer.main.get_command(app), "bert", None):
         heading = "" if name == "bert" else f"## {name}\n\n"
@@ -34,7 +38,7 @@ def cli_page() -> str:
 
 
 def _helps(command: Any, name: str, parent: Any) -> Iterator[tuple[str, str]]:
-    """Yield each command's full name and help, groups before what they hold."""
+    """Yield each command's full name and help, groups before their commands."""
     context = command.context_class(
         command, info_name=name, parent=parent, terminal_width=_WIDTH, max_content_width=_WIDTH
     )

@@ -1,7 +1,7 @@
-"""Can this machine run the pipeline? One check a line, each with what to do about a failure.
+"""Checks of whether this machine can run the pipeline, each with a remedy for a failure.
 
-TensorFlow is asked in a process of its own: importing it takes seconds and may crash outright on a
-processor or a driver that does not suit it, which is just what a check should survive.
+TensorFlow is imported in a separate process: the import takes seconds and may crash on an
+unsupported processor or driver, which the other checks must survive.
 """
 
 import dataclasses
@@ -24,13 +24,13 @@ from serving.server.usable_cpus import usable_cpus
 
 State = Literal["ok", "warning", "failed"]
 
-#: Python version -> the stack that is supported on it.
+#: Python version -> the supported stack.
 STACKS: dict[tuple[int, int], dict[str, str]] = {
     (3, 11): {"tfx": "1.16.0", "tensorflow": "2.16.2", "tensorflow-text": "2.16.1"},
     (3, 12): {"tfx": "1.21.0", "tensorflow": "2.21.0", "tensorflow-text": "2.21.1"},
     (3, 13): {"tfx": "1.21.0", "tensorflow": "2.21.0", "tensorflow-text": "2.21.1"},
 }
-#: Oldest glibc that TFX 1.21's ml-metadata and tfdv wheels run on.
+#: Oldest glibc supported by TFX 1.21's ml-metadata and tfdv wheels.
 _NEW_STACK_GLIBC = (2, 39)
 _GIB = 2**30
 _DISK_GIB = (2, 10)
@@ -68,12 +68,12 @@ print(json.dumps(found))
 
 @dataclasses.dataclass(frozen=True)
 class Check:
-    """One answer.
+    """Result of one check.
 
     Attributes:
-        name: what was looked at.
+        name: name of the check.
         state: "failed" means that a run cannot succeed.
-        detail: what was found and, if not "ok", what to do.
+        detail: the finding and, unless the state is "ok", what to do.
     """
 
     name: str
@@ -82,10 +82,10 @@ class Check:
 
 
 def examine(config: Config) -> Iterator[Check]:
-    """Make every check, the quick ones first.
+    """Run all checks, the quick ones first.
 
     Args:
-        config: names the encoder and the pipeline's root.
+        config: names the encoder and the folders to write to.
     """
     yield check_python()
     yield check_glibc()
@@ -100,26 +100,30 @@ def examine(config: Config) -> Iterator[Check]:
 
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Check:
-    """Whether a stack exists for this Python."""
+    """Check that a stack supports this Python."""
     text = f"{version[0]}.{version[1]}"
     if version in STACKS:
         return Check("Python", "ok", f"{text}, {platform.system()} {platform.machine()}")
-    return Check("Python", "failed", f"{text}; legal are 3.11, 3.12 and 3.13: make env")
+    return Check(
+        "Python",
+        "failed",
+        f"{text} is not supported; run `make env PYTHON=python3.11` (allowed: 3.11, 3.12, 3.13)",
+    )
 
 
 def check_glibc(
     version: tuple[int, int] = sys.version_info[:2], libc: tuple[str, str] | None = None
 ) -> Check:
-    """Whether this stack's wheels run on the system's C library."""
+    """Check that this stack's wheels run on the system's C library."""
     name, number = platform.libc_ver() if libc is None else libc
     if name != "glibc":
-        return Check("glibc", "warning", f"found {name or 'none'}; TensorFlow is built for glibc")
+        return Check("glibc", "warning", f"{name or 'not found'}; TensorFlow is built for glibc")
     found = tuple(int(part) for part in number.split(".")[:2])
     if version >= (3, 12) and found < _NEW_STACK_GLIBC:
         return Check(
             "glibc",
             "failed",
-            f"{number}; TFX 1.21's wheels need 2.39 or newer: on this system use Python 3.11",
+            f"{number}; TFX 1.21 needs 2.39 or newer: use Python 3.11 on this system",
         )
     return Check("glibc", "ok", number)
 
@@ -128,59 +132,61 @@ def check_versions(
     version: tuple[int, int] = sys.version_info[:2],
     installed: Callable[[str], str] = importlib.metadata.version,
 ) -> Iterator[Check]:
-    """Whether TFX and TensorFlow are the pair that was tried together."""
+    """Check that TFX and TensorFlow have the versions that were tested together."""
     for package, wanted in STACKS.get(version, {}).items():
         try:
             found = installed(package)
         except importlib.metadata.PackageNotFoundError:
-            yield Check(package, "failed", f"not installed; {wanted} is needed: make env")
+            yield Check(package, "failed", f"not installed; run `make env` to install {wanted}")
             continue
         state: State = "ok" if found == wanted else "warning"
-        detail = found if found == wanted else f"{found}; tried with {wanted}: make env"
+        detail = found if found == wanted else f"{found}, tested with {wanted}; run `make env`"
         yield Check(package, state, detail)
 
 
 def check_processor(information: Path = Path("/proc/cpuinfo")) -> Check:
-    """Cores that this process may use, and the instructions that make mixed_bfloat16 pay."""
+    """Report the cores that this process may use and the fastest precision for training."""
     present = cpu_flags(information)
     flags = [label for flag, label in _CPU_FLAGS.items() if flag in present]
     found = " and ".join(flags)
     hint = (
-        f"{found}: trainer.precision = mixed_bfloat16 pays"
+        f"{found}: trainer.precision=mixed_bfloat16 is fastest"
         if flags
-        else "no AVX512_BF16, no AMX: trainer.precision = float32 is the fastest"
+        else "no AVX512_BF16 or AMX: trainer.precision=float32 is fastest"
     )
     return Check("processor", "ok", f"{usable_cpus()} cores; {hint}")
 
 
 def check_memory(available: int | None = None) -> Check:
-    """Whether a run fits into memory."""
+    """Check that a run fits into memory."""
     found = (psutil.virtual_memory().available if available is None else available) / _GIB
     return _enough("memory", found, _MEMORY_GIB, "available", "close other programs")
 
 
 def check_disk(root: Path, free: int | None = None) -> Check:
-    """Whether artifacts and checkpoints fit on the disk."""
+    """Check that artifacts and checkpoints fit on the disk."""
     found = (shutil.disk_usage(_existing(root)).free if free is None else free) / _GIB
-    return _enough("disk", found, _DISK_GIB, "free", "set pipeline.root to a larger disk")
+    return _enough(
+        "disk", found, _DISK_GIB, "free", "set pipeline.root to a folder on a larger disk"
+    )
 
 
 def check_writable(key: str, folder: Path) -> Check:
-    """Whether the folder, or the one it will be made in, can be written."""
+    """Check that the folder, or the parent that it will be created in, is writable."""
     where = _existing(folder)
     try:
         with tempfile.TemporaryFile(dir=where):
             pass
     except OSError as error:
-        return Check(key, "failed", f"{where} cannot be written ({error.strerror}); set {key}")
+        return Check(key, "failed", f"cannot write to {where} ({error.strerror}); set {key}")
     return Check(key, "ok", str(folder))
 
 
 def probe(encoder: str) -> dict[str, Any]:
-    """Ask a new process about TensorFlow, TensorBoard and the encoder.
+    """Import TensorFlow and TensorBoard and load the encoder in a new process.
 
     Returns:
-        What ``_PROBE`` prints; ``{"crash": why}`` when the process did not live to print it.
+        The output of ``_PROBE``, or ``{"crash": reason}`` if the process did not print any.
     """
     try:
         done = subprocess.run(
@@ -200,24 +206,24 @@ def probe(encoder: str) -> dict[str, Any]:
 
 
 def check_tensorflow(found: dict[str, Any], encoder: str) -> Iterator[Check]:
-    """Turn the probe's answers into checks."""
+    """Turn the output of ``probe`` into checks."""
     problem = found.get("crash") or found.get("tensorflow_error")
     if problem:
-        yield Check("TensorFlow", "failed", f"import fails: {problem}; make env")
+        yield Check("TensorFlow", "failed", f"import failed: {problem}; run `make env`")
         if "crash" in found:
             return
     else:
-        yield Check("TensorFlow", "ok", f"{found['tensorflow']} imports, with tensorflow-text")
+        yield Check("TensorFlow", "ok", f"{found['tensorflow']}, imports with tensorflow-text")
         gpus = [str(gpu) for gpu in found.get("gpus") or []]
-        yield Check("GPUs", "ok", ", ".join(gpus) or "none seen (make env GPU=1 adds CUDA)")
+        yield Check("GPUs", "ok", ", ".join(gpus) or "none found (`make env GPU=1` installs CUDA)")
     if "tensorboard" in found:
         yield Check("TensorBoard", "ok", str(found["tensorboard"]))
     else:
         why = found.get("tensorboard_error")
-        yield Check("TensorBoard", "failed", f"{why}; the Tuner's trials need it: make env")
+        yield Check("TensorBoard", "failed", f"{why}; the Tuner needs it: run `make env`")
     if "encoder" in found:
         digest = str(found["encoder"])[:12]
-        yield Check("encoder", "ok", f"{encoder}, present, checksum right, fingerprint {digest}")
+        yield Check("encoder", "ok", f"{encoder}, checksum verified, fingerprint {digest}")
     elif "encoder_error" in found:
         yield Check("encoder", "failed", str(found["encoder_error"]))
 
@@ -226,12 +232,12 @@ def _enough(name: str, found: float, bounds: tuple[float, float], word: str, adv
     least, comfortable = bounds
     detail = f"{found:.1f} GiB {word}"
     if found < least:
-        return Check(name, "failed", f"{detail}; {least} GiB is the least: {advice}")
+        return Check(name, "failed", f"{detail}, {least} GiB required; {advice}")
     if found < comfortable:
-        return Check(name, "warning", f"{detail}; {comfortable} GiB is comfortable: {advice}")
+        return Check(name, "warning", f"{detail}, {comfortable} GiB recommended; {advice}")
     return Check(name, "ok", detail)
 
 
 def _existing(path: Path) -> Path:
-    """The path, or its nearest parent that exists."""
+    """Return the path, or its nearest parent that exists."""
     return next(folder for folder in (path, *path.parents) if folder.exists())

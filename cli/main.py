@@ -1,8 +1,8 @@
-"""The ``bert`` command. Commands live in ``cli.commands``; errors become exit codes here.
+"""Entry point of the ``bert`` command: registers the commands and turns errors into exit codes.
 
-Exit codes: 0 success; 1 a failed run, check or program; 2 something the user can put right;
-130 interrupted. `bert drift` and `bert watch --once` have one more each: too little to tell,
-nothing due.
+Exit codes: 0 success; 1 a failed run or check, or an unexpected error; 2 an error that the user can
+fix; 130 interrupted. Two commands have one more each: ``bert drift`` 3, too little traffic;
+``bert watch --once --exit-code`` 99, no run due.
 """
 
 import sys
@@ -48,22 +48,22 @@ app = typer.Typer(
     help="BERT as a service: from labelled text to a pushed classifier.",
 )
 app.command(short_help="Run the pipeline.")(run.run)
-app.command("compile", short_help="Write the pipeline as a file for another platform.")(
+app.command("compile", short_help="Compile the pipeline to a file for another platform.")(
     compile_command.compile_pipeline
 )
 app.command(short_help="Start the pipeline on another platform.")(submit.submit)
 app.command(short_help="Serve the pushed model over REST and gRPC.")(serve.serve)
-app.command(short_help="Take texts and feedback over HTTP, before a model server.")(gateway.gateway)
-app.command(short_help="Classify texts with a pushed model, here or on a server.")(predict.predict)
-app.command(short_help="List the runs.")(runs.runs)
+app.command(short_help="Serve the HTTP API for predictions and feedback.")(gateway.gateway)
+app.command(short_help="Classify texts with a pushed model.")(predict.predict)
+app.command(short_help="List runs.")(runs.runs)
 app.command(short_help="Show one run: metrics, decision, artifacts.")(runs.show)
 app.command(short_help="Check that this machine can run the pipeline.")(doctor.doctor)
 app.command(short_help="Compare recent traffic with the training data.")(drift.drift)
-app.command(short_help="Start runs by triggers, and move the rollout on.")(watch.watch)
-app.command(short_help="List why runs were started or not.")(watch.decisions)
-app.command(short_help="Give a version all traffic now.")(rollout.promote)
-app.command(short_help="Take a version back.")(rollout.rollback)
-app.command(short_help="Show what a prediction was made with.")(trace.trace)
+app.command(short_help="Start runs when a trigger fires, and advance the rollout.")(watch.watch)
+app.command(short_help="List why runs did or did not start.")(watch.decisions)
+app.command(short_help="Send all traffic to a version now.")(rollout.promote)
+app.command(short_help="Roll back a version.")(rollout.rollback)
+app.command(short_help="Trace a prediction to its version, run, data and code.")(trace.trace)
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(config.app, name="config")
 app.add_typer(schema.app, name="schema")
@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: words after ``bert``; None takes them from ``sys.argv``.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    # Google's libraries tell the end of Python 3.11's support to whoever imports them.
+    # Google's libraries warn on import that their support for Python 3.11 ends.
     warnings.filterwarnings("ignore", "You are using a Python version", FutureWarning)
     try:
         app(arguments, prog_name="bert")
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _write_traceback() -> Path:
-    """Keep the current exception's traceback in a file."""
+    """Write the current exception's traceback to a file and return its path."""
     name = f"bert-error-{time.strftime('%Y%m%d-%H%M%S')}.log"
     path = Path(tempfile.gettempdir()) / name
     path.write_text(traceback.format_exc(), "utf-8")

@@ -16,17 +16,17 @@ _UNBOUNDED = 10_000
 
 
 def stdout() -> "Console":
-    """The console for results. Text is printed as it is: no markup, no guessed highlights."""
+    """Return the console for results. It prints text as is: no markup, no highlighting."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console.width = _UNBOUNDED  # a file has no right edge to wrap at
+        console.width = _UNBOUNDED  # no line wrapping in files and pipes
     return console
 
 
 def stderr() -> "Console":
-    """The console for errors."""
+    """Return the console for errors."""
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -48,7 +48,7 @@ def plain_table(*columns: str) -> "Table":
 
 
 def duration(seconds: float) -> str:
-    """Seconds for people: ``4.2 s``, ``1:05``, ``1:02:03``."""
+    """Format seconds for people: ``4.2 s``, ``1:05``, ``1:02:03``."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -62,10 +62,10 @@ def local_time(seconds: float) -> str:
 
 
 def program_name() -> str:
-    """What to type for this environment's ``bert``.
+    """Return what to type for this environment's ``bert``, quoted for a shell.
 
-    "bert" where PATH leads to it, as in an activated environment; else its path, from the working
-    directory if it lies below that, as after ``make run``. Quoted for a shell.
+    That is "bert" if it is on PATH, as in an activated environment. Otherwise it is the script's
+    path, relative if it is below the working directory, as after ``make run``.
     """
     script = Path(sys.executable).with_name("bert")
     found = shutil.which("bert")
@@ -76,7 +76,7 @@ def program_name() -> str:
 
 
 def user_name() -> str:
-    """The login name; "command line" where there is none, as in some containers."""
+    """Return the login name, or "command line" if there is none, as in some containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # Python 3.13 raises the latter

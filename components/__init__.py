@@ -1,1 +1,1 @@
-"""One factory a file, named as TFX names the component; own executors stand beside them."""
+"""The pipeline's components: one factory per file, named like TFX's component, and executors."""

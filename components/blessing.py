@@ -1,4 +1,4 @@
-"""The marks that make an artifact a blessing, as TFX's own components write and read them."""
+"""Blessing artifacts, with the same marks as those of TFX's own components."""
 
 import os
 
@@ -11,7 +11,7 @@ _CURRENT_MODEL = "current_model"
 _CURRENT_MODEL_ID = "current_model_id"
 _BASELINE_MODEL = "baseline_model"
 _BASELINE_MODEL_ID = "baseline_model_id"
-#: One line for people, on each artifact that decides something.
+#: Custom property with a one-line summary, on each artifact that records a decision.
 OUTCOME = "outcome"
 
 
@@ -29,10 +29,10 @@ def mark_blessing(
     Args:
         blessing: the artifact to mark.
         model: the model that was judged.
-        blessed: whether it may be pushed.
-        outcome: one line that says why.
+        blessed: whether the model may be pushed.
+        outcome: one line with the reason.
         file_prefix: "INFRA_" for an InfraBlessing.
-        baseline: the model that it was compared with, if any.
+        baseline: the model that it was compared with, or None.
     """
     name = f"{file_prefix}{'BLESSED' if blessed else 'NOT_BLESSED'}"
     with fileio.open(os.path.join(blessing.uri, name), "w") as file:
@@ -49,21 +49,21 @@ def mark_blessing(
 def why_not_blessed(
     blessings: list[types.Artifact], model: types.Artifact, judge: str
 ) -> str | None:
-    """Return why a model may not be pushed, or None when it may.
+    """Return why a model may not be pushed, or None if the blessing allows it.
 
     Args:
-        blessings: the blessing, or nothing.
+        blessings: the blessing; empty if there is none.
         model: the model to push.
         judge: the component that blesses, for the sentence.
     """
     if not blessings:
-        return f"{judge} gave no blessing"
+        return f"there is no blessing from {judge}"
     blessing = artifact_utils.get_single_instance(blessings)
     if blessing.get_int_custom_property(_BLESSED) != 1:
         outcome = blessing.get_string_custom_property(OUTCOME)
         return f"{judge} did not bless it" + (f" ({outcome})" if outcome else "")
     judged = blessing.get_int_custom_property(_CURRENT_MODEL_ID)
-    # Ids are absent where artifacts are not in ml-metadata, as on Kubeflow.
+    # Artifacts outside ml-metadata, as on Kubeflow, have no ids.
     if judged and model.id and judged != model.id:
-        return f"{judge} blessed model {judged}, and this is model {model.id}"
+        return f"{judge} blessed model {judged}, but this is model {model.id}"
     return None

@@ -1,9 +1,9 @@
-"""A digest of the code that a component runs, for TFX's cache key. Standard library only.
+"""Digest of the code that a component runs, for TFX's cache key. Standard library only.
 
-TFX caches on parameters and input artifacts; code reached by dotted path is neither. Each
-component that runs our code therefore carries ``code_digest`` as a parameter: a hash over the entry
-module and every first-party module that it imports, directly or not. Comments, docstrings and
-layout do not count, so editing them re-runs nothing.
+TFX's cache key covers parameters and input artifacts, but not code referenced by dotted path. Each
+component that runs first-party code therefore has the parameter ``code_digest``: a hash over the
+entry module and every first-party module that it imports, directly or not. Comments, docstrings and
+layout are excluded, so editing them runs nothing again.
 """
 
 import ast
@@ -19,7 +19,7 @@ FIRST_PARTY = ("cli", "components", "data", "modules", "pipeline", "runners", "s
 
 
 def code_digest(*modules: str) -> str:
-    """SHA-256 over the first-party import closure of ``modules``.
+    """Return the SHA-256 over the first-party import closure of ``modules``.
 
     Args:
         *modules: dotted names of entry modules, such as ``"modules.training"``.
@@ -41,7 +41,7 @@ def code_digest(*modules: str) -> str:
 
 
 def import_closure(*modules: str) -> frozenset[Path]:
-    """The files of ``modules`` and of every first-party module that they import, transitively."""
+    """Return the files of ``modules`` and of all first-party modules that they import."""
     found: set[Path] = set()
     waiting = [path for module in modules for path in _source_files(module)]
     while waiting:
@@ -54,7 +54,7 @@ def import_closure(*modules: str) -> frozenset[Path]:
 
 
 def _source_files(module: str) -> Iterator[Path]:
-    """The file of a first-party module and of the packages that hold it."""
+    """Yield the files of a first-party module and of its parent packages."""
     parts = module.split(".")
     if parts[0] not in FIRST_PARTY:
         return
@@ -87,7 +87,7 @@ def _tree(path: Path) -> ast.Module:
 
 @functools.cache
 def _code(path: Path) -> str:
-    """The file's syntax tree as text, without docstrings."""
+    """Return the file's syntax tree as text, without docstrings."""
     tree = _tree(path)
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):

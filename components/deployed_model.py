@@ -1,9 +1,9 @@
-"""Resolver for platforms whose metadata a pipeline cannot query: reads what is deployed.
+"""Resolver for platforms whose metadata a pipeline cannot query: reads the push directory.
 
-On Kubeflow and Vertex a TFX resolver cannot run a strategy of ours. The node of the same id is
-there this component: it finds the newest version in the push directory whose manifest names
-another model than the candidate, and copies it into its own output, for those platforms refuse
-an artifact that lies elsewhere. It must never be cached: what is deployed changes by itself.
+On Kubeflow and Vertex AI, a TFX resolver cannot run a custom strategy, so this component takes its
+place under the same node id. It finds the newest version in the push directory whose manifest names
+a model other than the candidate, and copies it to its own output, because those platforms refuse
+artifacts in other locations. It must never be cached: the deployed model can change between runs.
 """
 
 from typing import Any
@@ -26,7 +26,7 @@ CODE_DIGEST = "code_digest"
 
 
 class DeployedModelExecutor(base_executor.BaseExecutor):
-    """Copies the deployed model, or says that there is none."""
+    """Executor that copies the deployed model, or marks its output as absent."""
 
     def Do(  # noqa: N802 - TFX's name
         self,
@@ -34,11 +34,11 @@ class DeployedModelExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Find the baseline.
+        """Find the baseline and copy it.
 
         Args:
-            input_dict: ``candidate``, the new model, which is passed over: when everything else
-                is cached it *is* the last pushed model.
+            input_dict: ``candidate``, the new model, which is skipped: if everything else is
+                cached, it *is* the last pushed model.
             output_dict: ``model``, the baseline.
             exec_properties: ``base_directory``, the folder or URI of the versions.
         """
@@ -56,7 +56,7 @@ class DeployedModelExecutor(base_executor.BaseExecutor):
 
 
 class DeployedModelSpec(component_spec.ComponentSpec):
-    """Inputs, outputs and parameters."""
+    """Inputs, outputs and parameters of the resolver."""
 
     PARAMETERS = {
         BASE_DIRECTORY: component_spec.ExecutionParameter(type=str),
@@ -67,7 +67,7 @@ class DeployedModelSpec(component_spec.ComponentSpec):
 
 
 class DeployedModelResolver(base_component.BaseComponent):
-    """The Resolver node of platforms without a metadata store of ours."""
+    """The Resolver node for platforms whose metadata a pipeline cannot query."""
 
     SPEC_CLASS = DeployedModelSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(DeployedModelExecutor)
@@ -76,11 +76,11 @@ class DeployedModelResolver(base_component.BaseComponent):
 def make_deployed_model_resolver(
     *, model: types.BaseChannel, base_directory: str
 ) -> DeployedModelResolver:
-    """Make the node; its id is ``Resolver``.
+    """Create the node, with the id ``Resolver`` and the output ``model``.
 
     Args:
         model: the candidate ``Model``.
-        base_directory: where the Pusher puts versions.
+        base_directory: folder or URI to which the Pusher pushes versions.
     """
     spec = DeployedModelSpec(
         candidate=model,

@@ -1,8 +1,8 @@
-"""Evaluator: judges the candidate on the test split, against floors and against the baseline.
+"""Evaluator: judges the candidate on the test split against floors and the baseline.
 
 Each model answers the test examples once, through its ``serving_examples`` signature. The answers
-go through one TensorFlow Model Analysis run (metrics, slices), a paired bootstrap (how sure the
-difference is) and a decision that is written as JSON and as sentences.
+feed one TensorFlow Model Analysis run (metrics, slices), a paired bootstrap (interval of the
+difference) and a decision, which is written as JSON and as sentences.
 """
 
 import os
@@ -36,7 +36,7 @@ CODE_DIGEST = "code_digest"
 
 
 class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
-    """Predicts, measures, compares, decides."""
+    """Executor that predicts, measures, compares and decides."""
 
     def Do(  # noqa: N802 - TFX's name
         self,
@@ -47,13 +47,14 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
         """Judge the candidate and write evaluation and blessing.
 
         Args:
-            input_dict: ``examples``, ``model``, and perhaps ``baseline_model`` and ``schema``.
+            input_dict: ``examples``, ``model``, and optionally ``baseline_model`` and ``schema``.
             output_dict: ``evaluation`` and ``blessing``.
             exec_properties: ``settings``, JSON of ``EvaluatorSettings``.
 
         Raises:
-            DataError: the test split is empty.
-            UserError: a slice column is not in the data, or the baseline's files are gone.
+            DataError: the test split is missing or empty.
+            ModelError: an export lacks its labels or the ``serving_examples`` signature.
+            UserError: a slice column is not in the data, or the baseline's files do not exist.
         """
         settings = EvaluatorSettings.from_json(exec_properties[SETTINGS])
         _check_columns(settings, input_dict.get(SCHEMA) or [])
@@ -85,7 +86,7 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
         baseline: types.Artifact | None,
         directory: str,
     ) -> "Decision":
-        # Here, not above: TFMA's import is paid only when the node runs, not when it is cached.
+        # Imported lazily: a cached node should not pay for importing TFMA.
         from components.evaluation import analysis, report
         from components.evaluation.comparison import Comparable
         from components.evaluation.predictions import predict, read_test_split
@@ -118,7 +119,7 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
-    """Inputs, outputs and parameters."""
+    """Evaluator's inputs, outputs and parameters."""
 
     PARAMETERS = {
         SETTINGS: component_spec.ExecutionParameter(type=str),
@@ -139,7 +140,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """The Evaluator node; make it with ``make_evaluator``."""
+    """The Evaluator node; create it with ``make_evaluator``."""
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(EvaluatorExecutor)
@@ -163,27 +164,31 @@ def make_evaluator(
     seed: int = 0,
     code_digest: str,
 ) -> Evaluator:
-    """Make the Evaluator node.
+    """Create the Evaluator node.
 
     Args:
         examples: raw ``Examples`` with a test split.
         model: the candidate ``Model``.
         baseline_model: the last pushed ``Model``; may resolve to nothing, as on the first run.
-        schema: ``Schema`` of the raw examples, which slice columns are checked against.
+        schema: ``Schema`` of the raw examples, used to check the slice columns.
         metric: primary metric: accuracy, macro_f1, macro_precision, macro_recall or auc.
-        margin: the gain over the baseline must be greater; negative allows a small loss.
-        confidence: of the bootstrap intervals.
-        require_significance: the interval's lower end must pass the margin too.
-        bootstrap_samples: resamples of the test split.
-        min_slice_examples: slices with fewer examples are reported, not judged.
-        length_slices: word counts that end a length slice.
+        margin: the gain over the baseline must be greater than this; negative allows a small loss.
+        confidence: confidence level of the bootstrap intervals, between 0 and 1.
+        require_significance: whether the lower end of the gain's interval must be greater than the
+            margin, too.
+        bootstrap_samples: number of resamples of the test split.
+        min_slice_examples: slices with fewer examples are reported but not judged.
+        length_slices: ascending word counts at which a length slice ends.
         floors: mappings with metric, min or max, and slice; see ``settings.Floor``.
         slice_columns: columns of the raw examples to slice by.
-        seed: seeds the bootstrap.
-        code_digest: digest of this module's code; enters TFX's cache key.
+        seed: seed of the bootstrap.
+        code_digest: digest of this module's code, part of TFX's cache key.
+
+    Returns:
+        The node, with the outputs ``evaluation`` and ``blessing``.
 
     Raises:
-        UserError: a value is outside what is legal.
+        UserError: a value is illegal.
     """
     settings = EvaluatorSettings.create(
         metric=metric,
@@ -216,7 +221,7 @@ def _test_uri(examples: list[types.Artifact]) -> str:
     if features.TEST_SPLIT not in splits:
         raise DataError(
             f"the Evaluator needs a split named {features.TEST_SPLIT!r}; the examples have "
-            f"{splits}; give it a share with `--set data.split.test=1`"
+            f"{splits}; add the split with `--set data.split.test=1`"
         )
     return artifact_utils.get_split_uri([artifact], features.TEST_SPLIT)
 
@@ -250,9 +255,9 @@ def _baseline_export(baseline: types.Artifact) -> str:
     export = _export(baseline)
     if not fileio.exists(os.path.join(export, "saved_model.pb")):
         raise UserError(
-            "the last pushed model is the baseline and its export must be readable; nothing is at "
-            f"{export}; put the folder back from the model server's copy, or start a new history "
-            "with `--set pipeline.name=NEW`"
+            f"the export of the baseline, the last pushed model, does not exist: {export}; restore "
+            "the folder from the model server's copy, or start a new history with "
+            "`--set pipeline.name=NEW`"
         )
     return export
 

@@ -1,8 +1,8 @@
-"""ExampleGen: labelled text from files to tf.Examples, checked and split.
+"""ExampleGen: reads labelled text from files into checked and split tf.Examples.
 
-Reads CSV, JSON Lines, Parquet and folder-per-class. Rows that are no examples go to a quarantine
-file; too many of them stop the run. The split is decided by the text alone, so copies of a text
-never straddle splits. Feedback spans are read beside the data, all of them at each run.
+Reads CSV, JSON Lines, Parquet and one folder per class. Invalid rows go to a quarantine file; too
+many of them stop the run. The split depends only on the text, so copies of a text are always in the
+same split. Each run also reads all feedback spans.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from components.ingestion.splitting import SplitWeights
 
 
 class ExampleGenSpec(component_spec.ComponentSpec):
-    """ExampleGen's parameters; all enter the cache key."""
+    """ExampleGen's parameters; all are part of the cache key."""
 
     PARAMETERS = {
         "paths": component_spec.ExecutionParameter(type=str),
@@ -45,18 +45,18 @@ class ExampleGenSpec(component_spec.ComponentSpec):
 
 
 class ExampleGen(base_beam_component.BaseBeamComponent):
-    """Labelled text from files to ``Examples`` with the splits train, eval and test."""
+    """The ExampleGen node; create it with ``make_example_gen``."""
 
     SPEC_CLASS = ExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
     DRIVER_CLASS = Driver
 
     def __init__(self, settings: IngestionSettings, code_digest: str) -> None:
-        """Make the node.
+        """Create the node.
 
         Args:
             settings: what to read and how.
-            code_digest: digest of the code that reads; another digest runs the node again.
+            code_digest: digest of the code that reads; a new digest runs the node again.
         """
         spec = ExampleGenSpec(
             examples=types.Channel(type=standard_artifacts.Examples),
@@ -82,31 +82,31 @@ def make_example_gen(
     spans_directory: str = "",
     cache_directory: str = "",
 ) -> ExampleGen:
-    """Make the ExampleGen node.
+    """Create the ExampleGen node.
 
     Args:
-        paths: files, folders and glob patterns; ``{SPAN}`` in a path stands for the latest span.
-        data_format: auto, csv, jsonl, parquet or folders. auto goes by the name.
-        text_column: column or key that holds the text.
-        label_column: column or key that holds the label.
-        slice_columns: columns or keys that become features beside them, for sliced metrics.
-        labels: the closed set of labels; empty: any label is one.
-        max_bad_share: share of rows, 0 to 1, above which bad rows stop the run.
+        paths: files, folders and glob patterns; ``{SPAN}`` in a path is replaced by the latest
+            span.
+        data_format: auto, csv, jsonl, parquet or folders. auto derives it from the name.
+        text_column: column or key of the text.
+        label_column: column or key of the label.
+        slice_columns: columns or keys that become further features, for sliced metrics.
+        labels: the allowed labels; empty: any label.
+        max_bad_share: largest accepted share of bad rows, from 0 to 1.
         max_text_bytes: longest legal text in bytes of UTF-8.
         split: positive integer weights of train, eval and test.
-        code_digest: digest of the reading code, so that an edit runs the node again.
-        quarantine_directory: where a run that stops leaves its quarantine file; empty:
-            ``quarantine`` under the pipeline root.
+        code_digest: digest of the code that reads; a new digest runs the node again.
+        quarantine_directory: where a failed run leaves its quarantine file; empty: ``quarantine``
+            under the pipeline root.
         spans_directory: folder of feedback spans (``span-1/feedback.csv`` and so on), all of which
-            are read beside ``paths``; one that does not exist holds none; empty: none are read.
-        cache_directory: where parsed files are kept, so that later runs parse what is new alone;
-            empty: nowhere.
+            are read with ``paths``; it need not exist; empty: no feedback.
+        cache_directory: folder of the cache of parsed files; empty: no cache.
 
     Returns:
-        The node, with the output ``examples``.
+        The node, with the output ``examples``: ``Examples`` with the splits train, eval and test.
 
     Raises:
-        UserError: a value out of its range.
+        UserError: a value is illegal.
     """
     settings = IngestionSettings(
         paths=tuple(paths),

@@ -1,7 +1,7 @@
-"""ExampleValidator that blocks: anomalies of the configured severity stop the run before training.
+"""ExampleValidator: stops the run before training on anomalies of the configured severity.
 
-TFX's own ExampleValidator records anomalies and carries on; whoever does not look trains on bad
-data. This one writes the same artifact and then refuses, naming column and anomaly.
+TFX's own ExampleValidator only records anomalies, so the run goes on to train on bad data. This one
+writes the same artifact and then fails with the column and the anomaly.
 """
 
 import os
@@ -29,11 +29,14 @@ _BLOCKED: dict[str, frozenset[int]] = {
 
 
 def describe_anomalies(anomalies: anomalies_pb2.Anomalies, severity: str) -> list[str]:
-    """One sentence for each anomaly at or above ``severity``.
+    """Return one sentence for each anomaly at or above ``severity``.
 
     Args:
-        anomalies: what TensorFlow Data Validation found in one split.
+        anomalies: the anomalies of one split.
         severity: "error", "warning" or "none".
+
+    Raises:
+        KeyError: the severity is unknown.
     """
     blocked = _BLOCKED[severity]
     lines = [
@@ -49,7 +52,7 @@ def describe_anomalies(anomalies: anomalies_pb2.Anomalies, severity: str) -> lis
 
 
 class BlockingExecutor(executor.Executor):
-    """TFX's executor, and then a refusal when something blocks."""
+    """TFX's executor, which then fails on blocking anomalies."""
 
     def Do(  # noqa: N802 - TFX's name
         self,
@@ -57,10 +60,15 @@ class BlockingExecutor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> execution_result_pb2.ExecutorOutput:
-        """Validate, record, and refuse.
+        """Validate the statistics, write the anomalies, and refuse the data if any of them blocks.
+
+        Args:
+            input_dict: ``statistics`` and ``schema``.
+            output_dict: ``anomalies``.
+            exec_properties: TFX's properties and ``blocking_severity``.
 
         Raises:
-            DataError: an anomaly of the blocking severity was found.
+            DataError: there is an anomaly of the blocking severity.
         """
         result = super().Do(input_dict, output_dict, exec_properties)
         severity = exec_properties[BLOCKING_SEVERITY]
@@ -76,8 +84,8 @@ class BlockingExecutor(executor.Executor):
             problems.extend(f"{split} split, {line}" for line in found)
         if problems:
             raise DataError(
-                f"{len(problems)} data anomalies stop the run: {'; '.join(problems)}. Mend the "
-                "data, or accept it: `bert schema accept` after editing the schema, or "
+                f"{len(problems)} data anomalies stop the run: {'; '.join(problems)}. Fix the "
+                "data, or accept it: edit the schema and run `bert schema accept`, or use "
                 "`--set example_validator.blocking_severity=none`"
             )
         return result
@@ -91,7 +99,7 @@ def _read_anomalies(path: str) -> anomalies_pb2.Anomalies:
 
 
 class BlockingExampleValidatorSpec(standard_component_specs.ExampleValidatorSpec):
-    """TFX's spec and what makes the executor block."""
+    """TFX's spec with the parameters ``blocking_severity`` and ``code_digest``."""
 
     PARAMETERS = {
         **standard_component_specs.ExampleValidatorSpec.PARAMETERS,
@@ -101,7 +109,7 @@ class BlockingExampleValidatorSpec(standard_component_specs.ExampleValidatorSpec
 
 
 class BlockingExampleValidator(ExampleValidator):
-    """ExampleValidator whose anomalies stop the run."""
+    """The ExampleValidator node; create it with ``make_example_validator``."""
 
     SPEC_CLASS = BlockingExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(BlockingExecutor)
@@ -112,7 +120,7 @@ class BlockingExampleValidator(ExampleValidator):
         schema: types.BaseChannel,
         blocking_severity: str,
     ) -> None:
-        """Make the component; arguments as in ``make_example_validator``."""
+        """Create the component; arguments as in ``make_example_validator``."""
         spec = BlockingExampleValidatorSpec(
             statistics=statistics,
             schema=schema,
@@ -129,12 +137,12 @@ class BlockingExampleValidator(ExampleValidator):
 def make_example_validator(
     *, statistics: types.BaseChannel, schema: types.BaseChannel, blocking_severity: str
 ) -> BlockingExampleValidator:
-    """Make the ExampleValidator node.
+    """Create the ExampleValidator node, with the output ``anomalies``.
 
     Args:
         statistics: ``ExampleStatistics`` of the raw examples.
-        schema: the ``Schema`` they must meet.
-        blocking_severity: "error", "warning" (errors too) or "none".
+        schema: the ``Schema`` that the statistics must conform to.
+        blocking_severity: "error", "warning" (includes errors) or "none".
     """
     node = BlockingExampleValidator(statistics, schema, blocking_severity)
     return node.with_id("ExampleValidator")

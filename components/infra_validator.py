@@ -1,8 +1,8 @@
 """InfraValidator: serves the export and compares the server's answers with the trainer's.
 
-TFX's own InfraValidator asks whether a model loads and answers *something*. This one replays the
-texts that the trainer exported with its own answers, over REST and over gRPC, so a model that loads
-and answers otherwise is refused. What it cannot check, it does not bless.
+TFX's own InfraValidator checks that a model loads and answers *something*. This one replays over
+REST and gRPC the texts that the trainer exported with its own answers, so a model that loads but
+answers differently is refused. A model that cannot be checked is not blessed.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ from components.infra_validation.serving_ops import foreign_ops
 from modules.contract import features
 from modules.contract.errors import ModelError, UserError
 
-#: What this component runs: itself, and the server that it starts by name.
+#: Entry modules for the code digest: this one, and the server that it starts by name.
 ENTRY_MODULES = ("components.infra_validator", "components.infra_validation.embedded_server")
 
 MODEL = "model"
@@ -49,17 +49,17 @@ MEASUREMENTS = ("load_seconds", "peak_memory_mb", "p50_ms", "p99_ms", "model_siz
 
 @dataclasses.dataclass(frozen=True)
 class InfraValidatorSettings:
-    """How a model is checked.
+    """Settings of the InfraValidator.
 
     Attributes:
         server: "process", "docker" or "kubernetes"; see ``infra_validation.model_servers``.
-        image: of TensorFlow Serving: what the last two run, and whose ops an export may use.
-        docker_host: URL of the Docker engine; empty is its default socket.
-        service_account: of the pod in Kubernetes; empty is the pipeline's own.
-        texts: how many of the trainer's texts are replayed; 0 replays all.
-        tolerance: by how much a score may differ from the trainer's.
-        limits: on load time, memory, latency and size.
-        timeout_seconds: after which the server is stopped and the model refused.
+        image: image of TensorFlow Serving to run, or with "process", whose ops an export may use.
+        docker_host: URL of the Docker engine; empty: its default socket.
+        service_account: service account of the pod in Kubernetes; empty: the pipeline's own.
+        texts: number of the trainer's texts to replay; 0 replays all.
+        tolerance: largest accepted difference of a score from the trainer's.
+        limits: limits on load time, memory, latency and size.
+        timeout_seconds: time after which the server is stopped and the model refused.
     """
 
     server: str
@@ -73,13 +73,13 @@ class InfraValidatorSettings:
 
     @classmethod
     def from_json(cls, text: str) -> "InfraValidatorSettings":
-        """Make the settings from the JSON of their fields."""
+        """Return the settings from the JSON of their fields."""
         values = json.loads(text)
         return cls(**{**values, "limits": Limits(**values["limits"])})
 
 
 class InfraValidatorExecutor(base_executor.BaseExecutor):
-    """Replays the trainer's answers through the export."""
+    """Executor that replays the trainer's texts and compares the answers."""
 
     def Do(  # noqa: N802 - TFX's name
         self,
@@ -87,12 +87,15 @@ class InfraValidatorExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Check the model, write the report, bless or refuse.
+        """Check the model, write the report, and bless or refuse the model.
 
         Args:
-            input_dict: ``model`` and perhaps ``examples``.
+            input_dict: ``model`` and optionally ``examples``.
             output_dict: ``blessing``.
             exec_properties: ``settings``, JSON of ``InfraValidatorSettings``.
+
+        Raises:
+            UserError: the Docker engine or Kubernetes cannot be used.
         """
         settings = InfraValidatorSettings.from_json(exec_properties[SETTINGS])
         model = artifact_utils.get_single_instance(input_dict[MODEL])
@@ -119,10 +122,10 @@ class InfraValidatorExecutor(base_executor.BaseExecutor):
 
 @contextlib.contextmanager
 def _served_copy(export: str, folder: str, server: str) -> Iterator[str]:
-    """Where the server finds the export.
+    """Yield the path of the export for the server.
 
-    A pod reads the model itself, from ``NAME/VERSION`` as TensorFlow Serving wants it, so it gets a
-    copy beside the blessing, gone afterwards. The others get a folder of this machine.
+    A pod reads the model from ``NAME/VERSION``, TensorFlow Serving's layout, so it gets a temporary
+    copy next to the blessing. The other servers get a local folder.
     """
     if server != KUBERNETES and os.path.isdir(export):
         yield export
@@ -144,12 +147,15 @@ def validate(
     """Check one export.
 
     Args:
-        export: folder of the SavedModel, as the server is to read it.
-        examples: raw tf.Examples of the test split, perhaps none.
-        settings: how.
+        export: folder of the SavedModel, as the server reads it.
+        examples: raw tf.Examples of the test split; may be empty.
+        settings: settings of the InfraValidator.
 
     Returns:
-        What goes into ``report.json``: ``blessed``, ``failures``, ``texts`` and the measurements.
+        The content of ``report.json``: ``blessed``, ``failures``, ``texts`` and the measurements.
+
+    Raises:
+        UserError: the Docker engine or Kubernetes cannot be used.
     """
     report: dict[str, Any] = {"blessed": False, "server": settings.server, "texts": 0}
     failures: list[Failure] = []
@@ -172,7 +178,7 @@ def validate(
 
 
 def _check_ops(export: str, settings: InfraValidatorSettings) -> list[Failure]:
-    """Ops that production's server lacks; where that server is the one that is asked, it tells."""
+    """Return a failure for each op that the stock server lacks; the others run that server."""
     if settings.server != PROCESS:
         return []
     ops = foreign_ops(export, settings.image)
@@ -185,7 +191,7 @@ def _serve_and_replay(
     examples: list[bytes],
     settings: InfraValidatorSettings,
 ) -> dict[str, Any]:
-    # Here, not above: whoever builds the graph needs no client.
+    # Imported lazily: building the graph should not import the client.
     from components.infra_validation.server_replay import replay, wait_until_available
 
     started = time.monotonic()
@@ -206,14 +212,14 @@ def _serve_and_replay(
 
 
 def read_expected_answers(export: str) -> list[dict[str, Any]]:
-    """The trainer's own answers that ride along in the export.
+    """Return the trainer's own answers from the export: ``text``, ``label`` and ``scores`` each.
 
     Raises:
-        ModelError: there are none, or they cannot be read.
+        ModelError: the export has no answers, or they cannot be read.
     """
     path = os.path.join(export, features.EXTRA_ASSETS, features.EXPECTED_ANSWERS_FILE)
     if not fileio.exists(path):
-        raise ModelError(f"the export holds no answers of its trainer to compare with: no {path}")
+        raise ModelError(f"the export has no trainer's answers to compare with: no file {path}")
     with fileio.open(path, "rb") as file:
         lines = file.read().decode().splitlines()
     try:
@@ -225,14 +231,14 @@ def read_expected_answers(export: str) -> list[dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"the trainer's answers cannot be read: {error!r} in {path}") from error
     if not records:
-        raise ModelError(f"the trainer's answers are empty: nothing in {path}")
+        raise ModelError(f"the file of the trainer's answers is empty: {path}")
     return records
 
 
 def read_test_examples(
     examples: list[types.Artifact] | None, settings: InfraValidatorSettings
 ) -> list[bytes]:
-    """The first raw examples of the test split; none without the input."""
+    """Return the first ``settings.texts`` raw tf.Examples of the test split; 0 returns all."""
     if not examples:
         return []
     import tensorflow as tf
@@ -246,7 +252,7 @@ def read_test_examples(
 
 
 class InfraValidatorSpec(component_spec.ComponentSpec):
-    """Inputs, outputs and parameters."""
+    """InfraValidator's inputs, outputs and parameters."""
 
     PARAMETERS = {
         SETTINGS: component_spec.ExecutionParameter(type=str),
@@ -260,7 +266,7 @@ class InfraValidatorSpec(component_spec.ComponentSpec):
 
 
 class InfraValidator(base_component.BaseComponent):
-    """The InfraValidator node; make it with ``make_infra_validator``."""
+    """The InfraValidator node; create it with ``make_infra_validator``."""
 
     SPEC_CLASS = InfraValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(InfraValidatorExecutor)
@@ -283,28 +289,30 @@ def make_infra_validator(
     timeout_seconds: float = 300.0,
     code_digest: str,
 ) -> InfraValidator:
-    """Make the InfraValidator node.
+    """Create the InfraValidator node.
 
     Args:
         model: the candidate ``Model``.
-        examples: raw ``Examples``; a few of the test split go through ``serving_examples`` whole.
-        server: what serves it: "process", "docker" or "kubernetes".
-        image: of TensorFlow Serving: what the last two run, and whose ops an export may use; with
-            a fixed tag or a digest.
-        docker_host: URL of the Docker engine; empty is its default socket.
-        service_account: of the pod in Kubernetes; empty is the pipeline's own.
-        texts: how many of the trainer's texts are replayed; 0 replays all.
-        tolerance: by how much a score may differ from the trainer's.
-        max_load_seconds: longest accepted time from handing the model to a server, started before
-            or not, until it answers; 0 sets no limit.
-        max_memory_mb: greatest accepted peak of memory, in MiB; 0 sets no limit.
-        max_latency_ms: greatest accepted 99th percentile of one-text requests; 0 sets no limit.
-        max_size_mb: greatest accepted size of the export, in MiB; 0 sets no limit.
-        timeout_seconds: after which the server is stopped and the model refused.
-        code_digest: digest of this module's code; enters TFX's cache key.
+        examples: raw ``Examples``; some of the test split are sent to ``serving_examples``.
+        server: the model server to use: "process", "docker" or "kubernetes".
+        image: image of TensorFlow Serving to run, or with "process", whose ops an export may use;
+            with a fixed tag or a digest.
+        docker_host: URL of the Docker engine; empty: its default socket.
+        service_account: service account of the pod in Kubernetes; empty: the pipeline's own.
+        texts: number of the trainer's texts to replay; 0 replays all.
+        tolerance: largest accepted difference of a score from the trainer's.
+        max_load_seconds: largest accepted time from passing the model to a server, prepared or
+            not, until it answers; 0 sets no limit.
+        max_memory_mb: largest accepted peak memory, in MiB; 0 sets no limit.
+        max_latency_ms: largest accepted 99th percentile of the latency of one-text requests, in ms;
+            0 sets no limit.
+        max_size_mb: largest accepted size of the export, in MiB; 0 sets no limit.
+        timeout_seconds: time after which the server is stopped and the model refused.
+        code_digest: digest of this module's code, part of TFX's cache key.
 
     Raises:
-        UserError: a value is negative, the server unknown, or the image has no fixed tag.
+        UserError: a value is negative, the server is unknown, the image has no fixed tag, or the
+            memory is limited in Kubernetes.
     """
     numbers = {
         "texts": texts,
@@ -327,7 +335,8 @@ def make_infra_validator(
     parse_image(image)
     if server == KUBERNETES and max_memory_mb:
         raise UserError(
-            "infra_validator.max_memory_mb cannot be measured in a pod; use server = process, or 0"
+            "infra_validator.max_memory_mb cannot be measured in a pod; set it to 0, or set "
+            "infra_validator.server = process"
         )
     settings = InfraValidatorSettings(
         server=server,
@@ -350,14 +359,14 @@ def make_infra_validator(
 
 
 def summarise(report: dict[str, Any]) -> str:
-    """One line for ``bert show``."""
+    """Return the result of ``validate`` as one line for ``bert show``."""
     failures = report["failures"]
     if failures:
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         return f"refused, {failures[0]['message']}{more}"
     memory = f"{report['peak_memory_mb']:.0f} MiB, " if "peak_memory_mb" in report else ""
     return (
-        f"blessed: {report['texts']} texts answered as the trainer did over REST and gRPC, "
+        f"blessed: {report['texts']} answers match the trainer's over REST and gRPC, "
         f"available after {report['load_seconds']:.1f} s, {memory}p99 {report['p99_ms']:.0f} ms"
     )
 

@@ -1,7 +1,7 @@
-"""Resolver: finds the baseline, the model that was pushed last.
+"""Resolver: finds the baseline, the last pushed model.
 
-TFX's ``LatestBlessedModelStrategy`` answers with the last *blessed* model, which may never have
-gone out: infra validation can still refuse it. What a candidate has to beat is what is deployed.
+TFX's ``LatestBlessedModelStrategy`` returns the last *blessed* model, which may never have been
+pushed, because infra validation can still refuse it. A candidate must beat the deployed model.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from tfx.types import artifact_utils, standard_artifacts
 MODEL = "model"
 PUSHED_MODEL = "pushed_model"
 
-#: TFX's custom property of a PushedModel: 1 when its execution pushed something.
+#: TFX's custom property of a PushedModel: 1 if its execution pushed a model.
 PUSHED = "pushed"
 
 _OUTPUTS = (
@@ -29,18 +29,18 @@ _INPUTS = (
 
 
 class LastPushedModelStrategy(resolver.ResolverStrategy):
-    """The last pushed model other than the candidate.
+    """Resolver strategy that returns the last pushed model other than the candidate.
 
     Inputs: ``model``, the candidate, and ``pushed_model``, every ``PushedModel`` of the pipeline.
-    Outputs: under ``model`` the baseline, under ``pushed_model`` the push that made it so; both
-    empty while nothing has been pushed.
+    Outputs: ``model``, the baseline, and ``pushed_model``, its push; both are empty as long as
+    nothing has been pushed.
 
-    The candidate itself is passed over: when everything is cached the candidate *is* the last
-    pushed model, and its baseline must be the one it was judged against, or the Evaluator would
-    run again and compare the model with itself.
+    The candidate itself is skipped: if everything is cached, the candidate *is* the last pushed
+    model, and its baseline must be the one it was compared with before. Otherwise, the Evaluator
+    would run again and compare the model with itself.
 
-    The way from a push to its model goes over events, one look-up by id after the other: filter
-    queries need ZetaSQL, which ml-metadata 1.21 no longer carries.
+    The model of a push is found through events, with lookups by id: filter queries need ZetaSQL,
+    which ml-metadata 1.21 no longer includes.
     """
 
     def resolve_artifacts(
@@ -48,13 +48,13 @@ class LastPushedModelStrategy(resolver.ResolverStrategy):
         store: ml_metadata.MetadataStore,
         input_dict: dict[str, list[types.Artifact]],
     ) -> dict[str, list[types.Artifact]]:
-        """Answer with the baseline and its push, or with empty lists.
+        """Return the baseline and its push, or empty lists.
 
         Args:
-            store: the pipeline's metadata.
-            input_dict: artifacts under ``model`` and ``pushed_model``.
+            store: the pipeline's metadata store.
+            input_dict: the artifacts of ``model`` and ``pushed_model``.
         """
-        # TFX's older drivers (notebook, Airflow) resolve every model of the pipeline, not only
+        # TFX's older drivers (notebook, Airflow) pass every model of the pipeline instead of only
         # this run's; the newest is the candidate.
         candidate = max((model.id for model in input_dict[MODEL]), default=None)
         for push in _newest_first(input_dict[PUSHED_MODEL]):
@@ -67,10 +67,10 @@ class LastPushedModelStrategy(resolver.ResolverStrategy):
 
 
 def make_model_resolver(*, model: types.BaseChannel) -> resolver.Resolver:
-    """Make the Resolver node.
+    """Create the Resolver node.
 
     Args:
-        model: the candidate ``Model``, so that it can be passed over.
+        model: the candidate ``Model``, which is skipped.
     """
     return resolver.Resolver(
         strategy_class=LastPushedModelStrategy,
@@ -85,9 +85,9 @@ def _newest_first(pushes: Iterable[types.Artifact]) -> list[types.Artifact]:
 
 
 def _model_of(store: ml_metadata.MetadataStore, push: types.Artifact) -> types.Artifact | None:
-    """The ``model`` input of the execution that made a push."""
+    """Return the ``model`` input of the execution that made a push."""
     events = store.get_events_by_artifact_ids([push.id])
-    # Cached executions share the output; the first one did the work.
+    # Cached executions share the output; the first execution produced it.
     executions = sorted(event.execution_id for event in events if event.type in _OUTPUTS)
     for execution in executions[:1]:
         for event in store.get_events_by_execution_ids([execution]):

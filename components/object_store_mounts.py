@@ -1,7 +1,7 @@
-"""Object stores as folders, the way Kubeflow's launcher and Vertex AI mount them.
+"""Conversion between object store URIs and the folders where Kubeflow and Vertex AI mount them.
 
-Standard library only. TensorFlow 2.21 has no object stores built in, so on those platforms nodes
-read and write ``/gcs/BUCKET/...`` where the platform says ``gs://BUCKET/...``.
+TensorFlow 2.21 no longer supports object stores, so nodes on those platforms read and write
+``/gcs/BUCKET/...`` instead of the platform's ``gs://BUCKET/...``. Standard library only.
 """
 
 import os
@@ -9,12 +9,12 @@ import os
 #: URI scheme -> mount.
 MOUNTS = {"gs://": "/gcs/", "s3://": "/s3/", "minio://": "/minio/"}
 
-#: Environment variable: the folder in which the mounts lie. Platforms mount at the root.
+#: Environment variable for the parent folder of the mounts; by default, the root folder.
 ROOT_VARIABLE = "BERT_MOUNT_ROOT"
 
 
 def to_path(text: str) -> str:
-    """A URI of an object store as a path of its mount; other text as it is."""
+    """Return the mounted path of an object store's URI; return other text unchanged."""
     for scheme, mount in MOUNTS.items():
         if text.startswith(scheme):
             return _root() + mount + text.removeprefix(scheme)
@@ -22,7 +22,7 @@ def to_path(text: str) -> str:
 
 
 def to_uri(text: str) -> str:
-    """The opposite of ``to_path``."""
+    """Return the object store's URI of a mounted path; return other text unchanged."""
     for scheme, mount in MOUNTS.items():
         if text.startswith(_root() + mount):
             return scheme + text.removeprefix(_root() + mount)
@@ -30,7 +30,7 @@ def to_uri(text: str) -> str:
 
 
 def is_object_store(directory: str) -> bool:
-    """Whether a directory is a URI or lies on a mount, which has no rename of folders, no locks."""
+    """Return whether a directory is a URI or on a mount, without folder renames and locks."""
     return "://" in to_uri(directory)
 
 

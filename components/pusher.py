@@ -1,7 +1,7 @@
-"""Pusher: makes a blessed model a version folder of the directory that model servers watch.
+"""Pusher: copies a blessed model to a new version folder in the directory that model servers watch.
 
-TFX's own Pusher copies straight into the version folder, where a server may see half a model, and
-pushes the same model again under a new version whenever it runs.
+TFX's own Pusher copies directly into the version folder, where a server may see a partial model,
+and pushes the same model again as a new version whenever it runs.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ REPORT = "push.json"
 
 
 class PusherExecutor(base_executor.BaseExecutor):
-    """Checks the blessings and pushes."""
+    """Executor that checks the blessings and pushes the model."""
 
     def Do(  # noqa: N802 - TFX's name
         self,
@@ -47,12 +47,15 @@ class PusherExecutor(base_executor.BaseExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Push when both blessings are there; say what was done, or why not.
+        """Push the model if it has all required blessings, and record what was done and why.
 
         Args:
-            input_dict: ``model``, ``model_blessing`` and perhaps ``infra_blessing``.
+            input_dict: ``model``, ``model_blessing`` and optionally ``infra_blessing``.
             output_dict: ``pushed_model``.
             exec_properties: ``base_directory``, ``keep_versions``, ``needs_infra_blessing``.
+
+        Raises:
+            UserError: the base directory cannot be created, or its ledger cannot be read.
         """
         model = artifact_utils.get_single_instance(input_dict[MODEL])
         pushed_model = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL])
@@ -76,7 +79,7 @@ class PusherExecutor(base_executor.BaseExecutor):
 
 
 class PusherSpec(component_spec.ComponentSpec):
-    """Inputs, outputs and parameters."""
+    """Pusher's inputs, outputs and parameters."""
 
     PARAMETERS = {
         BASE_DIRECTORY: component_spec.ExecutionParameter(type=str),
@@ -95,7 +98,7 @@ class PusherSpec(component_spec.ComponentSpec):
 
 
 class Pusher(base_component.BaseComponent):
-    """The Pusher node; make it with ``make_pusher``."""
+    """The Pusher node; create it with ``make_pusher``."""
 
     SPEC_CLASS = PusherSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(PusherExecutor)
@@ -110,16 +113,18 @@ def make_pusher(
     keep_versions: int = 0,
     code_digest: str,
 ) -> Pusher:
-    """Make the Pusher node.
+    """Create the Pusher node.
 
     Args:
         model: the candidate ``Model``.
-        model_blessing: the Evaluator's verdict.
-        infra_blessing: the InfraValidator's; None where there is no InfraValidator, and then it
-            is not asked for.
+        model_blessing: the Evaluator's ``ModelBlessing``.
+        infra_blessing: the InfraValidator's ``InfraBlessing``; None: it is not required.
         base_directory: folder or URI that model servers watch.
-        keep_versions: how many of the newest versions stay; 0 keeps all.
-        code_digest: digest of this module's code; enters TFX's cache key.
+        keep_versions: number of newest versions to keep; 0 keeps all.
+        code_digest: digest of this module's code, part of TFX's cache key.
+
+    Returns:
+        The node, with the output ``pushed_model``.
 
     Raises:
         UserError: ``keep_versions`` is negative.
@@ -143,7 +148,7 @@ def make_pusher(
 
 
 def _report(pushed_model: types.Artifact, outcome: PushResult) -> None:
-    """Mark the PushedModel as TFX's own Pusher does, and say why."""
+    """Mark the PushedModel as TFX's own Pusher does, and record the reason."""
     with fileio.open(os.path.join(pushed_model.uri, REPORT), "w") as file:
         file.write(json.dumps(dataclasses.asdict(outcome), indent=2, ensure_ascii=False) + "\n")
     pushed_model.set_int_custom_property(PUSHED, int(outcome.pushed))

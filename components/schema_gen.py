@@ -1,4 +1,4 @@
-"""SchemaGen: the schema inferred from statistics or, once it is curated, imported from a file."""
+"""SchemaGen: infers the schema from statistics, or imports a curated one from a file."""
 
 import hashlib
 
@@ -13,7 +13,7 @@ SCHEMA_DIGEST = "schema_digest"
 
 
 class CuratedSchemaSpec(standard_component_specs.ImportSchemaGenSpec):
-    """TFX's spec and a digest of the file: TFX caches on the path, so an edit would go unseen."""
+    """TFX's spec with a digest of the file: TFX caches on the path and would not notice an edit."""
 
     PARAMETERS = {
         **standard_component_specs.ImportSchemaGenSpec.PARAMETERS,
@@ -27,10 +27,10 @@ class CuratedSchemaGen(ImportSchemaGen):
     SPEC_CLASS = CuratedSchemaSpec
 
     def __init__(self, schema_file: str) -> None:
-        """Make the component.
+        """Create the component.
 
         Args:
-            schema_file: path of a ``schema.pbtxt``, read now for its digest.
+            schema_file: path of a ``schema.pbtxt``, which is read for its digest.
         """
         with fileio.open(schema_file, "rb") as file:
             digest = hashlib.sha256(file.read()).hexdigest()
@@ -46,7 +46,7 @@ class CuratedSchemaGen(ImportSchemaGen):
 def make_schema_gen(
     *, statistics: types.BaseChannel, schema_file: str | None
 ) -> SchemaGen | CuratedSchemaGen:
-    """Make the node that yields the schema. Its id is ``SchemaGen`` either way.
+    """Create the node that outputs ``schema``. Its id is ``SchemaGen`` in both cases.
 
     Args:
         statistics: ``ExampleStatistics`` of the raw examples.

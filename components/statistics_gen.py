@@ -1,11 +1,11 @@
-"""StatisticsGen: descriptive statistics of every split, by TensorFlow Data Validation."""
+"""StatisticsGen: computes statistics of every split with TensorFlow Data Validation."""
 
 from tfx import types
 from tfx.components.statistics_gen.component import StatisticsGen
 
 
 def make_statistics_gen(*, examples: types.BaseChannel) -> StatisticsGen:
-    """Make the StatisticsGen node.
+    """Create the StatisticsGen node, with the output ``statistics``.
 
     Args:
         examples: raw ``Examples``.

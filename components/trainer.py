@@ -23,16 +23,16 @@ def make_trainer(
     hparams: HParams,
     training: TrainingSettings,
 ) -> Trainer:
-    """Make the Trainer node.
+    """Create the Trainer node.
 
     Args:
-        examples: transformed ``Examples``, splits train and eval.
-        transform_graph: the ``TransformGraph`` that made them.
+        examples: transformed ``Examples`` with the splits train and eval.
+        transform_graph: ``TransformGraph`` of the transformation.
         schema: ``Schema`` of the raw examples.
-        hyperparameters: the Tuner's best ``HyperParameters``, which override ``hparams``.
+        hyperparameters: the Tuner's best ``HyperParameters``, which override ``hparams``, or None.
         text: encoder, length and truncation.
         hparams: hyper-parameters.
-        training: the rest of the run's settings.
+        training: the other training settings.
     """
     settings = dataclasses.replace(training, code_digest=code_digest(MODULE))
     return Trainer(

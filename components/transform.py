@@ -1,4 +1,4 @@
-"""Transform: clean, tokenise and look up label ids, once, for training and serving alike."""
+"""Transform: cleans and tokenises texts and looks up label ids, once for training and serving."""
 
 from tfx import types
 from tfx.components.transform.component import Transform
@@ -14,13 +14,13 @@ MODULE = "modules.preprocessing"
 def make_transform(
     *, examples: types.BaseChannel, schema: types.BaseChannel, text: TextSettings
 ) -> Transform:
-    """Make the Transform node.
+    """Create the Transform node.
 
     The test split is not transformed: the Evaluator feeds raw examples to the exported model.
 
     Args:
         examples: raw ``Examples`` with the splits of ``features.SPLITS``.
-        schema: their ``Schema``.
+        schema: ``Schema`` of the raw examples.
         text: encoder, length and truncation.
     """
     return Transform(
@@ -31,8 +31,8 @@ def make_transform(
             analyze=[features.TRAIN_SPLIT],
             transform=[features.TRAIN_SPLIT, features.EVAL_SPLIT],
         ),
-        # The label vocabulary is the only analysis and costs next to nothing; statistics of token
-        # ids tell nobody anything and cost a second pass.
+        # The label vocabulary is the only analysis and costs little; statistics of token ids are
+        # useless and cost a second pass.
         disable_analyzer_cache=True,
         disable_statistics=True,
         custom_config={"text": text.to_json(), "code_digest": code_digest(MODULE)},

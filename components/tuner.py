@@ -1,4 +1,4 @@
-"""Tuner: searches hyper-parameters with keras-tuner on the eval split, never on test."""
+"""Tuner: searches hyper-parameters with keras-tuner on the eval split, never the test split."""
 
 import dataclasses
 from typing import Any
@@ -17,7 +17,7 @@ MODULE = "modules.tuning"
 
 
 class ParallelTunerExecutor(executor.Executor):
-    """TFX's executor where one of several processes of a search tells the results."""
+    """TFX's executor for a search in several processes, of which one writes the results."""
 
     def Do(  # noqa: N802 (TFX's name)
         self,
@@ -25,7 +25,12 @@ class ParallelTunerExecutor(executor.Executor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Search; the process that knows all results writes them.
+        """Run the search, and write the results in the process that has all of them.
+
+        Args:
+            input_dict: inputs of TFX's Tuner.
+            output_dict: outputs of TFX's Tuner.
+            exec_properties: properties of TFX's Tuner.
 
         Raises:
             ModelError: no trial finished.
@@ -39,7 +44,7 @@ class ParallelTunerExecutor(executor.Executor):
 
 
 class ParallelTuner(Tuner):
-    """TFX's Tuner, whose search may be one of several processes."""
+    """TFX's Tuner, whose process may be one of several that share a search."""
 
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(ParallelTunerExecutor)
 
@@ -54,15 +59,15 @@ def make_tuner(
     training: TrainingSettings,
     tuner: TunerSettings,
 ) -> ParallelTuner:
-    """Make the Tuner node.
+    """Create the Tuner node.
 
     Args:
-        examples: transformed ``Examples``, splits train and eval.
-        transform_graph: the ``TransformGraph`` that made them.
+        examples: transformed ``Examples`` with the splits train and eval.
+        transform_graph: ``TransformGraph`` of the transformation.
         schema: ``Schema`` of the raw examples.
         text: encoder, length and truncation.
-        hparams: values of the hyper-parameters that the search space leaves alone.
-        training: the rest of the run's settings.
+        hparams: values of the hyper-parameters that are not in the search space.
+        training: the other training settings.
         tuner: algorithm, budget and search space.
     """
     settings = dataclasses.replace(training, code_digest=code_digest(MODULE))

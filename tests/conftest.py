@@ -1,15 +1,15 @@
-"""For every test: what was imported stays, so the garbage collector need not look at it again."""
+"""Garbage collector settings for all tests: imported objects stay, so collections skip them."""
 
 import gc
 
 
 def pytest_configure() -> None:
-    """Import without collecting: test modules bring in a million objects, which all stay."""
+    """Disable collections during import: test modules create a million objects, which all stay."""
     gc.disable()
 
 
 def pytest_collection_finish() -> None:
-    """Keep what is there out of later collections; Keras asks for one with each new session."""
+    """Exclude existing objects from later collections; Keras starts one for each new session."""
     gc.freeze()
     gc.enable()
-    gc.set_threshold(20_000)  # tests make many objects and leave few behind
+    gc.set_threshold(20_000)  # tests create many objects, few of which survive

@@ -1,8 +1,8 @@
-"""A two-layer BERT with random weights, small enough for every test: offline, 70 kB, loads at once.
+"""A two-layer BERT with random weights, small enough for every test: offline, 70 kB, fast to load.
 
-The folder has the Hugging Face format, so that ``encoder=str(folder)`` takes the same road as a
-real checkpoint. NumPy and safetensors only: a test that merely needs the folder pays no
-TensorFlow import.
+The folder has the Hugging Face format, so ``encoder=str(folder)`` takes the same path as a real
+checkpoint. Only NumPy and safetensors are needed: a test that only needs the folder does not
+import TensorFlow.
 """
 
 import json
@@ -19,7 +19,7 @@ INTERMEDIATE = 32
 MAX_POSITIONS = 512
 
 SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-#: Whole words; any other ASCII word falls back to its letters.
+#: Whole words; any other ASCII word is split into its letters.
 _WORDS = """
     a an the this that it i we you they he she is was were be are am not no never nothing and or
     but so very too of to in on at for with from as by my our your its had has have do did would
@@ -41,12 +41,12 @@ VOCABULARY = (
 def write_tiny_bert(folder: str | os.PathLike[str], *, seed: int = 0, layers: int = LAYERS) -> None:
     """Write the checkpoint: config, tokenizer config, vocabulary and weights.
 
-    The same ``seed`` gives the same bytes, hence the same encoder fingerprint.
+    The same ``seed`` gives the same bytes and so the same encoder fingerprint.
 
     Args:
-        folder: where to write; made when absent.
-        seed: seeds the weights.
-        layers: transformer layers.
+        folder: folder to write to; created if it does not exist.
+        seed: seed of the weights.
+        layers: number of transformer layers.
     """
     folder = os.fspath(folder)
     os.makedirs(folder, exist_ok=True)
@@ -84,7 +84,7 @@ def _tokenizer_config() -> dict[str, object]:
 
 
 def make_weights(*, seed: int = 0, layers: int = LAYERS) -> dict[str, np.ndarray]:
-    """Random float32 weights by the names of Hugging Face's BertModel."""
+    """Return random float32 weights, named as in Hugging Face's BertModel."""
     generator = np.random.default_rng(seed)
     weights: dict[str, np.ndarray] = {}
 
@@ -99,7 +99,7 @@ def make_weights(*, seed: int = 0, layers: int = LAYERS) -> dict[str, np.ndarray
         weights[f"{name}.weight"] = np.ones(HIDDEN, np.float32)
         weights[f"{name}.bias"] = np.zeros(HIDDEN, np.float32)
 
-    # Words weigh more than positions, so that a few training steps can tell texts apart.
+    # Words have larger weights than positions, so that few training steps separate texts.
     normal("embeddings.word_embeddings.weight", len(VOCABULARY), HIDDEN, scale=1.0)
     normal("embeddings.position_embeddings.weight", MAX_POSITIONS, HIDDEN, scale=0.1)
     normal("embeddings.token_type_embeddings.weight", 2, HIDDEN, scale=0.1)

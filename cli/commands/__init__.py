@@ -1,1 +1,1 @@
-"""The commands of ``bert``, one module each. What is slow to import, a command imports when run."""
+"""The commands of ``bert``, one module each. A command imports slow modules when it runs."""

@@ -1,4 +1,4 @@
-"""``bert compile``: the pipeline as a file for another platform."""
+"""``bert compile``: compile the pipeline to a file for another platform."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +8,8 @@ import typer
 from cli.commands.options import ConfigOption, SetOption, load_config
 
 RunnerOption = Annotated[
-    str, typer.Option("--runner", "-r", metavar="NAME", help="airflow, kubeflow or vertex.")
+    str,
+    typer.Option("--runner", "-r", metavar="NAME", help="Platform: airflow, kubeflow or vertex."),
 ]
 
 
@@ -16,20 +17,25 @@ def compile_pipeline(
     runner: RunnerOption,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="PIPELINE-RUNNER.SUFFIX if absent."),
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="File to write; default: PIPELINE-RUNNER.SUFFIX.",
+        ),
     ] = None,
     cronjob_file: Annotated[
         Path | None,
         typer.Option(
             "--cronjob",
             metavar="FILE",
-            help="Also write a Kubernetes CronJob that starts runs as `bert watch --once` does.",
+            help="Also write a Kubernetes CronJob that runs `bert watch --once`.",
         ),
     ] = None,
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Write the pipeline as a file that a platform runs. Nothing is sent anywhere."""
+    """Compile the pipeline to a file that a platform runs. Nothing is submitted."""
     settings = load_config(config, assignments)
     from cli.terminal import stdout
     from modules.contract.atomic_file import write_text
@@ -38,11 +44,11 @@ def compile_pipeline(
 
     chosen = platform(runner)
     file = output or Path(f"{settings.pipeline.name}-{runner}{chosen.SUFFIXES[0]}")
-    _check_suffix(f"--output: {runner} takes", file, chosen.SUFFIXES)
+    _check_suffix("--output", file, chosen.SUFFIXES)
     chosen.check(settings)
     if cronjob_file:
         cronjob.check(settings, runner)
-        _check_suffix("--cronjob: legal is", cronjob_file, cronjob.SUFFIXES)
+        _check_suffix("--cronjob", cronjob_file, cronjob.SUFFIXES)
     write_text(file, chosen.compile_pipeline(settings))
     stdout().print(f"{file}: {settings.pipeline.name} for {runner}", soft_wrap=True)
     if cronjob_file:
@@ -53,10 +59,8 @@ def compile_pipeline(
         )
 
 
-def _check_suffix(what: str, file: Path, suffixes: tuple[str, ...]) -> None:
+def _check_suffix(option: str, file: Path, suffixes: tuple[str, ...]) -> None:
     from modules.contract.errors import UserError
 
     if not file.name.endswith(suffixes):
-        raise UserError(
-            f"{what} a file that ends in {' or '.join(suffixes)}; received {str(file)!r}"
-        )
+        raise UserError(f"{option} must end in {' or '.join(suffixes)}; received {str(file)!r}")

@@ -1,4 +1,4 @@
-"""``bert config``: what the settings are and where they come from."""
+"""``bert config``: show the settings and their origins, or write a config for new data."""
 
 import shlex
 from pathlib import Path
@@ -8,14 +8,16 @@ import typer
 
 from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
-app = typer.Typer(no_args_is_help=True, help="Show the settings, or write a config for a CSV file.")
+app = typer.Typer(no_args_is_help=True, help="Show the settings, or write a config for your data.")
 
 
 @app.command()
 def show(
     config: ConfigOption = None,
     assignments: SetOption = None,
-    origins: Annotated[bool, typer.Option("--origins", help="Say where each comes from.")] = False,
+    origins: Annotated[
+        bool, typer.Option("--origins", help="Also print where each value comes from.")
+    ] = False,
     as_json: JsonOption = False,
     as_toml: Annotated[bool, typer.Option("--toml", help="Print TOML.")] = False,
 ) -> None:
@@ -28,19 +30,28 @@ def show(
 
 @app.command()
 def init(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="CSV, JSONL, Parquet or a folder.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="CSV, JSONL or Parquet file, or a folder.")
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="NAME.toml if absent.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="File to write; default: NAME.toml."),
     ] = None,
     text_column: Annotated[
-        str | None, typer.Option("--text-column", metavar="NAME", help="Column of the text.")
+        str | None,
+        typer.Option(
+            "--text-column", metavar="NAME", help="Column of the text; default: detected."
+        ),
     ] = None,
     label_column: Annotated[
-        str | None, typer.Option("--label-column", metavar="NAME", help="Column of the label.")
+        str | None,
+        typer.Option(
+            "--label-column", metavar="NAME", help="Column of the label; default: detected."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write over an existing file.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
-    """Look at labelled data, find its text and label columns, and write a commented config."""
+    """Detect the text and label columns of labelled data, and write a commented config."""
     from cli.config_init import propose, write_config
     from cli.terminal import program_name, stdout
 

@@ -1,4 +1,4 @@
-"""``bert doctor``: can this machine run the pipeline?"""
+"""``bert doctor``: check that this machine can run the pipeline."""
 
 import typer
 
@@ -8,9 +8,9 @@ from cli.commands.options import ConfigOption, JsonOption, SetOption, load_confi
 def doctor(
     config: ConfigOption = None, assignments: SetOption = None, as_json: JsonOption = False
 ) -> None:
-    """Check Python, the installed stack, GPUs, the encoder, disk, memory and rights to write.
+    """Check Python, installed packages, GPUs, the encoder, disk, memory and write permissions.
 
-    Exit code 1 when a check fails.
+    The exit code is 1 if a check fails.
     """
     settings = load_config(config, assignments)
     import dataclasses
@@ -24,7 +24,7 @@ def doctor(
 
     console = stdout()
     if console.is_terminal and not as_json:
-        with console.status("examining; TensorFlow takes a while"):
+        with console.status("checking; importing TensorFlow takes a while"):
             checks = list(examine(settings))
     else:
         checks = list(examine(settings))
@@ -32,7 +32,7 @@ def doctor(
         print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
     else:
         styles = {"ok": "green", "warning": "yellow", "failed": "bold red"}
-        table = Table("check", "state", "found", box=None, pad_edge=False)
+        table = Table("check", "state", "detail", box=None, pad_edge=False)
         for check in checks:
             state = Text(check.state, styles[check.state])
             table.add_row(Text(check.name), state, Text(check.detail))

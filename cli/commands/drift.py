@@ -1,10 +1,10 @@
-"""``bert drift``: is recent traffic still like the training data, and are answers still right?"""
+"""``bert drift``: test recent traffic for drift, and measure or estimate accuracy."""
 
 import typer
 
 from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
-#: Exit codes beside 0, no drift, and 2, which the user can put right.
+#: Exit codes in addition to 0, no drift, and 2, an error that the user can fix.
 RAISED, TOO_LITTLE_TRAFFIC = 1, 3
 
 
@@ -13,8 +13,8 @@ def drift(
 ) -> None:
     """Compare recent traffic with the held-out data of the deployed version.
 
-    Needs the gateway's records and the model server. Exit codes: 0 no drift, 1 drift was raised,
-    2 it cannot be told, 3 too little traffic to tell.
+    Needs the gateway's records and a running model server. Exit codes: 0 no drift, 1 drift
+    detected, 2 the comparison is not possible, 3 too little traffic.
     """
     settings = load_config(config, assignments)
     import time

@@ -1,4 +1,4 @@
-"""``bert feedback``: votes become training data."""
+"""``bert feedback``: review feedback, and export it as training data."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,9 +18,9 @@ _LISTED = ("conflict", "new_class")
 def export(
     config: ConfigOption = None, assignments: SetOption = None, as_json: JsonOption = False
 ) -> None:
-    """Write labels that are agreed or reviewed, and new, as the next span.
+    """Export new labels that are agreed or reviewed as the next span.
 
-    The next run reads it beside data.path. Nothing usable: no span.
+    The next run reads the span in addition to data.path. Without usable labels, no span is written.
     """
     settings = load_config(config, assignments)
     from contextlib import closing
@@ -40,34 +40,34 @@ def review(
     text: Annotated[
         str | None,
         typer.Argument(
-            metavar="ID", help="A listed id or how it begins, or a prediction's id; else list all."
+            metavar="ID", help="Listed id or its prefix, or a prediction's id; omit to list."
         ),
     ] = None,
-    label: Annotated[str | None, typer.Option("--label", help="The true label.")] = None,
+    label: Annotated[str | None, typer.Option("--label", help="Correct label.")] = None,
     discard: Annotated[
-        bool, typer.Option("--discard", help="Keep the text out of the training data.")
+        bool, typer.Option("--discard", help="Exclude the text from the training data.")
     ] = False,
     new_class: Annotated[
-        bool, typer.Option("--new-class", help="The label is new to the model, on purpose.")
+        bool, typer.Option("--new-class", help="Accept a label that the model does not know.")
     ] = False,
     config: ConfigOption = None,
     assignments: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List texts whose voters disagree or name a new class, or have the last word on one."""
+    """List texts whose labels conflict or are unknown, or set the final label of one."""
     from modules.contract.errors import UserError
 
     if text is None and (label is not None or discard):
-        raise UserError("--label and --discard need an ID; `bert feedback review` lists them")
+        raise UserError("--label and --discard need an ID; run `bert feedback review` to list them")
     if text is not None and (label is None) == (not discard):
-        raise UserError("give either --label LABEL or --discard with an ID")
+        raise UserError("with an ID, give either --label LABEL or --discard")
     if discard and new_class:
         raise UserError("--new-class goes with --label, not with --discard")
     settings = load_config(config, assignments)
     if label is not None and settings.data.labels and label not in settings.data.labels:
         raise UserError(
-            f"{label!r} is not in data.labels, so no run would take it; legal are "
-            f"{', '.join(settings.data.labels)}; give one of them, or add it to data.labels"
+            f"{label!r} is not in data.labels, so runs would reject it (allowed: "
+            f"{', '.join(settings.data.labels)}); use one of them, or add it to data.labels"
         )
     from contextlib import closing
 
@@ -99,17 +99,17 @@ def review(
 
 
 def _remedy(error: "FeedbackError") -> tuple[str, ...]:
-    """Return what to type instead, unless the message says it."""
+    """Return what to type instead, unless the message contains it."""
     from serving.feedback import errors
     from serving.feedback.reviews import MIN_DIGITS
 
     if isinstance(error, errors.UnknownLabelError):
-        return ("give one of them, or add --new-class to teach the model this one",)
+        return ("use one of them, or add --new-class to accept the new label",)
     if isinstance(error, errors.InvalidLabelError):
-        return ("give another --label",)
+        return ("use another --label",)
     if isinstance(error, errors.UnknownPredictionError):
-        listed = f"{MIN_DIGITS} or more digits of an id that `bert feedback review` lists"
-        return (f"give {listed}, or the id of a prediction",)
+        listed = f"at least {MIN_DIGITS} digits of an id that `bert feedback review` lists"
+        return (f"use {listed}, or the id of a prediction",)
     return ()
 
 
@@ -117,7 +117,7 @@ def _remedy(error: "FeedbackError") -> tuple[str, ...]:
 def list_spans(
     config: ConfigOption = None, assignments: SetOption = None, as_json: JsonOption = False
 ) -> None:
-    """List the spans, and whether their files are as they were written."""
+    """List the spans, and check that their files are unchanged."""
     settings = load_config(config, assignments)
     from contextlib import closing
 

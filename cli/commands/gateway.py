@@ -1,4 +1,4 @@
-"""``bert gateway``: the HTTP API for predictions and feedback, in front of the model server."""
+"""``bert gateway``: the HTTP API for predictions and feedback, in front of a model server."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from serving.gateway.settings import GatewaySettings
 
 HostOption = Annotated[
-    str | None, typer.Option("--host", metavar="ADDRESS", help="Instead of gateway.host.")
+    str | None, typer.Option("--host", metavar="ADDRESS", help="Overrides gateway.host.")
 ]
 PortOption = Annotated[
     int | None,
-    typer.Option("--port", metavar="N", help="Instead of gateway.port; 0 is a free one."),
+    typer.Option("--port", metavar="N", help="Overrides gateway.port; 0 selects a free one."),
 ]
 ServerOption = Annotated[
     str | None,
-    typer.Option("--server_url", metavar="URL", help="Instead of gateway.server_url."),
+    typer.Option("--server_url", metavar="URL", help="Overrides gateway.server_url."),
 ]
 
 
@@ -30,10 +30,10 @@ def gateway(
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Answer texts and take feedback over HTTP, with a page to try it, until Ctrl-C.
+    """Serve the HTTP API for predictions and feedback, with a page to try it, until Ctrl-C.
 
-    The model server runs beside it: `bert serve`, or TensorFlow Serving. One JSON line a request
-    goes to standard error.
+    Needs a running model server: `bert serve` or TensorFlow Serving. Logs one JSON line per
+    request to standard error.
     """
     import json
 
@@ -56,7 +56,7 @@ def gateway(
 
 
 def gateway_settings(config: "Config") -> "GatewaySettings":
-    """The gateway's settings: ``[gateway]``, and where the rest of the loop is."""
+    """Return the gateway's settings: ``[gateway]``, and what it needs from other sections."""
     from serving.gateway.settings import GatewaySettings
 
     return GatewaySettings(

@@ -6,21 +6,21 @@ import typer
 
 from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
-app = typer.Typer(no_args_is_help=True, help="Make and take back API keys of the gateway.")
+app = typer.Typer(no_args_is_help=True, help="Manage API keys of the gateway.")
 
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option("--name", help="Whose key it is.")],
+    name: Annotated[str, typer.Option("--name", help="Name of the key's owner.")],
     scopes: Annotated[
         list[str],
-        typer.Option("--scope", help="predict, feedback or admin; may be given several times."),
+        typer.Option("--scope", help="predict, feedback or admin; repeatable."),
     ],
     config: ConfigOption = None,
     assignments: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a key and print it, this once: only a digest is kept."""
+    """Create a key and print it once; only its digest is stored."""
     settings = load_config(config, assignments)
     from contextlib import closing
 
@@ -52,11 +52,11 @@ def list_keys(
 
 @app.command()
 def disable(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="As `bert keys list` shows it.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="Id shown by `bert keys list`.")],
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Take a key back; within seconds no gateway accepts it."""
+    """Disable a key; every gateway rejects it within seconds."""
     settings = load_config(config, assignments)
     from contextlib import closing
 

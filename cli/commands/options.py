@@ -1,4 +1,4 @@
-"""Options that several commands share, and the config they lead to."""
+"""Options shared by several commands, and the config that they select."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,14 +10,12 @@ if TYPE_CHECKING:
 ConfigOption = Annotated[
     str | None,
     typer.Option(
-        "--config", "-c", metavar="FILE", help="A TOML file, or a shipped config: imdb, newsgroups."
+        "--config", "-c", metavar="FILE", help="TOML file, or a shipped config: imdb, newsgroups."
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", "-s", metavar="KEY=VALUE", help="Set one config key; may be given several times."
-    ),
+    typer.Option("--set", "-s", metavar="KEY=VALUE", help="Set one config key; repeatable."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -25,12 +23,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def load_config(
     file: str | None, assignments: list[str] | None, data: list[str] | None = None
 ) -> "Config":
-    """Read the config as the options ask.
+    """Load the config that the options select.
 
     Args:
         file: ``--config``.
         assignments: ``--set``.
-        data: ``--data``, stronger than both.
+        data: ``--data``; overrides both.
 
     Raises:
         UserError: an unknown key or a bad value.

@@ -1,4 +1,4 @@
-"""``bert predict``: classify texts with a pushed model, here or through a model server."""
+"""``bert predict``: classify texts with a pushed model, locally or on a model server."""
 
 import contextlib
 from collections.abc import Iterable, Iterator
@@ -12,36 +12,41 @@ from cli.commands.options import ConfigOption, JsonOption, SetOption, load_confi
 if TYPE_CHECKING:
     from runners.predict.local import TextPrediction
 
-TextsArgument = Annotated[list[str] | None, typer.Argument(metavar="TEXT", show_default=False)]
+TextsArgument = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TEXT", help="Texts to classify.", show_default=False),
+]
 FileOption = Annotated[
     str | None,
-    typer.Option("--file", "-f", metavar="FILE", help="One text a line; - is standard input."),
+    typer.Option(
+        "--file", "-f", metavar="FILE", help="File with one text per line; - is standard input."
+    ),
 ]
 OutputOption = Annotated[
     str | None,
-    typer.Option(
-        "--output", "-o", metavar="FILE", help="Write there instead; it appears when it is whole."
-    ),
+    typer.Option("--output", "-o", metavar="FILE", help="File to write; it appears once complete."),
 ]
 VersionOption = Annotated[
     int | None,
-    typer.Option("--version", metavar="N", help="A pushed version; else the latest."),
+    typer.Option("--version", metavar="N", help="Pushed version; default: the latest."),
 ]
 UrlOption = Annotated[
     str | None,
     typer.Option(
-        "--url", metavar="URL", help="Ask a server: http://127.0.0.1:8501, grpc://127.0.0.1:8500."
+        "--url",
+        metavar="URL",
+        help="Model server to use: http://127.0.0.1:8501, grpc://127.0.0.1:8500.",
     ),
 ]
 LabelOption = Annotated[
     str | None,
-    typer.Option("--label", metavar="NAME", help="With --url: a version label, such as stable."),
+    typer.Option("--label", metavar="NAME", help="With --url: version label, such as stable."),
 ]
 ModelOption = Annotated[
-    str, typer.Option("--model_name", metavar="NAME", help="With --url: the model's name there.")
+    str, typer.Option("--model_name", metavar="NAME", help="With --url: name of the model.")
 ]
 
-#: Texts that a model in this process is given at a time.
+#: Texts per call of a model in this process.
 _WINDOW = 256
 
 
@@ -57,10 +62,10 @@ def predict(
     assignments: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Classify texts with the pushed model, loaded here or served at --url.
+    """Classify texts with the pushed model, loaded locally or served at --url.
 
-    Prints each text's label and score; --json adds the scores of all labels, one object a line. A
-    file is answered as it is read, however long it is, and the time left is told on standard error.
+    Prints the label and score of each text; --json prints one object per line, with the scores of
+    all labels. A file is processed as a stream, whatever its size, with progress on standard error.
     """
     import sys
 
@@ -69,7 +74,9 @@ def predict(
     from runners.predict.text_lines import Position, read_texts
 
     if label is not None and url is None:
-        raise UserError("--label needs --url: labels are a server's; here, --version N chooses")
+        raise UserError(
+            "--label needs --url, since only servers have version labels; use --version N"
+        )
     position = Position()
     given = read_texts(texts or [], file, position)
     directory = load_config(config, assignments).push_directory()
@@ -96,7 +103,7 @@ def predict(
 
 @contextlib.contextmanager
 def _written(path: Path) -> Iterator[TextIO]:
-    """The file of --output.
+    """Open the file of --output, which appears once it is complete.
 
     Raises:
         UserError: it cannot be written.
@@ -108,13 +115,13 @@ def _written(path: Path) -> Iterator[TextIO]:
         with whole_file(path) as file:
             yield file
     except OSError as error:
-        raise UserError(f"--output {path} cannot be written: {error.strerror or error}") from error
+        raise UserError(f"cannot write --output {path}: {error.strerror or error}") from error
 
 
 def _predict_here(
     texts: Iterable[str], directory: str, version: int | None
 ) -> Iterator["TextPrediction"]:
-    """Answers of a model loaded in this process."""
+    """Yield the predictions of a model loaded in this process."""
     import itertools
 
     from modules.contract.pushed_model import find_version

@@ -1,4 +1,4 @@
-"""``bert rollout``, ``bert promote`` and ``bert rollback``: who answers, and changing that."""
+"""``bert rollout``, ``bert promote``, ``bert rollback``: show or change the stable version."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from serving.records.database import Database
     from serving.rollout.manual import ManualRollout
 
-app = typer.Typer(no_args_is_help=True, help="How a pushed version takes over the traffic.")
+app = typer.Typer(no_args_is_help=True, help="Show the rollout of a pushed version.")
 
 ReasonOption = Annotated[
-    str, typer.Option("--reason", metavar="TEXT", help="Kept with the event, for others.")
+    str, typer.Option("--reason", metavar="TEXT", help="Reason to record with the event.")
 ]
 
 
-# Without a callback a single command would not need its name.
+# Keeps ``status`` a subcommand: Typer turns a single command into the group itself.
 @app.callback()
 def _group() -> None:
     pass
@@ -30,7 +30,7 @@ def status(
     assignments: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show versions and roles, the candidate's figures against each limit, and the last events."""
+    """Show versions with their roles, the candidate's figures and limits, and recent events."""
     settings = _load(config, assignments)
     import time
     from contextlib import closing
@@ -56,26 +56,26 @@ def status(
 def promote(
     version: Annotated[
         int | None,
-        typer.Argument(metavar="VERSION", help="A pushed version; else the one on trial."),
+        typer.Argument(metavar="VERSION", help="Pushed version; default: the candidate."),
     ] = None,
     reason: ReasonOption = "by hand",
     wait: Annotated[
         float,
         typer.Option(
-            "--wait", metavar="SECONDS", min=0, help="For the model server to load the version."
+            "--wait", metavar="SECONDS", min=0, help="Time for the model server to load it."
         ),
     ] = 120.0,
     force: Annotated[
         bool,
-        typer.Option("--force", help="Do not ask the model server whether the version loads."),
+        typer.Option("--force", help="Skip the check that the model server can load it."),
     ] = False,
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Give a version all traffic now, without waiting for its stages.
+    """Send all traffic to a version now, skipping the remaining stages.
 
-    A version that the model server does not hold yet is loaded first. Going back to an older
-    version keeps all newer ones from being tried again.
+    The model server loads the version first if necessary. After an older version was promoted,
+    newer ones are not tried again automatically.
     """
     settings = _load(config, assignments)
     from contextlib import closing
@@ -93,10 +93,9 @@ def promote(
         before = rollout.read().stable
         rollout.promote(chosen, reason)
     stdout().print(
-        f"version {chosen} answers everybody; version {before} did, "
-        "and `bert rollback` returns to it"
+        f"version {chosen} receives all traffic; `bert rollback` returns to version {before}"
         if before is not None and before < chosen
-        else f"version {chosen} answers everybody; newer ones are not tried again by themselves"
+        else f"version {chosen} receives all traffic; newer ones are not tried again automatically"
     )
 
 
@@ -105,10 +104,10 @@ def rollback(
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Take the version on trial back; without one, return to the version that served before.
+    """Roll back the candidate or, without one, return to the previous stable version.
 
-    What was rolled back is never tried again by itself. Needs the database and the push
-    directory, not the model server.
+    A version that was rolled back is never tried again automatically. Needs the database and the
+    push directory, but no model server.
     """
     settings = _load(config, assignments)
     from contextlib import closing
@@ -120,7 +119,7 @@ def rollback(
         rollout = _rollout(settings, database)
         event = rollout.roll_back(reason)
         stable = rollout.read().stable
-    stdout().print(f"version {event.version} is rolled back; version {stable} answers everybody")
+    stdout().print(f"version {event.version} is rolled back; version {stable} receives all traffic")
 
 
 def _load(config: str | None, assignments: list[str] | None) -> "Config":
@@ -129,8 +128,8 @@ def _load(config: str | None, assignments: list[str] | None) -> "Config":
     settings = load_config(config, assignments)
     if not settings.rollout.enabled:
         raise UserError(
-            "rollout.enabled is false, so the model server serves every pushed version at once; "
-            "add --set rollout.enabled=true, and start `bert serve` with it"
+            "rollout.enabled is false, so the model server serves each new version immediately; "
+            "add --set rollout.enabled=true, also to `bert serve`"
         )
     return settings
 

@@ -1,4 +1,4 @@
-"""``bert run``: the whole pipeline on this machine."""
+"""``bert run``: run the pipeline on this machine."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +16,11 @@ DataOption = Annotated[
 ]
 FromOption = Annotated[
     str | None,
-    typer.Option("--from", metavar="NODE", help="Start here; what comes before is reused."),
+    typer.Option("--from", metavar="NODE", help="First node to run; earlier nodes are reused."),
 ]
-ToOption = Annotated[str | None, typer.Option("--to", metavar="NODE", help="Stop after this.")]
+ToOption = Annotated[str | None, typer.Option("--to", metavar="NODE", help="Last node to run.")]
 NoCacheOption = Annotated[
-    bool, typer.Option("--no-cache", help="Run every component, whatever has run before.")
+    bool, typer.Option("--no-cache", help="Run every component, even if cached.")
 ]
 
 
@@ -32,7 +32,7 @@ def run(
     to_node: ToOption = None,
     no_cache: NoCacheOption = False,
 ) -> None:
-    """Run the pipeline: data in; a model that is validated, tuned, gated and pushed out."""
+    """Run the pipeline on this machine, from labelled text to a pushed model."""
     assignments = [*(assignments or []), *(["pipeline.cache=false"] if no_cache else [])]
     settings = load_config(config, assignments, data)
     from cli.screens.run_progress import make_display, print_summary
@@ -46,7 +46,7 @@ def run(
         with make_display(console) as display:
             outcome = local.run(settings, from_node=from_node, to_node=to_node, on_event=display)
     except KeyboardInterrupt:
-        print_error("interrupted, the worker is stopped; the same command goes on where it was")
+        print_error("interrupted, the worker is stopped; run the same command again to resume")
         raise typer.Exit(130) from None
     print_summary(console, display.board)
     if outcome.state != "succeeded":
@@ -80,15 +80,15 @@ def _print_outcome(
 def check_data(config: "Config") -> None:
     """Find the files of ``data.path`` and read the first row of each.
 
-    Files elsewhere (``gs://``) and spans, which ExampleGen alone can tell, are left to it; so are
-    feedback spans that ``data.path`` names, too, for they need not have every column.
+    Not checked are remote files (``gs://``) and span patterns, which only ExampleGen resolves, and
+    feedback spans, which need not have every column.
 
     Args:
         config: with ``[data]``.
 
     Raises:
-        DataError: nothing there, a format that cannot be told, a column that is not there, or a
-            file that cannot be read.
+        DataError: a path does not exist, a format is unknown, a column is missing, or a file
+            cannot be read.
     """
     from components.ingestion import files
     from components.ingestion.rows import Columns

@@ -1,4 +1,4 @@
-"""``bert runs`` and ``bert show``: what has run, and how it went."""
+"""``bert runs`` and ``bert show``: list runs, or show one."""
 
 from typing import Annotated
 
@@ -6,10 +6,10 @@ import typer
 
 from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
 
-LastOption = Annotated[int, typer.Option("--last", "-n", min=1, help="How many runs.")]
+LastOption = Annotated[int, typer.Option("--last", "-n", min=1, help="Maximum number of runs.")]
 RunArgument = Annotated[
     str | None,
-    typer.Argument(metavar="RUN", help="A run's id or how it begins; else the last."),
+    typer.Argument(metavar="RUN", help="Run id or its prefix; default: the last run."),
 ]
 
 
@@ -19,7 +19,7 @@ def runs(
     last: LastOption = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """List the runs, the newest first: when, how long, state, metric, decision."""
+    """List runs, the newest first, with start, state, metric, decision and duration."""
     settings = load_config(config, assignments)
     from cli.screens.run_report import print_runs
     from runners.lineage.run_report import read_reports
@@ -33,7 +33,7 @@ def show(
     assignments: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show one run: components, metrics against the baseline, the decision, artifacts."""
+    """Show one run: components, metrics against the baseline, decision, artifacts."""
     settings = load_config(config, assignments)
     from cli.screens.run_report import print_run
     from runners.lineage.run_report import read_report

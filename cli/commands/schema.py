@@ -17,7 +17,7 @@ _FILE = "schema.pbtxt"
 
 @app.command()
 def show(config: ConfigOption = None, assignments: SetOption = None) -> None:
-    """Print the accepted schema or, where there is none, the one that the last run inferred."""
+    """Print the accepted schema or, without one, the schema that the last run inferred."""
     settings = load_config(config, assignments)
     from cli.terminal import stdout
 
@@ -28,12 +28,12 @@ def show(config: ConfigOption = None, assignments: SetOption = None) -> None:
 
 @app.command()
 def accept(config: ConfigOption = None, assignments: SetOption = None) -> None:
-    """Keep the schema that the last run inferred: later runs check their data against it."""
+    """Accept the schema that the last run inferred; later runs check their data against it."""
     settings = load_config(config, assignments)
     from cli.terminal import stdout
 
     source, destination = accept_schema(settings)
-    stdout().print(f"{destination} accepted, from {source}", soft_wrap=True)
+    stdout().print(f"{destination} accepted, copied from {source}", soft_wrap=True)
 
 
 def inferred_schema(config: "Config") -> Path:
@@ -49,7 +49,7 @@ def inferred_schema(config: "Config") -> Path:
         artifact = run.artifact("SchemaGen", "Schema")
         if artifact and (Path(artifact.uri) / _FILE).is_file():
             return Path(artifact.uri) / _FILE
-    raise UserError("no run has inferred a schema yet; `bert run --to SchemaGen` does")
+    raise UserError("no run has inferred a schema yet; run `bert run --to SchemaGen`")
 
 
 def accept_schema(config: "Config") -> tuple[Path, Path]:
@@ -69,13 +69,13 @@ def accept_schema(config: "Config") -> tuple[Path, Path]:
         write_text(destination, source.read_text("utf-8"))
     except OSError as error:
         raise UserError(
-            f"{destination} cannot be written ({error.strerror}); set schema.path"
+            f"cannot write {destination} ({error.strerror}); set schema.path"
         ) from error
     return source, destination
 
 
 def current(config: "Config") -> Path:
-    """Return the curated schema if there is one, else the inferred one.
+    """Return the accepted schema if there is one, else the inferred one.
 
     Raises:
         UserError: there is neither.

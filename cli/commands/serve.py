@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-#: The server's settings where the command line says nothing else. A candidate that cannot be
-#: loaded is given up, and so rolled back, within a minute instead of five.
+#: The server's default settings under a rollout. Loading a broken candidate fails, and rolls it
+#: back, within one minute instead of five.
 _DEFAULTS = {
     "model_config_file_poll_wait_seconds": 1.0,
     "allow_version_labels_for_unavailable_models": True,
@@ -32,9 +32,9 @@ def serve(
 ) -> None:
     """Serve models over REST and gRPC, with TensorFlow Serving's protocol, until Ctrl-C.
 
-    Without --model_base_path and --model_config_file: what the config's pusher pushed. New
-    versions in the folder are served as they come; with rollout.enabled, those that the rollout
-    names, labelled stable and canary.
+    Without --model_base_path and --model_config_file, serves the config's push directory: each
+    new version as soon as it is pushed or, with rollout.enabled, the versions that the rollout
+    selects, labelled stable and canary.
     """
     from serving.server.settings import ServerSettings
 
@@ -46,7 +46,7 @@ def serve(
             from modules.contract.pushed_model import find_version
 
             directory = loaded.push_directory()
-            find_version(directory)  # says what to type when nothing is pushed
+            find_version(directory)  # its error says what to type when nothing is pushed
             flags = {**flags, "model_base_path": directory}
     from cli.screens.server import ServerDisplay
     from serving.server.model_server import Endpoints, ModelServer
@@ -66,15 +66,15 @@ def serve(
 
 
 def rollout_flags(config: "Config", given: dict[str, Any]) -> dict[str, Any]:
-    """The server's settings; the first version is adopted where none serves yet.
+    """Return the server's settings under a rollout, adopting a first version if none serves yet.
 
     Args:
         config: with ``rollout.enabled``.
         given: settings from the command line.
 
     Raises:
-        UserError: nothing is pushed, the database cannot be opened and the file that it stands
-            behind is not there either, or the model is to have another name.
+        UserError: nothing is pushed, ``--model_name`` is not the rollout's model, or the database
+            cannot be opened and the model config file does not exist.
     """
     from cli.terminal import user_name
     from modules.contract.errors import UserError
@@ -85,8 +85,8 @@ def rollout_flags(config: "Config", given: dict[str, Any]) -> dict[str, Any]:
     model = config.gateway.model_name
     if given.get("model_name", model) != model:
         raise UserError(
-            f"the rollout is of model {model!r}, and --model_name is {given['model_name']!r}; "
-            "leave it out, or set gateway.model_name"
+            f"the rollout is for model {model!r}, received --model_name {given['model_name']!r}; "
+            "omit it, or set gateway.model_name"
         )
     file = model_config_file.path(config.push_directory())
     try:
@@ -95,6 +95,6 @@ def rollout_flags(config: "Config", given: dict[str, Any]) -> dict[str, Any]:
     except UserError as error:
         if not file.is_file():
             raise
-        # A server that is back serves what it served, whatever else is down.
-        _log.warning("the rollout cannot be read, so what it said last is served: %s", error)
+        # A restarted server must serve what it served before, even without the database.
+        _log.warning("cannot read the rollout, serving its last known versions: %s", error)
     return {**_DEFAULTS, **given, "model_name": model, "model_config_file": str(file)}

@@ -1,6 +1,6 @@
-"""The options of ``bert serve``: every field of ``ServerSettings``, by TensorFlow Serving's names.
+"""Options of ``bert serve``: every field of ``ServerSettings``, named as in TensorFlow Serving.
 
-Defaults are the settings' own, so they are declared once. A test compares the help texts' names
+Defaults come from the settings, so they are declared once. A test compares the names in ``HELP``
 with the fields.
 """
 
@@ -50,11 +50,11 @@ _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
 def with_server_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command one option for each setting of the server.
+    """Add one option for each setting of the server to a command.
 
     Args:
-        command: takes them as a keyword argument ``flags``, a dict by name; those not given are
-            absent, so that a command can tell a default from a choice.
+        command: receives them in its keyword argument ``flags``, a dict by name. It holds only the
+            options that were given, so that a command can tell a choice from a default.
     """
 
     def run(**values: Any) -> None:
@@ -87,7 +87,7 @@ def _parameter(field: dataclasses.Field) -> inspect.Parameter:
         show_default=False,
         parser=_read_bool if is_switch else None,
     )
-    # A bool would become a pair of flags; TensorFlow Serving's switches take a value.
+    # Typer would turn a bool into a pair of flags; TensorFlow Serving's switches take a value.
     given = (str if is_switch else kind) | None
     annotation: Any = Annotated[given, option]  # type: ignore[valid-type]
     return inspect.Parameter(
@@ -106,4 +106,6 @@ def _read_bool(word: str) -> bool:
         return True
     if str(word).lower() in _FALSE:
         return False
-    raise UserError(f"a switch is true or false, not {word!r}, as in --enable_batching=false")
+    raise UserError(
+        f"a switch must be true or false, received {word!r}; write --enable_batching=false"
+    )

@@ -1,4 +1,4 @@
-"""``bert submit``: start the pipeline on another platform, and follow it there."""
+"""``bert submit``: start the pipeline on another platform, and wait for its end."""
 
 from typing import Annotated
 
@@ -12,11 +12,11 @@ def submit(
     runner: RunnerOption,
     config: ConfigOption = None,
     assignments: SetOption = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Follow the run to its end.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Wait for the run to end.")] = False,
 ) -> None:
     """Compile the pipeline and start it on a platform.
 
-    With --watch, exit code 1 says that the run failed there. Ctrl-C ends the watching, not the run.
+    With --watch, the exit code is 1 if the run fails. Ctrl-C stops watching; the run continues.
     """
     settings = load_config(config, assignments)
     from cli.terminal import print_error, stdout

@@ -1,4 +1,4 @@
-"""``bert trace``: from an answer back to the data and the code behind it."""
+"""``bert trace``: trace a prediction to its version, run, data and code."""
 
 from typing import Annotated
 
@@ -9,18 +9,18 @@ from cli.commands.options import ConfigOption, JsonOption, SetOption, load_confi
 
 def trace(
     prediction: Annotated[
-        str, typer.Argument(metavar="ID", help="Of a prediction or of a request, or how it begins.")
+        str, typer.Argument(metavar="ID", help="Id of a prediction or request, or its prefix.")
     ],
     show_text: Annotated[
-        bool, typer.Option("--show-text", help="Show the texts too, where they were kept.")
+        bool, typer.Option("--show-text", help="Also show the texts, if they were stored.")
     ] = False,
     config: ConfigOption = None,
     assignments: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a prediction was made with: version, run, evaluation, data spans, code.
+    """Trace a prediction to its version, run, evaluation, data spans and code.
 
-    Where a link of the chain is missing, what is known is shown and why the rest is not.
+    If a link of the chain is missing, the rest is shown, with the reason for the gap.
     """
     settings = load_config(config, assignments)
     from contextlib import closing

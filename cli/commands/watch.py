@@ -1,4 +1,4 @@
-"""``bert watch`` and ``bert decisions``: runs that start by themselves, and why."""
+"""``bert watch`` and ``bert decisions``: start runs by triggers, and list the decisions."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,31 +14,31 @@ def watch(
     config: ConfigOption = None,
     assignments: SetOption = None,
     once: Annotated[
-        bool, typer.Option("--once", help="Poll once and exit, for cron; prints the decision.")
+        bool, typer.Option("--once", help="Poll once, print the decision and exit, for cron.")
     ] = False,
     wait: Annotated[
         bool,
         typer.Option(
             "--wait",
-            help="With --once: until a run that starts has ended or is submitted. For containers.",
+            help="With --once: wait until a started run ends or is submitted, for containers.",
         ),
     ] = False,
     exit_code: Annotated[
         bool,
         typer.Option(
             "--exit-code",
-            help="With --once: exit code 99, which Airflow's BashOperator skips at, if no run "
-            "starts.",
+            help="With --once: exit with 99 if no run starts, which Airflow's BashOperator treats "
+            "as skipped.",
         ),
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Start runs by the triggers of the config, and move the rollout on, until Ctrl-C.
+    """Start runs when a trigger of the config fires, and advance the rollout, until Ctrl-C.
 
-    Runs that were started go on when this ends, and are found again when it is back.
+    A started run continues after the watcher ends, and the next watcher finds it.
 
-    Exit codes of --once: 0 a run started, or none was due; 1 it could not be started, the poll
-    failed, or the run that --wait waited for did.
+    Exit codes of --once: 0 a run started, or none was due; 1 the run could not be started, the poll
+    failed or, with --wait, the run failed.
     """
     from cli.screens.decisions import event_printer
     from modules.contract.errors import UserError
@@ -47,9 +47,9 @@ def watch(
     from runners.triggers.watcher import Watcher
 
     if wait and not once:
-        raise UserError("--wait goes with --once; without it `bert watch` stays anyway")
+        raise UserError("--wait needs --once; run `bert watch --once --wait`")
     if exit_code and not once:
-        raise UserError("--exit-code goes with --once; try bert watch --once --exit-code")
+        raise UserError("--exit-code needs --once; run `bert watch --once --exit-code`")
     source = ConfigSource(config, tuple(assignments or []))
     if once:
         code = _poll_once(source, wait=wait, as_json=as_json)
@@ -62,7 +62,7 @@ def watch(
 
 
 def _poll_once(source: "ConfigSource", *, wait: bool, as_json: bool) -> int:
-    """Print the decision before a wait, or everything as one object after it; the exit code."""
+    """Poll, print the decision (as JSON: after any wait), and return the exit code."""
     from cli.screens.decisions import print_events, print_poll, print_poll_json
     from runners.triggers.watcher import Watcher, poll_once
 
@@ -78,12 +78,14 @@ def _poll_once(source: "ConfigSource", *, wait: bool, as_json: bool) -> int:
 def decisions(
     config: ConfigOption = None,
     assignments: SetOption = None,
-    last: Annotated[int, typer.Option("--last", "-n", min=1, help="How many decisions.")] = 20,
+    last: Annotated[
+        int, typer.Option("--last", "-n", min=1, help="Maximum number of decisions.")
+    ] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """List why runs were started or not, the newest first.
+    """List why runs did or did not start, the newest decision first.
 
-    A decision that says the same as the one before is not kept again.
+    A decision equal to the one before it is not recorded.
     """
     settings = load_config(config, assignments)
     from contextlib import closing

@@ -1,4 +1,4 @@
-"""Prints the config: as a table with origins, as TOML, as JSON."""
+"""Output of ``bert config show``: a table with origins, TOML or JSON."""
 
 import json
 from typing import Literal
@@ -17,9 +17,9 @@ def render(config: Config, *, style: Literal["table", "toml", "json"], origins: 
     """Print every value of the config, passwords masked.
 
     Args:
-        config: what to print.
-        style: how.
-        origins: also say where each value comes from.
+        config: config to print.
+        style: output format; off a terminal, "table" prints ``key = value`` lines.
+        origins: also print where each value comes from.
     """
     console = stdout()
     if style == "json":
@@ -37,7 +37,7 @@ def render(config: Config, *, style: Literal["table", "toml", "json"], origins: 
 
 
 def values(config: Config) -> dict[str, object]:
-    """Every dotted key with its plain, masked value."""
+    """Return every dotted key with its plain, masked value."""
     nested = config.to_dict()
     flat: dict[str, object] = {}
     for key in keys(type(config)):

@@ -26,7 +26,7 @@ _STYLES = {
 
 
 def event_printer(*, as_json: bool) -> Callable[[Event], None]:
-    """Return a function that prints an event as one line, at once."""
+    """Return a function that prints an event as one line, without buffering."""
     console = stdout()
 
     def print_event(event: Event) -> None:
@@ -44,7 +44,7 @@ def event_printer(*, as_json: bool) -> Callable[[Event], None]:
 
 
 def print_poll(poll: Poll) -> None:
-    """Print what happened and the decision, also one that is not new."""
+    """Print the poll's events and its decision, even if the decision is not new."""
     print_events(poll.news())
     console = stdout()
     for sentence in poll.sentences():
@@ -75,7 +75,7 @@ def print_decisions(decisions: Sequence[DecisionRecord], *, as_json: bool) -> No
         return
     console = stdout()
     if not decisions:
-        console.print("no decision yet; `bert watch` takes them")
+        console.print("No decisions yet; run `bert watch`.")
         return
     from rich import box
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""Prints what the tests of recent traffic say, and how often the answers were right."""
+"""Output of ``bert drift``: drift tests of recent traffic, and its accuracy."""
 
 import datetime
 import json
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from serving.monitoring.check import DriftReport, TestResult
     from serving.monitoring.quality import Interval, QualityReport
 
-#: Smaller p-values are shown as being below it.
+#: Smaller p-values are printed as "<0.0001".
 _LEAST_SHOWN = 0.0001
 
 
@@ -29,10 +29,10 @@ def print_drift(
     """Print both reports.
 
     Args:
-        report: None when there was too little traffic.
-        quality: of the same window.
-        settings: say how much traffic is needed.
-        as_json: one object instead of tables.
+        report: None if there was too little traffic.
+        quality: accuracy in the same window.
+        settings: thresholds, including the minimum traffic.
+        as_json: print one JSON object instead of tables.
     """
     if as_json:
         record = {
@@ -46,8 +46,8 @@ def print_drift(
     console.print(f"{_window(quality)}\n", soft_wrap=True)
     if report is None:
         console.print(
-            f"Too little traffic to tell: fewer than {settings.min_texts} different texts were "
-            "answered (drift.min_texts, drift.window_hours).",
+            f"Too little traffic: fewer than {settings.min_texts} different texts in the window "
+            "(drift.min_texts, drift.window_hours).",
             soft_wrap=True,
         )
     else:
@@ -97,12 +97,11 @@ def _cells(test: "TestResult") -> list[str | Text]:
 def _verdict(report: "DriftReport") -> Iterator[str]:
     for test in report.tests:
         yield f"{'! ' if test.raised else '  '}{test.sentence}"
-    verdict = "Drift was raised" if report.raised else "No drift was raised"
+    verdict = "Drift detected" if report.raised else "No drift detected"
     yield ""
     yield (
         f"{verdict}: {report.window_texts} different texts against {report.reference_texts} "
-        f"held-out ones, at a false-alarm rate of {report.false_alarm_rate:.2%} for all tests "
-        "together."
+        f"held-out ones, at a false-alarm rate of {report.false_alarm_rate:.2%} over all tests."
     )
 
 
@@ -112,13 +111,13 @@ def _quality_lines(quality: "QualityReport") -> Iterator[str]:
         yield (
             f"accuracy {quality.accuracy:.4f} ({sure} {_between(quality.interval)}), macro F1 "
             f"{quality.macro_f1:.4f} ({_between(quality.macro_f1_interval)}), on {quality.n} "
-            "answers whose label came back"
+            "predictions with feedback"
         )
     if quality.estimated_accuracy is not None:
         yield (
             f"accuracy {quality.estimated_accuracy:.4f} ({sure} "
             f"{_between(quality.estimated_interval)}) is estimated from the confidence in "
-            f"{quality.estimated_from} texts without labels; drift makes such estimates too high"
+            f"{quality.estimated_from} unlabelled texts; under drift such estimates are too high"
         )
     if quality.evaluation_accuracy is not None:
         yield f"accuracy {quality.evaluation_accuracy:.4f} on the test split before the push"

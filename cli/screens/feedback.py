@@ -1,4 +1,4 @@
-"""Prints what became of votes, what waits for a person, and the spans."""
+"""Output of ``bert feedback``: exports, texts to review, reviews, and spans."""
 
 import dataclasses
 import json
@@ -20,26 +20,26 @@ if TYPE_CHECKING:
 _ID_DIGITS = 12
 _TEXT_CHARACTERS = 80
 
-#: What became of texts, in the order of the counts of a selection.
+#: Meanings of a selection's counts, in the order in which they are printed.
 _MEANINGS = {
     "votes": "votes",
     "texts": "different texts",
     "exported": "exported",
-    "reviewed": "of these, reviewed",
+    "reviewed": "of which reviewed",
     reasons.ALREADY_EXPORTED: "in an earlier span",
     reasons.HELD_OUT: "in the test split",
     reasons.TOO_LONG: "too long (data.max_text_bytes)",
-    reasons.DISCARDED: "discarded by a review",
-    reasons.CONFLICT: "voters disagree",
+    reasons.DISCARDED: "discarded in a review",
+    reasons.CONFLICT: "conflicting votes",
     reasons.NEW_CLASS: "label unknown to the model",
     reasons.TOO_FEW_VOTES: "too few votes (feedback.min_votes)",
-    reasons.OVER_SHARE: "over the share of one key (feedback.max_share_per_key)",
-    reasons.OVER_MAX: "over feedback.max_examples",
+    reasons.OVER_SHARE: "above the share of one key (feedback.max_share_per_key)",
+    reasons.OVER_MAX: "above feedback.max_examples",
 }
 
 
 def print_export(report: "SpanReport", *, nothing_held_out: bool, as_json: bool) -> None:
-    """Print what an export did."""
+    """Print the result of an export."""
     if as_json:
         print(json.dumps(_export_json(report), indent=2, ensure_ascii=False))
         return
@@ -50,12 +50,12 @@ def print_export(report: "SpanReport", *, nothing_held_out: bool, as_json: bool)
         table.add_row(Text(meaning), str(report.counts[name]))
     console.print(table)
     if nothing_held_out:
-        console.print("Nothing has run yet, so no text is held out as a test split.")
+        console.print("No run yet, so no texts are held out for the test split.")
     for number in report.healed:
-        console.print(f"span-{number}, of an export that was interrupted, is recorded now.")
+        console.print(f"Recorded span-{number} of an interrupted export.")
     aside = len(report.conflicts) + len(report.new_classes)
     if aside:
-        console.print(f"Set aside for a review: {aside}; `bert feedback review` lists them.")
+        console.print(f"Texts to review: {aside}; run `bert feedback review` to list them.")
     if report.number is None:
         console.print("Nothing new to export; no span was written.")
     else:
@@ -63,15 +63,15 @@ def print_export(report: "SpanReport", *, nothing_held_out: bool, as_json: bool)
 
 
 def print_questions(candidates: "Sequence[Candidate]", *, as_json: bool) -> None:
-    """Print the texts that wait for a person, with all their votes."""
+    """Print the texts to review, with all their votes."""
     if as_json:
         print(json.dumps([_aside_json(each) for each in candidates], indent=2, ensure_ascii=False))
         return
     console = stdout()
     if not candidates:
-        console.print("Nothing waits for a review.")
+        console.print("No texts to review.")
         return
-    table = Table("id", "why", "votes", "text", box=None, pad_edge=False)
+    table = Table("id", "reason", "votes", "text", box=None, pad_edge=False)
     for each in candidates:
         votes = ", ".join(f"{label} ({voter})" for voter, label in each.votes)
         table.add_row(
@@ -84,7 +84,7 @@ def print_questions(candidates: "Sequence[Candidate]", *, as_json: bool) -> None
 
 
 def print_review(reviewed: "Reviewed", *, as_json: bool) -> None:
-    """Print what a review says from now on."""
+    """Print the verdict of a review."""
     if as_json:
         print(json.dumps(dataclasses.asdict(reviewed), indent=2, ensure_ascii=False))
         return
@@ -92,7 +92,7 @@ def print_review(reviewed: "Reviewed", *, as_json: bool) -> None:
     line = f"{reviewed.text_identity[:_ID_DIGITS]} {verdict}: {_shorten(reviewed.text)}"
     stdout().print(line, soft_wrap=True)
     if reviewed.span is not None:
-        stdout().print(f"span-{reviewed.span} holds it already and does not change.")
+        stdout().print(f"span-{reviewed.span} already contains the text and does not change.")
 
 
 def print_spans(spans: "Iterable[SpanState]", *, as_json: bool) -> None:
@@ -116,7 +116,7 @@ def print_spans(spans: "Iterable[SpanState]", *, as_json: bool) -> None:
     if table.row_count:
         stdout().print(table)
     else:
-        stdout().print("No span yet; `bert feedback export` writes one.")
+        stdout().print("No spans yet; run `bert feedback export`.")
 
 
 def _export_json(report: "SpanReport") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Prints API keys of the gateway."""
+"""Output of ``bert keys``: API keys of the gateway."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def print_new_key(key: "ApiKeyRow", secret: str, *, as_json: bool) -> None:
-    """Print a key with its secret; what is not the secret goes to standard error."""
+    """Print a key's secret on standard output, and the rest on standard error."""
     if as_json:
         print(json.dumps({**_public(key), "key": secret}, indent=2, ensure_ascii=False))
         return
@@ -35,7 +35,7 @@ def print_keys(keys: "Sequence[ApiKeyRow]", *, as_json: bool) -> None:
     if keys:
         stdout().print(table)
     else:
-        stdout().print("No key yet; `bert keys create --name NAME --scope predict` makes one.")
+        stdout().print("No keys yet; run `bert keys create --name NAME --scope predict`.")
 
 
 def _public(key: "ApiKeyRow") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Prints predictions: a table for a few on a terminal, else lines as they come."""
+"""Output of ``bert predict``: a table on a terminal, or one line per prediction, and progress."""
 
 import dataclasses
 import json
@@ -17,26 +17,26 @@ if TYPE_CHECKING:
 
 _Item = TypeVar("_Item")
 
-#: Seconds between two reports of progress where a line cannot be redrawn, and where it can.
+#: Seconds between progress reports off and on a terminal.
 _PLAIN_INTERVAL = 30.0
 _LIVE_INTERVAL = 0.2
 
 
 def print_json(predictions: "Iterable[TextPrediction]", file: TextIO | None = None) -> None:
-    """One object a line, as they come. Scores without names are an array."""
+    """Print one object per line as predictions arrive. Scores without names are an array."""
     for prediction in predictions:
         print(json.dumps(dataclasses.asdict(prediction), ensure_ascii=False), file=file)
 
 
 def print_lines(predictions: "Iterable[TextPrediction]", file: TextIO | None = None) -> None:
-    """Label, score and text between tabs, as they come."""
+    """Print label, score and text, separated by tabs, as predictions arrive."""
     for prediction in predictions:
         text = one_line(prediction.text)
         print(f"{prediction.label}\t{prediction.score:.4f}\t{text}", file=file)
 
 
 def print_table(predictions: "Iterable[TextPrediction]") -> None:
-    """All at once, in columns."""
+    """Print all predictions in one table."""
     from rich.table import Table
     from rich.text import Text
 
@@ -48,17 +48,17 @@ def print_table(predictions: "Iterable[TextPrediction]") -> None:
 
 
 def one_line(text: str) -> str:
-    """The text without line breaks, tabs and control characters."""
+    """Return the text without line breaks, tabs and control characters."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 class Progress:
-    """Counts on standard error what passes; a context manager.
+    """Progress reports on the items that pass; a context manager.
 
     Args:
-        console: where to; None is standard error.
-        clock: seconds.
-        share: tells how much of the work has begun, 0 to 1; None where that is not known.
+        console: console to print on; None selects standard error.
+        clock: returns seconds.
+        share: returns the share of the work that has begun, 0 to 1, or None if unknown.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Progress:
         self._interval = _LIVE_INTERVAL if self._console.is_terminal else _PLAIN_INTERVAL
         self._status: Status | None = None
         self._count = 0
-        self._started = self._told = clock()
+        self._started = self._last_report = clock()
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -91,16 +91,16 @@ class Progress:
             self._status.stop()
 
     def track(self, items: Iterable[_Item]) -> Iterator[_Item]:
-        """Pass the items on and tell their number now and then."""
+        """Yield the items, and report their number at intervals."""
         for item in items:
             self._count += 1
             now = self._clock()
-            if now - self._told >= self._interval:
-                self._told = now
-                self._tell(now - self._started)
+            if now - self._last_report >= self._interval:
+                self._last_report = now
+                self._report(now - self._started)
             yield item
 
-    def _tell(self, seconds: float) -> None:
+    def _report(self, seconds: float) -> None:
         line = (
             f"{self._count:,} texts in {duration(seconds)}, {self._count / seconds:,.0f} a second"
         )

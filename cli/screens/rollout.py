@@ -1,4 +1,4 @@
-"""Prints where a rollout stands."""
+"""Output of ``bert rollout status``."""
 
 import json
 from typing import TYPE_CHECKING
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 _STYLES = {"stable": "green", "candidate": "yellow", "rejected": "red", "previous": ""}
 _STAGES: "dict[Stage, str]" = {
-    "loading": "is being loaded by the model server and sees no traffic",
-    "shadow": "sees what the stable version answers, and answers nobody",
+    "loading": "is loading and receives no traffic",
+    "shadow": "sees the same traffic, and answers nobody",
     "canary": "answers a share of the callers",
 }
 
@@ -27,8 +27,8 @@ def print_status(status: "RolloutStatus", *, as_json: bool) -> None:
     """Print the status as tables or JSON.
 
     Args:
-        status: of the rollout.
-        as_json: print one object.
+        status: status to print.
+        as_json: print one JSON object.
     """
     if as_json:
         print(json.dumps(status.to_dict(), indent=2, ensure_ascii=False))
@@ -47,7 +47,7 @@ def _headline(status: "RolloutStatus") -> str:
     state = status.state
     line = f"model {state.model}: version {state.stable} serves"
     if state.stage == "full":
-        return f"{line} everybody; nothing is on trial"
+        return f"{line} all traffic; there is no candidate"
     since = duration(status.now - state.stage_started)
     line += f"; version {state.candidate} {_STAGES[state.stage]}, for {since}"
     left = status.seconds_left
@@ -87,15 +87,15 @@ def _at_server(status: "RolloutStatus", version: "RolloutVersion") -> str:
         return "does not answer" if version.wanted else ""
     at_server = version.at_server
     if at_server is None:
-        return "not there yet" if version.wanted else ""
+        return "not loaded yet" if version.wanted else ""
     if at_server.available:
         return "available"
     loading = "loading" if version.wanted else ""
-    return f"cannot load it: {at_server.error}" if at_server.error else loading
+    return f"loading failed: {at_server.error}" if at_server.error else loading
 
 
 def _checks_table(status: "RolloutStatus") -> Table:
-    table = plain_table("limit", "stands", "figures")
+    table = plain_table("limit", "state", "figures")
     answered, needed = status.figures.candidate.answered, status.settings.min_requests
     table.add_row(
         "requests",
@@ -111,8 +111,8 @@ def _standing(check: "LimitCheck") -> Text:
     if check.exceeded:
         return Text("exceeded", "bold red")
     if not check.holding:
-        return Text("above, not surely", "yellow")
-    return Text("not known yet") if check.value is None else Text("within", "green")
+        return Text("above, not significant", "yellow")
+    return Text("unknown") if check.value is None else Text("within", "green")
 
 
 def _print_events(console: Console, events: "list[RolloutEventRow]") -> None:

@@ -1,8 +1,8 @@
-"""What a person sees while a pipeline runs: one line a component.
+"""Progress of a running pipeline, one line per component.
 
-``Board`` keeps the state and knows no terminal; ``LiveDisplay`` redraws it in place on a terminal;
-``PlainDisplay`` prints a line on each change, with no control characters, for logs and pipes.
-Events are the dicts that ``runners.local.run.run`` hands to ``on_event``.
+``Board`` holds the state, independent of any terminal. ``LiveDisplay`` redraws it in place on a
+terminal. ``PlainDisplay`` prints a line for each change, without control characters, for logs and
+pipes. Events are the dicts that ``runners.local.run.run`` passes to ``on_event``.
 """
 
 import dataclasses
@@ -28,13 +28,13 @@ STYLES = {
     "failed": "bold red",
     "skipped": "dim",
 }
-#: Seconds between two progress lines of a component where lines cannot be redrawn.
+#: Seconds between progress lines of a training step off a terminal.
 _PLAIN_INTERVAL = 30.0
 
 
 @dataclasses.dataclass
 class Node:
-    """One component's line."""
+    """State of one component."""
 
     name: str
     state: str = WAITING
@@ -45,19 +45,19 @@ class Node:
 
 
 class Board:
-    """The state of a run, made from its events.
+    """State of a run, built from its events.
 
     Attributes:
-        nodes: component id -> its line, in run order.
+        nodes: component id -> its state, in run order.
         run_id: id of the run, once it has started.
         log: the worker's log file, once the run has started.
         state: "running", "succeeded" or "failed".
         error: why the run failed.
-        seconds: how long the run took, once it is over.
+        seconds: duration of the run, once it has ended.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Make an empty board; ``clock`` returns seconds."""
+        """Create an empty board; ``clock`` returns seconds."""
         self.nodes: dict[str, Node] = {}
         self.run_id = ""
         self.log = ""
@@ -67,7 +67,7 @@ class Board:
         self._clock = clock
 
     def apply(self, event: Mapping[str, Any]) -> Node | None:
-        """Take one event in and return the line it changed; unknown events change nothing."""
+        """Apply one event and return the node that it changed; ignore unknown events."""
         kind = event.get("event")
         if kind == "run_started":
             self.run_id, self.log = str(event.get("run_id", "")), str(event.get("log", ""))
@@ -96,7 +96,7 @@ class Board:
         return None
 
     def elapsed(self, node: Node) -> float | None:
-        """Seconds that the component took, or has taken so far; None before it starts."""
+        """Return the seconds that the component took, or has run so far; None before it starts."""
         return self._clock() - node.started if node.state == RUNNING else node.seconds
 
     def _node(self, name: str) -> Node:
@@ -104,7 +104,7 @@ class Board:
 
 
 def describe_step(event: Mapping[str, Any]) -> str:
-    """A training step for people: ``epoch 1/3, step 20/150, loss 0.4213, 1:05 left``."""
+    """Describe a training step: ``epoch 1/3, step 20/150, loss 0.4213, 1:05 left``."""
     words = [describe_trial(event)] if event.get("trial") is not None else []
     words += [
         f"{name} {event[name]}/{event[many]}"
@@ -120,14 +120,14 @@ def describe_step(event: Mapping[str, Any]) -> str:
 
 
 def describe_sources(event: Mapping[str, Any]) -> str:
-    """How many files were read, and how many of them had been parsed by an earlier run."""
+    """Return how many files were read, and how many of them an earlier run had parsed."""
     sources, cached = event.get("sources", 0), event.get("from_cache", 0)
     count = "1 source" if sources == 1 else f"{sources} sources"
     return f"{count}, {cached} from the cache"
 
 
 def describe_trial(event: Mapping[str, Any]) -> str:
-    """A tuner trial for people: ``trial 2/6, best val_accuracy 0.8712``."""
+    """Describe a Tuner trial: ``trial 2/6, best val_accuracy 0.8712``."""
     words = []
     if event.get("trial") is not None:
         of = f"/{event['trials']}" if event.get("trials") is not None else ""
@@ -138,7 +138,7 @@ def describe_trial(event: Mapping[str, Any]) -> str:
 
 
 class LiveDisplay:
-    """Redraws one line a component in place."""
+    """Display that redraws one line per component in place."""
 
     def __init__(self, console: Console) -> None:
         """Draw on ``console``, which must be a terminal."""
@@ -148,11 +148,11 @@ class LiveDisplay:
         self._live = Live(self, console=console, refresh_per_second=5, transient=True)
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Take one event."""
+        """Apply one event."""
         self.board.apply(event)
 
     def __rich__(self) -> Table:
-        """The lines as they are now; rich asks at each redraw."""
+        """Return the current lines; rich calls this at each redraw."""
         table = Table(box=None, show_header=False, pad_edge=False)
         if not self.board.nodes:  # the worker is importing and compiling
             table.add_row(self._spinner, "starting")
@@ -168,7 +168,7 @@ class LiveDisplay:
         return table
 
     def __enter__(self) -> Self:
-        """Start to draw."""
+        """Start drawing."""
         self._live.start()
         return self
 
@@ -183,7 +183,7 @@ class LiveDisplay:
 
 
 class PlainDisplay:
-    """Prints a line on each change."""
+    """Display that prints a line for each change."""
 
     def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         """Print on ``console``; ``clock`` returns seconds."""
@@ -193,7 +193,7 @@ class PlainDisplay:
         self._last_line = 0.0
 
     def __call__(self, event: Mapping[str, Any]) -> None:
-        """Take one event."""
+        """Apply one event."""
         node = self.board.apply(event)
         if event.get("event") == "run_started":
             self._print(f"run {self.board.run_id}, log {self.board.log}")
@@ -201,7 +201,7 @@ class PlainDisplay:
             self._print(_plain_line(node))
 
     def __enter__(self) -> Self:
-        """Nothing to start."""
+        """Do nothing."""
         return self
 
     def __exit__(
@@ -210,7 +210,7 @@ class PlainDisplay:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Nothing to stop."""
+        """Do nothing."""
 
     def _is_due(self, event: Mapping[str, Any]) -> bool:
         return event["event"] != "step" or self._clock() - self._last_line >= _PLAIN_INTERVAL
@@ -228,12 +228,12 @@ def _plain_line(node: Node) -> str:
 
 
 def make_display(console: Console) -> LiveDisplay | PlainDisplay:
-    """The display that suits the console."""
+    """Return the display that suits the console."""
     return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
 
 
 def print_summary(console: Console, board: Board) -> None:
-    """Print the table that stays after the run."""
+    """Print the final table of the run."""
     if board.nodes:
         table = Table("component", "state", box=None, pad_edge=False)
         table.add_column("time", justify="right")

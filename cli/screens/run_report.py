@@ -1,4 +1,4 @@
-"""Prints runs: the list, one run in full, and what a person wants to know after a run."""
+"""Output of ``bert runs`` and ``bert show``, and the result that ``bert run`` prints."""
 
 import dataclasses
 import json
@@ -33,7 +33,7 @@ def print_runs(reports: Sequence[RunReport], *, as_json: bool) -> None:
 
     Args:
         reports: in the order in which they are printed.
-        as_json: one object a run.
+        as_json: print one array of objects.
     """
     if as_json:
         summaries = [_summary(report) for report in reports]
@@ -59,7 +59,7 @@ def print_run(report: RunReport, *, as_json: bool) -> None:
     """Print one run in full.
 
     Args:
-        report: of the run.
+        report: report to print.
         as_json: print one JSON object.
     """
     run, evaluation = report.run, report.evaluation
@@ -87,8 +87,8 @@ def print_result(console: Console, report: RunReport, *, slices: bool) -> None:
     """Print the metrics against the baseline, the decision, and what was pushed.
 
     Args:
-        console: where to.
-        report: of the run.
+        console: console to print on.
+        report: report to print.
         slices: also print the deciding metric by slice, and the Tuner's trials.
     """
     if report.quarantined:
@@ -122,7 +122,7 @@ def _print_evaluation(console: Console, evaluation: EvaluationRecord, *, slices:
 
 
 def describe_quarantine(quarantined: QuarantinedRows) -> str:
-    """One line about the rows that were no examples."""
+    """Return one line about the quarantined rows."""
     words = ", ".join(f"{reason} {count}" for reason, count in quarantined.reasons.items())
     return (
         f"{quarantined.count} of {quarantined.rows} rows are quarantined ({words}): "
@@ -131,7 +131,7 @@ def describe_quarantine(quarantined: QuarantinedRows) -> str:
 
 
 def describe_feedback(feedback: FeedbackRows) -> str:
-    """One line about the rows of the feedback spans."""
+    """Return one line about the rows of the feedback spans."""
     spans = feedback.spans
     numbers = f"span {spans[0]}" if len(spans) == 1 else f"{len(spans)} spans"
     words = ", ".join(
@@ -144,25 +144,25 @@ def describe_feedback(feedback: FeedbackRows) -> str:
 
 
 def describe_search(trials: Sequence[TrialRecord]) -> str:
-    """One line about the Tuner's trials, of which there is one at least."""
+    """Return one line about the Tuner's trials, of which there is at least one."""
     count = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
     best = trials[0]
     return f"Tuner: {count}, the best scores {best.score:.4f} with {best.described()}"
 
 
 def describe_push(push: Push | None, *, rejected: bool) -> str:
-    """One line: pushed or not, and where to.
+    """Return one line: whether and where the model was pushed.
 
     Args:
-        push: what the Pusher did; None when it failed.
-        rejected: the Evaluator rejected the candidate, and its sentences have said why.
+        push: result of the Pusher; None if it failed.
+        rejected: whether the Evaluator rejected the candidate; its sentences say why.
     """
     if rejected and not (push and push.pushed):
         return "Not pushed: the candidate is rejected."
     if push is None or not push.pushed:
         return f"Not pushed: {push.reason}." if push and push.reason else "Not pushed."
     if push.cached:
-        return f"Nothing new to push: version {push.version} stands, {push.directory}"
+        return f"Not pushed again: version {push.version} is up to date, {push.directory}"
     return f"Pushed as version {push.version}: {push.directory}"
 
 
@@ -173,14 +173,14 @@ def next_commands(
     served_directory: str | None,
     program: str = "bert",
 ) -> list[str]:
-    """Return the two commands most likely to be typed now.
+    """Return the two commands that are most likely to be typed next.
 
     Args:
         config: ``--config``; the next commands need it too.
-        assignments: ``--set``; those that say where runs and models are go along.
-        served_directory: the push directory when a model stands in it, from this run or an earlier
-            one; else None.
-        program: how ``bert`` is typed.
+        assignments: ``--set``; those of the places of runs and models are repeated.
+        served_directory: the push directory if it holds a model, from this run or an earlier one;
+            else None.
+        program: what to type for ``bert``.
     """
     places = [word for word in assignments if word.startswith(_PLACES)]
     words = [*(["--config", config] if config else [])]
@@ -207,7 +207,7 @@ def _summary(report: RunReport) -> dict[str, object]:
 
 def _decision(push: Push | None, evaluation: EvaluationRecord | None) -> str:
     if push and push.pushed:
-        return f"version {push.version} " + ("stands" if push.cached else "pushed")
+        return f"version {push.version} " + ("up to date" if push.cached else "pushed")
     if evaluation is None or evaluation.blessed is None:
         return ""
     return "blessed, not pushed" if evaluation.blessed else "rejected"

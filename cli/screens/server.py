@@ -1,4 +1,4 @@
-"""What a person sees of ``bert serve``: what loads, then where it answers and what to type."""
+"""Output of ``bert serve`` and ``bert gateway``: progress, addresses, and commands to try."""
 
 import json
 import logging
@@ -24,10 +24,10 @@ _TEXT = "A warm room, and breakfast until noon."
 
 
 class ServerDisplay:
-    """Shows a server's log on standard error and, when it is ready, how to call it.
+    """Display of a server's log on standard error and, once ready, of how to call it.
 
     Args:
-        models: names of the models that it is to serve.
+        models: names of the models to serve.
     """
 
     def __init__(self, models: Collection[str]) -> None:
@@ -53,8 +53,10 @@ class ServerDisplay:
         logging.getLogger("serving").removeHandler(self._handler)
 
     def listening(self, endpoints: "Endpoints") -> None:
-        """Both ports are open."""
-        line = f"loading {', '.join(self._models)}; ports are open, answers come when it is warm"
+        """Report that both ports are open."""
+        line = (
+            f"loading {', '.join(self._models)}; ports are open, requests succeed once it is warm"
+        )
         if self._console.is_terminal:
             self._status = self._console.status(line)
             self._status.start()
@@ -62,7 +64,7 @@ class ServerDisplay:
             self._console.print(line)
 
     def ready(self, server: "ReadyServer") -> None:
-        """Every model answers; called from another thread."""
+        """Report that every model is ready; called from another thread."""
         self._stop_status()
         print_ready(stdout(), server, time.monotonic() - self._started)
 
@@ -72,12 +74,12 @@ class ServerDisplay:
 
 
 def print_ready(console: Console, server: "ReadyServer", seconds: float) -> None:
-    """Print where the server answers and what to type.
+    """Print the server's addresses and commands to try.
 
     Args:
-        console: where to.
-        server: what it serves, and where.
-        seconds: since it was started.
+        console: console to print on.
+        server: models and addresses.
+        seconds: time since the start.
     """
     lines = [
         ("model", f"{name}, version {metadata.version}" if metadata else name)
@@ -86,18 +88,18 @@ def print_ready(console: Console, server: "ReadyServer", seconds: float) -> None
     rest = server.rest_url
     lines += [("REST", rest), ("gRPC", server.grpc_url), ("health", f"{rest}/readyz")]
     lines += [("try", command) for command in try_commands(rest, server.models)]
-    console.print(f"Ready in {duration(seconds)}. Ctrl-C drains and stops.")
+    console.print(f"Ready in {duration(seconds)}. Press Ctrl-C to drain and stop.")
     for title, line in lines:
         console.print(f"  {title:6} {line}", soft_wrap=True)
     console.file.flush()
 
 
 def try_commands(rest: str, models: "Mapping[str, ModelMetadata | None]") -> list[str]:
-    """Commands that call the first model; those that the model can answer.
+    """Return commands that call the first model and suit its signature.
 
     Args:
-        rest: URL of the server.
-        models: metadata by name, None where it is not known.
+        rest: URL of the server's REST port.
+        models: name -> metadata, None if unknown.
     """
     name, metadata = next(iter(models.items()))
     signature = metadata.signatures.get("serving_default") if metadata else None
@@ -113,7 +115,7 @@ def try_commands(rest: str, models: "Mapping[str, ModelMetadata | None]") -> lis
 
 
 def _log_handler(console: Console) -> logging.Handler:
-    if console.is_terminal:  # shares the console, so that the moving line stays below
+    if console.is_terminal:  # share the console, so that the status line stays below the log
         handler: Any = RichHandler(console=console, show_path=False, markup=False)
         handler.highlighter = None
         return handler
@@ -123,14 +125,14 @@ def _log_handler(console: Console) -> logging.Handler:
 
 
 def print_listening(url: str, settings: "GatewaySettings") -> None:
-    """Print where the gateway answers.
+    """Print the gateway's addresses and a command to try.
 
     Args:
-        url: of the gateway.
-        settings: of the gateway.
+        url: URL of the gateway.
+        settings: settings of the gateway.
     """
     console = stdout()
-    console.print("Ready. Ctrl-C drains and stops.")
+    console.print("Ready. Press Ctrl-C to drain and stop.")
     lines = [
         ("page", f"{url}/"),
         ("docs", f"{url}/docs"),
@@ -144,6 +146,6 @@ def print_listening(url: str, settings: "GatewaySettings") -> None:
 
 
 def try_command(url: str) -> str:
-    """A command that asks the gateway."""
+    """Return a command that calls the gateway."""
     body = shlex.quote(json.dumps({"text": _TEXT}))
     return f"curl --json {body} {url}/v1/predict"

@@ -1,4 +1,4 @@
-"""Prints a trace."""
+"""Output of ``bert trace``."""
 
 import json
 from collections.abc import Sequence
@@ -20,9 +20,9 @@ def print_trace(trace: "Trace", *, show_text: bool, as_json: bool) -> None:
     """Print a trace as a tree or as one JSON object.
 
     Args:
-        trace: what was found.
-        show_text: the texts too.
-        as_json: print JSON; digests are whole there.
+        trace: trace to print.
+        show_text: also print the texts.
+        as_json: print one JSON object, with full digests.
     """
     if as_json:
         print(json.dumps(trace.as_json(show_text=show_text), indent=2, ensure_ascii=False))
@@ -63,7 +63,7 @@ def _add_origin(root: Tree, origin: "Origin") -> None:
     if origin.trained:
         branch.add(f"trained by run {_run(origin.trained)}")
     if origin.pushed and origin.pushed != origin.trained:
-        branch.add(f"pushed by run {_run(origin.pushed)}, which took the model from the cache")
+        branch.add(f"pushed by run {_run(origin.pushed)}, which reused the cached model")
     if origin.evaluation:
         verdict = {True: "passed", False: "rejected", None: "no verdict"}
         evaluation = branch.add(f"evaluation: {verdict[origin.evaluation.blessed]}")

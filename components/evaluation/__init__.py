@@ -1,1 +1,1 @@
-"""What the Evaluator does, step by step: predict, measure, resample, decide, report."""
+"""Steps of the Evaluator: predict, measure, resample, decide, report."""

@@ -1,4 +1,4 @@
-"""One TensorFlow Model Analysis run over answers that were computed before, for both models."""
+"""One TensorFlow Model Analysis run over the precomputed answers of both models."""
 
 import json
 import math
@@ -27,12 +27,12 @@ _BATCH_SIZE = 512
 def make_eval_config(
     models: Sequence[str], columns: Sequence[str], num_classes: int
 ) -> config_pb2.EvalConfig:
-    """What TFMA is asked to do.
+    """Return the TFMA configuration.
 
     Args:
-        models: ``CANDIDATE`` and perhaps ``BASELINE``.
+        models: ``CANDIDATE`` and, if there is one, ``BASELINE``.
         columns: columns to slice by.
-        num_classes: classes of the aligned scores.
+        num_classes: number of classes of the aligned scores.
     """
     return config_pb2.EvalConfig(
         model_specs=[
@@ -72,10 +72,10 @@ def analyse(
     """Add the analysis to a Beam pipeline; TFMA's result files go to ``output_path``.
 
     Args:
-        pipeline: runs when its context ends.
+        pipeline: pipeline to extend; it runs when its context ends.
         answers: model name -> answers on the same examples.
         columns: slice column -> value of each example.
-        output_path: a folder.
+        output_path: folder or URI.
     """
     num_classes = next(iter(answers.values())).num_classes
     config = make_eval_config(list(answers), list(columns), num_classes)
@@ -88,12 +88,15 @@ def analyse(
 
 
 def read_metrics(output_path: str, models: Sequence[str], labels: Sequence[str]) -> MetricsTable:
-    """Read what ``analyse`` wrote.
+    """Read the metrics that ``analyse`` wrote.
 
     Args:
-        output_path: the folder given to ``analyse``.
-        models: the models given to ``analyse``.
+        output_path: the folder passed to ``analyse``.
+        models: names of the models passed to ``analyse``.
         labels: label of each class index.
+
+    Returns:
+        Model name -> slice name -> metrics.
     """
     raw: dict[tuple[str, str], dict[tuple[str, int | None], float]] = {}
     for record in tfma.load_metrics(output_path):
@@ -103,7 +106,7 @@ def read_metrics(output_path: str, models: Sequence[str], labels: Sequence[str])
             if item.key.is_diff:
                 continue
             class_id = item.key.sub_key.class_id.value if item.key.HasField("sub_key") else None
-            # With one model only, TFMA leaves the name out.
+            # TFMA omits the name if there is only one model.
             where = raw.setdefault((item.key.model_name or models[0], name), {})
             where[item.key.name, class_id] = item.value.double_value.value
     table: MetricsTable = {model: {} for model in models}
@@ -115,7 +118,7 @@ def read_metrics(output_path: str, models: Sequence[str], labels: Sequence[str])
 def _extracts(
     answers: Mapping[str, ScoredExamples], columns: Mapping[str, Sequence[str]]
 ) -> list[dict[str, dict[str, np.ndarray]]]:
-    """TFMA's batched extracts: features only, since labels and predictions are read from them."""
+    """Return TFMA's batched extracts: only features, from which it reads labels and scores."""
     true = next(iter(answers.values())).true
     batches = []
     for start in range(0, len(true), _BATCH_SIZE):

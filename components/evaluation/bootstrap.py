@@ -1,9 +1,9 @@
-"""Intervals by the bootstrap: resample the test examples, measure again, read the percentiles.
+"""Bootstrap intervals: resample the test examples, measure again, take percentiles.
 
-The percentile interval of Efron & Tibshirani, "An Introduction to the Bootstrap" (1993), chapter
-13. Two models are compared on the *same* resamples (paired), as Koehn, "Statistical Significance
-Tests for Machine Translation Evaluation" (EMNLP 2004) does: what makes an example hard for both
-then cancels in the difference.
+This is the percentile interval of Efron & Tibshirani, "An Introduction to the Bootstrap" (1993),
+chapter 13. Two models are compared on the *same* resamples (paired), as in Koehn, "Statistical
+Significance Tests for Machine Translation Evaluation" (EMNLP 2004): whatever makes an example hard
+for both models cancels in the difference.
 """
 
 import dataclasses
@@ -13,13 +13,13 @@ import numpy as np
 
 from components.evaluation.metrics import METRICS, FloatArray, ScoredExamples
 
-#: Cells (resamples x examples) that are in memory at once.
+#: Number of cells (resamples x examples) in memory at once.
 _CHUNK_CELLS = 4_000_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A percentile interval; both ends are NaN when the metric is not defined."""
+    """A percentile interval; both ends are NaN if the metric is not defined."""
 
     low: float
     high: float
@@ -27,7 +27,7 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What the resamples say.
+    """Result of the bootstrap.
 
     Attributes:
         candidate: interval of the candidate's metric.
@@ -54,12 +54,12 @@ def compare(
     """Resample the examples and measure one model, or two on the same resamples.
 
     Args:
-        metric: a name of ``METRICS``.
+        metric: a key of ``METRICS``.
         candidate: the candidate's answers.
         baseline: the baseline's answers on the same examples in the same order, or None.
-        samples: resamples.
-        confidence: between 0 and 1.
-        seed: the same seed and examples give the same intervals.
+        samples: number of resamples.
+        confidence: confidence level of the intervals, between 0 and 1.
+        seed: seed of the draws; the same seed and examples give the same intervals.
 
     Raises:
         ValueError: the two models answered different examples.
@@ -87,15 +87,16 @@ def compare(
 
 
 def resample(examples: int, samples: int, seed: int) -> Iterator[FloatArray]:
-    """How often each example is drawn in each resample.
+    """Draw the resamples, in chunks that fit into memory.
 
     Args:
-        examples: size of the test split and of each resample.
-        samples: resamples in all.
-        seed: seeds the draws.
+        examples: number of examples in the test split and in each resample.
+        samples: total number of resamples.
+        seed: seed of the draws.
 
     Yields:
-        float32[some resamples, examples]; each row sums to ``examples``.
+        float32[resamples of the chunk, examples]: how often each example is drawn. Each row sums
+        to ``examples``.
     """
     random = np.random.default_rng(seed)
     rows = max(1, _CHUNK_CELLS // examples)
@@ -108,7 +109,7 @@ def resample(examples: int, samples: int, seed: int) -> Iterator[FloatArray]:
 
 
 def _interval(values: FloatArray, confidence: float) -> Interval:
-    # A resample may lose a rare class and with it the metric; those resamples say nothing.
+    # Without its rare classes, a resample's metric may be undefined; skip those resamples.
     known = values[~np.isnan(values)]
     if not known.size:
         return Interval(float("nan"), float("nan"))

@@ -1,4 +1,4 @@
-"""Brings two models' answers onto one list of labels and decides between them."""
+"""Comparison of two models: aligns their answers to one list of labels and decides."""
 
 from collections.abc import Mapping
 
@@ -12,7 +12,7 @@ from components.evaluation.slices import MetricsTable, listed
 
 
 class Comparable:
-    """Both models' answers over one list of labels, and what is decided from them.
+    """Both models' answers over one list of labels.
 
     Attributes:
         labels: every label that a model or the test split knows.
@@ -26,12 +26,13 @@ class Comparable:
         test: TestSplit,
         predictions: Mapping[str, ModelPredictions],
     ) -> None:
-        """Line the predictions up.
+        """Align the predictions.
 
         Args:
-            settings: what is asked.
-            test: the examples.
-            predictions: by ``analysis.CANDIDATE`` and perhaps ``analysis.BASELINE``.
+            settings: settings of the Evaluator.
+            test: the test examples.
+            predictions: predictions by model name: ``analysis.CANDIDATE`` and, if there is one,
+                ``analysis.BASELINE``.
         """
         self._settings = settings
         self._test = test
@@ -46,10 +47,10 @@ class Comparable:
         self.columns = {column: known[column] for column in settings.columns}
 
     def decide(self, table: MetricsTable) -> Decision:
-        """Compare, and apply the rule.
+        """Compare the models and decide whether to bless the candidate.
 
         Args:
-            table: what TFMA found.
+            table: TFMA's metrics of each model and slice.
         """
         settings = self._settings
         candidate = self.answers[analysis.CANDIDATE]
@@ -77,7 +78,7 @@ class Comparable:
         if not set(self._candidate.labels) & set(self._test.labels):
             problems.append(
                 f"none of its labels {listed(self._candidate.labels)} occurs in the test split, "
-                f"which holds {listed(sorted(set(self._test.labels)))}"
+                f"which has {listed(sorted(set(self._test.labels)))}"
             )
         return problems
 
@@ -89,8 +90,8 @@ class Comparable:
                 count = sum(label in set(unknown) for label in self._test.labels)
                 notes.append(
                     f"the {name} does not know the labels {listed(unknown)}: the {count} test "
-                    "examples that bear them count as wrong for it"
+                    "examples with these labels count as wrong"
                 )
         if self._baseline:
-            notes.extend(f"of the baseline, {problem}" for problem in self._baseline.problems)
+            notes.extend(f"for the baseline, {problem}" for problem in self._baseline.problems)
         return notes

@@ -1,9 +1,10 @@
-"""The rule that decides whether a candidate goes out. Pure: numbers in, a decision out.
+"""The rule that decides whether a candidate is blessed. A pure function of numbers.
 
-1. The candidate's answers can be trusted: finite scores, labels that the test split holds.
-2. No floor is broken. Slices with too few examples are reported and not judged.
-3. Against the baseline, the primary metric's gain is greater than the margin; when significance is
-   required, so is the lower end of the gain's interval. Without a baseline, floors alone decide.
+1. The candidate's answers can be trusted: its scores are finite, and its labels occur in the test
+   split.
+2. Every floor is met. Slices with too few examples are reported but not judged.
+3. The primary metric's gain over the baseline is greater than the margin and, if significance is
+   required, so is the lower end of the gain's interval. Without a baseline, only floors decide.
 """
 
 import dataclasses
@@ -16,20 +17,20 @@ from components.evaluation.bootstrap import Comparison, Interval
 from components.evaluation.settings import EvaluatorSettings, Floor
 from components.evaluation.slices import SliceMetrics
 
-#: Guards comparisons of decimal fractions: 0.9 - 0.8 is not greater than 0.1.
+#: Tolerance for decimal fractions: 0.9 - 0.8 must not count as greater than 0.1.
 _ROUNDING = 1e-9
 
 
 @dataclasses.dataclass(frozen=True)
 class FloorResult:
-    """One floor on one slice.
+    """Result of one floor on one slice.
 
     Attributes:
-        floor: what was asked, in words.
+        floor: the floor, in words.
         slice: the slice's name; "" is the whole test split.
-        examples: how many examples it holds.
-        value: what the candidate reaches; None when the metric is not defined there.
-        passed: None when the slice is too small to judge.
+        examples: number of examples in the slice.
+        value: the candidate's value; None if the metric is not defined there.
+        passed: whether the floor is met; None if the slice is too small to judge.
     """
 
     floor: str
@@ -44,19 +45,19 @@ class Decision:
     """Whether the candidate is blessed, and why.
 
     Attributes:
-        blessed: the answer.
+        blessed: whether the candidate is blessed.
         metric: the primary metric.
-        examples: test examples that both models answered.
-        candidate: the candidate's value of the primary metric.
+        examples: number of test examples that both models answered.
+        candidate: the candidate's value of the primary metric; None if it is not defined.
         candidate_interval: its bootstrap interval.
         baseline: the baseline's value, or None without a baseline.
         difference: candidate minus baseline, or None.
         difference_interval: its paired bootstrap interval, or None.
         better_share: share of resamples in which the candidate is better, or None.
-        floors: every floor on every slice that it names.
-        reasons: one sentence for each thing that speaks against; empty when blessed.
-        notes: what a reader should know and what did not decide.
-        settings: what was asked.
+        floors: the result of every floor on every slice that it names.
+        reasons: one sentence for each reason to reject; empty if blessed.
+        notes: remarks for the reader that did not affect the decision.
+        settings: settings of the Evaluator.
     """
 
     blessed: bool
@@ -74,11 +75,11 @@ class Decision:
     settings: EvaluatorSettings
 
     def to_dict(self) -> dict[str, Any]:
-        """The decision as JSON types; what is not defined is null."""
+        """Return the decision as JSON types; undefined values are null."""
         return _json_types(dataclasses.asdict(self))
 
     def summary(self) -> str:
-        """One line for ``bert show``."""
+        """Return one line for ``bert show``."""
         value = f"{self.metric} {format_value(self.candidate)}"
         if self.difference is not None:
             value += f" ({self.difference:+.4f} against the baseline)"
@@ -95,17 +96,17 @@ def decide(
     problems: Sequence[str] = (),
     notes: Sequence[str] = (),
 ) -> Decision:
-    """Apply the rule.
+    """Decide whether the candidate is blessed.
 
     Args:
-        settings: what is asked.
+        settings: settings of the Evaluator.
         candidate: slice name -> the candidate's metrics; "" is the whole test split.
-        baseline: the same of the baseline, or None.
+        baseline: slice name -> the baseline's metrics, or None.
         comparison: bootstrap intervals of the primary metric.
-        chance: the primary metric of the answer that always names the majority class; the
-            floor when none is configured.
-        problems: why the candidate's answers cannot be trusted; any one rejects.
-        notes: what a reader should know.
+        chance: the primary metric of always predicting the majority class; the floor if none is
+            configured.
+        problems: why the candidate's answers cannot be trusted; a single one rejects it.
+        notes: remarks for the reader.
     """
     overall = candidate[slices.OVERALL]
     value = overall.values[settings.metric]
@@ -139,10 +140,10 @@ def decide(
 def check_floors(
     settings: EvaluatorSettings, candidate: Mapping[str, SliceMetrics], chance: float
 ) -> list[FloorResult]:
-    """Every configured floor on every slice that it names; the majority floor when there is none.
+    """Check every floor on every slice that it names; without floors, the majority floor.
 
     Args:
-        settings: floors, and how many examples a slice needs to be judged.
+        settings: floors, and the number of examples that a slice needs to be judged.
         candidate: slice name -> metrics.
         chance: see ``decide``.
     """
@@ -155,7 +156,7 @@ def check_floors(
         else:
             names = [n for n in candidate if slices.in_slice(n, floor.column, floor.value)]
         if not names:
-            # Nothing of that slice is in the test split: too few examples to judge.
+            # The test split has no example of the slice: too few to judge.
             results.append(FloorResult(floor.describe(), floor.slice, 0, None, None))
         results.extend(_check_floor(floor, name, candidate, settings) for name in names)
     return results
@@ -164,7 +165,7 @@ def check_floors(
 def _majority_floor(metric: str, overall: SliceMetrics, chance: float) -> FloorResult:
     value = overall.values[metric]
     return FloorResult(
-        floor=f"{metric} > {chance:.4f}, that of always naming the majority class",
+        floor=f"{metric} > {chance:.4f}, the value of always predicting the majority class",
         slice=slices.OVERALL,
         examples=overall.examples,
         value=value,
@@ -193,7 +194,7 @@ def _check_floor(
 
 
 def _broken(result: FloorResult) -> str:
-    return f"the floor {result.floor} is broken: {format_value(result.value)}"
+    return f"the floor {result.floor} is not met: {format_value(result.value)}"
 
 
 def _too_little_gain(
@@ -217,7 +218,7 @@ def _too_little_gain(
 
 
 def format_value(value: float | None) -> str:
-    """Four decimals, or "not defined"."""
+    """Return the value with four decimals, or "not defined"."""
     return "not defined" if value is None or math.isnan(value) else f"{value:.4f}"
 
 

@@ -1,8 +1,8 @@
-"""Classification metrics under example weights, many weightings at a time. NumPy only.
+"""Classification metrics under example weights, for many weightings at once. NumPy only.
 
-Each function takes ``weights`` float32[resamples, examples] and answers float64[resamples]. A point
-value is the case of one row of ones; a bootstrap resample is a row of counts. So the value and its
-interval come from the very same code.
+Each function takes ``weights`` float32[resamples, examples] and returns float64[resamples]. A point
+value uses one row of ones; a bootstrap resample is a row of counts. The value and its interval thus
+come from the same code.
 """
 
 import dataclasses
@@ -14,9 +14,9 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.floating]
 IntArray = npt.NDArray[np.int64]
 
-#: Bins of the calibration error, as in Guo et al. 2017.
+#: Number of bins of the calibration error, as in Guo et al. 2017.
 CALIBRATION_BINS = 15
-#: ``predicted`` of an example for which the model gave no usable scores.
+#: Value of ``predicted`` for an example without usable scores.
 NO_ANSWER = -1
 
 
@@ -26,7 +26,7 @@ class ScoredExamples:
 
     Attributes:
         true: int64[examples], index of the true class.
-        scores: float32[examples, classes], all zero where the model gave no usable answer.
+        scores: float32[examples, classes], all zero for an example without a usable answer.
     """
 
     true: IntArray
@@ -34,23 +34,23 @@ class ScoredExamples:
 
     @property
     def num_classes(self) -> int:
-        """How many classes the scores have."""
+        """Number of classes."""
         return int(self.scores.shape[1])
 
     @property
     def predicted(self) -> IntArray:
-        """int64[examples], index of the best-scored class, or ``NO_ANSWER``."""
+        """int64[examples], index of the class with the best score, or ``NO_ANSWER``."""
         best = self.scores.argmax(axis=1).astype(np.int64)
         return np.where(self.scores.max(axis=1) > 0, best, NO_ANSWER)
 
     def ones(self) -> FloatArray:
-        """float32[1, examples]: every example once."""
+        """Return the weights of a point value, float32[1, examples]: every example once."""
         return np.ones((1, len(self.true)), np.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class _ClassCounts:
-    """float64[resamples, classes] each: weight truly in, predicted as, and both."""
+    """Weights per class, float64[resamples, classes] each: true class, predicted class, both."""
 
     true: FloatArray
     predicted: FloatArray
@@ -62,34 +62,63 @@ class _ClassCounts:
 
 
 def accuracy(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
-    """Share of examples whose best-scored class is the true one."""
+    """Return the share of examples whose best-scored class is the true one, float64[resamples].
+
+    Args:
+        answers: scores and true classes.
+        weights: float32[resamples, examples].
+    """
     correct = (answers.predicted == answers.true).astype(np.float32)
     return _divide(weights @ correct, weights.sum(axis=1))
 
 
 def class_precision(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
-    """Precision of each class, float64[resamples, classes]; 0 when it is never predicted."""
+    """Return the precision of each class, float64[resamples, classes].
+
+    It is 0 for a class that is never predicted, and NaN for one that has no example.
+
+    Args:
+        answers: scores and true classes.
+        weights: float32[resamples, examples].
+    """
     counts = _count(answers, weights)
     return _present(_divide(counts.hit, counts.predicted, empty=0.0), counts)
 
 
 def class_recall(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
-    """Recall of each class, float64[resamples, classes]."""
+    """Return the recall of each class, float64[resamples, classes]; NaN without examples.
+
+    Args:
+        answers: scores and true classes.
+        weights: float32[resamples, examples].
+    """
     counts = _count(answers, weights)
     return _present(_divide(counts.hit, counts.true), counts)
 
 
 def class_f1(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
-    """F1 of each class, float64[resamples, classes]."""
+    """Return the F1 of each class, float64[resamples, classes]; NaN without examples.
+
+    Args:
+        answers: scores and true classes.
+        weights: float32[resamples, examples].
+    """
     counts = _count(answers, weights)
     return _present(_divide(2 * counts.hit, counts.true + counts.predicted), counts)
 
 
 def class_auc(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
-    """Area under the ROC curve of each class against the rest, float64[resamples, classes].
+    """Return the area under the ROC curve of each class against the rest.
 
-    The probability that a random example of the class is scored above a random other one, ties
-    counting half (Hanley & McNeil 1982). NaN where the class or the rest has no example.
+    This is the probability that a random example of the class scores higher than a random other
+    example, with ties counting half (Hanley & McNeil 1982).
+
+    Args:
+        answers: scores and true classes.
+        weights: float32[resamples, examples].
+
+    Returns:
+        float64[resamples, classes]; NaN if the class or the rest has no example.
     """
     areas = [
         _one_vs_rest_auc(answers.scores[:, index], answers.true == index, weights)
@@ -99,14 +128,21 @@ def class_auc(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
 
 
 def calibration_error(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
-    """Expected calibration error: 15 bins of equal width over the best score.
+    """Return the expected calibration error over 15 bins of equal width of the best score.
 
-    Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
+    See Guo, Pleiss, Sun & Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, eq. 3.
+
+    Args:
+        answers: scores and true classes.
+        weights: float32[resamples, examples].
+
+    Returns:
+        float64[resamples], from 0 to 1.
     """
     confidence = answers.scores.max(axis=1)
     correct = answers.predicted == answers.true
     bins = np.clip(np.ceil(confidence * CALIBRATION_BINS) - 1, 0, CALIBRATION_BINS - 1)
-    # |accuracy - confidence| x the bin's weight is |sum of (correct - confidence)|.
+    # |accuracy - confidence| times the bin's weight equals |sum of (correct - confidence)|.
     gap = _one_hot(bins.astype(np.int64), CALIBRATION_BINS)
     gap *= (correct - confidence).astype(np.float32)[:, None]
     return _divide(np.abs(weights @ gap).sum(axis=1), weights.sum(axis=1))
@@ -115,9 +151,9 @@ def calibration_error(answers: ScoredExamples, weights: FloatArray) -> FloatArra
 def _macro(
     per_class: Callable[[ScoredExamples, FloatArray], FloatArray],
 ) -> Callable[[ScoredExamples, FloatArray], FloatArray]:
-    """Mean over the classes that the examples' true labels hold.
+    """Return the metric's mean over the classes that occur among the true labels.
 
-    Classes that a model merely predicts do not enter, so that two models on the same examples are
+    Classes that are only predicted are excluded, so that two models on the same examples are
     averaged over the same classes.
     """
 
@@ -146,17 +182,20 @@ PER_CLASS: dict[str, Callable[[ScoredExamples, FloatArray], FloatArray]] = {
 
 
 def point_values(answers: ScoredExamples) -> dict[str, float]:
-    """Every metric of ``METRICS``; NaN where it is not defined."""
+    """Return the value of every metric of ``METRICS``; NaN if it is not defined."""
     return {name: float(metric(answers, answers.ones())[0]) for name, metric in METRICS.items()}
 
 
 def class_values(answers: ScoredExamples) -> dict[str, FloatArray]:
-    """Every metric of ``PER_CLASS``, float64[classes]; NaN where it is not defined."""
+    """Return every metric of ``PER_CLASS``, float64[classes]; NaN where it is not defined."""
     return {name: metric(answers, answers.ones())[0] for name, metric in PER_CLASS.items()}
 
 
 def confusion_matrix(answers: ScoredExamples) -> IntArray:
-    """int64[classes, classes + 1]: true class by predicted class; the last column is no answer."""
+    """Return the confusion matrix, int64[classes, classes + 1].
+
+    Rows are true classes, columns predicted classes; the last column is "no answer".
+    """
     width = answers.num_classes + 1
     column = np.where(answers.predicted == NO_ANSWER, width - 1, answers.predicted)
     cells = np.bincount(answers.true * width + column, minlength=answers.num_classes * width)
@@ -164,7 +203,12 @@ def confusion_matrix(answers: ScoredExamples) -> IntArray:
 
 
 def constant_answers(true: IntArray, num_classes: int) -> ScoredExamples:
-    """The answers of a model that always names the majority class with full confidence."""
+    """Return the answers of a model that always predicts the majority class with score 1.
+
+    Args:
+        true: int64[examples], index of the true class.
+        num_classes: number of classes.
+    """
     scores = np.zeros((len(true), num_classes), np.float32)
     scores[:, np.bincount(true, minlength=num_classes).argmax()] = 1.0
     return ScoredExamples(true, scores)
@@ -181,7 +225,7 @@ def _count(answers: ScoredExamples, weights: FloatArray) -> _ClassCounts:
 
 
 def _one_hot(indices: IntArray, width: int) -> npt.NDArray[np.float32]:
-    """float32[examples, width]; a row of zeros for a negative index."""
+    """Return float32[examples, width], with a row of zeros for a negative index."""
     return (indices[:, None] == np.arange(width)[None, :]).astype(np.float32)
 
 
@@ -199,7 +243,7 @@ def _one_vs_rest_auc(
 ) -> FloatArray:
     order = np.argsort(scores, kind="stable")
     ordered = scores[order]
-    # Examples of equal score form one group; within it, neither side wins.
+    # Examples with equal scores form one group; within a group, neither side wins.
     starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
     gathered = weights[:, order].astype(np.float64)
     inside = np.add.reduceat(gathered * positive[order], starts, axis=1)

@@ -1,4 +1,4 @@
-"""The test split and what a model answers on it. TensorFlow, no TFMA."""
+"""The test split and a model's predictions on it. Imports TensorFlow but not TFMA."""
 
 import dataclasses
 import hashlib
@@ -20,13 +20,13 @@ class TestSplit:
     """The raw test examples, in file order.
 
     Attributes:
-        serialized: tf.Example bytes.
-        texts: the raw texts.
-        labels: the true labels.
-        columns: values of the configured slice columns; "" where an example has none.
+        serialized: tf.Example bytes of each example.
+        texts: raw text of each example.
+        labels: true label of each example.
+        columns: slice column -> value of each example; "" if the example has none.
     """
 
-    __test__ = False  # not a test, whatever pytest thinks of the name
+    __test__ = False  # the name makes pytest collect it
 
     serialized: list[bytes]
     texts: list[str]
@@ -34,15 +34,15 @@ class TestSplit:
     columns: dict[str, list[str]]
 
     def __len__(self) -> int:
-        """How many examples there are."""
+        """Return the number of examples."""
         return len(self.serialized)
 
     def text_digests(self) -> list[str]:
-        """SHA-256 of each text: names an example without repeating it."""
+        """Return the SHA-256 of each text, which identifies an example without revealing it."""
         return [hashlib.sha256(text.encode()).hexdigest() for text in self.texts]
 
     def digest(self) -> str:
-        """SHA-256 over texts and labels: equal digests mean the same test."""
+        """Return the SHA-256 over texts and labels; equal digests mean the same test split."""
         lines = (
             f"{text} {label}" for text, label in zip(self.text_digests(), self.labels, strict=True)
         )
@@ -51,12 +51,12 @@ class TestSplit:
 
 @dataclasses.dataclass(frozen=True)
 class ModelPredictions:
-    """What one model answered.
+    """Predictions of one model.
 
     Attributes:
         labels: the model's own labels, in the order of its scores.
         scores: float32[examples, labels].
-        problems: one sentence for each way in which the answers cannot be trusted.
+        problems: one sentence for each reason not to trust the answers.
     """
 
     labels: tuple[str, ...]
@@ -64,17 +64,17 @@ class ModelPredictions:
     problems: tuple[str, ...] = ()
 
     def align(self, labels: Sequence[str], true: np.ndarray) -> ScoredExamples:
-        """The scores over another list of labels, ready to be measured.
+        """Return the scores over another list of labels, ready to be measured.
 
         Args:
-            labels: a list that holds this model's labels and perhaps more; a label that the
-                model does not know scores 0, so an example of that class counts as wrong.
+            labels: a superset of this model's labels; a label that the model does not know scores
+                0, so an example of that class counts as wrong.
             true: int64[examples], index into ``labels`` of the true label.
         """
         position = {label: index for index, label in enumerate(labels)}
         scores = np.zeros((len(self.scores), len(labels)), np.float32)
         scores[:, [position[label] for label in self.labels]] = self.scores
-        # One NaN makes the whole answer void; zeros are counted as no answer.
+        # One NaN invalidates the whole answer; all zeros count as no answer.
         scores[~np.isfinite(scores).all(axis=1)] = 0.0
         return ScoredExamples(true, scores)
 
@@ -84,10 +84,10 @@ def read_test_split(uri: str, columns: Sequence[str]) -> TestSplit:
 
     Args:
         uri: folder of the split.
-        columns: slice columns to read beside text and label.
+        columns: slice columns to read in addition to text and label.
 
     Raises:
-        DataError: the split has no example.
+        DataError: the split has no examples.
     """
     files = sorted(tf.io.gfile.glob(os.path.join(uri, "*")))
     records: list[bytes] = []
@@ -96,9 +96,8 @@ def read_test_split(uri: str, columns: Sequence[str]) -> TestSplit:
         records = list(dataset.as_numpy_iterator())
     if not records:
         raise DataError(
-            "the test split has no example, so no model can be judged: give more rows, or a "
-            f"larger test share than the configured one; looked in {uri}; try "
-            "`--set data.split.test=2`"
+            f"the test split in {uri} has no examples, so no model can be evaluated; add rows, or "
+            "raise its share with `--set data.split.test=2`"
         )
     texts, labels = [], []
     values: dict[str, list[str]] = {column: [] for column in columns}
@@ -112,21 +111,22 @@ def read_test_split(uri: str, columns: Sequence[str]) -> TestSplit:
 
 
 def predict(model_directory: str, test: TestSplit) -> ModelPredictions:
-    """Answer every example through the export's ``serving_examples`` signature.
+    """Predict every example through the export's ``serving_examples`` signature.
 
-    Texts go in batches of similar length, because a batch is padded to its longest text.
+    Texts of similar length share a batch, because a batch is padded to its longest text.
 
     Args:
         model_directory: a SavedModel with ``assets.extra/labels.txt``.
         test: the examples.
 
     Raises:
-        ModelError: the export lacks the signature or its labels.
+        ModelError: the export lacks the signature or its labels, or scores another number of
+            classes than it has labels.
     """
     import tensorflow_text  # noqa: F401 - registers the tokeniser's ops
 
     labels = _read_labels(model_directory)
-    # Held while the signature is in use: a signature alone does not keep its variables alive.
+    # Keep a reference: a signature does not keep the model's variables alive.
     model = tf.saved_model.load(model_directory)
     if features.SERVING_EXAMPLES not in model.signatures:
         raise ModelError(
@@ -152,7 +152,7 @@ def predict(model_directory: str, test: TestSplit) -> ModelPredictions:
 def union_of_labels(
     candidate: ModelPredictions, baseline: ModelPredictions | None, true: Sequence[str]
 ) -> list[str]:
-    """Every label that a model or the test split knows: the candidate's first, in its order."""
+    """Return every label of a model or the test split, the candidate's first, in its order."""
     others = baseline.labels if baseline else ()
     return list(dict.fromkeys([*candidate.labels, *others, *sorted(set(true))]))
 
@@ -161,7 +161,7 @@ def _check(labels: tuple[str, ...], scores: FloatArray, named: list[str]) -> Mod
     problems = []
     if scores.ndim != 2 or scores.shape[1] != len(labels):
         raise ModelError(
-            f"the export scores {scores.shape[1:]} classes and {features.LABELS_FILE} names "
+            f"the export scores {scores.shape[1:]} classes but {features.LABELS_FILE} names "
             f"{len(labels)}; they must agree; train again"
         )
     broken = int((~np.isfinite(scores)).any(axis=1).sum())
@@ -174,7 +174,7 @@ def _check(labels: tuple[str, ...], scores: FloatArray, named: list[str]) -> Mod
         wrong = int(((index < 0) | (chosen < scores.max(axis=1))).sum())
     if wrong:
         problems.append(
-            f"the label that the model names is not its best-scored one for {wrong} of "
+            f"the predicted label is not the one with the best score for {wrong} of "
             f"{len(scores)} test examples"
         )
     return ModelPredictions(labels, scores, tuple(problems))
@@ -183,13 +183,13 @@ def _check(labels: tuple[str, ...], scores: FloatArray, named: list[str]) -> Mod
 def _read_labels(model_directory: str) -> tuple[str, ...]:
     path = os.path.join(model_directory, pushed_model.LABELS_FILE)
     if not tf.io.gfile.exists(path):
-        raise ModelError(f"the export must name its labels in {path}; train again")
+        raise ModelError(f"the export must list its labels in {path}; train again")
     with tf.io.gfile.GFile(path, "rb") as file:
         return tuple(pushed_model.parse_labels(file.read().decode()))
 
 
 def _first(feature: "tf.train.Features.FeatureEntry", name: str) -> str:
-    """The first value of a feature as text; "" when there is none."""
+    """Return the first value of a feature as text; "" if there is none."""
     if name not in feature:
         return ""
     kind = feature[name].WhichOneof("kind")

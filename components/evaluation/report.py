@@ -1,4 +1,4 @@
-"""Writes what the Evaluator found where a person, and the next component, can read it."""
+"""Files of the Evaluator: the decision, the metrics and the predictions."""
 
 import gzip
 import json
@@ -18,7 +18,7 @@ DECISION_TEXT = "decision.md"
 METRICS_JSON = "metrics.json"
 PREDICTIONS = "predictions.jsonl.gz"
 
-#: Slices of one column that the text lists; metrics.json has them all.
+#: Number of floors that the text lists; decision.json has all of them.
 _MAX_ROWS = 50
 
 
@@ -26,9 +26,9 @@ def write_decision(directory: str, decision: Decision, models: Mapping[str, Any]
     """Write ``decision.json`` and ``decision.md``.
 
     Args:
-        directory: of the ``ModelEvaluation`` artifact.
-        decision: what was decided.
-        models: what identifies candidate, baseline and test split; goes into the JSON.
+        directory: URI of the ``ModelEvaluation`` artifact.
+        decision: the decision.
+        models: ids of candidate, baseline and test split, added to the JSON.
     """
     record = {**decision.to_dict(), **models, "sentences": sentences(decision)}
     _write(directory, DECISION_JSON, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
@@ -44,8 +44,8 @@ def write_metrics(
     """Write ``metrics.json``: labels, metrics of each model and slice, confusion matrices.
 
     Args:
-        directory: of the ``ModelEvaluation`` artifact.
-        table: what TFMA found.
+        directory: URI of the ``ModelEvaluation`` artifact.
+        table: TFMA's metrics of each model and slice.
         labels: label of each class index.
         answers: model name -> answers, for the confusion matrices.
     """
@@ -63,7 +63,7 @@ def write_metrics(
                 }
                 for name, metrics in by_slice.items()
             },
-            # Rows are true labels, columns predicted ones; the last column is "no answer".
+            # Rows are true labels, columns predicted labels; the last column is "no answer".
             "confusion_matrix": confusion_matrix(answers[model]).tolist(),
         }
         for model, by_slice in table.items()
@@ -79,10 +79,10 @@ def write_predictions(
     labels: Sequence[str],
     answers: Mapping[str, ScoredExamples],
 ) -> None:
-    """Write ``predictions.jsonl.gz``: a line an example, and no raw text.
+    """Write ``predictions.jsonl.gz``: the labels, then one line per example, without raw text.
 
     Args:
-        directory: of the ``ModelEvaluation`` artifact.
+        directory: URI of the ``ModelEvaluation`` artifact.
         text_digests: SHA-256 of each text.
         true: true label of each example.
         labels: label of each class index.
@@ -94,26 +94,26 @@ def write_predictions(
         record: dict[str, Any] = {"text_sha256": digest, "label": true[index]}
         record |= {name: values[index].tolist() for name, values in scores.items()}
         lines.append(json.dumps(record, ensure_ascii=False))
-    # No time in the header: equal predictions give equal bytes.
+    # No time in the header, so that equal predictions give equal bytes.
     packed = gzip.compress("\n".join(lines).encode() + b"\n", mtime=0)
     with fileio.open(os.path.join(directory, PREDICTIONS), "wb") as file:
         file.write(packed)
 
 
 def sentences(decision: Decision) -> list[str]:
-    """The decision in words: what was compared, on how much, how sure, why (not)."""
+    """Return the decision in words: what was compared, the intervals and the reasons."""
     share = f"{decision.settings.confidence:.0%}"
     lines = [
-        f"On {decision.examples} test examples the candidate's {decision.metric} is "
+        f"On {decision.examples} test examples, the candidate's {decision.metric} is "
         f"{format_value(decision.candidate)} ({share} interval "
         f"{_format_interval(decision.candidate_interval)})."
     ]
     if decision.baseline is None:
-        lines.append("There is no baseline: no model has been pushed before, so floors decide.")
+        lines.append("There is no baseline, because no model has been pushed: only floors decide.")
     elif decision.difference is not None and decision.difference_interval is not None:
         resamples = decision.settings.bootstrap_samples
         lines.append(
-            "On the same examples that of the baseline, the last pushed model, is "
+            "On the same examples, the baseline (the last pushed model) reaches "
             f"{format_value(decision.baseline)}: the difference is {decision.difference:+.4f} "
             f"({share} paired bootstrap interval "
             f"{_format_interval(decision.difference_interval, signed=True)}; the candidate is "
@@ -121,11 +121,12 @@ def sentences(decision: Decision) -> list[str]:
         )
     judged = [floor for floor in decision.floors if floor.passed is not None]
     kept = sum(1 for floor in judged if floor.passed)
-    lines.append(f"Floors kept: {kept} of {len(judged)}.")
+    lines.append(f"Floors met: {kept} of {len(judged)}.")
     small = len(decision.floors) - len(judged)
     if small:
         lines.append(
-            f"Not judged, with fewer than {decision.settings.min_slice_examples} examples: {small}."
+            f"Floors not judged, on fewer than {decision.settings.min_slice_examples} examples: "
+            f"{small}."
         )
     lines.extend(f"Note: {note}." for note in decision.notes)
     if decision.blessed:
@@ -136,10 +137,10 @@ def sentences(decision: Decision) -> list[str]:
 
 
 def describe(decision: Decision) -> str:
-    """The decision as Markdown: the sentences, then a table of the floors."""
+    """Return the decision as Markdown: the sentences, then a table of the floors."""
     lines = [f"# {'Blessed' if decision.blessed else 'Rejected'}", ""]
     lines.extend(f"- {sentence}" for sentence in sentences(decision))
-    lines.extend(["", "| floor | examples | value | kept |", "| --- | ---: | ---: | --- |"])
+    lines.extend(["", "| floor | examples | value | met |", "| --- | ---: | ---: | --- |"])
     verdicts = {True: "yes", False: "**no**", None: "not judged"}
     for floor in decision.floors[:_MAX_ROWS]:
         value = format_value(floor.value)

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from modules.contract.errors import UserError
 
-#: Metrics of a whole slice. All but the calibration error are better when higher.
+#: Metrics of a whole slice. Higher is better, except for the calibration error.
 SLICE_METRICS = (
     "accuracy",
     "macro_f1",
@@ -20,20 +20,20 @@ SLICE_METRICS = (
 CLASS_METRICS = ("precision", "recall", "f1", "auc")
 LOWER_IS_BETTER = frozenset({"calibration_error"})
 
-#: What ``slice`` names beside configured columns.
+#: Columns that ``slice`` may name in addition to the configured ones.
 LABEL_SLICE = "label"
 LENGTH_SLICE = "length"
 
 
 @dataclasses.dataclass(frozen=True)
 class Floor:
-    """A bound that a metric must keep.
+    """A bound on a metric.
 
     Attributes:
         metric: one of ``SLICE_METRICS``. With a ``label=`` slice also one of
-            ``CLASS_METRICS``, read as that class against the rest over the whole test split.
-        min: the least value that is accepted, or None.
-        max: the greatest value that is accepted, or None; for ``calibration_error``.
+            ``CLASS_METRICS``, measured as that class against the rest over the whole test split.
+        min: the smallest accepted value, or None.
+        max: the largest accepted value, or None; for ``calibration_error``.
         slice: "" for the whole test split, "column=value", or "column=*" for each value.
     """
 
@@ -44,21 +44,24 @@ class Floor:
 
     @property
     def column(self) -> str:
-        """The column that the slice names; "" for the whole test split."""
+        """Column of the slice; "" for the whole test split."""
         return self.slice.partition("=")[0]
 
     @property
     def value(self) -> str:
-        """The value that the slice names; "*" for each."""
+        """Value of the slice; "*" for each value."""
         return self.slice.partition("=")[2]
 
     @property
     def one_vs_rest(self) -> bool:
-        """True for a metric of one class: within the class's own slice it would say nothing."""
+        """Whether the metric compares one class with the rest over the whole test split.
+
+        Within the slice of its own class, such a metric would be meaningless.
+        """
         return self.column == LABEL_SLICE and self.metric in CLASS_METRICS
 
     def describe(self) -> str:
-        """Such as "accuracy >= 0.6 on domain=films"."""
+        """Return the floor in words, such as "accuracy >= 0.6 on domain=films"."""
         bounds = []
         if self.min is not None:
             bounds.append(f">= {self.min:g}")
@@ -69,20 +72,21 @@ class Floor:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluatorSettings:
-    """What the Evaluator measures and what it asks of a candidate.
+    """Settings of the Evaluator.
 
     Attributes:
-        metric: the primary metric, which decides against the baseline.
-        margin: the candidate's gain must be greater; negative allows a small loss.
-        confidence: of the bootstrap intervals, between 0 and 1.
-        require_significance: the interval's lower end, not only the gain, must pass the margin.
-        bootstrap_samples: resamples of the test split.
-        min_slice_examples: slices with fewer examples are reported and not judged.
-        length_slices: word counts that end a length slice, rising.
-        floors: bounds that must hold; empty asks that the primary metric beat the answer
-            that always names the majority class.
+        metric: the primary metric, on which candidate and baseline are compared.
+        margin: the candidate's gain must be greater than this; negative allows a small loss.
+        confidence: confidence level of the bootstrap intervals, between 0 and 1.
+        require_significance: whether the lower end of the gain's interval must be greater than the
+            margin, too.
+        bootstrap_samples: number of resamples of the test split.
+        min_slice_examples: slices with fewer examples are reported but not judged.
+        length_slices: ascending word counts at which a length slice ends.
+        floors: bounds that must hold; if empty, the primary metric must beat always predicting the
+            majority class.
         slice_columns: columns of the raw examples to slice by.
-        seed: seeds the bootstrap.
+        seed: seed of the bootstrap.
     """
 
     metric: str = "accuracy"
@@ -105,10 +109,16 @@ class EvaluatorSettings:
         slice_columns: Iterable[str],
         **values: Any,
     ) -> Self:
-        """Make the settings from configuration values and check them.
+        """Create the settings from configuration values and check them.
+
+        Args:
+            length_slices: ascending word counts at which a length slice ends.
+            floors: mappings with the fields of ``Floor``.
+            slice_columns: columns of the raw examples to slice by.
+            **values: the other attributes.
 
         Raises:
-            UserError: a value is outside what is legal.
+            UserError: a value is illegal.
         """
         settings = cls(
             length_slices=tuple(length_slices),
@@ -121,17 +131,21 @@ class EvaluatorSettings:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column of slices: the label, the length and the configured ones."""
+        """All columns to slice by: the label, the length and the configured ones."""
         extra = (column for column in self.slice_columns if column != LABEL_SLICE)
         return (LABEL_SLICE, LENGTH_SLICE, *extra)
 
     def to_json(self) -> str:
-        """The settings as JSON with sorted keys, so that equal settings give equal text."""
+        """Return the settings as JSON with sorted keys, so that equal settings give equal text."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Make the settings from ``to_json``'s output."""
+        """Create the settings from the output of ``to_json``.
+
+        Raises:
+            UserError: a value is illegal.
+        """
         return cls.create(**json.loads(text))
 
     def _check(self) -> None:
@@ -143,7 +157,7 @@ class EvaluatorSettings:
             )
         if not 0 < self.confidence < 1:
             raise UserError(
-                f"evaluator.confidence must lie between 0 and 1; got {self.confidence}; try "
+                f"evaluator.confidence must be between 0 and 1; got {self.confidence}; try "
                 "`--set evaluator.confidence=0.95`"
             )
         if self.bootstrap_samples < 1:
@@ -154,12 +168,12 @@ class EvaluatorSettings:
         bounds = list(self.length_slices)
         if bounds != sorted(set(bounds)) or any(bound < 1 for bound in bounds):
             raise UserError(
-                "evaluator.length_slices must be rising word counts of 1 or more; got "
+                "evaluator.length_slices must be ascending word counts of 1 or more; got "
                 f"{bounds}; try `--set evaluator.length_slices=[16,64,256]`"
             )
         if LENGTH_SLICE in self.slice_columns:
             raise UserError(
-                f"data.slice_columns may not hold {LENGTH_SLICE!r}, the name of the slices by "
+                f"data.slice_columns must not contain {LENGTH_SLICE!r}, the name of the slices by "
                 f"text length; got {list(self.slice_columns)}; rename the column in the data"
             )
         for floor in self.floors:
@@ -171,7 +185,7 @@ def _make_floor(values: Mapping[str, Any]) -> Floor:
     unknown = sorted(set(values) - set(legal))
     if unknown or "metric" not in values:
         raise UserError(
-            f"a floor in evaluator.floors must have metric, min or max, and may have slice; "
+            f"a floor in evaluator.floors needs metric and min or max, and may have slice; "
             f'got {dict(values)}; try `{{metric = "accuracy", min = 0.6, slice = ""}}`'
         )
     return Floor(**values)
@@ -188,7 +202,7 @@ def _check_floor(floor: Floor, columns: tuple[str, ...]) -> None:
         raise UserError(f"a floor needs min or max; {where}; edit evaluator.floors")
     if floor.metric in LOWER_IS_BETTER and floor.min is not None:
         raise UserError(
-            f"{floor.metric} is better when lower, so its floor takes max, not min; {where}; "
+            f"{floor.metric} is better when lower, so its floor needs max, not min; {where}; "
             "edit evaluator.floors"
         )
     if floor.slice and ("=" not in floor.slice or floor.column not in columns):

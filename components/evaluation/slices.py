@@ -1,4 +1,4 @@
-"""Which slices an example is in, and what a slice is called. Standard library only."""
+"""Slices of the test split and their names. Standard library only."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ OVERALL = ""
 
 @dataclasses.dataclass(frozen=True)
 class SliceMetrics:
-    """What one model reaches on one slice.
+    """Metrics of one model on one slice.
 
     Attributes:
-        examples: how many test examples the slice holds.
-        values: metric -> value; None where it is not defined, as the AUC of a single class.
-        classes: label -> metric -> value, one against the rest within the slice.
+        examples: number of test examples in the slice.
+        values: metric -> value; None if it is not defined, such as the AUC of a single class.
+        classes: label -> metric -> value, one class against the rest within the slice.
     """
 
     examples: int
@@ -27,11 +27,11 @@ MetricsTable = dict[str, dict[str, SliceMetrics]]
 
 
 def length_slice(text: str, bounds: Sequence[int]) -> str:
-    """The length slice of a text, such as "17-64" or "257+".
+    """Return the length slice of a text, such as "17-64" or "257+".
 
     Args:
-        text: raw text; words are what whitespace parts.
-        bounds: rising word counts that end a slice.
+        text: raw text; words are separated by whitespace.
+        bounds: ascending word counts at which a slice ends.
     """
     words = len(text.split())
     low = 0
@@ -43,23 +43,23 @@ def length_slice(text: str, bounds: Sequence[int]) -> str:
 
 
 def slice_name(keys: Mapping[str, str]) -> str:
-    """The name that floors and reports use: "" or "column=value"."""
+    """Return the slice's name in floors and reports: "" or "column=value"."""
     return " ".join(f"{column}={value}" for column, value in sorted(keys.items()))
 
 
 def in_slice(name: str, column: str, value: str) -> bool:
-    """Whether the slice ``name`` is what a floor on ``column=value`` means; "*" is any value."""
+    """Return whether a floor on ``column=value`` covers the slice ``name``; "*" is any value."""
     if value == "*":
         return name.startswith(f"{column}=")
     return name == f"{column}={value}"
 
 
 def listed(names: Sequence[str], most: int = 10) -> str:
-    """Names in a sentence, the first few of many.
+    """Return the names as a list for a sentence, shortened if there are many.
 
     Args:
-        names: what to list.
-        most: how many are spelt out.
+        names: the names to list.
+        most: the largest number of names that are spelt out.
     """
     shown = ", ".join(repr(name) for name in names[:most])
     return shown if len(names) <= most else f"{shown} and {len(names) - most} more"

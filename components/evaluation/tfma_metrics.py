@@ -1,12 +1,12 @@
-"""Our metrics as one TensorFlow Model Analysis metric.
+"""The project's metrics as one TensorFlow Model Analysis metric.
 
-TFMA computes per-class AUC, precision and recall by binarising each class on its own: for 20
-classes, two models and four slices an example, 1,500 examples take over a minute. This metric
-gathers the scores of a slice and measures them at once; TFMA keeps what it is good at, slicing,
-distribution, differences against the baseline and its result files.
+TFMA computes per-class AUC, precision and recall by binarising each class separately: with 20
+classes, two models and four slices per example, 1,500 examples take over a minute. This metric
+collects the scores of a slice and measures them at once, and leaves to TFMA what it does well:
+slicing, distribution, differences from the baseline, and result files.
 
-Its ``MultiClassConfusionMatrixPlot`` turns arrays of one element into numbers, which NumPy 2.4
-refuses; the same plot is made here.
+TFMA's ``MultiClassConfusionMatrixPlot`` converts one-element arrays to numbers, which NumPy 2.4
+refuses, so this module also creates that plot.
 """
 
 from collections.abc import Iterable
@@ -30,18 +30,23 @@ from components.evaluation.settings import CLASS_METRICS, SLICE_METRICS
 _Accumulator = list[tuple[int, np.ndarray]]
 
 
-#: TFMA's own name of the plot, so that its viewer draws it.
+#: TFMA's own name of the plot, so that its viewer displays it.
 CONFUSION_MATRIX_PLOT = "multi_class_confusion_matrix_plot"
 
 
 class ClassificationMetrics(tfma.metrics.Metric):
-    """Every metric of ``SLICE_METRICS``, and ``CLASS_METRICS`` for each class.
+    """TFMA metric that yields ``SLICE_METRICS`` and, for each class, ``CLASS_METRICS``.
 
-    Labels are class indices; predictions are scores, all zero where there is no answer.
+    Labels are class indices; predictions are scores, all zero if there is no answer.
     """
 
     def __init__(self, num_classes: int, name: str = "classification_metrics") -> None:
-        """Make the metric; TFMA calls this with the ``config`` of the ``MetricConfig``."""
+        """Create the metric; TFMA passes the ``config`` of the ``MetricConfig``.
+
+        Args:
+            num_classes: number of classes of the scores.
+            name: name of the metric, unused: each value has its own.
+        """
         super().__init__(
             tfma.metrics.merge_per_key_computations(_computations),
             num_classes=num_classes,
@@ -52,7 +57,7 @@ class ClassificationMetrics(tfma.metrics.Metric):
 def _computations(
     num_classes: int, name: str, eval_config: Any = None, model_name: str = ""
 ) -> list[tfma.metrics.MetricComputation]:
-    del name  # each key carries its own
+    del name  # each key has its own
     keys = [tfma.metrics.MetricKey(name=metric, model_name=model_name) for metric in SLICE_METRICS]
     for index in range(num_classes):
         sub_key = tfma.metrics.SubKey(class_id=index)
@@ -66,7 +71,7 @@ def _computations(
 
 
 class _Combiner(beam.CombineFn):
-    """Gathers a slice's answers and measures them together."""
+    """Combiner that collects a slice's answers and measures them together."""
 
     def __init__(self, eval_config: Any, model_name: str) -> None:
         self._eval_config = eval_config

@@ -1,1 +1,1 @@
-"""What the InfraValidator runs in a process of its own, and how it is started and judged."""
+"""Model servers of the InfraValidator, and the checks of their answers."""

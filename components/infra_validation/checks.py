@@ -1,4 +1,4 @@
-"""Judges what a model server answered. Pure: a reply in, a list of failures out. NumPy only."""
+"""Checks of a model server's answers: pure functions that return failures. NumPy only."""
 
 import dataclasses
 import math
@@ -9,7 +9,7 @@ import numpy as np
 
 SIGNATURES = ("serving_default", "serving_examples")
 
-#: How each way of asking is called in a failure.
+#: Description of each way of sending requests, for failures.
 WAYS = {
     "one_by_one": "serving_default, one text a request",
     "one_batch": "serving_default, all texts in one request",
@@ -19,20 +19,21 @@ WAYS = {
     "test_examples": "serving_examples on the test split",
 }
 _EXACT_WAYS = ("one_by_one", "one_batch", "examples")
-#: bfloat16 keeps 8 bits of a float32's 24: the median score may move by this much,
+#: bfloat16 keeps 8 of a float32's 24 bits: the median score may change by this much,
 _BFLOAT16_MEDIAN = 1e-3
-#: and a label may change only where the two best scores are this close.
+#: and a label may change only if the two best scores are this close.
 _BFLOAT16_TIE = 0.02
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What a model may take; 0 sets no limit.
+    """Limits on a model's resources; 0 sets no limit.
 
     Attributes:
-        max_load_seconds: from handing the model to a server until it answers for it.
-        max_memory_mb: peak memory of the server, TensorFlow included, in MiB.
-        max_latency_ms: 99th percentile of one-text requests, by the slower of REST and gRPC.
+        max_load_seconds: time from passing the model to a server until the server answers with it.
+        max_memory_mb: peak memory of the server, including TensorFlow, in MiB.
+        max_latency_ms: 99th percentile of the latency of one-text requests over the slower of REST
+            and gRPC, in ms.
         max_size_mb: size of the export's files, in MiB.
     """
 
@@ -44,14 +45,14 @@ class Limits:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-    """One thing that is wrong.
+    """One failed check.
 
     Attributes:
-        check: "model", "op", "signature", "answer", "limit".
+        check: "model", "op", "signature", "answer" or "limit".
         message: one sentence.
-        text: the text that was answered otherwise, or None.
-        expected: what the trainer answered, or None.
-        received: what the export answered, or None.
+        text: the text whose answer is wrong, or None.
+        expected: the trainer's ``label`` and ``scores``, or None.
+        received: the server's ``label`` and ``scores``, or None.
     """
 
     check: str
@@ -61,7 +62,7 @@ class Failure:
     received: Any = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The failure as JSON types; a score that is not finite is null."""
+        """Return the failure as JSON types; a score that is not finite is null."""
         values = dataclasses.asdict(self)
         for answer in (values["expected"], values["received"]):
             if answer:
@@ -72,12 +73,12 @@ class Failure:
 def check_reply(
     reply: dict[str, Any], expected: Sequence[dict[str, Any]], tolerance: float
 ) -> list[Failure]:
-    """Everything that is wrong with a model's answers.
+    """Compare a server's answers with the trainer's and return all failures.
 
     Args:
-        reply: what ``server_replay.replay`` gave.
-        expected: the trainer's own ``text``, ``label`` and ``scores`` of each replayed text.
-        tolerance: by how much a score may differ.
+        reply: the result of ``server_replay.replay``.
+        expected: the trainer's ``text``, ``label`` and ``scores`` for each replayed text.
+        tolerance: largest accepted difference of a score.
     """
     failures = [
         Failure("signature", f"the export has no signature {name!r}; it has {reply['signatures']}")
@@ -107,19 +108,20 @@ _PROTOCOLS = {"rest": "REST", "grpc": "gRPC"}
 def _compare_bfloat16(
     protocol: str, answers: dict[str, Any], expected: Sequence[dict[str, Any]]
 ) -> list[Failure]:
-    """bfloat16 may round, and may not change what a text is called."""
+    """Check bfloat16: it may round scores but must not change labels."""
     if "bfloat16" not in answers:
         return []
     name = _name(protocol, "bfloat16")
     ours = answers["bfloat16"]
     if np.shape(ours["scores"]) != np.shape([record["scores"] for record in expected]):
-        return [Failure("answer", f"{name}: {len(ours['scores'])} answers of another shape")]
+        found = np.shape(ours["scores"])
+        return [Failure("answer", f"{name}: scores of shape {found}, unlike the trainer's")]
     gaps = np.abs(np.subtract(ours["scores"], [record["scores"] for record in expected]))
     failures = []
     if not float(np.median(gaps)) <= _BFLOAT16_MEDIAN:
         message = (
-            f"{name}: scores differ from the trainer's by {float(np.median(gaps)):.2e} in the "
-            f"median, more than {_BFLOAT16_MEDIAN:.0e}"
+            f"{name}: the median difference from the trainer's scores is "
+            f"{float(np.median(gaps)):.2e}, more than {_BFLOAT16_MEDIAN:.0e}"
         )
         failures.append(Failure("answer", message))
     for record, label, scores in zip(expected, ours["labels"], ours["scores"], strict=True):
@@ -127,7 +129,7 @@ def _compare_bfloat16(
             failures.append(
                 Failure(
                     "answer",
-                    f"{name}: answers {label!r} where the trainer answered {record['label']!r}",
+                    f"{name}: answers {label!r} but the trainer answered {record['label']!r}",
                     text=record["text"],
                     expected={"label": record["label"], "scores": record["scores"]},
                     received={"label": label, "scores": scores},
@@ -141,7 +143,7 @@ def _compare(
 ) -> list[Failure]:
     if len(answers["scores"]) != len(expected) or len(answers["labels"]) != len(expected):
         count = len(answers["scores"])
-        message = f"{name}: {count} answers to {len(expected)} texts"
+        message = f"{name}: {count} answers for {len(expected)} texts"
         return [Failure("answer", message)]
     failures = []
     for record, scores, label in zip(expected, answers["scores"], answers["labels"], strict=True):
@@ -163,21 +165,21 @@ def _difference(
     record: dict[str, Any], scores: list[float], label: str, tolerance: float
 ) -> str | None:
     if len(scores) != len(record["scores"]):
-        return f"{len(scores)} scores where the trainer gave {len(record['scores'])}"
+        return f"{len(scores)} scores but the trainer gave {len(record['scores'])}"
     gap = np.abs(np.subtract(scores, record["scores"]))
-    # Written so that NaN, which compares false with everything, is refused.
+    # NaN compares false with everything, so this form refuses it.
     if not bool((gap <= tolerance).all()):
         return (
             f"a score differs from the trainer's by {float(gap.max()):.2e}, more than the "
             f"tolerance of {tolerance:.0e}"
         )
     if label != record["label"] and not _tied(record["scores"], tolerance):
-        return f"answers {label!r} where the trainer answered {record['label']!r}"
+        return f"answers {label!r} but the trainer answered {record['label']!r}"
     return None
 
 
 def _tied(scores: list[float], tolerance: float) -> bool:
-    """Whether the two best scores are so close that either label is right."""
+    """Return whether the two best scores are so close that either label is right."""
     best = sorted(scores, reverse=True)[:2]
     return len(best) == 2 and best[0] - best[1] <= 2 * tolerance
 
@@ -185,7 +187,7 @@ def _tied(scores: list[float], tolerance: float) -> bool:
 def _compare_test_examples(
     protocol: str, answers: dict[str, Any], tolerance: float
 ) -> list[Failure]:
-    """Raw examples, with all their columns, must be answered as their texts are."""
+    """Check that raw examples, with all their columns, get the same answers as their texts."""
     if "test_examples" not in answers or "test_texts" not in answers:
         return []
     ours, theirs = answers["test_examples"]["scores"], answers["test_texts"]["scores"]
@@ -194,29 +196,29 @@ def _compare_test_examples(
     if not wrong:
         return []
     message = (
-        f"serving_examples answers {wrong} of {len(ours)} test examples otherwise than "
-        f"serving_default answers their texts, over {_PROTOCOLS.get(protocol, protocol)}"
+        f"serving_examples and serving_default disagree on {wrong} of {len(ours)} test examples "
+        f"over {_PROTOCOLS.get(protocol, protocol)}"
     )
     return [Failure("answer", message)]
 
 
 def check_limits(measured: dict[str, Any], limits: Limits) -> list[Failure]:
-    """What takes more than it may.
+    """Return a failure for each measurement that is over its limit.
 
     Args:
-        measured: ``load_seconds``, ``peak_memory_mb``, ``p99_ms`` and ``model_size_mb``, each where
-            it is known; what has a limit and is not known is a failure.
-        limits: 0 where there is none.
+        measured: ``load_seconds``, ``peak_memory_mb``, ``p99_ms`` and ``model_size_mb``, as far as
+            they are known; an unknown value with a limit is a failure.
+        limits: the limits.
     """
     checks = [
-        ("load_seconds", limits.max_load_seconds, "loading took", "s"),
-        ("peak_memory_mb", limits.max_memory_mb, "memory peaked at", "MiB"),
+        ("load_seconds", limits.max_load_seconds, "the load time is", "s"),
+        ("peak_memory_mb", limits.max_memory_mb, "the peak memory is", "MiB"),
         ("p99_ms", limits.max_latency_ms, "the 99th percentile of latency is", "ms"),
         ("model_size_mb", limits.max_size_mb, "the export's size is", "MiB"),
     ]
     failures = []
     for key, limit, words, unit in checks:
         if limit and not measured.get(key, float("inf")) <= limit:
-            found = f"{measured[key]:.1f} {unit}" if key in measured else "not known"
+            found = f"{measured[key]:.1f} {unit}" if key in measured else "unknown"
             failures.append(Failure("limit", f"{words} {found}, the limit is {limit:g}"))
     return failures

@@ -1,7 +1,7 @@
-"""The process of the embedded server: started when a model is there, or before.
+"""The process of the embedded server, which can be started before there is a model.
 
-Importing TensorFlow takes such a process longer than loading a model. Who knows that a model will
-come calls ``prepare``, and the process imports beside what this one does meanwhile.
+Such a process spends more time importing TensorFlow than loading a model. If a model is expected,
+call ``prepare`` to start the process early, so that it imports in the background.
 """
 
 import atexit
@@ -24,10 +24,10 @@ _TERMINATION_SECONDS = 5.0
 
 
 class EmbeddedProcess:
-    """A server that runs and has no model yet; ``end`` it in any case."""
+    """A running server without a model yet; the caller must ``end`` it."""
 
     def __init__(self) -> None:
-        """Start the process; returns at once."""
+        """Start the process without waiting for it."""
         self._folder = tempfile.TemporaryDirectory(prefix="infra-validation-")
         self._base_path = os.path.join(self._folder.name, MODEL_NAME)
         self._endpoints_path = os.path.join(self._folder.name, "endpoints.json")
@@ -45,26 +45,26 @@ class EmbeddedProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process; its group has the same number."""
+        """Id of the process, which is also the id of its group."""
         return self._process.pid
 
     @property
     def alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._process.poll() is None
 
     def serve(self, export: str, deadline: float) -> dict[str, str]:
-        """Give it a model, once, and wait until it listens.
+        """Pass a model to the server and wait until it listens. Call this only once.
 
         Args:
             export: folder of the SavedModel.
             deadline: ``time.monotonic()`` by which the server must listen.
 
         Returns:
-            Its addresses, "rest" and "grpc".
+            The server's addresses, by protocol: "rest" and "grpc".
 
         Raises:
-            ModelError: it ended, or does not listen in time.
+            ModelError: the process exited, or did not listen in time.
         """
         os.symlink(os.path.abspath(export), os.path.join(self._base_path, "1"))
         while not os.path.exists(self._endpoints_path):
@@ -79,7 +79,10 @@ class EmbeddedProcess:
         return addresses
 
     def peak_memory_mb(self) -> float | None:
-        """Greatest resident memory of the process that holds the model, in MiB: the largest."""
+        """Return the peak resident memory of the server's largest process, in MiB.
+
+        None if it is unknown.
+        """
         import psutil
 
         try:
@@ -96,7 +99,7 @@ class EmbeddedProcess:
         return max(peaks) / 1024 or None
 
     def end(self) -> None:
-        """End the process and all that it started, and remove its files."""
+        """End the process and everything that it started, and remove its files."""
         with contextlib.suppress(ProcessLookupError):
             self._process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -110,9 +113,9 @@ _prepared: EmbeddedProcess | None = None
 
 
 def prepare() -> None:
-    """Start a process for the next model, if none waits for it; returns at once.
+    """Start a process for the next model, unless one is waiting, without waiting for it.
 
-    Where no model comes, it ends with this process.
+    If it is never used, it ends with this process.
     """
     global _prepared
     with _lock:
@@ -122,7 +125,7 @@ def prepare() -> None:
 
 
 def take() -> EmbeddedProcess:
-    """The prepared process, where one runs; else a new one."""
+    """Return the prepared process if it is running, else a new one."""
     process = _take_prepared()
     if process is not None and process.alive:
         return process

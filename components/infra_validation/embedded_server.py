@@ -1,10 +1,10 @@
-"""The embedded model server in a process of its own, for the InfraValidator.
+"""The embedded model server in its own process, for the InfraValidator.
 
     python -m components.infra_validation.embedded_server BASE_PATH ENDPOINTS.json
 
-Serves the versions under BASE_PATH on free loopback ports and, once it listens, writes their
-addresses: ``{"rest": "http://127.0.0.1:...", "grpc": "grpc://127.0.0.1:..."}``. It ends on SIGTERM,
-and when the process that started it is gone.
+Serves the versions under BASE_PATH on free loopback ports. Once it listens, it writes its addresses
+to ENDPOINTS.json: ``{"rest": "http://127.0.0.1:...", "grpc": "grpc://127.0.0.1:..."}``. It exits on
+SIGTERM, and when its parent process has exited.
 """
 
 import json
@@ -24,7 +24,12 @@ _LOOK_SECONDS = 0.1
 
 
 def main(base_path: str, endpoints_path: str) -> int:
-    """Serve until a signal comes; returns the exit status."""
+    """Serve until a signal arrives, and return the exit status.
+
+    Args:
+        base_path: folder of the versions; may be empty at first.
+        endpoints_path: file to write the addresses to.
+    """
 
     def announce(listening: model_server.Endpoints) -> None:
         endpoints = {
@@ -38,11 +43,11 @@ def main(base_path: str, endpoints_path: str) -> int:
         rest_api_port=0,
         model_name=MODEL_NAME,
         model_base_path=base_path,
-        # The folder may be empty yet.
+        # Polled often, because the folder may still be empty.
         file_system_poll_wait_seconds=_LOOK_SECONDS,
-        # The first failure is the finding; trying again only delays it.
+        # The first failure is the result; retrying would only delay it.
         max_num_load_retries=0,
-        # What is compared with the trainer's answers is the signature that was asked for.
+        # Serve the signature that was requested: its answers are compared with the trainer's.
         precision="float32",
         drain_seconds=1,
     )
@@ -51,7 +56,7 @@ def main(base_path: str, endpoints_path: str) -> int:
 
 
 def _end_with(parent: int) -> None:
-    """End this process after its parent, which may be killed without a chance to end it."""
+    """End this process after its parent, which may be killed before it can end this one."""
     while os.getppid() == parent:
         time.sleep(_POLL_SECONDS)
     os.kill(os.getpid(), signal.SIGTERM)

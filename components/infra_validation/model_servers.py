@@ -1,13 +1,13 @@
-"""Model servers that the InfraValidator puts a candidate behind.
+"""Model servers on which the InfraValidator serves a candidate.
 
 * ``process``: the embedded server, on this machine.
-* ``docker``: stock TensorFlow Serving in a container, by TFX's ``LocalDockerRunner``.
-* ``kubernetes``: stock TensorFlow Serving in a pod beside the pipeline's, by TFX's
-  ``KubernetesRunner``; works inside a Kubeflow Pipelines pod alone.
+* ``docker``: stock TensorFlow Serving in a container, started by TFX's ``LocalDockerRunner``.
+* ``kubernetes``: stock TensorFlow Serving in a pod next to the pipeline's, started by TFX's
+  ``KubernetesRunner``; works only in a pod of Kubeflow Pipelines.
 
-Each is a context manager: it yields the server's addresses and leaves nothing behind. What the
-user has to put right is a ``UserError``; a server that does not come up with this model is a
-``ModelError``.
+Each is a context manager that yields the server's addresses and cleans up at the end. It raises
+``UserError`` for errors that the user can fix, and ``ModelError`` for a server that does not start
+with this model.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ SERVERS = (PROCESS, DOCKER, KUBERNETES)
 
 MODEL_NAME = embedded_process.MODEL_NAME
 _REST_PORT = 8501
-#: ``name:tag`` or ``name@sha256:digest``; TFX blesses without a look where it is given neither.
+#: ``name:tag`` or ``name@sha256:digest``; without either, TFX would bless without checking.
 _IMAGE = re.compile(r"(?P<name>[^@\s]+?)(:(?P<tag>[\w][\w.-]*)|@(?P<digest>sha256:[0-9a-f]{64}))")
 
 
@@ -38,7 +38,7 @@ class RunningServer:
     Attributes:
         rest: ``http://host:port``.
         grpc: ``grpc://host:port``.
-        peak_memory_mb: greatest memory of the server so far, in MiB; None where nobody can tell.
+        peak_memory_mb: returns the server's peak memory so far, in MiB; None if it is unknown.
     """
 
     rest: str
@@ -47,19 +47,22 @@ class RunningServer:
 
 
 def parse_image(image: str) -> dict[str, str]:
-    """An image reference as TFX's ``TensorFlowServing`` wants it.
+    """Return an image reference as arguments of TFX's ``TensorFlowServing``.
+
+    Args:
+        image: ``name:tag`` or ``name@sha256:digest``.
 
     Returns:
         ``image_name`` and either ``tag`` or ``digest``.
 
     Raises:
-        UserError: it has neither tag nor digest, or the tag is "latest".
+        UserError: the reference has neither tag nor digest, or the tag is "latest".
     """
     match = _IMAGE.fullmatch(image)
     if match is None or match["tag"] == "latest":
         raise UserError(
-            "infra_validator.image needs a fixed tag or a digest, so that what was validated is "
-            f"what serves; got {image!r}; try tensorflow/serving:2.19.1"
+            "infra_validator.image needs a fixed tag or a digest, so that the server that "
+            f"validates is known; got {image!r}; try tensorflow/serving:2.19.1"
         )
     key = "tag" if match["tag"] else "digest"
     return {"image_name": match["name"], key: match[key]}
@@ -67,11 +70,17 @@ def parse_image(image: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def embedded_server(export: str, deadline: float) -> Iterator[RunningServer]:
-    """Serve ``export``, a local folder, in a fresh process, or in the one that was prepared.
+    """Serve ``export``, a local folder, in the prepared process or a new one.
 
     Args:
         export: folder of the SavedModel.
         deadline: ``time.monotonic()`` by which the server must listen.
+
+    Yields:
+        The running server.
+
+    Raises:
+        ModelError: the process exited, or did not listen in time.
     """
     process = embedded_process.take()
     try:
@@ -82,7 +91,7 @@ def embedded_server(export: str, deadline: float) -> Iterator[RunningServer]:
 
 
 def _container_memory_mb(container: Any) -> float | None:
-    """What Docker says that the container uses, in MiB; its greatest use where it keeps that."""
+    """Return the container's peak memory in MiB, or its current memory if Docker has no peak."""
     statistics = container.stats(stream=False).get("memory_stats", {})
     found = statistics.get("max_usage", statistics.get("usage"))
     return None if found is None else found / 2**20
@@ -92,13 +101,20 @@ def _container_memory_mb(container: Any) -> float | None:
 def docker_server(
     export: str, image: str, deadline: float, docker_host: str = ""
 ) -> Iterator[RunningServer]:
-    """Serve ``export``, a folder that the Docker engine sees, by stock TensorFlow Serving.
+    """Serve ``export``, a folder that the Docker engine can mount, with stock TensorFlow Serving.
 
     Args:
         export: folder of the SavedModel.
-        image: of TensorFlow Serving, with tag or digest.
-        deadline: ``time.monotonic()`` by which the container must run.
-        docker_host: the engine's URL; empty is Docker's default socket.
+        image: image of TensorFlow Serving, with tag or digest.
+        deadline: ``time.monotonic()`` by which the container must be running.
+        docker_host: the engine's URL; empty: Docker's default socket.
+
+    Yields:
+        The running server.
+
+    Raises:
+        ModelError: the container did not start with this model.
+        UserError: the engine cannot be reached, or cannot pull the image.
     """
     from docker import errors as docker_errors
     from tfx.components.infra_validator.model_server_runners import local_docker_runner
@@ -108,7 +124,7 @@ def docker_server(
     try:
         runner = local_docker_runner.LocalDockerRunner(export, _binary(image), spec)
         with _running(runner, deadline) as grpc_address:
-            # TFX asks the container for its gRPC port alone.
+            # TFX reads only the container's gRPC port.
             port = local_docker_runner._find_host_port(runner._container.ports, _REST_PORT)
             host = grpc_address.rpartition(":")[0]
             yield RunningServer(
@@ -118,8 +134,9 @@ def docker_server(
             )
     except docker_errors.DockerException as error:
         raise UserError(
-            f"infra_validator.server = docker: {one_line(error)}; is the engine running, and can "
-            f"it pull {image}? --set infra_validator.server=process needs no Docker"
+            f"infra_validator.server = docker: {one_line(error)}; check that the engine is "
+            f"running and can pull {image}, or use --set infra_validator.server=process, which "
+            "needs no Docker"
         ) from error
 
 
@@ -127,14 +144,21 @@ def docker_server(
 def kubernetes_server(
     export: str, image: str, deadline: float, service_account: str = ""
 ) -> Iterator[RunningServer]:
-    """Serve ``export`` by stock TensorFlow Serving in a pod of this pipeline's namespace.
+    """Serve ``export`` with stock TensorFlow Serving in a pod of this pipeline's namespace.
 
     Args:
-        export: URI or path on a mounted volume, that ends in ``candidate/VERSION``: TensorFlow
-            Serving is told the folder above.
-        image: of TensorFlow Serving, with tag or digest.
-        deadline: ``time.monotonic()`` by which the pod must run.
-        service_account: of the pod; empty takes the pipeline's own.
+        export: URI, or path on a mounted volume, that ends in ``candidate/VERSION``; TensorFlow
+            Serving gets the parent folder.
+        image: image of TensorFlow Serving, with tag or digest.
+        deadline: ``time.monotonic()`` by which the pod must be running.
+        service_account: service account of the pod; empty: the pipeline's own.
+
+    Yields:
+        The running server.
+
+    Raises:
+        ModelError: the pod did not start with this model.
+        UserError: the process does not run in Kubeflow Pipelines, or Kubernetes refuses the pod.
     """
     from kubernetes.client import rest
     from kubernetes.config import ConfigException
@@ -142,7 +166,7 @@ def kubernetes_server(
 
     spec = _serving_spec()
     spec.kubernetes.service_account_name = service_account
-    # Kubernetes ends the pod by itself, should this process be killed.
+    # Kubernetes ends the pod by itself if this process is killed.
     spec.kubernetes.active_deadline_seconds = max(1, int(deadline - time.monotonic())) + 60
     try:
         runner = kubernetes_runner.KubernetesRunner(export, _binary(image), spec)
@@ -151,8 +175,8 @@ def kubernetes_server(
             yield RunningServer(f"http://{host}:{_REST_PORT}", f"grpc://{grpc_address}")
     except (NotImplementedError, ConfigException, rest.ApiException) as error:
         raise UserError(
-            f"infra_validator.server = kubernetes: {one_line(error)}; it works in a pod of "
-            "Kubeflow Pipelines; elsewhere --set infra_validator.server=process"
+            f"infra_validator.server = kubernetes: {one_line(error)}; it works only in a pod of "
+            "Kubeflow Pipelines; elsewhere, use --set infra_validator.server=process"
         ) from error
 
 
@@ -170,7 +194,7 @@ def _binary(image: str) -> Any:
 
 @contextlib.contextmanager
 def _running(runner: Any, deadline: float) -> Iterator[str]:
-    """Start a TFX runner; yields its gRPC address and stops it in the end."""
+    """Start a TFX runner, yield its gRPC address, and stop it at the end."""
     from tfx.components.infra_validator import error_types
 
     try:
@@ -186,7 +210,7 @@ def _running(runner: Any, deadline: float) -> Iterator[str]:
 
 
 def _logs(runner: Any) -> str:
-    """The end of the server's own log, where it can still be had."""
+    """Return the end of the server's own log, or "" if it is not available."""
     try:
         lines = (runner.GetLogs() or "").splitlines()
     except Exception:
@@ -203,7 +227,19 @@ def open_server(
     docker_host: str = "",
     service_account: str = "",
 ) -> contextlib.AbstractContextManager[RunningServer]:
-    """The server of that name, with ``export`` behind it. See the functions above."""
+    """Return the context manager that serves ``export`` on the named server.
+
+    Args:
+        server: one of ``SERVERS``.
+        export: see the functions above, as for the other arguments.
+        deadline: ``time.monotonic()`` by which the server must be running.
+        image: image of TensorFlow Serving, with tag or digest.
+        docker_host: the Docker engine's URL; empty: its default socket.
+        service_account: service account of the pod; empty: the pipeline's own.
+
+    Raises:
+        KeyError: there is no such server.
+    """
     openers: dict[str, Callable[[], contextlib.AbstractContextManager[RunningServer]]] = {
         PROCESS: lambda: embedded_server(export, deadline),
         DOCKER: lambda: docker_server(export, image, deadline, docker_host),

@@ -1,4 +1,4 @@
-"""Asks a model server what the trainer was asked, over REST and over gRPC."""
+"""Replays the trainer's texts against a model server, over REST and gRPC."""
 
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +13,9 @@ from serving.client import Client, ClientError
 from serving.protocol.protos import example_pb2
 from serving.protocol.servable import State
 
-#: Timed calls of one text each, by each protocol; texts are repeated to reach it.
+#: Number of timed one-text calls per protocol; texts are repeated to reach it.
 LATENCY_CALLS = 48
-#: Ways of asking; see ``checks.WAYS``.
+#: Ways of sending requests; see ``checks.WAYS``.
 ONE_BY_ONE = "one_by_one"
 ONE_BATCH = "one_batch"
 EXAMPLES = "examples"
@@ -27,14 +27,14 @@ _OUTPUTS = (features.SCORES, features.PREDICTED_LABEL)
 
 
 def wait_until_available(server: RunningServer, deadline: float) -> None:
-    """Return once both protocols answer for the model.
+    """Wait until the model is available over both protocols.
 
     Args:
-        server: holds the candidate.
-        deadline: ``time.monotonic()`` by which it must answer.
+        server: the server of the candidate.
+        deadline: ``time.monotonic()`` by which the model must be available.
 
     Raises:
-        ModelError: it cannot be loaded, or not in time.
+        ModelError: the model cannot be loaded, or was not available in time.
     """
     for url in (server.grpc, server.rest):
         timeout = max(1.0, deadline - time.monotonic())
@@ -43,38 +43,41 @@ def wait_until_available(server: RunningServer, deadline: float) -> None:
 
 
 def _wait(client: Client, deadline: float) -> None:
-    said = "nothing"
+    reported = "nothing"
     while time.monotonic() < deadline:
         try:
             statuses = client.status()
-        except ClientError as error:  # stock listens before it knows the model
-            said = str(error)
+        except ClientError as error:  # the stock server listens before it knows the model
+            reported = str(error)
             statuses = []
         if any(status.state == State.AVAILABLE for status in statuses):
             return
         for status in statuses:
-            said = f"{status.state.name} {status.message}".strip()
+            reported = f"{status.state.name} {status.message}".strip()
             if status.state == State.END:
-                raise ModelError(f"the model server cannot serve it: {status.message}")
+                raise ModelError(f"the model server cannot load the model: {status.message}")
         time.sleep(_POLL_SECONDS)
-    raise ModelError(f"the model was not available in time; the server says {said}")
+    raise ModelError(f"the model was not available in time; the server reports: {reported}")
 
 
 def replay(
     server: RunningServer, texts: Sequence[str], examples: Sequence[bytes], deadline: float
 ) -> dict[str, Any]:
-    """Ask in every way, and measure.
+    """Send the texts in every way, and measure latency and memory.
 
     Args:
-        server: holds the candidate.
-        texts: asked one by one, in one request and, as tf.Examples, by ``serving_examples``.
-        examples: raw tf.Examples, asked by ``serving_examples`` and by their text.
-        deadline: ``time.monotonic()`` by which all must be done.
+        server: the server of the candidate.
+        texts: sent one by one, in one request and, as tf.Examples, through ``serving_examples``.
+        examples: raw tf.Examples, sent through ``serving_examples`` and as their texts.
+        deadline: ``time.monotonic()`` by which everything must be done.
 
     Returns:
-        ``signatures``, ``p50_ms`` and ``p99_ms`` of the slower protocol, ``peak_memory_mb``, and
-        by protocol ("rest", "grpc") ``answers`` and ``errors``: of each way its ``scores`` and
-        ``labels``, or what went wrong.
+        ``signatures``; ``p50_ms`` and ``p99_ms`` of the slower protocol; ``peak_memory_mb``; and,
+        by protocol ("rest", "grpc") and way, ``answers`` (``scores`` and ``labels``) and ``errors``
+        (messages).
+
+    Raises:
+        ClientError: the server does not describe its signatures, or fails a timed call.
     """
     reply: dict[str, Any] = {"answers": {}, "errors": {}, "latency_ms": {}}
     for protocol, url in (("rest", server.rest), ("grpc", server.grpc)):
@@ -137,7 +140,7 @@ def _joined(replies: Sequence[Mapping[str, np.ndarray]]) -> dict[str, Any]:
 
 
 def _latencies(client: Client, texts: Sequence[str]) -> dict[str, float]:
-    """Median and 99th percentile of one-text requests, in ms; all texts were asked before."""
+    """Return median and 99th percentile of one-text requests, in ms; call after a warm-up."""
     seconds = []
     for call in range(max(LATENCY_CALLS, len(texts))):
         batch = [texts[call % len(texts)].encode()]
@@ -149,13 +152,13 @@ def _latencies(client: Client, texts: Sequence[str]) -> dict[str, float]:
 
 
 def wrap_text(text: str) -> bytes:
-    """A serialised tf.Example that holds the text."""
+    """Return a serialised tf.Example with the text as its only feature."""
     example = example_pb2.Example()
     example.features.feature[features.TEXT].bytes_list.value.append(text.encode())
     return bytes(example.SerializeToString())
 
 
 def text_of(example: bytes) -> bytes:
-    """The text of a serialised tf.Example; empty where it has none."""
+    """Return the text of a serialised tf.Example; empty if it has none."""
     values = example_pb2.Example.FromString(example).features.feature[features.TEXT].bytes_list
     return bytes(values.value[0]) if values.value else b""

@@ -1,8 +1,8 @@
-"""Which ops a stock model server can run, and which an export uses. No TensorFlow is imported.
+"""The ops that a stock model server can run and those that an export uses. Without TensorFlow.
 
-A model server refuses to load a graph with one op that it does not know. The embedded server has
-TensorFlow's Python wheel, which knows more ops than the stock image, so the ops are looked up in
-``serving_ops.csv``; ``scripts/serving_ops.py`` made it and says from what.
+A model server refuses to load a graph with a single unknown op. The embedded server uses
+TensorFlow's Python wheel, which has more ops than the stock image, so the image's ops are read from
+``serving_ops.csv``, which ``scripts/serving_ops.py`` generates and documents.
 """
 
 import csv
@@ -18,13 +18,13 @@ _LIST = Path(__file__).with_name("serving_ops.csv")
 
 
 def allowed_ops(image: str) -> frozenset[str]:
-    """Ops that the stock model server of an image can run.
+    """Return the ops that the stock model server of an image can run.
 
     Args:
-        image: of TensorFlow Serving, with its tag.
+        image: image of TensorFlow Serving, with its tag.
 
     Raises:
-        ModelError: no list was made for its version.
+        ModelError: the ops of its version are unknown.
     """
     with _LIST.open(encoding="utf-8", newline="") as file:
         versions = {row["op"]: row["versions"].split() for row in csv.DictReader(file)}
@@ -32,17 +32,17 @@ def allowed_ops(image: str) -> frozenset[str]:
     match = re.search(r":(\d+\.\d+)\b", image)
     if not match or match[1] not in known:
         raise ModelError(
-            f"it is not known which ops {image} can run; legal for infra_validator.image: a tag of "
-            f"version {', '.join(known)}; infra_validator.server=docker asks the image itself"
+            f"the ops that {image} can run are unknown; set infra_validator.image to a tag of "
+            f"version {', '.join(known)}, or infra_validator.server=docker to try the image itself"
         )
     return frozenset(op for op, listed in versions.items() if match[1] in listed)
 
 
 def used_ops(export: str) -> set[str]:
-    """Names of all ops of a SavedModel's graphs, their functions included.
+    """Return the names of all ops in a SavedModel's graphs and their functions.
 
     Raises:
-        ModelError: there is no readable ``saved_model.pb``.
+        ModelError: ``saved_model.pb`` does not exist or cannot be read.
     """
     from serving.protocol.protos import saved_model_pb2
 
@@ -50,7 +50,7 @@ def used_ops(export: str) -> set[str]:
     try:
         with fileio.open(path, "rb") as file:
             model = saved_model_pb2.SavedModel.FromString(file.read())
-    except Exception as error:  # of the file system, or of the proto library
+    except Exception as error:  # raised by the file system or the proto library
         raise ModelError(f"{path} cannot be read as a SavedModel: {error}") from error
     ops: set[str] = set()
     for graph in (meta.graph_def for meta in model.meta_graphs):
@@ -61,9 +61,13 @@ def used_ops(export: str) -> set[str]:
 
 
 def foreign_ops(export: str, image: str) -> list[str]:
-    """What the export uses and the image's server lacks, sorted.
+    """Return the ops that the export uses and the image's server lacks, sorted.
+
+    Args:
+        export: folder of the SavedModel.
+        image: image of TensorFlow Serving, with its tag.
 
     Raises:
-        ModelError: the image's ops are not known, or the export cannot be read.
+        ModelError: the image's ops are unknown, or the export cannot be read.
     """
     return sorted(used_ops(export) - allowed_ops(image))

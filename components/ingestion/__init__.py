@@ -1,5 +1,5 @@
-"""From files of labelled text to checked, split examples.
+"""Ingestion: reads files of labelled text, checks each row and splits the examples.
 
-Readers, checks and counts need the standard library alone (and pyarrow for Parquet); ``driver``,
-``executor``, ``spans`` and ``transforms`` put them on TFX and Beam.
+Readers, checks and counts need only the standard library (and pyarrow for Parquet); ``driver``,
+``executor``, ``spans`` and ``transforms`` run them on TFX and Beam.
 """

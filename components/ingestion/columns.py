@@ -1,4 +1,4 @@
-"""Finding the configured columns among those a file has. Standard library only."""
+"""Lookup of the configured columns in a file. Standard library only."""
 
 import difflib
 from collections.abc import Sequence
@@ -14,7 +14,9 @@ _LONG_NAME = 80
 def find_columns(
     names: Sequence[str], columns: Columns, *, source: str
 ) -> tuple[int, int, tuple[int | None, ...]]:
-    """Return the positions of the text, label and slice columns; None: a slice that may lack.
+    """Return the positions of the text, label and slice columns.
+
+    A slice column that is absent and not required has the position None.
 
     Args:
         names: the columns that the file has.
@@ -22,8 +24,8 @@ def find_columns(
         source: the file's name, for errors.
 
     Raises:
-        DataError: a column is absent or there twice. The message names the columns found and the
-            nearest name.
+        DataError: a column is absent or occurs twice. The message lists the columns of the file
+            and suggests the nearest name.
     """
     text = _find(names, columns.text, "data.text_column", source)
     label = _find(names, columns.label, "data.label_column", source)
@@ -46,7 +48,14 @@ def _find(names: Sequence[str], wanted: str, key: str, source: str) -> int:
 
 
 def missing_column(names: Sequence[str], wanted: str, key: str, source: str) -> str:
-    """Return the message for a column that is not there."""
+    """Return the error message for a column that does not exist.
+
+    Args:
+        names: the columns that the file has.
+        wanted: the column that the configuration names.
+        key: the configuration key that names it.
+        source: the file's name.
+    """
     shown = ", ".join(excerpt(name)[:_LONG_NAME] for name in names[:_SHOWN_COLUMNS])
     if len(names) > _SHOWN_COLUMNS:
         shown += f", … ({len(names)} in all)"

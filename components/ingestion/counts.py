@@ -1,4 +1,7 @@
-"""What a whole run did, and whether a classifier can be trained on it. Standard library only."""
+"""Counts of a whole run, and the check that its data can train a classifier.
+
+Standard library only.
+"""
 
 import collections
 import dataclasses
@@ -17,14 +20,14 @@ _SHOWN_CHARACTERS = 80
 
 @dataclasses.dataclass
 class Counts:
-    """What the run did.
+    """Counts of a whole run.
 
     Attributes:
-        report: of reading.
-        labels: how many examples each split has of each label.
+        report: counts of the rows that were read.
+        labels: split -> label -> number of examples.
         feedback: rows of feedback by ``resolution.RowOutcome``.
-        duplicates: examples whose text another one has, too.
-        conflicting: texts with several labels.
+        duplicates: examples beyond the first of each text.
+        conflicting: texts with more than one label.
     """
 
     report: IngestionReport
@@ -35,7 +38,12 @@ class Counts:
 
     @classmethod
     def of(cls, report: IngestionReport, shards: Iterable[Mapping[str, Any]]) -> "Counts":
-        """Add up what the shards' writers counted."""
+        """Return the sum of the counts of all shards.
+
+        Args:
+            report: counts of the rows that were read.
+            shards: the JSON reports of ``transforms.WriteShard``.
+        """
         labels = {split: collections.Counter[str]() for split in features.SPLITS}
         counts = cls(report, labels, collections.Counter())
         for shard in shards:
@@ -47,7 +55,7 @@ class Counts:
 
     @property
     def examples(self) -> int:
-        """How many examples were written."""
+        """Number of examples that were written."""
         return sum(labels.total() for labels in self.labels.values())
 
     def numbers(self) -> dict[str, int]:
@@ -60,11 +68,12 @@ class Counts:
         }
 
     def refuse_unfit(self) -> None:
-        """Stop on data that no classifier can be trained on, before anything else runs.
+        """Refuse data that no classifier can be trained on, before anything else runs.
 
         Raises:
-            DataError: one label, an empty split, or a label that cannot be learned.
-            RuntimeError: rows were lost on the way.
+            DataError: there is only one label, a split is empty, or a label has no example in the
+                train split.
+            RuntimeError: rows were lost between reading and writing.
         """
         per_split = {split: labels.total() for split, labels in self.labels.items()}
         unwritten = self.feedback.total() - self.feedback[RowOutcome.ADDED]
@@ -73,19 +82,19 @@ class Counts:
             or self.examples + unwritten != self.report.examples
         ):
             raise RuntimeError(
-                f"{self.report.examples} examples were read, {self.report.feedback} of them "
-                f"feedback; written {per_split}, feedback {dict(self.feedback)}"
+                f"rows were lost: read {self.report.examples} examples, {self.report.feedback} of "
+                f"them feedback, but wrote {per_split}, feedback {dict(self.feedback)}"
             )
         whole = sum(self.labels.values(), collections.Counter[str]())
         if len(whole) == 1:
             raise DataError(
                 f"all {whole.total()} examples have the label {_shown(*whole)}; a classifier "
-                "needs two labels or more. Is data.label_column the right one?"
+                "needs at least two labels. Is data.label_column the right one?"
             )
         empty = [split for split, count in per_split.items() if not count]
         if empty:
             raise DataError(
-                f"{whole.total()} examples are too few: none fell to the split {empty[0]!r} "
+                f"{whole.total()} examples are too few: the split {empty[0]!r} is empty "
                 f"({per_split}). Add examples or raise data.split.{empty[0]}"
             )
         unseen = sorted(whole.keys() - self.labels[features.TRAIN_SPLIT].keys())

@@ -1,9 +1,8 @@
-"""CSV and TSV (RFC 4180) with line numbers, and nothing swallowed. Standard library only.
+"""Reader for CSV and TSV (RFC 4180) that reports every row, with its line. Standard library only.
 
-The ``csv`` module does the parsing. What it lacks is added here: the physical line on which a
-record starts, bytes that are no UTF-8 kept apart from those that are, bounded memory however long a
-record claims to be, and a record with broken quotes set aside as one bad row instead of ending the
-file.
+The ``csv`` module does the parsing. This module adds what it lacks: the physical line on which a
+record starts, a distinction between valid and invalid UTF-8, a memory limit for records of any
+length, and recovery from broken quotes, which cost one bad row instead of the rest of the file.
 """
 
 import csv
@@ -28,22 +27,24 @@ def read_csv(
     max_text_bytes: int,
     delimiter: str = "",
 ) -> Iterator[RawRow | BadRow]:
-    """Read rows in file order. The first record is the header; blank lines are no rows.
+    """Read rows in file order. The first record is the header; blank lines are skipped.
 
     Args:
         stream: the file's bytes, decompressed, UTF-8 with or without a byte order mark; lines end
             in LF, CRLF or CR.
         columns: what to take from each record, by header name.
         source: the file's name, for errors.
-        max_text_bytes: longest legal text. A record four times as long is not kept in memory.
-        delimiter: one character; empty: the one of ``DELIMITERS`` under which the header holds
-            most of the columns asked for.
+        max_text_bytes: longest legal text, in bytes. A record over four times as long is not kept
+            in memory.
+        delimiter: one character; empty: the one of ``DELIMITERS`` with which the header yields
+            the most configured columns.
 
     Yields:
         ``RawRow`` or ``BadRow`` for every record after the header.
 
     Raises:
-        DataError: no header, a column that the header lacks, or a file that is UTF-16.
+        DataError: the file has no header, the header lacks a column, or the file is UTF-16 or
+            UTF-32.
     """
     text = _decoded(stream, source)
     try:
@@ -51,7 +52,7 @@ def read_csv(
         header = _read_header(lines, columns, source, delimiter)
         yield from _records(lines, header)
     finally:
-        text.detach()  # The stream is the caller's to close.
+        text.detach()  # The caller closes the stream.
 
 
 def _records(lines: "_PhysicalLines", header: "_Header") -> Iterator[RawRow | BadRow]:
@@ -109,7 +110,7 @@ class _RecordTooLongError(Exception):
 
 
 class _PhysicalLines:
-    """An iterator over physical lines that knows where a record started and how long it is."""
+    """Iterator over physical lines that tracks where the current record starts and its length."""
 
     def __init__(self, stream: io.TextIOBase, limit: int) -> None:
         self._stream = stream
@@ -117,7 +118,7 @@ class _PhysicalLines:
         self.number = 0
         self.exhausted = False
         self.begin_record()
-        # One process-wide limit rules all of csv; it may be raised here but never lowered.
+        # The limit is global to the csv module, so raise it here but never lower it.
         csv.field_size_limit(max(csv.field_size_limit(), limit + 1))
 
     def begin_record(self) -> None:
@@ -135,7 +136,7 @@ class _PhysicalLines:
         if not line:
             self.exhausted = True
             raise StopIteration
-        # csv asks for a second line only from within quotes.
+        # csv reads a second line only when a quote is open.
         self._quoted = self.number >= self.start
         self.number += 1
         if len(self.beginning) < EXCERPT_CHARACTERS:
@@ -148,7 +149,7 @@ class _PhysicalLines:
         return line
 
     def skip_record(self) -> bool:
-        """Go past the rest of a record that is too long. False: its quote is never closed."""
+        """Skip the rest of a record that is too long; return False if its quote never closes."""
         while self._quoted or self._line_is_cut:
             piece = self._stream.readline(self._limit + 1)
             if not piece:
@@ -161,13 +162,14 @@ class _PhysicalLines:
         return True
 
     def _toggle(self, piece: str) -> None:
-        # A doubled quote inside quotes toggles twice, which is to say not at all.
+        # A doubled quote inside quotes toggles twice and so changes nothing.
         self._quoted ^= piece.count('"') % 2 == 1
 
 
 class _Header:
     def __init__(self, names: Sequence[str], delimiter: str) -> None:
-        # Tools that add a byte order mark to a file that has one leave the second in the name.
+        # Tools that add a byte order mark to a file that already has one leave the second in the
+        # first column's name.
         self.names = [name.strip().strip("\ufeff") for name in names]
         self.delimiter = delimiter
         self.text = self.label = -1
@@ -177,19 +179,19 @@ class _Header:
 def _decoded(stream: io.BufferedReader, source: str) -> io.TextIOWrapper:
     if encoding := _wide_encoding(stream.peek(64)[:64]):
         raise DataError(
-            f"{source} is {encoding}; only UTF-8 is read. Convert it first: "
+            f"{source} is {encoding}; only UTF-8 is supported. Convert it first: "
             f"iconv -f {encoding} -t UTF-8 {source} > utf8.csv"
         )
     return io.TextIOWrapper(stream, encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 def _wide_encoding(beginning: bytes) -> str:
-    """The encoding of text whose characters are two or four bytes; "" for any other."""
+    """Return the encoding if it is UTF-16 or UTF-32; "" for any other."""
     if beginning[:4] in _UTF32_MARKS:
         return "UTF-32"
     if beginning[:2] in _UTF16_MARKS:
         return "UTF-16"
-    # Without a mark: every other byte of a header in ASCII is NUL.
+    # Without a mark, every other byte of an ASCII header is NUL.
     for name, nul, other in (
         ("UTF-16LE", beginning[1::2], beginning[::2]),
         ("UTF-16BE", beginning[::2], beginning[1::2]),
@@ -207,7 +209,7 @@ def _read_header(lines: _PhysicalLines, columns: Columns, source: str, delimiter
             physical.append(line)
             yield line
 
-    # Any delimiter finds the same record end, since quotes alone carry a record over a line.
+    # Any delimiter finds the same end of the record: only quotes extend one past a line.
     try:
         records = csv.reader(recorded(), strict=True)
         first = next((fields for fields in records if fields), None)

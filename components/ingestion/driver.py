@@ -1,10 +1,10 @@
-"""ExampleGen's driver: what the input *holds* decides whether a cached result still stands.
+"""ExampleGen's driver: adds a fingerprint of the input's *content* to the cache key.
 
-TFX's own driver fingerprints files by size and modification time, so a file that is copied or
-touched runs the whole pipeline again, and an edit that keeps both goes unseen.
+TFX's own driver fingerprints files by size and modification time, so copying or touching a file
+runs the whole pipeline again, and an edit that changes neither goes unnoticed.
 
-The driver runs before every cache look-up, so it imports neither Beam nor TensorFlow, as TFX's
-``components.example_gen.driver`` would: 12 s of a cached run.
+The driver runs before every cache lookup, so it avoids importing Beam and TensorFlow. TFX's
+``components.example_gen.driver`` imports both, which would add 12 s to a cached run.
 """
 
 import copy
@@ -27,14 +27,15 @@ from modules.contract.errors import DataError
 
 
 class Driver(base_driver.BaseDriver, ir_base_driver.BaseDriver):
-    """Resolves spans and adds the content fingerprint to the execution's properties.
+    """Driver that resolves spans and adds the content fingerprint to the execution's properties.
 
-    Properties are part of TFX's cache key, hence no time may enter them. Two bases, as in TFX's
-    driver: compiled pipelines call ``run``, older launchers (notebook) the other two methods.
+    Properties are part of TFX's cache key, so they must not contain a time. There are two base
+    classes, as in TFX's driver: compiled pipelines call ``run``, older launchers (notebook) call
+    the other two methods.
     """
 
     def __init__(self, metadata_handle: metadata.Metadata) -> None:
-        """Make the driver on an open metadata connection."""
+        """Create the driver on an open metadata connection."""
         base_driver.BaseDriver.__init__(self, metadata_handle)
         ir_base_driver.BaseDriver.__init__(self, metadata_handle)
 
@@ -68,7 +69,7 @@ class Driver(base_driver.BaseDriver, ir_base_driver.BaseDriver):
     def run(
         self, execution_info: portable_data_types.ExecutionInfo
     ) -> driver_output_pb2.DriverOutput:
-        """Answer with the resolved properties and the artifact that carries them."""
+        """Return the resolved properties and the artifact that carries them."""
         result = driver_output_pb2.DriverOutput()
         properties = _resolve(execution_info.exec_properties)
         for key, value in properties.items():
@@ -91,7 +92,7 @@ def _resolve(exec_properties: dict[str, Any]) -> dict[str, Any]:
         data = find_input(settings)
         found |= {
             "paths": IngestionSettings.encoded_paths(data.paths),
-            # The executor reads these alone: a span exported meanwhile is for the next run.
+            # The executor reads only these; a span exported meanwhile belongs to the next run.
             FEEDBACK_SPANS: json.dumps(data.feedback_spans),
             utils.SPAN_PROPERTY_NAME: data.span,
             utils.VERSION_PROPERTY_NAME: data.version,
@@ -103,7 +104,7 @@ def _resolve(exec_properties: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mark(examples: Any, exec_properties: dict[str, Any]) -> None:
-    """Set the custom properties of the artifact that TFX's own driver sets."""
+    """Set the same custom properties on the artifact as TFX's own driver."""
     properties = examples.custom_properties
     if exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME):
         value = exec_properties[utils.FINGERPRINT_PROPERTY_NAME]

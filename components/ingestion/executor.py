@@ -1,4 +1,4 @@
-"""ExampleGen's executor: files of labelled text to TFRecords of tf.Examples, by Beam."""
+"""ExampleGen's executor: turns files of labelled text into TFRecords of tf.Examples with Beam."""
 
 import json
 import math
@@ -35,12 +35,12 @@ from components.ingestion.transforms import ReadSource, WriteShard
 from modules.contract import features, progress
 from modules.contract.errors import DataError
 
-#: A shard is sorted in memory, so it must stay small.
+#: Each shard is sorted in memory, so it must stay small.
 _SHARD_BYTES = 128 << 20
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
-    """Reads, checks, splits and writes."""
+    """Executor that reads, checks, splits and writes the examples."""
 
     def Do(  # noqa: N802
         self,
@@ -54,10 +54,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             input_dict: empty.
             output_dict: ``examples``: one ``Examples`` artifact with the splits of
                 ``features.SPLITS``.
-            exec_properties: ``IngestionSettings.to_exec_properties`` and what the driver adds.
+            exec_properties: ``IngestionSettings.to_exec_properties``, with the properties that the
+                driver adds.
 
         Raises:
-            DataError: the data stops the run.
+            DataError: the data is missing, unreadable, changed during the run, has too many bad
+                rows, or cannot train a classifier.
         """
         self._log_startup(input_dict, output_dict, exec_properties)
         if exec_properties.get(INPUT_ERROR):
@@ -109,7 +111,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if fingerprint(sources) != promised:
             raise _changed()
         if settings.cache_directory:
-            # Not before the data is known to be what the keys say.
+            # Only now is it certain that the data matches the keys.
             made = {key: new_entry_path(working, number) for number, key in enumerate(keys)}
             made = {key: path for key, path in made.items() if fileio.exists(path)}
             parse_cache.keep(settings.cache_directory, keys, made)
@@ -124,7 +126,7 @@ def _refuse_bad_rows(
         raise DataError(report.error)
     if not report.rows:
         paths = ", ".join(settings.paths)
-        raise DataError(f"{paths}: no row of data, only a header or nothing at all")
+        raise DataError(f"{paths}: no rows of data; add rows below the header, or set data.path")
     refusal = report.refusal(settings.max_bad_share, kept)
     if refusal:
         fileio.makedirs(os.path.dirname(kept))
@@ -134,9 +136,9 @@ def _refuse_bad_rows(
 
 
 def _kept_quarantine(settings: IngestionSettings, uri: str, promised: str) -> str:
-    """Return where a run that stops leaves its quarantine file; TFX removes what it failed to make.
+    """Return where a failed run leaves its quarantine file: TFX deletes a failed run's outputs.
 
-    The name is that of the data, so the same bad data writes the same file each time.
+    The name derives from the data's fingerprint, so the same bad data always writes the same file.
     """
     directory = settings.quarantine_directory
     if not directory:
@@ -149,10 +151,12 @@ def _kept_quarantine(settings: IngestionSettings, uri: str, promised: str) -> st
 def _sources(
     settings: IngestionSettings, exec_properties: dict[str, Any]
 ) -> tuple[Sequence[Source], list[str]]:
-    """Return the sources and their digests; platforms without custom drivers get the rest here.
+    """Return the sources and their digests.
+
+    On platforms without custom drivers, this also sets the properties that the driver would set.
 
     Raises:
-        DataError: they are not there, or not what the driver saw.
+        DataError: the sources do not exist, or changed since the driver ran.
     """
     promised = exec_properties.get(utils.FINGERPRINT_PROPERTY_NAME)
     spans = json.loads(exec_properties.get(FEEDBACK_SPANS) or "[]") if promised else None
@@ -169,7 +173,7 @@ def _sources(
 
 
 def _changed() -> DataError:
-    return DataError("the data changed while it was read; run again once it stands still")
+    return DataError("the data changed while it was read; run again when nothing writes to it")
 
 
 def _reports(working: str, prefix: str) -> list[dict[str, Any]]:
@@ -182,12 +186,12 @@ def _reports(working: str, prefix: str) -> list[dict[str, Any]]:
 
 
 def _gather_quarantine(working: str, uri: str) -> str:
-    """Put the bad rows of all sources into one file, in the order of the sources."""
+    """Concatenate the bad rows of all sources into one file, in the order of the sources."""
     folder = os.path.join(uri, QUARANTINE_FOLDER)
     fileio.makedirs(folder)
     path = os.path.join(folder, QUARANTINE_FILE)
     with fileio.open(path, "wb") as target:
-        target.write(b"")  # TensorFlow's file system makes a file at the first write only.
+        target.write(b"")  # TensorFlow's file system creates the file on the first write.
         for name in sorted(fileio.listdir(working)):
             if name.startswith("rows-") and name.endswith(".jsonl"):
                 with fileio.open(os.path.join(working, name), "rb") as part:
@@ -197,7 +201,7 @@ def _gather_quarantine(working: str, uri: str) -> str:
 
 
 def _record(counts: Counts, exec_properties: dict[str, Any], examples: types.Artifact) -> None:
-    """Set the artifact's properties, those that TFX expects and the counts."""
+    """Set the artifact's properties: those that TFX expects, and the counts."""
     examples.split_names = artifact_utils.encode_split_names(list(features.SPLITS))
     tfx_driver.update_output_artifact(
         {utils.VERSION_PROPERTY_NAME: None, **exec_properties}, examples.mlmd_artifact

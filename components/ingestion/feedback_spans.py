@@ -1,4 +1,4 @@
-"""Feedback spans: numbered deliveries of corrected labels, all of which are read beside the data.
+"""Feedback spans: numbered deliveries of corrected labels, all of which are read with the data.
 
 ::
 
@@ -17,11 +17,11 @@ from modules.contract.feedback_spans import DATA_FILE, span_folder, span_number
 
 
 def find_spans(directory: str) -> list[int]:
-    """Return the numbers of the spans that are there, ascending.
+    """Return the numbers of the existing spans, ascending.
 
     Args:
-        directory: a folder or URI; one that does not exist holds no span. What is not named
-            ``span-NUMBER`` is no span.
+        directory: a folder or URI; one that does not exist holds no spans. Entries not named
+            ``span-NUMBER`` are ignored.
 
     Raises:
         DataError: the folder cannot be listed.
@@ -37,17 +37,17 @@ def find_spans(directory: str) -> list[int]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(
-            f"the feedback spans of {directory} cannot be listed: {reason}; set feedback.spans to "
-            "a folder that can be read here"
+            f"the feedback spans in {directory} cannot be listed: {reason}; set feedback.spans to "
+            "a readable folder"
         ) from None
     return sorted(number for name in names if (number := span_number(name)))
 
 
 def span_sources(directory: str, numbers: Sequence[int]) -> list[Source]:
-    """Return what to read of the spans, in the order of their numbers.
+    """Return the sources of the spans, in the order of their numbers.
 
     Raises:
-        DataError: a span without its file, which is not what an export leaves.
+        DataError: a span lacks its file, which an export always writes.
     """
     sources = []
     for number in sorted(numbers):
@@ -55,8 +55,8 @@ def span_sources(directory: str, numbers: Sequence[int]) -> list[Source]:
         path = files.join(folder, DATA_FILE)
         if not files.exists(path):
             raise DataError(
-                f"the feedback span {folder} has no {DATA_FILE}; put it back, or move the folder "
-                f"out of {directory}"
+                f"the feedback span {folder} has no {DATA_FILE}; restore the file, or move the "
+                f"folder out of {directory}"
             )
         sources.append(Source(path, CSV, number))
     return sources

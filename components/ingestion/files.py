@@ -1,7 +1,7 @@
-"""Local and remote files under one set of names.
+"""File access with one interface for local and remote paths.
 
-Local paths need the standard library alone. A path with a scheme (``gs://``, ``s3://``, ``hdfs://``)
-goes to Beam's file systems, which are imported only then.
+Local paths need only the standard library. Paths with a scheme (``gs://``, ``s3://``, ``hdfs://``)
+go through Beam's file systems, which are loaded lazily.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ _LAYERS = 3
 
 
 def is_remote(path: str) -> bool:
-    """Whether the path names a file system other than the local one."""
+    """Return whether the path names a file system other than the local one."""
     return "://" in path
 
 
@@ -30,7 +30,7 @@ def _remote() -> Any:
 
 
 def join(folder: str, name: str) -> str:
-    """Return the path of a name within a folder."""
+    """Return the path of a name in a folder."""
     return f"{folder.rstrip('/')}/{name}" if is_remote(folder) else os.path.join(folder, name)
 
 
@@ -40,19 +40,19 @@ def base_name(path: str) -> str:
 
 
 def one_name(path: str) -> str:
-    """Return the one name of a file that may be reached by several."""
+    """Return the canonical path of a file, so that a file reached by several paths counts once."""
     return path if is_remote(path) else os.path.realpath(path)
 
 
 def exists(path: str) -> bool:
-    """Whether there is a file or folder of this path."""
+    """Return whether a file or folder with this path exists."""
     if is_remote(path):
         return bool(_remote().exists(path)) or is_folder(path)
     return os.path.exists(path)
 
 
 def is_folder(path: str) -> bool:
-    """Whether the path is a folder; on an object store, whether anything lies under it."""
+    """Return whether the path is a folder; on an object store, whether any object is under it."""
     if is_remote(path):
         pattern = path.rstrip("/") + "/**"
         return bool(_remote().match([pattern], limits=[1])[0].metadata_list)
@@ -60,7 +60,7 @@ def is_folder(path: str) -> bool:
 
 
 def list_folder(path: str) -> list[str]:
-    """Return the names of the files and folders right under a folder, sorted."""
+    """Return the names of the files and folders directly in a folder, sorted."""
     if not is_remote(path):
         return sorted(os.listdir(path))
     prefix = path.rstrip("/") + "/"
@@ -76,14 +76,14 @@ def match(pattern: str) -> list[str]:
 
 
 def size(path: str) -> int:
-    """Return a file's size in bytes as it lies on disk."""
+    """Return a file's stored size in bytes, before decompression."""
     if is_remote(path):
         return int(_remote().match([path])[0].metadata_list[0].size_in_bytes)
     return os.path.getsize(path)
 
 
 def open_raw(path: str) -> BinaryIO:
-    """Open a file's bytes as they lie on disk."""
+    """Open a file for reading its stored bytes, without decompression."""
     if is_remote(path):
         from apache_beam.io.filesystem import CompressionTypes
 
@@ -94,9 +94,9 @@ def open_raw(path: str) -> BinaryIO:
 
 @contextlib.contextmanager
 def open_binary(path: str) -> Iterator[io.BufferedReader]:
-    """Open a file's bytes, decompressed if it is gzip, which its first bytes say, not its name.
+    """Open a file for reading, decompressed if its first bytes (not its name) say gzip.
 
-    A file that was packed twice, by a tool and again on upload, is unpacked twice.
+    A file that was compressed twice, by a tool and again on upload, is decompressed twice.
     """
     with contextlib.ExitStack() as opened:
         stream = _buffered(opened.enter_context(open_raw(path)))
@@ -124,14 +124,14 @@ _SIGNATURES = {
 
 
 def refuse_binary(stream: io.BufferedReader, source: str) -> None:
-    """Refuse what cannot be CSV or JSON Lines.
+    """Refuse a binary file, which cannot be CSV or JSON Lines.
 
     Args:
-        stream: the file, decompressed, at its start, where it stays.
+        stream: the decompressed file, at its start; the position does not change.
         source: the file's name, for errors.
 
     Raises:
-        DataError: says what the file is and what to do.
+        DataError: the file is binary; the message says what it is and what to do.
     """
     beginning = stream.peek(16)[:16]
     for signature, meaning in _SIGNATURES.items():

@@ -1,4 +1,4 @@
-"""What one run reads: the files of ``data.path`` and the feedback spans beside them."""
+"""The input of one run: the files of ``data.path`` and the feedback spans."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from components.ingestion.settings import IngestionSettings
 from components.ingestion.sources import Source, find_sources
 from components.ingestion.spans import resolve_spans
 
-#: Execution property of the driver and custom property of the artifact: JSON list of numbers.
+#: Execution property set by the driver and custom property of the artifact: JSON list of numbers.
 FEEDBACK_SPANS = "feedback_spans"
 
 
@@ -18,10 +18,10 @@ class InputData:
     """The input of one run.
 
     Attributes:
-        paths: of the base data, with the latest span filled in.
-        sources: the base data's, then the feedback spans' by number.
-        span: the highest span number, of ``data.path`` or of feedback; 0 without any.
-        version: of the span of ``data.path``, or None.
+        paths: paths of the base data, with the latest span filled in.
+        sources: the base data's sources, then the feedback spans' by number.
+        span: the highest span number of ``data.path`` and the feedback; 0 if there are no spans.
+        version: the version of the span of ``data.path``, or None.
         feedback_spans: numbers of the feedback spans, ascending.
     """
 
@@ -35,21 +35,21 @@ class InputData:
 def find_input(
     settings: IngestionSettings, feedback_spans: Sequence[int] | None = None
 ) -> InputData:
-    """Find what to read.
+    """Find the input of a run.
 
     Args:
-        settings: where to look.
-        feedback_spans: numbers of the spans to read; None: all that are there.
+        settings: paths, format and folder of the feedback spans.
+        feedback_spans: numbers of the spans to read; None: all that exist.
 
     Raises:
-        DataError: nothing there, a format that cannot be told, or a broken span.
+        DataError: there is no data, its format is unknown, or a span is broken.
     """
     paths, span, version = resolve_spans(settings.paths)
     if feedback_spans is None:
         directory = settings.spans_directory
         feedback_spans = find_spans(directory) if directory else []
     feedback = span_sources(settings.spans_directory, feedback_spans)
-    # A span that data.path names, too, is feedback all the same.
+    # A feedback span that data.path also matches still counts as feedback.
     taken = {files.one_name(source.path) for source in feedback}
     base = [
         source

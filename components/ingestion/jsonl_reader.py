@@ -1,4 +1,4 @@
-"""JSON Lines: one JSON object a line, UTF-8. Standard library only."""
+"""Reader for JSON Lines: one JSON object per line, UTF-8. Standard library only."""
 
 import io
 import itertools
@@ -10,36 +10,37 @@ from components.ingestion.columns import missing_column
 from components.ingestion.rows import BadRow, Columns, RawRow, Reason, excerpt
 from modules.contract.errors import DataError
 
-#: An array of objects, on one line or on several, is another format.
+#: The beginning of a JSON array of objects, which is not JSON Lines.
 _ARRAY = re.compile(r"\s*\[\s*({|\\n|$)")
-#: How many objects may lack the text or label key before the key counts as misnamed.
+#: If none of this many first objects has the text or label key, the key counts as misnamed.
 _PROBED_OBJECTS = 20
 
 
 def read_jsonl(
     stream: io.BufferedReader, columns: Columns, *, source: str, max_text_bytes: int
 ) -> Iterator[RawRow | BadRow]:
-    """Read rows in file order. Blank lines are no rows; a key that an object lacks reads as null.
+    """Read rows in file order. Blank lines are skipped; a missing key reads as null.
 
     Args:
         stream: the file's bytes, decompressed, UTF-8 with or without a byte order mark.
         columns: the keys to take from each object.
         source: the file's name, for errors.
-        max_text_bytes: longest legal text. A line eight times as long (escapes take up to six
-            bytes for one) is not kept in memory.
+        max_text_bytes: longest legal text, in bytes. A line over eight times as long (an escape
+            takes up to six bytes for one) is not kept in memory.
 
     Yields:
         ``RawRow`` or ``BadRow`` for every line that is not blank.
 
     Raises:
-        DataError: none of the first objects has the text key, or none the label key.
+        DataError: the file is one JSON array, or none of the first objects has the text key or
+            none has the label key.
     """
     limit = max(8 * max_text_bytes, 1 << 20)
     rows = (_parse(number, line, columns) for number, line in _lines(stream, limit))
     head = list(itertools.islice(rows, _PROBED_OBJECTS))
     if head and isinstance(head[0], BadRow) and _ARRAY.match(head[0].excerpt):
         raise DataError(
-            f"{source} is one JSON array; JSON Lines has one object a line. Convert it first: "
+            f"{source} is one JSON array; JSON Lines has one object per line. Convert it first: "
             f"jq -c '.[]' {source} > rows.jsonl"
         )
     objects = [row for row in head if isinstance(row, tuple)]
@@ -57,7 +58,7 @@ def _raw_row(number: int, found: dict[str, object], columns: Columns) -> RawRow:
 
 
 def _lines(stream: io.BufferedReader, limit: int) -> Iterator[tuple[int, bytes | None]]:
-    """Yield number and bytes of each line that is not blank; None for one beyond the limit."""
+    """Yield number and bytes of each line that is not blank; None for a line over the limit."""
     number = 0
     while line := stream.readline(limit + 1):
         number += 1
@@ -84,6 +85,6 @@ def _parse(
         detail = str(error) or type(error).__name__
         return BadRow(number, Reason.MALFORMED_JSON, excerpt(line), detail[:200])
     if not isinstance(found, dict):
-        detail = f"a JSON object was expected, not {type(found).__name__}"
+        detail = f"expected a JSON object, got {type(found).__name__}"
         return BadRow(number, Reason.MALFORMED_JSON, excerpt(line), detail)
     return number, found

@@ -1,4 +1,4 @@
-"""Parquet. pyarrow is imported when a file is read, not before."""
+"""Reader for Parquet. pyarrow is loaded lazily."""
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -19,11 +19,12 @@ def read_parquet(stream: BinaryIO, columns: Columns, *, source: str) -> Iterator
         source: the file's name, for errors.
 
     Yields:
-        A row for every row of the file, numbered from 1. Strings come as ``bytes``: Parquet does
-        not promise that they are sound UTF-8, so decoding is left to the row check.
+        One row for each row of the file, numbered from 1. Strings come as ``bytes``: Parquet does
+        not guarantee valid UTF-8, so decoding is left to the row check.
 
     Raises:
-        DataError: no Parquet file, a column that is absent, or text that is no string column.
+        DataError: the file is not valid Parquet, a column is absent, or the text column does not
+            hold strings.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

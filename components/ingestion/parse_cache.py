@@ -1,9 +1,9 @@
-"""Parsed sources, kept for later runs: what was read once is not parsed again.
+"""Cache of parsed sources, so that later runs parse only new or changed files.
 
-An entry holds all that parsing one source gave: examples, quarantined rows and counts. Its name is
-a digest of all that the outcome depends on, so an entry is right or is not found. It is a row of
-frames, each with a digest over the entry's name, the frame's number and its content: a damaged, cut
-or foreign entry shows at the frame where it starts.
+An entry holds everything that parsing one source yields: examples, quarantined rows and counts. Its
+name is a digest of all inputs that affect the result, so a stale entry is never found. An entry is
+a sequence of frames, each with a digest over the entry's name, the frame's number and its content,
+so a damaged, truncated or foreign entry is detected at the first bad frame.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from tfx.dsl.io import fileio
 from components.ingestion.settings import IngestionSettings
 from components.ingestion.sources import PARQUET, Source
 
-#: Entries that none of the last runs used are removed.
+#: Entries that none of this many last runs used are removed.
 KEPT_RUNS = 5
 
 #: (identity of the text, label, serialised tf.Example)
@@ -47,19 +47,23 @@ _FAILURES = (OSError, tf.errors.OpError)
 
 
 class EntryError(Exception):
-    """An entry that is not there, or is not what was written."""
+    """A cache entry that does not exist or is damaged."""
 
 
 def entry_key(
     source: Source, content_digest: str, settings: IngestionSettings, code_digest: str
 ) -> str:
-    """Return the name of a source's entry: a digest of all that decides how it is parsed.
+    """Return the name of a source's entry: a digest of everything that affects parsing.
 
     Args:
         source: the source.
-        content_digest: of what it holds, see ``sources.content_digests``.
-        settings: columns and rules enter; the split does not, it is decided after parsing.
-        code_digest: of the reading code.
+        content_digest: digest of its content, see ``sources.content_digests``.
+        settings: columns and rules are part of the digest; the split, applied after parsing, is
+            not.
+        code_digest: digest of the code that reads.
+
+    Returns:
+        64 hexadecimal digits.
     """
     columns, rules = settings.columns, settings.rules
     parts = [
@@ -68,7 +72,7 @@ def entry_key(
         sys.version_info[:2],
         unicodedata.unidata_version,
         importlib.metadata.version("pyarrow") if source.format == PARQUET else "",
-        source.path,  # quarantined rows name it
+        source.path,  # quarantined rows name the path
         source.format,
         bool(source.span),
         content_digest,
@@ -92,10 +96,10 @@ def entry_path(directory: str, key: str) -> str:
 
 
 class EntryWriter:
-    """Writes one entry: examples as they come, then ``finish``."""
+    """Writer of one entry: call ``add`` for each example, then ``finish``."""
 
     def __init__(self, stream: BinaryIO, key: str) -> None:
-        """Write into an open file that the caller closes and names."""
+        """Write to an open file, which the caller closes and renames."""
         self._stream = stream
         self._key = key
         self._frames = 0
@@ -103,7 +107,7 @@ class EntryWriter:
         self._bytes = 0
 
     def add(self, example: ParsedExample) -> None:
-        """Write one example, in the order in which they were parsed."""
+        """Add one example. Call in the order of parsing."""
         identity, label, serialised = example
         name = label.encode()
         lengths = _LENGTHS.pack(len(identity), len(name), len(serialised))
@@ -113,10 +117,10 @@ class EntryWriter:
             self._flush()
 
     def finish(self, quarantine: BinaryIO, report: dict[str, object]) -> None:
-        """Write the rest.
+        """Write the remaining examples, the quarantined rows and the counts.
 
         Args:
-            quarantine: the quarantined rows as JSON lines, to be read from here to the end.
+            quarantine: the quarantined rows as JSON lines, read from the current position.
             report: ``IngestionReport.to_json``.
         """
         self._flush()
@@ -136,7 +140,7 @@ class EntryWriter:
 
 
 class Entry:
-    """One entry, read in the order written: ``examples``, then ``quarantine`` and ``report``."""
+    """Reader of one entry: call ``examples``, ``quarantine`` and ``report``, in this order."""
 
     def __init__(self, stream: BinaryIO, key: str) -> None:
         """Read from an open file that the caller closes."""
@@ -149,25 +153,25 @@ class Entry:
         """Yield the examples.
 
         Raises:
-            EntryError: the entry is damaged from here on. What came before is sound.
+            EntryError: the entry is damaged at this point. Examples yielded so far are valid.
         """
         while content := self._take(_EXAMPLES):
             yield from _unpacked(content)
 
     def quarantine(self) -> Iterator[bytes]:
-        """Yield the quarantined rows, cut anywhere.
+        """Yield the quarantined rows in chunks that may end within a row.
 
         Raises:
-            EntryError: as above.
+            EntryError: the entry is damaged at this point.
         """
         while content := self._take(_QUARANTINE):
             yield content
 
     def report(self) -> dict[str, Any]:
-        """Return the counts.
+        """Return the counts, the JSON values of ``IngestionReport.to_json``.
 
         Raises:
-            EntryError: as above.
+            EntryError: the entry is damaged at this point.
         """
         content = self._take(_REPORT)
         if content is None:
@@ -176,7 +180,7 @@ class Entry:
         return found
 
     def _take(self, kind: bytes) -> bytes | None:
-        """Return the content of the next frame if it is of this kind, and go past it."""
+        """Consume the next frame and return its content if it is of this kind, else None."""
         if self._next is None:
             self._next = self._read()
         found, content = self._next
@@ -219,11 +223,11 @@ def open_entry(path: str) -> BinaryIO:
     """Open an entry for reading.
 
     Raises:
-        EntryError: it is not there, or may not be read.
+        EntryError: the entry does not exist or cannot be read.
     """
     try:
         if not fileio.exists(path):
-            raise EntryError("there is none")
+            raise EntryError("does not exist")
         stream: BinaryIO = fileio.open(path, "rb")
     except _FAILURES as error:
         raise EntryError(str(error)) from None
@@ -231,14 +235,14 @@ def open_entry(path: str) -> BinaryIO:
 
 
 def keep(directory: str, used: Sequence[str], made: dict[str, str]) -> None:
-    """Take in what a run parsed, and remove what none of the last ``KEPT_RUNS`` runs used.
+    """Add a run's new entries, and remove entries that none of the last ``KEPT_RUNS`` runs used.
 
-    A cache that cannot be written costs time, not the run: the failure is logged.
+    A cache that cannot be written only costs time, so the failure is logged and not raised.
 
     Args:
-        directory: of the cache.
-        used: keys of all the run's sources.
-        made: key -> path of the entries that the run wrote.
+        directory: folder of the cache.
+        used: keys of all sources of the run.
+        made: key -> path of each entry that the run wrote.
     """
     try:
         fileio.makedirs(directory)
@@ -251,18 +255,18 @@ def keep(directory: str, used: Sequence[str], made: dict[str, str]) -> None:
             stream.write(json.dumps(runs))
         fileio.rename(unfinished, os.path.join(directory, _USES), overwrite=True)
     except _FAILURES as error:
-        logging.warning("the cache of parsed files %s cannot be written: %s", directory, error)
+        logging.warning("cannot write the cache of parsed files %s: %s", directory, error)
 
 
 def _install(path: str, directory: str, key: str) -> None:
-    """Copy, for the run's own folder may lie elsewhere, then rename."""
+    """Copy, because the run's own folder may be on another file system, then rename."""
     unfinished = os.path.join(directory, f"{key}.{uuid.uuid4().hex}.part")
     fileio.copy(path, unfinished, overwrite=True)
     fileio.rename(unfinished, entry_path(directory, key), overwrite=True)
 
 
 def _uses(directory: str) -> list[list[str]]:
-    """Return the keys that each of the last runs used; a damaged record counts as none."""
+    """Return the keys that each of the last runs used; a damaged file counts as empty."""
     path = os.path.join(directory, _USES)
     if not fileio.exists(path):
         return []

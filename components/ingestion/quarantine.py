@@ -1,4 +1,4 @@
-"""The quarantine file: every bad row, where it stands and why it is no example."""
+"""The quarantine file: every bad row, with its position and why it is not an example."""
 
 import json
 
@@ -12,8 +12,8 @@ QUARANTINE_FILE = "rows.jsonl"
 def quarantine_line(path: str, row: BadRow) -> str:
     r"""Return one line of the file: a JSON object and ``\n``.
 
-    Its keys: ``file``, ``line`` (where the row starts), ``reason``, ``detail``, ``rows`` (how many
-    rows it counts for) and ``row`` (the row's beginning, printable).
+    The object's keys are ``file``, ``line`` (where the row starts), ``reason``, ``detail``,
+    ``rows`` (how many rows it counts as) and ``row`` (the row's printable beginning).
     """
     record = {
         "file": path,

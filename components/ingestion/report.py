@@ -1,4 +1,4 @@
-"""What happened to the rows: counts, the first offenders, and when they stop the run."""
+"""Report on the rows read: counts, the first bad rows, and whether they stop the run."""
 
 import dataclasses
 import math
@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 
 from components.ingestion.rows import BadRow, Reason
 
-#: How many bad rows a message names.
+#: Number of bad rows that a message names.
 SHOWN_ROWS = 3
 
 _ADVICE = {
     Reason.NOT_UTF8: "convert the file, e.g. iconv -f latin1 -t utf-8",
-    Reason.UNCLOSED_QUOTE: 'close the quote, or double it ("") where it is part of the text',
+    Reason.UNCLOSED_QUOTE: 'close the quote, or double it ("") if it is part of the text',
     Reason.MALFORMED_QUOTES: 'double ("") each quote that is part of a quoted text',
-    Reason.WRONG_FIELD_COUNT: "quote texts that hold the delimiter or a line break",
+    Reason.WRONG_FIELD_COUNT: "quote texts that contain the delimiter or a line break",
     Reason.UNKNOWN_LABEL: "add the label to data.labels, or empty data.labels",
-    Reason.NOT_A_TEXT_FILE: "take it out of the class folders, or name it .txt",
+    Reason.NOT_A_TEXT_FILE: "move the file out of the class folders, or rename it to .txt",
     Reason.TEXT_TOO_LONG: "raise data.max_text_bytes",
     Reason.ROW_TOO_LONG: "raise data.max_text_bytes",
 }
@@ -27,13 +27,13 @@ class IngestionReport:
     """Counts over one or more files.
 
     Attributes:
-        examples: rows that became examples.
-        reasons: bad rows for each reason.
+        examples: number of rows that became examples.
+        reasons: number of bad rows for each reason.
         first: the first few bad rows, as ``"file:line reason"``.
-        error: why a file could not be read, if one could not.
-        feedback: those of ``examples`` that came from feedback spans.
-        sources: files, or class folders, that were read.
-        from_cache: those of ``sources`` whose parsed rows were in the cache.
+        error: why a file could not be read; "" if all were.
+        feedback: number of ``examples`` that came from feedback spans.
+        sources: number of files or class folders that were read.
+        from_cache: number of ``sources`` whose parsed rows were cached.
     """
 
     examples: int = 0
@@ -52,12 +52,12 @@ class IngestionReport:
 
     @property
     def quarantined(self) -> int:
-        """How many rows are in quarantine."""
+        """Number of rows in quarantine."""
         return self.reasons.total()
 
     @property
     def rows(self) -> int:
-        """How many rows were read."""
+        """Number of rows that were read."""
         return self.examples + self.quarantined
 
     def to_json(self) -> dict[str, object]:
@@ -74,7 +74,7 @@ class IngestionReport:
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> "IngestionReport":
-        """Read back what ``to_json`` gave."""
+        """Create the report from the output of ``to_json``."""
         report = cls(**values)  # type: ignore[arg-type]
         report.reasons = Counter(report.reasons)
         return report
@@ -94,21 +94,21 @@ class IngestionReport:
         return whole
 
     def refusal(self, max_bad_share: float, quarantine_file: str) -> str | None:
-        """Return why the run must stop, or None if few enough rows are bad.
+        """Return the message that stops the run, or None if few enough rows are bad.
 
         Args:
-            max_bad_share: the share of rows that may be bad, from 0 to 1.
-            quarantine_file: where the bad rows can be read.
+            max_bad_share: largest accepted share of bad rows, from 0 to 1.
+            quarantine_file: path of the quarantine file, for the message.
         """
         if self.quarantined <= max_bad_share * self.rows:
             return None
-        # Rounded up: 1.004 % must not read as the 1 % that would have passed.
+        # Rounded up, so that 1.004% does not read as 1%, which would have passed.
         share = math.ceil(1000 * self.quarantined / self.rows) / 10
         counts = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common(3))
         advice = _ADVICE.get(Reason(self.reasons.most_common(1)[0][0]), "correct them")
         return (
             f"{self.quarantined} of {self.rows} rows ({share:g}%) cannot be used, the limit is "
             f"{100 * max_bad_share:g}% (data.max_bad_share): {counts}; first: "
-            f"{'; '.join(self.first)}. All of them, with reasons: {quarantine_file}. "
-            f"To go on: {advice}"
+            f"{'; '.join(self.first)}. All bad rows, with reasons: {quarantine_file}. "
+            f"To continue: {advice}"
         )

@@ -1,12 +1,12 @@
-"""What becomes of feedback on a text that is there already. Standard library only.
+"""Merging of feedback with examples of the same text. Standard library only.
 
-The newest span that names a text decides its label: feedback is reviewed or agreed on, and later
-than the data. In the test split it is the other way round, the label known first stays: truth that
-models are held to must not be changed by those who use them.
+The newest span that contains a text decides its label: feedback is reviewed or agreed on, and newer
+than the data. In the test split, by contrast, the oldest label stays: users of a model must not be
+able to change the labels that it is evaluated on.
 
-Rows of the base data stay in number. One that is corrected keeps its text and its slices, and takes
-the label of the feedback; the feedback row adds nothing more. Copies within the base data, also
-contradictory ones, stay as they are unless feedback names their text.
+Feedback never changes the number of rows of the base data. A corrected row keeps its text and
+slices and takes the label of the feedback; the feedback row is not added. Copies of a text in the
+base data, even with contradictory labels, stay unchanged unless feedback contains the text.
 """
 
 import collections
@@ -19,7 +19,7 @@ SpannedExample = tuple[bytes, int, str, bytes]
 
 
 class RowOutcome(enum.StrEnum):
-    """What became of a row of feedback."""
+    """Outcome of merging one row of feedback."""
 
     ADDED = "added"
     REPEATED = "repeated"
@@ -28,12 +28,12 @@ class RowOutcome(enum.StrEnum):
     HELD_OUT = "held_out"
 
 
-#: What each outcome means, for people.
+#: Each outcome in words, for reports.
 MEANINGS = {
     RowOutcome.ADDED: "added",
-    RowOutcome.REPEATED: "there already",
+    RowOutcome.REPEATED: "already present",
     RowOutcome.RELABELLED: "corrected the data",
-    RowOutcome.SUPERSEDED: "overruled by newer feedback",
+    RowOutcome.SUPERSEDED: "replaced by newer feedback",
     RowOutcome.HELD_OUT: "not applied to the test split",
 }
 
@@ -44,22 +44,22 @@ def resolve(
     held_out: bool,
     relabel: Callable[[bytes, str], bytes],
 ) -> tuple[list[SpannedExample], collections.Counter[str]]:
-    """Apply the rule to all examples of some texts.
+    """Merge feedback into the examples of the same text.
 
     Args:
         examples: all examples of each text, in any order.
-        held_out: they are of the test split.
-        relabel: returns a serialised example with another label.
+        held_out: whether the examples belong to the test split.
+        relabel: takes a serialised example and a label, returns the example with that label.
 
     Returns:
-        What stays, ordered by identity, label and bytes; and how many rows of feedback met with
-        each ``RowOutcome``.
+        The examples that remain, sorted by identity, label and bytes; and the number of rows of
+        feedback for each ``RowOutcome``.
     """
     kept: list[SpannedExample] = []
     outcomes: collections.Counter[str] = collections.Counter()
     for _, group in itertools.groupby(sorted(examples), key=lambda example: example[0]):
         copies = list(group)
-        if copies[-1][1]:  # sorted by span, hence feedback is among them
+        if copies[-1][1]:  # sorted by span, so this group contains feedback
             copies = list(_resolve_text(copies, held_out, relabel, outcomes))
             copies.sort(key=lambda example: example[2:])
         kept.extend(copies)

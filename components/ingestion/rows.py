@@ -1,7 +1,8 @@
-"""Rows as the readers give them, and the checks that make them examples. Standard library only.
+"""Rows as the readers yield them, and the checks that turn them into examples.
 
 A reader yields ``RawRow`` or ``BadRow`` for every row of its file; ``check_row`` turns a ``RawRow``
-into a ``LabelledText`` or a ``BadRow``. So a row in is an example out or a row in quarantine.
+into a ``LabelledText`` or a ``BadRow``. Every row thus becomes an example or is quarantined.
+Standard library only.
 """
 
 import dataclasses
@@ -9,12 +10,12 @@ import decimal
 import enum
 from collections.abc import Sequence
 
-#: Longest excerpt of a bad row that a quarantine record carries, in characters.
+#: Longest excerpt of a bad row in a quarantine record, in characters.
 EXCERPT_CHARACTERS = 500
 
 
 class Reason(enum.StrEnum):
-    """Why a row is in quarantine."""
+    """Reason for quarantining a row."""
 
     WRONG_FIELD_COUNT = "wrong_field_count"
     MALFORMED_QUOTES = "malformed_quotes"
@@ -38,11 +39,11 @@ class Columns:
     """Names of the columns (CSV, Parquet) or keys (JSONL) that make an example.
 
     Attributes:
-        text: of the text.
-        label: of the label.
-        slices: of what examples are grouped by.
-        slices_required: whether a file without one of ``slices`` is refused; else it reads as
-            missing.
+        text: name of the text column.
+        label: name of the label column.
+        slices: names of the columns that examples are grouped by.
+        slices_required: whether a file that lacks one of ``slices`` is refused; if not, the values
+            read as missing.
     """
 
     text: str
@@ -53,11 +54,11 @@ class Columns:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RawRow:
-    """A row that could be parsed, its values unchecked.
+    """A parsed row whose values are not checked yet.
 
     Attributes:
         line: where the row starts: physical line (CSV, JSONL) or row number (Parquet), from 1.
-        text: value of the text column; ``bytes`` where the reader leaves decoding to the check.
+        text: value of the text column; ``bytes`` if the reader leaves decoding to ``check_row``.
         label: value of the label column.
         slices: values of the slice columns, in the order configured.
     """
@@ -74,11 +75,11 @@ class BadRow:
 
     Attributes:
         line: where the row starts, as in ``RawRow``.
-        reason: why it is no example.
-        excerpt: the beginning of the row, printable, at most ``EXCERPT_CHARACTERS`` long.
-        detail: what was found, e.g. ``"3 fields, the header has 2"``.
-        rows: how many rows this stands for. A quote that is never closed hides an unknown number
-            of rows; each of its lines is counted, so that it cannot hide under the bad-row limit.
+        reason: why it is not an example.
+        excerpt: the printable beginning of the row, at most ``EXCERPT_CHARACTERS`` characters.
+        detail: details of the reason, e.g. ``"3 fields, the header has 2"``.
+        rows: how many rows it counts as. A quote that is never closed swallows an unknown number
+            of rows; every line of it is counted, so that they all count towards the bad-row limit.
     """
 
     line: int
@@ -90,7 +91,7 @@ class BadRow:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class LabelledText:
-    """A checked row: what an example is made of."""
+    """A checked row: the values of one example."""
 
     text: str
     label: str
@@ -99,11 +100,11 @@ class LabelledText:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class RowRules:
-    """What a row must keep to.
+    """Rules for the values of a row.
 
     Attributes:
         max_text_bytes: longest legal text, in bytes of UTF-8.
-        labels: the closed set of labels; empty: any label.
+        labels: the allowed labels; empty: any label.
     """
 
     max_text_bytes: int
@@ -111,7 +112,14 @@ class RowRules:
 
 
 def excerpt(*values: object) -> str:
-    """Return the beginning of a row, safe to write as UTF-8 and to print on one line."""
+    """Return the beginning of a row as printable UTF-8 on one line.
+
+    Args:
+        *values: the values of the row; bytes are decoded.
+
+    Returns:
+        At most ``EXCERPT_CHARACTERS`` characters.
+    """
     shown = ", ".join(_printable(value) for value in values)
     if len(shown) <= EXCERPT_CHARACTERS:
         return shown
@@ -124,13 +132,18 @@ def _printable(value: object) -> str:
     if not isinstance(value, str):
         value = repr(value) if value is not None else ""
     cut = value[:EXCERPT_CHARACTERS]
-    # Bytes that are no UTF-8 came in as lone surrogates; show them as the bytes they were.
+    # Bytes that are not UTF-8 were decoded to lone surrogates; show the original bytes.
     cut = "".join(f"\\x{ord(c) - 0xDC00:02x}" if "\udc80" <= c <= "\udcff" else c for c in cut)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
 
 
 class RowError(ValueError):
-    """A value that no example can have."""
+    """A value that an example cannot have.
+
+    Attributes:
+        reason: the rule that it breaks.
+        detail: details of the reason, or "".
+    """
 
     def __init__(self, reason: Reason, detail: str = "") -> None:
         super().__init__(reason)
@@ -139,14 +152,14 @@ class RowError(ValueError):
 
 
 def check_row(row: RawRow, rules: RowRules) -> LabelledText | BadRow:
-    """Check one row's values.
+    """Check the values of one row.
 
     Args:
-        row: as a reader gave it.
-        rules: what it must keep to.
+        row: a row from a reader.
+        rules: the rules for its values.
 
     Returns:
-        The labelled text, or the row with the first rule it breaks.
+        The labelled text, or a bad row with the first rule that it breaks.
     """
     try:
         text = _checked_text(row.text, rules.max_text_bytes)
@@ -172,7 +185,7 @@ def _checked_text(value: object, max_bytes: int) -> str:
 
 
 def _decoded(value: str | bytes) -> tuple[str, int]:
-    """Return the value as sound Unicode without NUL, and its size in bytes of UTF-8."""
+    """Return the value as valid Unicode without NUL, and its size in bytes of UTF-8."""
     try:
         data = value if isinstance(value, bytes) else value.encode("utf-8")
         text = value if isinstance(value, str) else value.decode("utf-8")
@@ -188,7 +201,7 @@ def _checked_label(value: object, labels: frozenset[str]) -> str:
     if not label:
         raise RowError(Reason.MISSING_LABEL)
     if len(label.splitlines()) > 1:
-        # Vocabulary files hold one label a line.
+        # Vocabulary files hold one label per line.
         raise RowError(Reason.LABEL_WITH_LINE_BREAK)
     if labels and label not in labels:
         raise RowError(Reason.UNKNOWN_LABEL, excerpt(label)[:80])
@@ -196,12 +209,12 @@ def _checked_label(value: object, labels: frozenset[str]) -> str:
 
 
 def scalar_text(value: object) -> str:
-    """Return a label or slice value as text: 1, 1.0 and "1" are one label; missing is "".
+    """Return a label or slice value as text: 1, 1.0 and "1" are the same; missing is "".
 
     Raises:
-        RowError: a list or an object, NUL, or bytes that are no UTF-8.
+        RowError: the value is a list or an object, contains NUL, or is not UTF-8.
     """
-    if value is None or value != value:  # NaN is how many writers spell "missing"
+    if value is None or value != value:  # many writers use NaN for "missing"
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"

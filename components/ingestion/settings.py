@@ -1,4 +1,4 @@
-"""What ExampleGen was told, as a checked record and as TFX execution properties."""
+"""Settings of ExampleGen, as a checked record and as TFX execution properties."""
 
 import dataclasses
 import json
@@ -14,26 +14,26 @@ from modules.contract.errors import UserError
 #: Key of the output.
 EXAMPLES = "examples"
 
-#: What the driver hands on when the input cannot be found: only a run that failed in the executor
-#: is recorded as failed.
+#: Execution property in which the driver passes on an error: TFX records an execution as failed
+#: only if its executor fails.
 INPUT_ERROR = "input_error"
 
 
 @dataclasses.dataclass(frozen=True)
 class IngestionSettings:
-    """How files become examples.
+    """Settings of ingestion.
 
     Attributes:
-        paths: files, folders, glob patterns; each may hold span placeholders.
+        paths: files, folders and glob patterns; each may contain span placeholders.
         data_format: one of ``sources.FORMATS``.
-        columns: what to take from each row.
-        rules: what each row must keep to.
-        max_bad_share: the share of rows that may be bad, from 0 to 1.
+        columns: the columns to read.
+        rules: the rules for the values of each row.
+        max_bad_share: largest accepted share of bad rows, from 0 to 1.
         split: weights of the splits.
         quarantine_directory: where a failed run leaves its quarantine file; empty: ``quarantine``
             under the pipeline root.
-        spans_directory: folder of the feedback spans, which need not exist; empty: there are none.
-        cache_directory: where parsed files are kept for later runs; empty: nowhere.
+        spans_directory: folder of the feedback spans, which need not exist; empty: no feedback.
+        cache_directory: folder of the cache of parsed files; empty: no cache.
     """
 
     paths: tuple[str, ...]
@@ -47,10 +47,10 @@ class IngestionSettings:
     cache_directory: str = ""
 
     def __post_init__(self) -> None:
-        """Check what only the user can put right.
+        """Check the values that come from the user.
 
         Raises:
-            UserError: naming the key and what is legal.
+            UserError: a value is illegal; the message names the key and what is legal.
         """
         if not self.paths or not all(self.paths):
             raise UserError(
@@ -60,7 +60,7 @@ class IngestionSettings:
             legal = ", ".join(FORMATS)
             raise UserError(f"data.format must be one of {legal}; got {self.data_format!r}")
         if not 0 <= self.max_bad_share <= 1:
-            raise UserError(f"data.max_bad_share must lie in 0..1; got {self.max_bad_share}")
+            raise UserError(f"data.max_bad_share must be from 0 to 1; got {self.max_bad_share}")
         if self.rules.max_text_bytes < 1:
             raise UserError(
                 f"data.max_text_bytes must be 1 or more; got {self.rules.max_text_bytes}"
@@ -70,12 +70,14 @@ class IngestionSettings:
     def _check_columns(self) -> None:
         text, label, slices = self.columns.text, self.columns.label, self.columns.slices
         if text == label:
-            raise UserError(f"data.text_column and data.label_column are both {text!r}")
+            raise UserError(
+                f"data.text_column and data.label_column must differ; both are {text!r}"
+            )
         taken = {text, label, features.TEXT, features.LABEL} & set(slices)
         if taken:
             raise UserError(
-                f"data.slice_columns must not name {sorted(taken)[0]!r}, which is the text or the "
-                "label already"
+                f"data.slice_columns must not contain {sorted(taken)[0]!r}, which is already the "
+                "text or the label"
             )
 
     def to_exec_properties(self) -> dict[str, Any]:
@@ -102,7 +104,11 @@ class IngestionSettings:
 
     @classmethod
     def from_exec_properties(cls, properties: Mapping[str, Any]) -> "IngestionSettings":
-        """Read back what ``to_exec_properties`` gave."""
+        """Create the settings from the output of ``to_exec_properties``.
+
+        Raises:
+            UserError: a value is illegal.
+        """
         return cls(
             paths=tuple(json.loads(properties["paths"])),
             data_format=properties["data_format"],

@@ -1,4 +1,4 @@
-"""One source as checked, serialised examples: from the cache, or parsed."""
+"""Reading of one source, from the cache or by parsing, into checked and serialised examples."""
 
 import os
 from collections.abc import Iterator
@@ -19,22 +19,22 @@ from modules.contract.text_identity import text_identity
 
 
 class SourceReader:
-    """Reads one source to its end, once.
+    """Single-use reader of one source.
 
     Attributes:
-        report: the counts, complete when ``examples`` is at its end.
+        report: the counts, complete once ``examples`` is exhausted.
     """
 
     def __init__(
         self, source: Source, settings: IngestionSettings, rows_file: str, key: str = ""
     ) -> None:
-        """Take what to read.
+        """Create the reader.
 
         Args:
             source: the source.
             settings: columns, rules and the cache's folder.
-            rows_file: where the quarantined rows go.
-            key: name of the source's cache entry; empty: there is no cache.
+            rows_file: path to write the quarantined rows to.
+            key: name of the source's cache entry; empty: no cache.
         """
         self.report = IngestionReport()
         self._source = source
@@ -46,7 +46,7 @@ class SourceReader:
         """Yield the examples in the order of the source.
 
         Args:
-            new_entry: where a cache entry is written if the source is parsed.
+            new_entry: path to write a cache entry to if the source is parsed.
         """
         sound = 0
         if self._key:
@@ -55,10 +55,10 @@ class SourceReader:
                     sound += 1
                     yield example
             except parse_cache.EntryError as error:
-                logging.info("%s is parsed: its cache entry: %s", self._source.path, error)
+                logging.info("parsing %s: its cache entry: %s", self._source.path, error)
             else:
                 return
-        # Parsing gives the same examples in the same order: those yielded already are passed over.
+        # Parsing yields the same examples in the same order, so skip those already yielded.
         for number, example in enumerate(self._parsed_and_kept(new_entry)):
             if number >= sound:
                 yield example
@@ -69,7 +69,7 @@ class SourceReader:
             entry = parse_cache.Entry(stream, self._key)
             yield from entry.examples()
             with fileio.open(self._rows_file, "wb") as quarantine:
-                quarantine.write(b"")  # TensorFlow's file system makes a file at the first write.
+                quarantine.write(b"")  # TensorFlow's file system creates it on the first write.
                 for chunk in entry.quarantine():
                     quarantine.write(chunk)
             self.report = IngestionReport.from_json(entry.report())
@@ -93,7 +93,7 @@ class SourceReader:
         self.report = IngestionReport(sources=1)
         columns, rules = self._settings.columns, self._settings.rules
         with fileio.open(self._rows_file, "w") as quarantine:
-            quarantine.write("")  # TensorFlow's file system makes a file at the first write only.
+            quarantine.write("")  # TensorFlow's file system creates the file on the first write.
             try:
                 for path, row in self._source.read(columns, rules.max_text_bytes):
                     checked = row if isinstance(row, BadRow) else check_row(row, rules)
@@ -105,7 +105,7 @@ class SourceReader:
                         self.report.feedback += bool(self._source.span)
                         yield self._example(checked)
             except DataError as error:
-                # Raised later, by the executor: a runner would bury it under its own traceback.
+                # The executor raises it later: a Beam runner would bury it in its own traceback.
                 self.report.error = str(error)
 
     def _example(self, row: LabelledText) -> parse_cache.ParsedExample:
@@ -115,12 +115,12 @@ class SourceReader:
 
 
 def new_entry_path(directory: str, number: int) -> str:
-    """Return where a run keeps the entry of a source until it has succeeded."""
+    """Return the path of a source's new cache entry until the run has succeeded."""
     return os.path.join(directory, f"entry-{number:05d}")
 
 
 def serialised_example(values: dict[str, str]) -> bytes:
-    """Return a tf.Example with one bytes[1] feature for each value, the same bytes every time."""
+    """Return a serialised tf.Example with one bytes[1] feature per value, deterministically."""
     feature = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
         for name, value in values.items()
@@ -131,7 +131,7 @@ def serialised_example(values: dict[str, str]) -> bytes:
 
 
 def relabelled_example(serialised: bytes, label: str) -> bytes:
-    """Return an example of ``serialised_example`` with another label."""
+    """Return a copy of a serialised tf.Example with another label."""
     example = tf.train.Example.FromString(serialised)
     example.features.feature[features.LABEL].bytes_list.value[:] = [label.encode()]
     changed: bytes = example.SerializeToString(deterministic=True)

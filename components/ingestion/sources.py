@@ -1,4 +1,4 @@
-"""Which files to read, and the fingerprint of what they hold. Standard library only."""
+"""The files to read, and the fingerprint of their content. Standard library only."""
 
 import concurrent.futures
 import dataclasses
@@ -40,9 +40,9 @@ class Source:
     """One file, or one class folder of texts.
 
     Attributes:
-        path: where it lies.
-        format: one of ``FORMATS`` but ``AUTO``.
-        span: number of the feedback span that it is; 0: base data.
+        path: path or URI of the file or folder.
+        format: one of ``FORMATS`` except ``AUTO``.
+        span: number of the feedback span; 0: base data.
     """
 
     path: str
@@ -50,20 +50,20 @@ class Source:
     span: int = 0
 
     def paths(self) -> list[str]:
-        """Return the files that make this source, in the order in which they are read."""
+        """Return the files of this source, in the order in which they are read."""
         return folder_reader.class_files(self.path) if self.format == FOLDERS else [self.path]
 
     def read(self, columns: Columns, max_text_bytes: int) -> Iterator[tuple[str, RawRow | BadRow]]:
         """Yield each row with the path of its file.
 
         Raises:
-            DataError: the file cannot be read at all, or not to its end.
+            DataError: a file cannot be read to its end, is of another format, or lacks a column.
         """
         for path in self.paths():
             try:
                 for row in self._rows(path, columns, max_text_bytes):
                     yield path, row
-            # A cut or damaged gzip stream shows as any of the three.
+            # A truncated or damaged gzip stream raises any of the three.
             except (OSError, EOFError, zlib.error) as error:
                 raise DataError(f"{path} cannot be read to its end: {error}") from None
 
@@ -88,21 +88,22 @@ class Source:
 
 
 def find_sources(paths: Sequence[str], data_format: str) -> list[Source]:
-    """Find the files to read, each once, in a fixed order.
+    """Return the sources to read, each once, in a fixed order.
 
     Args:
-        paths: files, folders and glob patterns. A folder is a folder of class folders, or a folder
-            of data files of one format.
+        paths: files, folders and glob patterns. A folder must hold class folders, or data files of
+            one format.
         data_format: one of ``FORMATS``.
 
     Raises:
-        DataError: nothing there, nothing that matches, or a format that cannot be told.
+        DataError: a path does not exist or holds no data, a pattern matches nothing, or a format
+            is unknown.
     """
     found: dict[str, Source] = {}
     for path in paths:
         try:
             expanded = list(_expand(os.path.expanduser(path), data_format))
-        except ValueError as error:  # Beam's, of a URI whose scheme it does not know
+        except ValueError as error:  # raised by Beam for a URI of an unknown scheme
             raise DataError(f"data.path {path} cannot be read: {error}") from None
         for source in expanded:
             check_name(source.path)
@@ -113,10 +114,10 @@ def find_sources(paths: Sequence[str], data_format: str) -> list[Source]:
 
 
 def check_name(path: str) -> None:
-    """Refuse a name that cannot be written down.
+    """Refuse a path that cannot be recorded in metadata.
 
     Raises:
-        DataError: it is not UTF-8.
+        DataError: the path is not UTF-8.
     """
     try:
         path.encode()
@@ -130,7 +131,7 @@ def _expand(path: str, data_format: str) -> Iterator[Source]:
     if not matches and glob.has_magic(path):
         matches = files.match(path)
         if not matches:
-            raise DataError(f"no file matches {path}; set data.path to files that are there")
+            raise DataError(f"no file matches {path}; set data.path to files that exist")
     if not matches:
         raise DataError(_not_found(path))
     for match in matches:
@@ -138,8 +139,8 @@ def _expand(path: str, data_format: str) -> Iterator[Source]:
             yield from _expand_folder(match, data_format)
         elif data_format == FOLDERS:
             raise DataError(
-                f"{match} is a file, but data.format is folders: give the folder that holds one "
-                "folder of .txt files a label, or set data.format=auto"
+                f"{match} is a file, but data.format is folders: set data.path to the folder that "
+                "holds one folder of .txt files per label, or set data.format=auto"
             )
         else:
             yield Source(match, _format_of(match, data_format))
@@ -171,7 +172,7 @@ def _expand_folder(folder: str, data_format: str) -> Iterator[Source]:
             yield from sources
             return
     raise DataError(
-        f"{folder} holds no data: expected one folder of .txt files a label, or .csv, .tsv, "
+        f"{folder} holds no data: expected one folder of .txt files per label, or .csv, .tsv, "
         ".jsonl or .parquet files"
     )
 
@@ -187,8 +188,8 @@ def _format_of(path: str, data_format: str) -> str:
     kind = _suffix_format(files.base_name(path))
     if kind is None:
         raise DataError(
-            f"cannot tell the format of {path} from its name (known: {', '.join(_SUFFIXES)}, each "
-            "also with .gz); set data.format to csv, jsonl or parquet"
+            f"cannot determine the format of {path} from its name (known: {', '.join(_SUFFIXES)}, "
+            "each also with .gz); set data.format to csv, jsonl or parquet"
         )
     return kind
 
@@ -196,25 +197,25 @@ def _format_of(path: str, data_format: str) -> str:
 def _not_found(path: str) -> str:
     message = f"no such file or folder: {path}"
     if not files.is_remote(path) and os.path.islink(path):
-        return f"{path} is a link to {os.readlink(path)}, which is not there"
+        return f"{path} is a link to {os.readlink(path)}, which does not exist"
     folder = os.path.dirname(path) or "."
     if not files.is_remote(path) and os.path.isdir(folder):
         near = difflib.get_close_matches(os.path.basename(path), os.listdir(folder), n=1)
         if near:
             return f"{message}. Did you mean {os.path.join(os.path.dirname(path), near[0])}?"
-    return f"{message}; set data.path to a file that is there"
+    return f"{message}; set data.path to a file that exists"
 
 
 def content_digests(sources: Sequence[Source]) -> list[str]:
-    """Return a digest (64 hex digits) of what each source holds: names, format, contents, span.
+    """Return a digest (64 hex digits) of each source's names, format, contents and span.
 
-    Times and permissions do not enter: a file that was touched or copied back is the same data.
+    Times and permissions are not included: a file that was touched or restored is the same data.
 
     Raises:
-        DataError: a file vanished or may not be read.
+        DataError: a file vanished or cannot be read.
     """
     paths = [(number, path) for number, each in enumerate(sources) for path in each.paths()]
-    # Hashing lets other threads run, so several files keep several cores busy.
+    # hashlib releases the GIL, so several files are hashed in parallel.
     with concurrent.futures.ThreadPoolExecutor() as pool:
         kinds = (sources[number].format for number, _ in paths)
         digests = list(pool.map(_content_digest, kinds, (path for _, path in paths)))
@@ -227,16 +228,16 @@ def content_digests(sources: Sequence[Source]) -> list[str]:
 
 
 def fingerprint(sources: Sequence[Source]) -> str:
-    """Return one digest (64 hex digits) of ``content_digests``.
+    """Return one digest (64 hex digits) over the content of all sources.
 
     Raises:
-        DataError: a file vanished or may not be read.
+        DataError: a file vanished or cannot be read.
     """
     return combined_fingerprint(content_digests(sources))
 
 
 def combined_fingerprint(digests: Sequence[str]) -> str:
-    """Return the fingerprint of sources whose digests are known."""
+    """Return the fingerprint of sources with these ``content_digests``."""
     return hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
@@ -254,7 +255,7 @@ def _content_digest(kind: str, path: str) -> str:
 
 
 def total_bytes(sources: Sequence[Source]) -> int:
-    """Return the size of all files as they lie on disk."""
+    """Return the stored size of all files in bytes, before decompression."""
     return sum(
         files.size(path)
         for source in sources

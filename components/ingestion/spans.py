@@ -1,4 +1,4 @@
-"""Spans as TFX means them: numbered deliveries of data, of which the latest is read."""
+"""TFX's spans: numbered deliveries of data, of which the latest is read."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,11 @@ from modules.contract.errors import DataError
 
 
 def resolve_spans(paths: Sequence[str]) -> tuple[list[str], int, int | None]:
-    """Fill in ``{SPAN}``, ``{VERSION}``, ``{YYYY}``, ``{MM}``, ``{DD}`` with the latest there are.
+    """Replace ``{SPAN}``, ``{VERSION}``, ``{YYYY}``, ``{MM}`` and ``{DD}`` by the latest values.
 
-    ``spans/span-{SPAN}/*.csv`` reads the folder of the highest number; ``{SPAN:2}`` is a number of
-    two digits. Dates are days since 1970-01-01. Paths without any of them are span 0.
+    ``spans/span-{SPAN}/*.csv`` reads the folder with the highest number; ``{SPAN:2}`` is a number
+    of two digits. The span of a date is its number of days since 1970-01-01. Paths without
+    placeholders are span 0.
 
     Args:
         paths: files, folders and glob patterns.
@@ -22,7 +23,7 @@ def resolve_spans(paths: Sequence[str]) -> tuple[list[str], int, int | None]:
         The paths to read, the span, and the version or None.
 
     Raises:
-        DataError: no span there, a span that is no number, or paths that differ in their latest
+        DataError: there is no span, a span is not a number, or the paths differ in their latest
             span.
     """
     resolved: list[str] = []
@@ -32,12 +33,12 @@ def resolve_spans(paths: Sequence[str]) -> tuple[list[str], int, int | None]:
         split = example_gen_pb2.Input.Split(name="data", pattern=path)
         try:
             if not any(utils.verify_split_pattern_specs(split)):
-                # TFX would look at the files, through file systems that need not know the path.
+                # TFX would list the files, through file systems that may not support the path.
                 resolved.append(path)
                 continue
             _, span, version = utils.calculate_splits_fingerprint_span_and_version("", [split])
         except ValueError as error:
-            raise DataError(f"no span can be told from data.path {path}: {error}") from None
+            raise DataError(f"cannot find the latest span of data.path {path}: {error}") from None
         resolved.append(split.pattern)
         latest[path] = (span, version)
     if not latest:

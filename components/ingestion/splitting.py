@@ -1,4 +1,4 @@
-"""Which split an example belongs to, decided by its text alone. Standard library only."""
+"""Assignment of examples to splits by their text only. Standard library only."""
 
 import dataclasses
 import itertools
@@ -10,7 +10,7 @@ from modules.contract.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class SplitWeights:
-    """Shares of the splits, e.g. 8 : 1 : 1.
+    """Relative sizes of the splits, e.g. 8 : 1 : 1.
 
     Attributes:
         weights: one positive integer for each of ``features.SPLITS``, in that order.
@@ -20,10 +20,10 @@ class SplitWeights:
 
     @classmethod
     def from_mapping(cls, split: Mapping[str, int]) -> "SplitWeights":
-        """Take the weights from ``{"train": 8, "eval": 1, "test": 1}``, whatever its order.
+        """Return the weights of a mapping such as ``{"train": 8, "eval": 1, "test": 1}``.
 
         Raises:
-            UserError: a split is missing, unknown or not a positive integer.
+            UserError: a split is missing or unknown, or a weight is not a positive integer.
         """
         sound = set(split) == set(features.SPLITS) and all(
             isinstance(weight, int) and weight > 0 for weight in split.values()
@@ -40,17 +40,22 @@ class SplitWeights:
 
         Args:
             identity: ``modules.contract.text_identity.text_identity`` of the text, 32 bytes.
-                Nothing else enters, so equal texts share a split in any run, row order and on any
-                platform.
+                Nothing else is used, so equal texts share a split in every run, row order and on
+                every platform.
         """
-        # 64 bits against a small sum of weights: the bias of the remainder is below 1e-15.
+        # The bias of 64 bits modulo a small sum of weights is below 1e-15.
         bucket = int.from_bytes(identity[:8], "big") % sum(self.weights)
         for name, end in zip(features.SPLITS, itertools.accumulate(self.weights), strict=True):
             if bucket < end:
                 return name
-        raise AssertionError("bucket lies below the sum of the weights")
+        raise AssertionError("the bucket is always below the sum of the weights")
 
 
 def shard_of(identity: bytes, shards: int) -> int:
-    """Return the output file of a text, from bits of its identity that did not choose its split."""
+    """Return the number of a text's output file, from bits of its identity not used for the split.
+
+    Args:
+        identity: ``modules.contract.text_identity.text_identity`` of the text, 32 bytes.
+        shards: number of output files of each split.
+    """
     return int.from_bytes(identity[8:16], "big") % shards

@@ -1,7 +1,7 @@
-"""The Beam steps of ExampleGen: read a source, write a shard.
+"""Beam steps of ExampleGen: read a source, write a shard.
 
-Each step leaves its counts in a JSON file of its own, which the executor adds up afterwards:
-counters of Beam itself are optional for runners, and may count a retried bundle twice.
+Each step writes its counts to its own JSON file, and the executor adds them up afterwards: support
+for Beam's own counters is optional for runners, and a retried bundle may be counted twice.
 """
 
 import collections
@@ -21,10 +21,11 @@ from components.ingestion.sources import Source
 from components.ingestion.splitting import shard_of
 from modules.contract import features
 
-#: (split, shard number): which file an example goes to.
+#: (split, shard number): the output file of an example.
 Shard = tuple[str, int]
 
-#: A fifth of the time of zlib's default, for files a sixth larger (25,000 film reviews).
+#: Takes a fifth of the time of zlib's default level, for files a sixth larger (measured on 25,000
+#: film reviews).
 _COMPRESSION = tf.io.TFRecordOptions(compression_type="GZIP", compression_level=1)
 
 _REPORT = "report-{:05d}.json"
@@ -33,9 +34,9 @@ _SHARD_REPORT = "shard-{}-{:05d}.json"
 
 
 def write_whole(path: str, content: str) -> None:
-    """Write a text file aside and rename it, so that a retried step never leaves half of one.
+    """Write a text file under a temporary name and rename it, so that no partial file remains.
 
-    Through fileio, because the pipeline root may be an object store, which
+    Uses fileio, because the pipeline root may be an object store, which
     ``modules.contract.atomic_file`` cannot write to.
     """
     unfinished = f"{path}.part"
@@ -45,25 +46,32 @@ def write_whole(path: str, content: str) -> None:
 
 
 class ReadSource(beam.DoFn):
-    """Reads a numbered source: (number, source, cache key) -> examples for shards.
+    """Step that reads one source: (number, source, cache key) -> (shard, example).
 
-    Bad rows, counts and a new cache entry go into files.
+    Bad rows, counts and a new cache entry are written to files.
     """
 
     def __init__(self, settings: IngestionSettings, shards: int, directory: str) -> None:
-        """Take what every source is read with.
+        """Create the step.
 
         Args:
             settings: columns, rules, split and cache.
-            shards: how many files each split has.
-            directory: where the bad rows, the counts and the new entry go.
+            shards: number of output files of each split.
+            directory: folder for the bad rows, the counts and new cache entries.
         """
         self._settings = settings
         self._shards = shards
         self._directory = directory
 
     def process(self, element: tuple[int, Source, str]) -> Iterator[tuple[Shard, SpannedExample]]:
-        """Yield the source's examples."""
+        """Yield the examples of a source.
+
+        Args:
+            element: number, source and cache key.
+
+        Yields:
+            The shard, and the example.
+        """
         number, source, key = element
         rows = os.path.join(self._directory, _ROWS.format(number))
         reader = SourceReader(source, self._settings, rows + ".part", key)
@@ -78,27 +86,31 @@ class ReadSource(beam.DoFn):
 
 
 class WriteShard(beam.DoFn):
-    """Writes one TFRecord file: (shard, its examples) -> nothing.
+    """Step that writes one TFRecord file: (shard, its examples) -> nothing.
 
-    All copies of a text are here, so here feedback and data are brought together.
-    Examples are sorted by the identity of their text. That makes the file a function of the data
-    alone, whatever the order of rows and bundles, and leaves no trace of an input sorted by label.
+    A shard has all copies of a text, so this step merges feedback into the data. Examples are
+    sorted by the identity of their text: the file then depends only on the data, not on the order
+    of rows and bundles, and an input sorted by label does not stay sorted.
     """
 
     def __init__(self, split_folders: dict[str, str], shards: int, directory: str) -> None:
-        """Take where to write.
+        """Create the step.
 
         Args:
-            split_folders: the folder of each split.
-            shards: how many files each split has.
-            directory: where the counts go.
+            split_folders: split -> its folder.
+            shards: number of output files of each split.
+            directory: folder for the counts.
         """
         self._split_folders = split_folders
         self._shards = shards
         self._directory = directory
 
     def process(self, element: tuple[Shard, Iterable[SpannedExample]]) -> None:
-        """Write the shard."""
+        """Write the file and its counts.
+
+        Args:
+            element: the shard and its examples, in any order.
+        """
         (split, number), examples = element
         ordered, outcomes = resolve(
             examples, held_out=split == features.TEST_SPLIT, relabel=relabelled_example
@@ -117,7 +129,7 @@ class WriteShard(beam.DoFn):
 
 
 def _shard_counts(ordered: list[SpannedExample]) -> dict[str, object]:
-    """Count what only the whole shard shows. All copies of a text are in one shard."""
+    """Count labels, duplicates and conflicts. All copies of a text are in one shard."""
     groups = itertools.groupby(ordered, key=lambda example: example[0])
     labels_of_text = [{label for _, _, label, _ in copies} for _, copies in groups]
     return {

@@ -1,1 +1,1 @@
-"""How a model becomes a version folder that model servers watch."""
+"""Pushing of models to the version folders that model servers watch."""

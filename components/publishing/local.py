@@ -1,8 +1,8 @@
-"""Pushes to a folder of this machine, or one that it mounts. Standard library only.
+"""Pushes to a local or mounted folder. Standard library only.
 
-A version becomes visible by one rename, after every byte of it is on disk. Whatever happens before
-leaves a hidden folder, which model servers ignore (TensorFlow Serving reads only folders whose name
-is a number) and the next push removes.
+A single rename makes a version visible, after every byte of it is on disk. A push that fails before
+that leaves a hidden folder, which model servers ignore (TensorFlow Serving reads only folders whose
+name is a number) and the next push removes.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 
-from components.publishing.manifest import PushResult, fingerprint, outcome_of_standing
+from components.publishing.manifest import PushResult, fingerprint, outcome_if_pushed
 from modules.contract.atomic_file import sync_folder, write_text
 from modules.contract.errors import UserError
 from modules.contract.pushed_model import (
@@ -33,32 +33,32 @@ _BLOCK_BYTES = 1 << 20
 
 
 def push(export: str, source: str, base_directory: str, keep_versions: int = 0) -> PushResult:
-    """Copy an export to a new version folder, unless it already stands there.
+    """Copy an export to a new version folder, unless it is already pushed.
 
     Args:
         export: folder of the SavedModel.
         source: URI of its ``Model`` artifact.
-        base_directory: the folder that model servers watch; made when absent.
-        keep_versions: how many of the newest versions stay; 0 keeps all.
+        base_directory: the folder that model servers watch; created if it does not exist.
+        keep_versions: number of newest versions to keep; 0 keeps all.
 
     Raises:
-        UserError: the folder cannot be made, or its ledger cannot be read.
+        UserError: the folder cannot be created, or its ledger cannot be read.
     """
     base = os.path.abspath(base_directory)
     try:
         os.makedirs(base, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"pusher.base_directory must be a folder that can be written; {error}; try "
+            f"pusher.base_directory must be a writable folder; {error}; try "
             "`--set pusher.base_directory=FOLDER`"
         ) from error
     with _lock(base):
         _remove_leftovers(base)
         wanted = folder_fingerprint(export)
-        standing = _standing(base)
-        # A push that was killed after the rename left a version that the ledger does not know.
-        _record(base, standing.values())
-        if outcome := outcome_of_standing(standing, wanted, source, base):
+        existing = _manifests(base)
+        # A push killed after the rename leaves a version that is not in the ledger.
+        _record(base, existing.values())
+        if outcome := outcome_if_pushed(existing, wanted, source, base):
             return outcome
         manifest = Manifest(wanted, source, next_version(base))
         destination = _publish(export, base, manifest)
@@ -74,7 +74,7 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
 
 
 def folder_fingerprint(folder: str) -> str:
-    """The fingerprint of the files under ``folder``; see ``manifest.fingerprint``."""
+    """Return the fingerprint of the files under ``folder``; see ``manifest.fingerprint``."""
     return fingerprint(
         (os.path.relpath(path, folder).replace(os.sep, "/"), _file_digest(path))
         for path in _files(folder)
@@ -82,7 +82,11 @@ def folder_fingerprint(folder: str) -> str:
 
 
 def next_version(base: str) -> int:
-    """Return the time in seconds since 1970, or more: a number above all that were ever used."""
+    """Return a number above all versions ever used, at least the seconds since 1970.
+
+    Raises:
+        UserError: the ledger cannot be read.
+    """
     known = [*version_folders(base), *(manifest.version for manifest in _ledger(base))]
     return max([int(time.time()), *(version + 1 for version in known)])
 
@@ -109,7 +113,7 @@ def _copy_file(source: str, target: str) -> None:
 
 
 def _prune(base: str, keep_versions: int) -> None:
-    """Remove the oldest versions; each vanishes by one rename, never file by file."""
+    """Remove the oldest versions, each with a single rename instead of file by file."""
     if keep_versions < 1:
         return
     for folder in list(complete_versions(base).values())[:-keep_versions]:
@@ -118,7 +122,7 @@ def _prune(base: str, keep_versions: int) -> None:
         shutil.rmtree(hidden)
 
 
-def _standing(base: str) -> dict[int, Manifest]:
+def _manifests(base: str) -> dict[int, Manifest]:
     manifests = {}
     for version, folder in complete_versions(base).items():
         try:
@@ -137,12 +141,12 @@ def _ledger(base: str) -> list[Manifest]:
             return [Manifest.from_json(line) for line in file]
     except ValueError as error:
         raise UserError(
-            f"each line of the ledger must record a push; {error}; mend {path}, or move it away"
+            f"each line of the ledger must record a push; {error}; repair {path}, or move it away"
         ) from error
 
 
 def _record(base: str, manifests: Iterable[Manifest]) -> None:
-    """Remember versions even after their folders are gone, so that no number is used again."""
+    """Record versions, so that no number is reused after its folder was removed."""
     recorded = _ledger(base)
     new = [manifest for manifest in manifests if manifest not in recorded]
     if new:
@@ -151,7 +155,7 @@ def _record(base: str, manifests: Iterable[Manifest]) -> None:
 
 
 def _remove_leftovers(base: str) -> None:
-    """What killed pushes left. Under the lock nobody else's push is under way."""
+    """Remove what killed pushes left. The lock ensures that no other push is running."""
     for entry in os.scandir(base):
         if entry.name.startswith(TEMPORARY_PREFIX) and entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path, ignore_errors=True)
@@ -159,7 +163,7 @@ def _remove_leftovers(base: str) -> None:
 
 @contextlib.contextmanager
 def _lock(base: str) -> Iterator[None]:
-    """One push at a time; the system lets go when the process dies."""
+    """Allow one push at a time; the system releases the lock if the process dies."""
     with open(os.path.join(base, LOCK), "a", encoding="utf-8") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

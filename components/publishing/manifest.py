@@ -1,7 +1,7 @@
-"""Fingerprint of an export, and the decision whether it is pushed. Standard library only.
+"""Fingerprint of an export, and the decision whether to push it. Standard library only.
 
-Each version folder carries a manifest that is written before the folder becomes visible, so no
-version is ever without one.
+Each version folder has a manifest that is written before the folder becomes visible, so no version
+is ever without one.
 """
 
 import dataclasses
@@ -10,20 +10,20 @@ from collections.abc import Iterable, Mapping
 
 from modules.contract.pushed_model import MANIFEST_FILE, Manifest
 
-#: Custom property of a baseline: 1 for none, on platforms that have no empty output.
+#: Custom property of a baseline: 1 if there is none, on platforms without empty outputs.
 ABSENT = "absent"
 
 
 @dataclasses.dataclass(frozen=True)
 class PushResult:
-    """What a push did.
+    """Result of a push.
 
     Attributes:
-        pushed: whether the version stands because of this model artifact.
+        pushed: whether the newest version comes from this ``Model`` artifact.
         reason: one sentence.
-        version: the folder's name; None when nothing of this artifact stands.
-        destination: the folder; None likewise.
-        fingerprint: of the model.
+        version: the folder's name; None if ``pushed`` is false.
+        destination: the folder; None if ``pushed`` is false.
+        fingerprint: the model's fingerprint; None if it was not computed.
     """
 
     pushed: bool
@@ -34,10 +34,14 @@ class PushResult:
 
 
 def fingerprint(files: Iterable[tuple[str, bytes]]) -> str:
-    """SHA-256 over names and SHA-256 of contents, in order of names; the manifest is left out.
+    """Return the SHA-256 over all files' names and SHA-256 digests, except the manifest's.
 
     Args:
-        files: path within the export, with "/" between folders, and the content's SHA-256.
+        files: in any order, the path within the export, with "/" between folders, and the content's
+            SHA-256.
+
+    Returns:
+        64 hexadecimal digits.
     """
     digest = hashlib.sha256()
     for name, content in sorted(files):
@@ -46,41 +50,41 @@ def fingerprint(files: Iterable[tuple[str, bytes]]) -> str:
     return digest.hexdigest()
 
 
-def outcome_of_standing(
-    standing: Mapping[int, Manifest], wanted: str, source: str, base: str
+def outcome_if_pushed(
+    existing: Mapping[int, Manifest], wanted: str, source: str, base: str
 ) -> PushResult | None:
-    """What to say when the model already stands; None when it does not and is to be pushed.
+    """Return the result for a model that is already pushed, or None if it has to be pushed.
 
-    A model that stands as the newest version because of this very ``Model`` artifact counts as
-    pushed: an earlier push was made and its record was lost, as when the Pusher is killed after
-    the folder is in place. Any other identical model pushes nothing.
+    If the newest version is identical and comes from this same ``Model`` artifact, the model counts
+    as pushed: an earlier push succeeded but its record was lost, for example because the Pusher was
+    killed after the rename. Any other identical model is not pushed again.
 
     Args:
-        standing: version -> its manifest; of every version that is there.
+        existing: version -> its manifest, for every existing version.
         wanted: the model's fingerprint.
         source: URI of its ``Model`` artifact.
         base: the directory of the versions.
     """
-    same = [version for version, manifest in standing.items() if manifest.fingerprint == wanted]
+    same = [version for version, manifest in existing.items() if manifest.fingerprint == wanted]
     if not same:
         return None
-    version, newest = max(same), max(standing)
+    version, newest = max(same), max(existing)
     if version < newest:
         return PushResult(
             pushed=False,
-            reason=f"the model is identical to version {version}, which still stands below version "
-            f"{newest}; to go back to it, move {newest} out of {base}",
+            reason=f"the model is identical to version {version}, which is older than version "
+            f"{newest}; to roll back to it, move {newest} out of {base}",
             fingerprint=wanted,
         )
-    if standing[version].source != source:
+    if existing[version].source != source:
         return PushResult(
             pushed=False,
-            reason=f"the model is identical to version {version}, which already stands",
+            reason=f"the model is identical to version {version}, which is already pushed",
             fingerprint=wanted,
         )
     return PushResult(
         pushed=True,
-        reason=f"this model already stands as version {version}; nothing was copied",
+        reason=f"this model is already pushed as version {version}; nothing was copied",
         version=version,
         destination=f"{base}/{version}",
         fingerprint=wanted,

@@ -1,10 +1,10 @@
-"""Pushes to an object store: a URI that TFX's fileio reaches, or a mount such as ``/gcs/BUCKET``.
+"""Pushes to an object store: a URI that TFX's fileio supports, or a mount such as ``/gcs/BUCKET``.
 
-The guarantee is weaker than that of a local folder. An object store has no rename of folders, so a
+The guarantee is weaker than that of a local folder. An object store cannot rename folders, so a
 version's files appear one by one; ``saved_model.pb`` comes last, and TensorFlow Serving does not
-load a version without it. There is no lock: two pushes at once may choose the same version number,
-so let one pipeline at a time push to a folder. A push that is killed leaves a version folder
-without ``saved_model.pb``, which is never loaded, and which the next push removes.
+load a version without it. There is no lock: two concurrent pushes may choose the same version
+number, so let only one pipeline at a time push to a folder. A push that is killed leaves a version
+folder without ``saved_model.pb``, which is never loaded and which the next push removes.
 """
 
 import contextlib
@@ -16,22 +16,22 @@ from collections.abc import Iterator
 
 from tfx.dsl.io import fileio
 
-from components.publishing.manifest import PushResult, fingerprint, outcome_of_standing
+from components.publishing.manifest import PushResult, fingerprint, outcome_if_pushed
 from modules.contract.pushed_model import MANIFEST_FILE, MODEL_FILE, Manifest, names_by_version
 
 
 def newest_push(base_directory: str, other_than: str = "") -> Manifest | None:
-    """The manifest of the newest complete version; None while nothing has been pushed.
+    """Return the manifest of the newest complete version, or None if nothing has been pushed.
 
     Args:
         base_directory: folder or URI of the versions; need not exist.
-        other_than: URI of a ``Model`` artifact whose versions do not count.
+        other_than: URI of a ``Model`` artifact whose versions are skipped.
     """
     base = base_directory.rstrip("/")
     if not fileio.exists(base):
         return None
-    standing = _standing(base, _complete(base, _version_names(base)))
-    pushes = [push for push in standing.values() if push.fingerprint and push.source != other_than]
+    existing = _manifests(base, _complete(base, _version_names(base)))
+    pushes = [push for push in existing.values() if push.fingerprint and push.source != other_than]
     return max(pushes, key=lambda push: push.version, default=None)
 
 
@@ -39,20 +39,20 @@ def version_folder(base_directory: str, version: int) -> str:
     """Return the path or URI of a version's folder.
 
     Raises:
-        KeyError: there is no such version.
+        KeyError: the version does not exist.
     """
     base = base_directory.rstrip("/")
     return posixpath.join(base, _version_names(base)[version])
 
 
 def push(export: str, source: str, base_directory: str, keep_versions: int = 0) -> PushResult:
-    """Copy an export to a new version folder, unless it already stands there.
+    """Copy an export to a new version folder, unless it is already pushed.
 
     Args:
         export: folder of the SavedModel.
         source: URI of its ``Model`` artifact.
-        base_directory: URI that model servers watch.
-        keep_versions: how many of the newest versions stay; 0 keeps all.
+        base_directory: URI or mounted folder that model servers watch.
+        keep_versions: number of newest versions to keep; 0 keeps all.
     """
     base = base_directory.rstrip("/")
     fileio.makedirs(base)
@@ -63,7 +63,7 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
             fileio.rmtree(posixpath.join(base, name))
     files = {name: _read(posixpath.join(export, name)) for name in _names(export)}
     wanted = fingerprint((name, hashlib.sha256(data).digest()) for name, data in files.items())
-    if outcome := outcome_of_standing(_standing(base, complete), wanted, source, base):
+    if outcome := outcome_if_pushed(_manifests(base, complete), wanted, source, base):
         return outcome
     version = max([int(time.time()), *(number + 1 for number in used)])
     manifest = Manifest(wanted, source, version)
@@ -73,7 +73,7 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
         _write(posixpath.join(destination, name), files[name])
     if keep_versions > 0:
         for name in [*complete.values(), str(version)][:-keep_versions]:
-            # The file that makes it loadable goes first.
+            # Remove the file first without which servers do not load a version.
             fileio.remove(posixpath.join(base, name, MODEL_FILE))
             fileio.rmtree(posixpath.join(base, name))
     return PushResult(
@@ -98,7 +98,7 @@ def _complete(base: str, used: dict[int, str]) -> dict[int, str]:
     }
 
 
-def _standing(base: str, complete: dict[int, str]) -> dict[int, Manifest]:
+def _manifests(base: str, complete: dict[int, str]) -> dict[int, Manifest]:
     manifests = {}
     for version, name in complete.items():
         path = posixpath.join(base, name, MANIFEST_FILE)

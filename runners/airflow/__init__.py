@@ -1,1 +1,1 @@
-"""Airflow: DAG, client and task execution."""
+"""Airflow: DAG, client and execution of tasks."""

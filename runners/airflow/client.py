@@ -1,4 +1,4 @@
-"""Starts runs through Airflow 2's stable REST API."""
+"""Submission of runs through Airflow 2's stable REST API."""
 
 import datetime
 import os
@@ -22,10 +22,11 @@ class AirflowConnection:
     """A checked connection to the web server.
 
     Args:
-        config: with ``airflow.url``.
+        config: the configuration; ``airflow.url`` must be set.
 
     Raises:
-        UserError: no URL, no credentials, nothing answers, or the DAG cannot run.
+        UserError: URL or credentials are missing, the web server does not answer, or the DAG cannot
+            run.
     """
 
     def __init__(self, config: Config) -> None:
@@ -33,7 +34,7 @@ class AirflowConnection:
         self._dag_id = config.pipeline.name
         if not self._url:
             raise UserError(
-                "airflow.url is empty; name Airflow's web server: "
+                "airflow.url is empty; set it to the URL of Airflow's web server: "
                 "--set airflow.url=http://127.0.0.1:8080"
             )
         user, password = os.environ.get(USERNAME_VARIABLE), os.environ.get(PASSWORD_VARIABLE)
@@ -42,7 +43,7 @@ class AirflowConnection:
         parts = urlsplit(self._url)
         if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise UserError(
-                f"airflow.url: passwords are sent over https only; received {self._url}"
+                f"airflow.url: must use https, because a password is sent; received {self._url}"
             )
         self._client = httpx.Client(
             base_url=f"{self._url}/api/v1", auth=(user, password), timeout=_SECONDS
@@ -50,35 +51,35 @@ class AirflowConnection:
         self._dag = self._deployed_dag()
 
     def submit(self, package: str) -> SubmittedRun:
-        """Start a run of the DAG that Airflow has, when it is the one that was compiled.
+        """Start a run of Airflow's DAG, if it is the same as the compiled one.
 
         Args:
-            package: the DAG file's text.
+            package: the text of the compiled DAG file.
 
         Raises:
-            UserError: Airflow's copy of the file is another one.
+            UserError: Airflow's DAG file differs, or Airflow refuses or cannot be reached.
         """
         source = self.request(
             "GET", f"/dagSources/{self._dag['file_token']}", headers={"Accept": "application/json"}
         )["content"]
         if source.strip() != package.strip():
             raise UserError(
-                f"airflow.url: the DAG {self._dag_id} there, {self._dag['fileloc']}, was compiled "
-                f"from other settings or code; {self._compile_hint()}"
+                f"airflow.url: Airflow's DAG {self._dag_id}, {self._dag['fileloc']}, was compiled "
+                f"from different settings or code; {self._compile_hint()}"
             )
         run_id = f"bert__{datetime.datetime.now(datetime.UTC):%Y%m%d-%H%M%S-%f}"
         self.request("POST", f"/dags/{self._dag_id}/dagRuns", json={"dag_run_id": run_id})
         return self.find(run_id)
 
     def find(self, name: str) -> SubmittedRun:
-        """A run of the DAG by its id."""
+        """Return a run of the DAG by its id."""
         return AirflowRun(self, self._dag_id, name, self._url)
 
     def request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        """One call of the API.
+        """Call the API and return the JSON of the response.
 
         Raises:
-            UserError: it cannot be reached, or refuses.
+            UserError: the API cannot be reached or refuses the request.
         """
         try:
             answer = self._client.request(method, path, **arguments)
@@ -86,40 +87,40 @@ class AirflowConnection:
             raise UserError(f"airflow.url: {self._url} cannot be reached: {error}") from error
         if answer.status_code in (401, 403):
             raise UserError(
-                f"airflow.url: {self._url} refuses the credentials ({answer.status_code}); check "
-                f"{USERNAME_VARIABLE} and {PASSWORD_VARIABLE}, and that [api] auth_backends has "
-                "airflow.api.auth.backend.basic_auth"
+                f"airflow.url: {self._url} rejected the credentials ({answer.status_code}); check "
+                f"{USERNAME_VARIABLE} and {PASSWORD_VARIABLE}, and that [api] auth_backends "
+                "includes airflow.api.auth.backend.basic_auth"
             )
         if answer.status_code == 404:
             raise UserError(f"airflow.url: {self._url} has no {path}; {self._compile_hint()}")
         if answer.is_error:
             words = answer.text[:500].replace("\n", " ")
-            raise UserError(f"airflow.url: {self._url} answers {answer.status_code}: {words}")
+            raise UserError(f"airflow.url: {self._url} returned {answer.status_code}: {words}")
         return dict(answer.json())
 
     def _deployed_dag(self) -> dict[str, Any]:
         dag = self.request("GET", f"/dags/{self._dag_id}")
         if dag.get("has_import_errors"):
             raise UserError(
-                f"airflow.url: Airflow cannot import {dag['fileloc']}; see: "
-                "airflow dags list-import-errors"
+                f"airflow.url: Airflow cannot import {dag['fileloc']}; run "
+                "airflow dags list-import-errors to see why"
             )
         if dag["is_paused"]:
             raise UserError(
-                f"airflow.url: the DAG {self._dag_id} is paused, so a run would wait; first: "
-                f"airflow dags unpause {self._dag_id}"
+                f"airflow.url: the DAG {self._dag_id} is paused, so a run would not start; first "
+                f"run airflow dags unpause {self._dag_id}"
             )
         return dag
 
     def _compile_hint(self) -> str:
         return (
-            "write the DAG file into Airflow's DAG folder and wait until Airflow has read it: "
+            "write the DAG file to Airflow's DAG folder and wait until Airflow has read it: "
             f"bert compile --runner airflow -o DAGS_FOLDER/{self._dag_id}.py"
         )
 
 
 class AirflowRun:
-    """A run that was submitted."""
+    """A submitted run."""
 
     def __init__(self, connection: AirflowConnection, dag_id: str, run_id: str, url: str) -> None:
         self.name = run_id
@@ -128,7 +129,11 @@ class AirflowRun:
         self._path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
 
     def state(self) -> RunState:
-        """Ask how it stands."""
+        """Return the current state.
+
+        Raises:
+            UserError: the API cannot be reached or refuses the request.
+        """
         state = str(self._connection.request("GET", self._path)["state"])
         found = self._connection.request("GET", f"{self._path}/taskInstances")["task_instances"]
         tasks = {task["task_id"]: task["state"] for task in found if task["state"]}

@@ -1,13 +1,13 @@
-"""Apache Airflow 2 runs this file: one task for each node of the pipeline.
+"""A DAG for Apache Airflow 2 with one task for each node of the pipeline.
 
-`bert compile --runner airflow` copies this file with ``PLAN`` filled in. It imports Airflow alone,
-for Airflow reads it again every few seconds: TFX and TensorFlow would cost 15 s of CPU each time.
-A task starts ``python -m runners.airflow.node`` in the project's own environment, whose packages
-and Airflow's exclude each other; it runs the node as the local runner does.
+`bert compile --runner airflow` copies this file with ``PLAN`` filled in. It imports only Airflow,
+because Airflow reads it again every few seconds, and importing TFX and TensorFlow takes 15 s of
+CPU. A task starts ``python -m runners.airflow.node`` in the project's own environment, whose
+packages conflict with Airflow's; the node runs as with the local runner.
 
-With ``airflow.gated``, a first task decides by the config's triggers whether a scheduled run goes
-on (``runners.triggers.gate``), and a last one writes down how it ended. They are setup and teardown
-of the nodes: the last one runs whatever failed, and does not count for the state of the DAG run.
+With ``airflow.gated``, a first task uses the config's triggers to decide whether a scheduled run
+continues (``runners.triggers.gate``), and a last one records the result. They are setup and
+teardown of the nodes: the last one always runs and does not affect the state of the DAG run.
 """
 
 import contextlib
@@ -24,20 +24,20 @@ from airflow.utils.session import create_session
 
 PLAN: dict[str, Any] = {}
 
-#: A process' exit code when a person must put something right: another try would fail too.
+#: Exit code of a process that failed because of an error that the user must fix.
 USER_ERROR = 2
-#: The gate's exit code when no run starts.
+#: Exit code of the gate if no run is to start.
 NOTHING_DUE = 99
-#: Tasks of a gated DAG beside the nodes.
+#: Tasks of a gated DAG in addition to the nodes.
 IS_DUE, RECORD_END = "is_due", "record_end"
-#: Parameter of a gated DAG's run: whether the triggers decide; null is for scheduled runs alone.
+#: Parameter of a gated DAG's run: whether the triggers decide; null: only for scheduled runs.
 GATED = "gated"
-#: How many of the DAG's last runs the gate gets. It searches them for one that it has let through.
+#: Number of the DAG's last runs that the gate receives, to find one that it has started.
 TOLD_RUNS = 100
 
 
 class NodeOperator(BaseOperator):
-    """Runs one node in a process of its own, whose output goes to the task's log."""
+    """Operator that runs one node in a separate process and logs its output."""
 
     ui_color = "#e8f0fe"
 
@@ -50,8 +50,8 @@ class NodeOperator(BaseOperator):
         """Run the node.
 
         Raises:
-            AirflowFailException: a person must act; Airflow does not try again.
-            AirflowException: it failed otherwise.
+            AirflowFailException: the user must fix an error; Airflow does not retry.
+            AirflowException: the node failed otherwise.
         """
         order = {
             "node": self.node,
@@ -63,16 +63,16 @@ class NodeOperator(BaseOperator):
         check(self.node, self.hook.run_command(command, cwd=PLAN["directory"]))
 
     def on_kill(self) -> None:
-        """End the process: the task timed out or was stopped."""
+        """End the process, because the task timed out or was stopped."""
         self.hook.send_sigterm()
 
 
 def check(task: str, result: SubprocessResult) -> None:
-    """Fail the task when its process has.
+    """Fail the task if its process has failed.
 
     Raises:
-        AirflowFailException: a person must act; Airflow does not try again.
-        AirflowException: it failed otherwise.
+        AirflowFailException: the user must fix an error; Airflow does not retry.
+        AirflowException: the process failed otherwise.
     """
     if result.exit_code:
         error = AirflowFailException if result.exit_code == USER_ERROR else AirflowException
@@ -80,11 +80,11 @@ def check(task: str, result: SubprocessResult) -> None:
 
 
 def is_due(dag_run: DagRun, params: Any, **_: Any) -> bool:
-    """Whether the run goes on: by the triggers when it is gated, always when it is not.
+    """Return whether the run continues: if it is gated, the triggers decide; else True.
 
     Raises:
-        AirflowFailException: a person must act; Airflow does not try again.
-        AirflowException: the poll failed.
+        AirflowFailException: the user must fix an error; Airflow does not retry.
+        AirflowException: the triggers could not be evaluated.
     """
     gated = params[GATED]
     if gated is None:
@@ -99,15 +99,15 @@ def is_due(dag_run: DagRun, params: Any, **_: Any) -> bool:
 
 
 def record_end(dag_run: DagRun, params: Any, ti: Any, **_: Any) -> None:
-    """Write down how the run ended, if the triggers have started it.
+    """Record the result of the run, if the triggers have started it.
 
     Raises:
-        AirflowSkipException: nothing was due, so nothing has ended.
-        AirflowFailException: a person must act; Airflow does not try again.
-        AirflowException: it could not be written down; the next poll finds the end.
+        AirflowSkipException: no run was due, so there is no result.
+        AirflowFailException: the user must fix an error; Airflow does not retry.
+        AirflowException: the result could not be recorded; the next poll finds it.
     """
     if ti.xcom_pull(task_ids=IS_DUE) is False:
-        raise AirflowSkipException("nothing was due")
+        raise AirflowSkipException("no run was due")
     states = {task.task_id: task.state for task in dag_run.get_task_instances()}
     undone = [node for node in PLAN["nodes"] if states.get(node) not in ("success", "skipped")]
     failed = [node for node in undone if states.get(node) == "failed"] or undone
@@ -115,7 +115,7 @@ def record_end(dag_run: DagRun, params: Any, ti: Any, **_: Any) -> None:
 
 
 def run_gate(action: str, dag_run: DagRun, params: Any, **values: Any) -> SubprocessResult:
-    """Run the gate's process, which ends with the task."""
+    """Run the gate in a process, which is ended if the task ends."""
     order = {
         "dag_run": dag_run.run_id,
         "assignments": PLAN["assignments"],
@@ -133,20 +133,20 @@ def run_gate(action: str, dag_run: DagRun, params: Any, **values: Any) -> Subpro
 
 
 def last_states() -> dict[str, str]:
-    """Airflow's word for each of the DAG's last runs, by run id."""
+    """Return the states of the DAG's last runs: run id -> Airflow's name of the state."""
     with create_session() as session:
         runs = session.query(DagRun).filter(DagRun.dag_id == PLAN["dag_id"])
         return {run.run_id: run.state for run in runs.order_by(DagRun.id.desc()).limit(TOLD_RUNS)}
 
 
 def parameters_of(values: Any) -> dict[str, Any]:
-    """What a run's conf sets: the parameters that are not null."""
+    """Return the parameters that a run's conf sets: those that are not null."""
     known = {key: values.get(key) for key in PLAN["parameters"]}
     return {key: value for key, value in known.items() if value is not None}
 
 
 def make_dag() -> DAG:
-    """The DAG that the plan describes."""
+    """Return the DAG that ``PLAN`` describes."""
     parameters = {
         key: Param(None, type=["null", "string", "number", "boolean", "array"], title=key)
         for key in PLAN["parameters"]
@@ -160,7 +160,7 @@ def make_dag() -> DAG:
         schedule=PLAN["schedule"],
         start_date=datetime.fromisoformat(PLAN["start_date"]).replace(tzinfo=UTC),
         catchup=PLAN["catchup"],
-        # A pipeline root holds one run at a time.
+        # Two runs must not write to one pipeline root.
         max_active_runs=1,
         max_active_tasks=PLAN["max_parallel_nodes"],
         dagrun_timeout=timedelta(seconds=PLAN["run_timeout_seconds"]),
@@ -182,7 +182,7 @@ def make_dag() -> DAG:
 
 
 def add_gate(nodes: list[NodeOperator]) -> None:
-    """The first and the last task of a gated DAG."""
+    """Add the first and the last task of a gated DAG."""
     first = ShortCircuitOperator(task_id=IS_DUE, python_callable=is_due).as_setup()
     last = PythonOperator(task_id=RECORD_END, python_callable=record_end)
     first.set_downstream([node for node in nodes if not node.upstream_task_ids])

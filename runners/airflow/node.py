@@ -1,9 +1,9 @@
-"""Runs one node of a pipeline and ends: what a task of another orchestrator starts.
+"""The process that a task of another orchestrator starts to run one node of a pipeline.
 
-Started as ``python -m runners.airflow.node ORDER``, ORDER a JSON object: ``node``, ``run_id``,
-``assignments`` (config values as ``--set`` takes them) and ``parameters`` (key -> value, stronger).
-Secrets come from the environment. Exit codes: 0 done, 1 failed, 2 a person must put it right; the
-last line of output says what is wrong.
+Usage: ``python -m runners.airflow.node ORDER``. ORDER is a JSON object with ``node``, ``run_id``,
+``assignments`` (config values in the form of ``--set``) and ``parameters`` (key -> value, which
+override the assignments). Secrets come from the environment. Exit codes: 0 success, 1 failure,
+2 an error that the user must fix; the last line of output explains it.
 """
 
 import logging
@@ -20,7 +20,7 @@ from runners.node.node_runner import NodeRunner, describe_error, end_process
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the node that the order names; returns the exit code."""
+    """Run the node that the order names and return the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     try:
         state = run_node(
@@ -40,21 +40,21 @@ def run_node(order: dict[str, Any]) -> str:
     """Run one node through TFX's launcher.
 
     Args:
-        order: of the form that the module's docstring gives.
+        order: the order, in the form described in the module's docstring.
 
     Returns:
         "ran", "cached" or "skipped".
 
     Raises:
-        UserError: a bad value, or no such node in the pipeline.
-        Exception: whatever the node raised.
+        UserError: a config value is wrong, or the pipeline does not have the node.
+        Exception: the node raised it.
     """
     deferred_imports.install()
     from pipeline.config import load
     from runners.node.compilation import compile_pipeline
 
     config = load(None, task_order.assignments(order))
-    # An orchestrator's run ids hold colons and plus signs; ours name folders.
+    # Run ids of an orchestrator contain colons and plus signs; ours are names of folders.
     run_id = re.sub(r"[^A-Za-z0-9_.-]", "-", order["run_id"])
     pipeline = compile_pipeline(config, run_id)
     for node in (node.pipeline_node for node in pipeline.nodes):

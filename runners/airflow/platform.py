@@ -1,8 +1,8 @@
-"""Apache Airflow 2: compile for it, submit to it.
+"""Compilation for Apache Airflow 2.
 
-TFX's own AirflowDagRunner builds every component when Airflow reads the DAG file, every 30 s by
-default: 15 s of CPU each time, in an environment that TFX and Airflow cannot share. So the DAG
-file holds the compiled pipeline's nodes and edges as data, see ``runners.airflow.dag``.
+TFX's AirflowDagRunner builds every component whenever Airflow reads the DAG file, by default every
+30 s: 15 s of CPU each time, in an environment that TFX and Airflow cannot share. Therefore the DAG
+file contains the compiled pipeline's nodes and edges as data; see ``runners.airflow.dag``.
 """
 
 import pprint
@@ -19,11 +19,11 @@ from runners.remote.config_assignments import assignments
 if TYPE_CHECKING:
     from runners.airflow.client import AirflowConnection
 
-#: Endings of the compiled file.
+#: Allowed suffixes of the compiled file.
 SUFFIXES = (".py",)
 _TEMPLATE = Path(__file__).with_name("dag.py")
 _PLACEHOLDER = "PLAN: dict[str, Any] = {}\n"
-#: Keys that a run cannot set, for the DAG file itself is made from them.
+#: Keys that a run cannot set, because the DAG file depends on them.
 _FIXED = (
     "airflow.",
     "cronjob.",
@@ -35,10 +35,10 @@ _FIXED = (
 
 
 def check(config: Config) -> None:
-    """Refuse what cannot run there, before anything slow is done.
+    """Refuse a config that cannot run on Airflow, without slow imports.
 
     Raises:
-        UserError: names the key, what is legal and what to type.
+        UserError: a setting is wrong; names the key, the allowed values and the fix.
     """
     known = [key for key in keys(Config) if not key.startswith(_FIXED)]
     for key in config.airflow.parameters:
@@ -46,14 +46,14 @@ def check(config: Config) -> None:
             guess = nearest(key, dict.fromkeys(known))
             hint = f"; did you mean {guess}?" if guess else ""
             raise UserError(
-                "airflow.parameters: legal are config keys that leave the graph as it is; "
+                "airflow.parameters: must be config keys that do not change the graph; "
                 f"received {key!r}{hint}"
             )
     python = config.airflow.python
     if python and not shutil.which(python) and "/" not in python:
         raise UserError(
-            f"airflow.python: legal is an interpreter's path; received {python!r}, which is not "
-            f"on the PATH; try --set airflow.python={sys.executable}"
+            f"airflow.python: must be the path of an interpreter; received {python!r}, which is "
+            f"not on the PATH; try --set airflow.python={sys.executable}"
         )
     if config.airflow.gated:
         _check_gate(config)
@@ -64,26 +64,31 @@ def _check_gate(config: Config) -> None:
 
     if not config.airflow.schedule:
         raise UserError(
-            "airflow.schedule: legal with airflow.gated is how often the triggers are polled; "
+            "airflow.schedule: must say how often to poll the triggers if airflow.gated is set; "
             "received nothing; try --set 'airflow.schedule=*/15 * * * *'"
         )
     if config.airflow.catchup:
         raise UserError(
-            "airflow.catchup: legal with airflow.gated is false, for a missed poll is made up by "
-            "the next one; received true; try --set airflow.catchup=false"
+            "airflow.catchup: must be false if airflow.gated is set, because the next poll makes "
+            "up for a missed one; received true; try --set airflow.catchup=false"
         )
     check_schedule(config.triggers.schedule)
 
 
 def connect(config: Config) -> "AirflowConnection":
-    """Check host and credentials."""
+    """Return a connection whose host and credentials have been checked.
+
+    Raises:
+        UserError: URL or credentials are missing, the web server does not answer, or the DAG cannot
+            run.
+    """
     from runners.airflow.client import AirflowConnection
 
     return AirflowConnection(config)
 
 
 def compile_pipeline(config: Config) -> str:
-    """The DAG file: Python source that holds no secret and imports Airflow alone."""
+    """Return the DAG file: Python source without secrets that imports only Airflow."""
     source = _TEMPLATE.read_text("utf-8")
     assert _PLACEHOLDER in source
     plan = pprint.pformat(make_plan(config), width=100, sort_dicts=False)
@@ -91,7 +96,7 @@ def compile_pipeline(config: Config) -> str:
 
 
 def make_plan(config: Config) -> dict[str, Any]:
-    """What the DAG file holds, as plain values."""
+    """Return the content of ``PLAN`` in the DAG file, as plain values."""
     settings = config.airflow
     return {
         "dag_id": config.pipeline.name,
@@ -108,7 +113,7 @@ def make_plan(config: Config) -> dict[str, Any]:
 
 
 def edges(config: Config) -> dict[str, list[str]]:
-    """Each node's upstream nodes, in run order, as the local runner compiles them."""
+    """Return each node's upstream nodes, in run order, as the local runner compiles them."""
     from runners.node.compilation import kept_pipeline
 
     nodes = [node.pipeline_node for node in kept_pipeline(config).nodes]

@@ -1,4 +1,4 @@
-"""What a task of another orchestrator tells the process that it starts: one JSON object."""
+"""The order that a task of another orchestrator gives its process: one JSON object."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,20 +7,20 @@ from typing import Any
 from modules.contract.errors import UserError
 from pipeline.toml_text import toml_value
 
-#: Of every order: config values as ``--set`` takes them, and key -> value, stronger.
+#: Keys of every order: config values in the form of ``--set``, and key -> value to override them.
 ASSIGNMENTS, PARAMETERS = "assignments", "parameters"
 
 
 def read(arguments: Sequence[str], *names: str, module: str) -> dict[str, Any]:
-    """The order in a process' arguments.
+    """Return the order in the arguments of a process.
 
     Args:
-        arguments: of the process.
-        *names: of the values that the object must hold beside assignments and parameters.
-        module: that was started, for the error.
+        arguments: the arguments of the process.
+        *names: the keys that the order must have in addition to assignments and parameters.
+        module: the module that was started, for the message.
 
     Raises:
-        UserError: it is not of that form.
+        UserError: the arguments are not such an order.
     """
     legal = {*names, ASSIGNMENTS, PARAMETERS}
     try:
@@ -32,12 +32,12 @@ def read(arguments: Sequence[str], *names: str, module: str) -> dict[str, Any]:
         pass
     words = [*names, ASSIGNMENTS, PARAMETERS]
     raise UserError(
-        f"{module}: legal is one JSON object with {', '.join(words[:-1])} and {words[-1]}; "
+        f"{module}: must receive one JSON object with {', '.join(words[:-1])} and {words[-1]}; "
         "compile the DAG file again: bert compile --runner airflow"
     )
 
 
 def assignments(order: Mapping[str, Any]) -> tuple[str, ...]:
-    """The config values of an order, the stronger ones last."""
+    """Return the config values of an order, overriding ones last."""
     changes = (f"{key}={toml_value(value)}" for key, value in order[PARAMETERS].items())
     return (*order[ASSIGNMENTS], *changes)

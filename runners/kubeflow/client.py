@@ -1,4 +1,4 @@
-"""Submits to Kubeflow Pipelines through its own client, kfp."""
+"""Submission to Kubeflow Pipelines with its client, kfp."""
 
 import contextlib
 import io
@@ -26,10 +26,11 @@ class KubeflowConnection:
     """A checked connection.
 
     Args:
-        config: with ``kubeflow.host``.
+        config: the configuration; ``kubeflow.host`` must be set.
 
     Raises:
-        UserError: no host, nothing answers there, a token over plain HTTP, or it is refused.
+        UserError: the host is missing or does not answer, the token would be sent over plain HTTP,
+            or the credentials are rejected.
     """
 
     def __init__(self, config: Config) -> None:
@@ -37,7 +38,7 @@ class KubeflowConnection:
         self._host = config.kubeflow.host
         if not self._host:
             raise UserError(
-                "kubeflow.host is empty; name the API's URL, or forward its port: "
+                "kubeflow.host is empty; set it to the API's URL, or forward its port with "
                 "kubectl port-forward -n kubeflow svc/ml-pipeline 8888 and "
                 "--set kubeflow.host=http://127.0.0.1:8888"
             )
@@ -45,7 +46,7 @@ class KubeflowConnection:
         parts = urlsplit(self._host)
         if token and parts.scheme != "https" and not is_loopback(parts.hostname or ""):
             raise UserError(
-                f"kubeflow.host: {TOKEN_VARIABLE} is sent over https only; received {self._host}"
+                f"kubeflow.host: must use https if {TOKEN_VARIABLE} is set; received {self._host}"
             )
         self._reach(parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80))
         self._check_health(token)
@@ -64,6 +65,9 @@ class KubeflowConnection:
 
         Args:
             package: the compiled YAML.
+
+        Raises:
+            UserError: the API refuses the run or cannot be reached.
         """
         config = self._config
         with tempfile.TemporaryDirectory() as folder, self._explained(), _quiet():
@@ -79,26 +83,30 @@ class KubeflowConnection:
         return self.find(run.run_id)
 
     def find(self, name: str) -> SubmittedRun:
-        """A run by its id."""
+        """Return a run by its id."""
         return KubeflowRun(self, name, f"{self._host}/#/runs/details/{name}")
 
     def get_run(self, run_id: str) -> Any:
-        """The API's record of a run."""
+        """Return the API's record of a run.
+
+        Raises:
+            UserError: the API refuses the request or cannot be reached.
+        """
         with self._explained():
             return self._client.get_run(run_id)
 
     def _reach(self, host: str, port: int) -> None:
-        """Try the port first: the client would wait for minutes."""
+        """Check that the port is open, because the client would wait for minutes."""
         try:
             socket.create_connection((host, port), _CONNECT_SECONDS).close()
         except OSError as error:
             raise UserError(
-                f"kubeflow.host: nothing answers at {self._host} ({error}); is the port "
-                "forwarded? kubectl port-forward -n kubeflow svc/ml-pipeline 8888"
+                f"kubeflow.host: nothing answers at {self._host} ({error}); check the host, or "
+                "forward the port: kubectl port-forward -n kubeflow svc/ml-pipeline 8888"
             ) from error
 
     def _check_health(self, token: str) -> None:
-        """Ask once whether all is well; kfp.Client asks five times and hides the answer."""
+        """Check the API's health once; kfp.Client tries five times and hides the response."""
         with self._explained(), _quiet():
             import kfp_server_api  # type: ignore[import-untyped]
 
@@ -113,7 +121,7 @@ class KubeflowConnection:
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """The client's errors as one line."""
+        """Turn the client's errors into one line."""
         import urllib3
         from kfp_server_api.exceptions import ApiException  # type: ignore[import-untyped]
 
@@ -122,20 +130,20 @@ class KubeflowConnection:
         except ApiException as error:
             if error.status in (401, 403):
                 raise UserError(
-                    f"kubeflow.host: {self._host} refuses the credentials ({error.status} "
-                    f"{error.reason}); set {TOKEN_VARIABLE} to a token of an account that may "
+                    f"kubeflow.host: {self._host} rejected the credentials ({error.status} "
+                    f"{error.reason}); set {TOKEN_VARIABLE} to the token of an account that may "
                     "create runs in kubeflow.namespace"
                 ) from error
             words = f"{error.body or error.reason}"[:500]
             raise UserError(
-                f"kubeflow.host: {self._host} answers {error.status}: {words}"
+                f"kubeflow.host: {self._host} returned {error.status}: {words}"
             ) from error
         except urllib3.exceptions.HTTPError as error:
             raise UserError(f"kubeflow.host: {self._host} cannot be reached: {error}") from error
 
 
 class KubeflowRun:
-    """A run that was submitted."""
+    """A submitted run."""
 
     def __init__(self, connection: KubeflowConnection, name: str, url: str) -> None:
         self.name = name
@@ -143,7 +151,11 @@ class KubeflowRun:
         self._connection = connection
 
     def state(self) -> RunState:
-        """Ask how it stands."""
+        """Return the current state.
+
+        Raises:
+            UserError: the API refuses the request or cannot be reached.
+        """
         run = self._connection.get_run(self.name)
         details = (run.run_details.task_details if run.run_details else None) or []
         tasks = {task.display_name: task.state for task in details if task.state}
@@ -161,7 +173,7 @@ class KubeflowRun:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The client prints links for notebooks and warns of versions."""
+    """Hide the client's notebook links and version warnings."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,6 +1,6 @@
-"""Kubeflow Pipelines 2, the open-source one: compile for it, submit to it.
+"""Compilation for open-source Kubeflow Pipelines 2.
 
-Its backend differs from Vertex AI's; each change below says in what.
+The functions below change what Kubeflow's backend handles differently from Vertex AI's.
 """
 
 import copy
@@ -15,16 +15,16 @@ from runners.remote.pipeline_spec import JSON
 if TYPE_CHECKING:
     from runners.kubeflow.client import KubeflowConnection
 
-#: Endings of the compiled file; kfp.Client takes no other.
+#: Allowed suffixes of the compiled file; kfp.Client accepts no others.
 SUFFIXES = (".yaml",)
 ROOTS = ("s3://", "minio://", "gs://")
 
 
 def check(config: Config) -> None:
-    """Refuse what cannot run there, before anything slow is done.
+    """Refuse a config that cannot run on Kubeflow, without slow imports.
 
     Raises:
-        UserError: names the key, what is legal and what to type.
+        UserError: a setting is wrong; names the key, the allowed values and the fix.
     """
     checks.check_images(config)
     checks.check_resources(config)
@@ -39,27 +39,31 @@ def check(config: Config) -> None:
     if not checks.is_within(base, mounts):
         first = mounts[0] if mounts else "/models"
         raise UserError(
-            "pusher.base_directory: legal on kubeflow is a folder of a volume in kubeflow.volumes, "
-            f"which model servers mount too; received {base!r}; try --set "
+            "pusher.base_directory: must be a folder on a volume in kubeflow.volumes, which model "
+            f"servers also mount; received {base!r}; try --set "
             f"'kubeflow.volumes={{CLAIM = \"{first}\"}}' --set pusher.base_directory={first}"
         )
     accelerator = config.resources.accelerator
     if accelerator and "/" not in accelerator:
         raise UserError(
-            "resources.accelerator: legal on kubeflow is a Kubernetes resource such as "
-            f"nvidia.com/gpu; received {accelerator!r}"
+            "resources.accelerator: must be a Kubernetes resource such as nvidia.com/gpu on "
+            f"kubeflow; received {accelerator!r}"
         )
 
 
 def connect(config: Config) -> "KubeflowConnection":
-    """Check host and credentials."""
+    """Return a connection whose host and credentials have been checked.
+
+    Raises:
+        UserError: the host is missing or does not answer, or the credentials are rejected.
+    """
     from runners.kubeflow.client import KubeflowConnection
 
     return KubeflowConnection(config)
 
 
 def compile_pipeline(config: Config) -> str:
-    """The YAML documents: PipelineSpec and, where Kubernetes settings are needed, PlatformSpec."""
+    """Return YAML: the PipelineSpec and, if there are Kubernetes settings, the PlatformSpec."""
     import yaml  # type: ignore[import-untyped]
 
     spec = pipeline_spec.compile_job(config)["pipelineSpec"]
@@ -80,9 +84,9 @@ def _components(spec: JSON) -> list[tuple[str, JSON]]:
 
 
 def _run_driver_in_container(spec: JSON) -> None:
-    """The backend has no driver hook: the task runs ExampleGen's driver itself, at each run.
+    """Let ExampleGen's task run its driver, because the backend has no driver hook.
 
-    It must not be cached: the cache would know the path of the data, not what is in it.
+    The task must not be cached: the cache key has the path of the data, not its content.
     """
     pipeline_spec.tasks(spec)[pipeline_spec.EXAMPLE_GEN].pop("cachingOptions", None)
     arguments = pipeline_spec.container(spec, pipeline_spec.EXAMPLE_GEN)["args"]
@@ -90,9 +94,10 @@ def _run_driver_in_container(spec: JSON) -> None:
 
 
 def _keep_files_on_volume(spec: JSON, config: Config) -> None:
-    """Only the launcher reaches the object store, and it copies artifacts alone.
+    """Keep checkpoints and parsed files on a volume.
 
-    Feedback spans cannot lie there either: none are read until feedback.spans names a volume.
+    Only the launcher can access the object store, and it copies only artifacts. Feedback spans
+    cannot be stored there either: none are read until ``feedback.spans`` is on a volume.
     """
     base = config.push_directory()
     volume = next(
@@ -107,7 +112,7 @@ def _keep_files_on_volume(spec: JSON, config: Config) -> None:
 
 
 def platform_settings(config: Config) -> Any:
-    """A function from a node to its KubernetesExecutorConfig; None where nothing is to be said."""
+    """Return a function from a node to its KubernetesExecutorConfig, or None without settings."""
     section = config.kubeflow
     everywhere: JSON = {}
     if section.volumes:
@@ -134,7 +139,7 @@ def platform_settings(config: Config) -> Any:
 
 
 def tolerations(config: Config) -> list[JSON]:
-    """The tolerations of pods, as Kubernetes has them: without what is empty."""
+    """Return the tolerations of pods in Kubernetes' form, without empty fields."""
     return [
         {key: value for key, value in toleration.model_dump().items() if value}
         for toleration in config.kubeflow.tolerations
@@ -146,4 +151,4 @@ def _settings_of_node(config: Config, everywhere: JSON, node: str) -> JSON:
     if node in pipeline_spec.TRAINING_NODES:
         labels |= config.kubeflow.training_node_selector
     selector = {"nodeSelector": {"labels": labels}} if labels else {}
-    return copy.deepcopy({**everywhere, **selector})  # shared parts would become YAML references
+    return copy.deepcopy({**everywhere, **selector})  # shared objects would become YAML references

@@ -1,1 +1,1 @@
-"""Shared parts of processes that run a node, locally or on Airflow."""
+"""Parts shared by processes that run a node, locally or on Airflow."""

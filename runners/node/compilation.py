@@ -1,7 +1,7 @@
-"""The compiled pipeline, kept between runs.
+"""Compilation of the pipeline, cached between runs.
 
-Compiling means importing every component, 15 s of CPU, to arrive at the same few kilobytes as last
-time. They are kept under ``<pipeline.root>/compiled/`` under a digest of all that goes in: the
+Compiling imports every component, which takes 15 s of CPU, and yields a few kilobytes. These are
+cached in ``<pipeline.root>/compiled/``, under a digest of everything that they depend on: the
 config, the first-party code, the curated schema and the versions of Python and TFX.
 """
 
@@ -21,11 +21,11 @@ _KEPT = 20
 
 
 def compile_pipeline(config: Config, run_id: str) -> Any:
-    """The ``Pipeline`` proto of ``config`` with its run id filled in.
+    """Return the ``Pipeline`` proto of ``config`` with a run id.
 
     Args:
         config: the resolved configuration.
-        run_id: id of this run in the metadata.
+        run_id: the id of this run in the metadata.
     """
     from tfx.dsl.compiler import constants
     from tfx.orchestration.portable import runtime_parameter_utils
@@ -38,10 +38,10 @@ def compile_pipeline(config: Config, run_id: str) -> Any:
 
 
 def kept_pipeline(config: Config) -> Any:
-    """The ``Pipeline`` proto of ``config``, without a run id; its nodes and edges are all there.
+    """Return the ``Pipeline`` proto of ``config`` with all nodes and edges, without a run id.
 
-    Where it is kept from before, this imports no more than TFX's protos. The metadata connection is
-    left out: it may hold a password, and the proto is kept on disk.
+    If it is cached, only TFX's protos are imported. The metadata connection is left out, because it
+    may contain a password and the proto is stored on disk.
     """
     from tfx.proto.orchestration import pipeline_pb2
 

@@ -1,23 +1,22 @@
-"""What TFX imports eagerly and a cached run never uses, imported on first use instead.
+"""Lazy loading of packages that TFX imports eagerly and a cached run never uses.
 
-TFX's launcher needs neither TensorFlow nor Beam nor TFMA, yet importing it imports all three and
-every component's executor: about 20 s of CPU before the first cache look-up. ``install`` puts
-something light behind each door:
+TFX's launcher does not need TensorFlow, Beam or TFMA, but importing it imports all three and every
+component's executor: about 20 s of CPU before the first cache look-up. ``install`` replaces them:
 
-- ``tensorflow`` and ``tfx.components`` become packages whose own ``__init__`` runs when the first
-  of its names is asked for. The module object is the same one before and after, so ``import
-  tensorflow as tf`` at the top of a module costs nothing until ``tf.something`` is read. Submodules
-  known to be light (TensorFlow's protos, TFX's components) import without it.
-- ``tfx.utils.doc_controls`` takes decorators from TensorFlow that mark objects for TFX's website;
-  here they return what they are given.
+- ``tensorflow`` and ``tfx.components`` become packages whose ``__init__`` runs when one of its
+  names is first read. The module object stays the same, so ``import tensorflow as tf`` at the top
+  of a module costs nothing until ``tf.something`` is read. Submodules that are known to be light
+  (TensorFlow's protos, TFX's components) are imported without it.
+- ``tfx.utils.doc_controls`` imports decorators from TensorFlow that mark objects for TFX's website;
+  the replacements return their argument.
 - ``tfx.dsl.io.plugins.tensorflow_gfile`` registers TensorFlow's file systems. Local paths do not
-  need them; the first remote path brings the real plugin in. (TFX reads ``length`` and
-  ``mtime_nsec`` of a file's status, which its own local plugin lacks; ours has them.)
-- ``tfx.orchestration.portable.beam_executor_operator`` brings Beam in; here, when a node runs.
-- IPython and its widgets, which BigQuery's client and TFDV take where they are installed, are told
-  to be absent, and what TFMA draws with is names alone: a worker has no screen.
+  need them; the first remote path loads the real plugin. (TFX reads ``length`` and ``mtime_nsec``
+  of a file's status, which its local plugin does not have; ours does.)
+- ``tfx.orchestration.portable.beam_executor_operator`` imports Beam; it is loaded when a node runs.
+- IPython and its widgets, which BigQuery's client and TFDV import if they are installed, are
+  hidden, and TFMA's plotting module is a stub, because a worker has no display.
 
-Only the local worker installs this; nothing else in the project depends on it.
+Only processes that run a node install this; nothing else in the project depends on it.
 """
 
 import importlib
@@ -34,13 +33,13 @@ from modules.contract.errors import ModelError
 _DOC_DECORATORS = ("do_not_doc_in_subclasses", "do_not_doc_inheritable", "do_not_generate_docs")
 _GFILE_PLUGIN = "tfx.dsl.io.plugins.tensorflow_gfile"
 _BEAM_OPERATOR = "tfx.orchestration.portable.beam_executor_operator"
-#: Optional to all that import them, but for TFMA's drawing, which nobody calls in a worker.
+#: Optional for all packages except TFMA's plotting module, which a worker never calls.
 _FOR_A_SCREEN = ("IPython", "ipywidgets", "tqdm.notebook")
 _DRAWING = "tensorflow_model_analysis.notebook.visualization"
 
 
 def install() -> None:
-    """Put the light modules in place. Does nothing when TFX is already imported."""
+    """Install the light modules. Do nothing if TFX or TensorFlow is already imported."""
     if "tfx.types" in sys.modules or "tensorflow" in sys.modules:
         return
     defer_package("tensorflow", light_submodules="tensorflow.core")
@@ -52,7 +51,7 @@ def install() -> None:
 
 
 class _DeferredPackage(types.ModuleType):
-    """A package that executes its ``__init__`` when an attribute that it lacks is asked for."""
+    """A package that executes its ``__init__`` when a missing attribute is read."""
 
     def __getattr__(self, name: str) -> Any:
         # Dunder probes (inspect, copy, the import system) must not cost 10 s.
@@ -62,7 +61,7 @@ class _DeferredPackage(types.ModuleType):
         try:
             return self.__dict__[name]
         except KeyError:
-            # The class has changed unless __init__ is still running, further up this very stack.
+            # The class has changed, unless __init__ is still running further up this stack.
             if isinstance(self, _DeferredPackage):
                 raise AttributeError(f"module {self.__name__!r} has no {name!r} yet") from None
             return getattr(self, name)
@@ -73,9 +72,9 @@ _started: set[str] = set()
 
 
 def execute_deferred(package: types.ModuleType) -> None:
-    """Run the package's own ``__init__`` now. Does nothing when it has run.
+    """Run the package's ``__init__`` now. Do nothing if it has run.
 
-    Another thread that needs the package waits until it is whole.
+    Other threads that need the package wait until it is complete.
     """
     spec = package.__spec__
     with _executing:
@@ -87,7 +86,7 @@ def execute_deferred(package: types.ModuleType) -> None:
 
 
 class _SubmoduleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Runs a deferred package's ``__init__`` before any submodule that is not light is imported."""
+    """Finder that runs a package's ``__init__`` before a heavy submodule is imported."""
 
     def __init__(self, package: types.ModuleType, light_submodules: str) -> None:
         self._package = package
@@ -102,7 +101,7 @@ class _SubmoduleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         execute_deferred(self._package)
         if fullname in sys.modules:
             return importlib.machinery.ModuleSpec(fullname, self)
-        # ``path`` was read before __init__ ran, and TensorFlow's __init__ extends __path__.
+        # ``path`` was read before __init__, and TensorFlow's __init__ extends __path__.
         parent = sys.modules[fullname.rpartition(".")[0]]
         return importlib.machinery.PathFinder.find_spec(fullname, parent.__path__)
 
@@ -110,19 +109,19 @@ class _SubmoduleFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         return sys.modules[spec.name]
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """The package's ``__init__`` has executed it already."""
+        """Do nothing: the package's ``__init__`` has already executed the module."""
 
 
 class _NoScreen(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Says of what is for a screen that it is not installed; TFMA's drawing is names alone."""
+    """Finder that hides display-only packages and stubs TFMA's plotting module."""
 
     def find_spec(self, fullname: str, path: Any, target: Any = None) -> Any:
         if fullname in _FOR_A_SCREEN:
-            raise ModuleNotFoundError(f"{fullname} is of no use in a worker", name=fullname)
+            raise ModuleNotFoundError(f"{fullname} is hidden in a worker", name=fullname)
         return importlib.machinery.ModuleSpec(fullname, self) if fullname == _DRAWING else None
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Give it names for the annotations of what would draw."""
+        """Provide names for the annotations of plotting functions."""
         module.__dict__["__getattr__"] = _any_class
 
 
@@ -136,15 +135,15 @@ def defer_package(name: str, *, light_submodules: str) -> None:
     """Register ``name`` as a package whose ``__init__`` runs on first use.
 
     Args:
-        name: dotted name of an installed package that is not imported yet.
-        light_submodules: dotted name under which submodules import without the ``__init__``.
+        name: the dotted name of an installed package that is not yet imported.
+        light_submodules: the dotted name below which submodules are imported without ``__init__``.
 
     Raises:
         ModelError: the package is not installed.
     """
     spec = importlib.util.find_spec(name)
     if spec is None or spec.submodule_search_locations is None:
-        raise ModelError(f"package {name!r} is not installed; make the environment: make env")
+        raise ModelError(f"package {name!r} is not installed; create the environment: make env")
     module = _DeferredPackage(name)
     module.__spec__ = spec
     module.__loader__ = spec.loader
@@ -184,7 +183,7 @@ def _install_gfile_plugin() -> None:
 
 
 def _local_filesystem() -> Any:
-    """TFX's local file system, whose ``stat`` also has the two fields that TensorFlow's has."""
+    """Return TFX's local file system with the two fields of ``stat`` that only TensorFlow's has."""
     from tfx.dsl.io.plugins import local
 
     class LocalFilesystem(local.LocalFilesystem):
@@ -210,24 +209,24 @@ def _register(module: types.ModuleType) -> None:
 
 
 def _import_real(name: str) -> types.ModuleType:
-    """The module itself, in place of the light one that stood for it."""
+    """Replace a light module by the real one and return it."""
     if not hasattr(sys.modules.get(name), "__file__"):
         sys.modules.pop(name, None)
     return importlib.import_module(name)
 
 
 def deferred_executor_operators() -> dict[Any, Any]:
-    """Executor operators that import an executor's class when it runs, not when it is looked up.
+    """Return operators that import an executor's class when it runs, not when it is looked up.
 
     Returns:
-        What ``tfx.orchestration.portable.launcher.Launcher`` takes as
-        ``custom_executor_operators``.
+        The argument ``custom_executor_operators`` of
+        ``tfx.orchestration.portable.launcher.Launcher``.
     """
     from tfx.orchestration.portable import base_executor_operator
     from tfx.proto.orchestration import executable_spec_pb2
 
     class DeferredOperator(base_executor_operator.BaseExecutorOperator):
-        """Stands in for one of TFX's operators until ``run_executor`` is called."""
+        """An operator that creates one of TFX's operators when ``run_executor`` is called."""
 
         SUPPORTED_EXECUTOR_SPEC_TYPE = [
             executable_spec_pb2.PythonClassExecutableSpec,

@@ -1,4 +1,4 @@
-"""One node of a pipeline, run through TFX's launcher: locally, or as an Airflow task."""
+"""Execution of one node through TFX's launcher, locally or as an Airflow task."""
 
 import atexit
 import os
@@ -8,16 +8,16 @@ from typing import Any, NoReturn
 from modules.contract.errors import DataError, UserError
 from runners.node import deferred_imports
 
-#: Execution states of ML Metadata, in the words of the display.
+#: Execution states of ML Metadata -> the words that are displayed.
 _STATES = {"COMPLETE": "ran", "CACHED": "cached", "FAILED": "failed"}
 
 
 class NodeFailedError(Exception):
-    """A node failed before its executor ran; TFX recorded why in the metadata and the log."""
+    """A node failed before its executor ran; the reason is in the metadata and the log."""
 
 
 class NodeRunner:
-    """Runs single nodes of a compiled pipeline through TFX's launcher."""
+    """A runner of single nodes of a compiled pipeline, which uses TFX's launcher."""
 
     def __init__(self, config: Any, pipeline: Any) -> None:
         """Connect to the metadata.
@@ -40,11 +40,11 @@ class NodeRunner:
         """Run one node.
 
         Returns:
-            "ran", "cached" or "skipped" (an input that it needs does not exist).
+            "ran", "cached" or "skipped" (a required input does not exist).
 
         Raises:
             NodeFailedError: the node's inputs could not be resolved.
-            Exception: whatever its driver or executor raised.
+            Exception: the node's driver or executor raised it.
         """
         from tfx.orchestration.local import runner_utils
         from tfx.orchestration.portable import launcher, partial_run_utils
@@ -73,14 +73,14 @@ class NodeRunner:
             [execution] = handle.store.get_executions_by_id([info.execution_id])
         state = metadata_store_pb2.Execution.State.Name(execution.last_known_state)
         if state == "FAILED":
-            raise NodeFailedError(f"{name}: its inputs could not be resolved; the log says why")
+            raise NodeFailedError(f"{name}: the inputs could not be resolved; see the log")
         return _STATES.get(state, state.lower())
 
 
 def describe_error(error: BaseException) -> dict[str, Any]:
-    """One line for people, and whether they can put it right.
+    """Return an error as one line, and whether the user can fix it.
 
-    Looks through the chain of causes: Beam and TFX wrap what our code raised.
+    The chain of causes is searched, because Beam and TFX wrap what our code raised.
     """
     cause: BaseException | None = error
     while cause is not None:
@@ -96,13 +96,13 @@ def _kind(error: UserError) -> str:
 
 
 def end_process(status: int) -> NoReturn:
-    """Exit without interpreter teardown; registered exit functions still run.
+    """Exit without interpreter teardown, but run registered exit functions.
 
-    Freeing the tens of thousands of objects of TensorFlow, Beam and TFMA one by one takes 2 to 3 s,
-    and the kernel frees them at once.
+    Freeing the objects of TensorFlow, Beam and TFMA one by one takes 2 to 3 s; the kernel frees
+    them immediately.
 
     Args:
-        status: exit code.
+        status: the exit code.
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

@@ -1,1 +1,1 @@
-"""Shared parts of the remote platforms: contract, checks, pipeline spec, container entrypoint."""
+"""Parts that the remote platforms share: contract, checks, pipeline spec, container entrypoint."""

@@ -1,4 +1,4 @@
-"""What must hold before a pipeline is compiled for another machine. Imports nothing slow."""
+"""Checks of a config before it is compiled for other machines, without slow imports."""
 
 import os
 import re
@@ -19,10 +19,10 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,127}")
 
 
 def check_images(config: Config) -> None:
-    """Refuse a missing image and one whose content may change under its name.
+    """Refuse a missing image, and one whose content may change under its name.
 
     Raises:
-        UserError: names the key and what is legal.
+        UserError: an image is wrong; names the key and the allowed values.
     """
     _check_nodes("image.nodes", config.image.nodes)
     images = {"image.name": config.image.name}
@@ -30,134 +30,159 @@ def check_images(config: Config) -> None:
     for key, image in images.items():
         if not image:
             raise UserError(
-                f"{key} is empty; name the image that holds this repository: "
+                f"{key} is empty; set it to the image that contains this repository: "
                 f"--set {key}=REGISTRY/bert:COMMIT"
             )
         if not is_fixed(image):
             raise UserError(
-                f"{key}: legal is a fixed tag or a digest, so that every node runs the same code; "
+                f"{key}: must have a fixed tag or a digest, so that all nodes run the same code; "
                 f"received {image!r}; try --set {key}=REGISTRY/bert:COMMIT"
             )
 
 
 def is_fixed(image: str) -> bool:
-    """Whether an image has a digest, or a tag other than "latest"."""
+    """Return whether an image has a digest, or a tag other than "latest"."""
     match = _IMAGE.fullmatch(image)
     return bool(match and (match["digest"] or match["tag"] not in (None, "latest")))
 
 
 def check_resources(config: Config) -> None:
-    """Refuse resources of nodes that are not there."""
+    """Refuse resources of unknown nodes.
+
+    Raises:
+        UserError: a node does not exist; names the allowed ones.
+    """
     _check_nodes("resources.nodes", config.resources.nodes)
 
 
 def check_name(config: Config) -> None:
-    """Refuse a pipeline name that these platforms refuse."""
+    """Refuse a pipeline name that the platforms do not accept.
+
+    Raises:
+        UserError: the name has other characters than the platforms allow.
+    """
     name = config.pipeline.name
     if not _NAME.fullmatch(name):
         guess = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")
         raise UserError(
-            f"pipeline.name: legal here are lower-case letters, digits and -; received {name!r}; "
-            f"try --set pipeline.name={guess}"
+            f"pipeline.name: must have only lower-case letters, digits and - here; "
+            f"received {name!r}; try --set pipeline.name={guess}"
         )
 
 
 def check_uri(config: Config, key: str, schemes: tuple[str, ...]) -> None:
-    """Refuse a place that other machines do not reach.
+    """Refuse a URI that other machines cannot access.
 
     Args:
         config: the resolved configuration.
-        key: of a path, such as "pipeline.root".
-        schemes: legal beginnings, such as "gs://".
+        key: the key of a path, such as "pipeline.root".
+        schemes: allowed prefixes, such as "gs://".
+
+    Raises:
+        UserError: the value has another prefix, or no bucket.
     """
     section, _, name = key.partition(".")
     value = str(getattr(getattr(config, section), name))
     scheme = next((scheme for scheme in schemes if value.startswith(scheme)), None)
     if scheme is None or not urlsplit(value).netloc:
-        legal = " or ".join(f"{scheme}BUCKET/FOLDER" for scheme in schemes)
+        allowed = " or ".join(f"{scheme}BUCKET/FOLDER" for scheme in schemes)
         raise UserError(
-            f"{key}: legal here is {legal}, which every node reaches; received {value!r}; "
+            f"{key}: must be {allowed} here, so that all nodes can access it; received {value!r}; "
             f"try --set {key}={schemes[0]}BUCKET/{config.pipeline.name}"
         )
 
 
 def check_data(config: Config, schemes: tuple[str, ...], mounts: tuple[str, ...]) -> None:
-    """Refuse data that lies on this machine alone.
+    """Refuse data that is only on this machine.
 
     Args:
         config: the resolved configuration.
-        schemes: legal beginnings of URIs.
-        mounts: folders that every node has.
+        schemes: allowed prefixes of URIs.
+        mounts: folders that all nodes can access.
+
+    Raises:
+        UserError: the nodes cannot access a path.
     """
     for path in config.data.paths:
         if path.startswith(schemes) or is_within(path, mounts):
             continue
         whole = os.path.abspath(os.path.expanduser(path))
         if "://" not in path and is_within(whole, (str(Path.cwd()),)):
-            continue  # in the repository, hence in the image
+            continue  # in the repository and therefore in the image
         places = [f"{scheme}BUCKET/FILE" for scheme in schemes] + [f"{m}/FILE" for m in mounts]
         raise UserError(
-            f"data.path: legal here is {', '.join([*places, 'a file of the repository'])}; "
-            f"received {path!r}, which the nodes cannot read"
+            f"data.path: must be {' or '.join([*places, 'a file of the repository'])} here; "
+            f"received {path!r}, which the nodes cannot access"
         )
 
 
 def check_spans(config: Config, schemes: tuple[str, ...], mounts: tuple[str, ...]) -> None:
-    """Refuse a folder of feedback spans that lies on this machine alone; it would read as none.
+    """Refuse a folder of feedback spans that is only on this machine; nodes would find no spans.
 
     Args:
         config: the resolved configuration.
-        schemes: legal beginnings of URIs.
-        mounts: folders that every node has.
+        schemes: allowed prefixes of URIs.
+        mounts: folders that all nodes can access.
+
+    Raises:
+        UserError: the nodes cannot access the folder.
     """
     spans = config.feedback.spans
     if not spans or spans.startswith(schemes) or is_within(spans, mounts):
         return
     places = [f"{scheme}BUCKET/FOLDER" for scheme in schemes] + [f"{m}/FOLDER" for m in mounts]
     raise UserError(
-        f"feedback.spans: legal here is {', '.join(places)}; received {spans!r}, which the nodes "
-        f"cannot read; try --set feedback.spans={places[-1]}"
+        f"feedback.spans: must be {' or '.join(places)} here; received {spans!r}, which the nodes "
+        f"cannot access; try --set feedback.spans={places[-1]}"
     )
 
 
 def check_files(config: Config, mounts: tuple[str, ...]) -> None:
-    """Refuse a schema and an encoder that lie on this machine alone.
+    """Refuse a schema or an encoder that is only on this machine.
 
     Args:
         config: the resolved configuration.
-        mounts: folders that every node has.
+        mounts: folders that all nodes can access.
+
+    Raises:
+        UserError: the nodes cannot access the schema or the encoder.
     """
     here = str(Path.cwd())
     schema = config.schema.path
     if schema and ("://" in schema or not is_within(os.path.abspath(schema), (here,))):
         raise UserError(
-            "schema.path: legal here is a file of the repository, hence of the image; received "
-            f"{schema!r}; copy it here, commit it and --set schema.path=schema.pbtxt"
+            "schema.path: must be a file of the repository here, so that it is in the image; "
+            f"received {schema!r}; copy it to the repository, commit it and "
+            "--set schema.path=schema.pbtxt"
         )
     encoder = config.trainer.encoder
     folder = os.path.expanduser(encoder.removeprefix("hf://"))
-    # Behind hf:// the path is not mapped into the image.
+    # Paths after hf:// are not mapped to the image.
     reached = mounts if encoder.startswith("hf://") else (*mounts, here)
     if folder.startswith("/") and not is_within(folder, reached):
         raise UserError(
-            "trainer.encoder: legal here are minilm, keras://PRESET, tfhub://HANDLE and a folder "
-            f"of the repository or of a volume; received {encoder!r}, which the nodes cannot read"
+            "trainer.encoder: must be minilm, keras://PRESET, tfhub://HANDLE or a folder of the "
+            f"repository or of a volume here; received {encoder!r}, which the nodes cannot access"
         )
 
 
 def check_infra_validator(config: Config) -> None:
-    """Refuse model servers that cannot be started from a node there."""
+    """Refuse model servers that a node cannot start.
+
+    Raises:
+        UserError: ``infra_validator.server`` is not "process".
+    """
     section = config.infra_validator
     if section.enabled and section.server != "process":
         raise UserError(
-            "infra_validator.server: legal here is process, for a node can start neither "
-            f"containers nor pods that see its files; received {section.server!r}; "
+            "infra_validator.server: must be process here, because a node cannot start containers "
+            f"or pods that can access its files; received {section.server!r}; "
             "try --set infra_validator.server=process"
         )
 
 
 def is_within(path: str, folders: tuple[str, ...]) -> bool:
-    """Whether an absolute path is one of the folders or lies in one."""
+    """Return whether an absolute path is one of the folders or in one of them."""
     return any(PurePosixPath(path).is_relative_to(folder) for folder in folders)
 
 
@@ -166,4 +191,4 @@ def _check_nodes(key: str, names: Mapping[str, object]) -> None:
         if name not in NODES:
             guess = nearest(name, dict.fromkeys(NODES))
             hint = f"; did you mean {guess}?" if guess else ""
-            raise UserError(f"{key}: legal are {', '.join(NODES)}; received {name!r}{hint}")
+            raise UserError(f"{key}: must be among {', '.join(NODES)}; received {name!r}{hint}")

@@ -1,4 +1,4 @@
-"""A config as assignments: what another process must be given to read the same values."""
+"""The assignments with which another process loads the same config."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from pipeline.toml_text import toml_value
 
 
 def assignments(config: Config, without: tuple[str, ...] = ()) -> list[str]:
-    """The config's values that are not defaults, as ``--set`` takes them, without secrets.
+    """Return the values that differ from their defaults, in the form of ``--set``, without secrets.
 
     Args:
         config: the resolved configuration.
-        without: beginnings of keys to leave out, such as "airflow.".
+        without: prefixes of keys to leave out, such as "airflow.".
     """
     defaults = Config.model_construct()
     found = []

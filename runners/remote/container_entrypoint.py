@@ -1,23 +1,23 @@
-"""What a task's container runs on Kubeflow and Vertex: one node of the pipeline.
+"""The entrypoint of a task's container on Kubeflow and Vertex AI, which runs one node.
 
-TFX's own entrypoint, ``kubeflow_v2_run_executor``, runs the executor; around it stands what these
+TFX's entrypoint, ``kubeflow_v2_run_executor``, runs the executor. This module adds what these
 platforms need and TFX does not do:
 
-- Object stores are read and written through the platform's mounts: ``gs://`` is ``/gcs/``, ``s3://``
-  is ``/s3/``, ``minio://`` is ``/minio/``. TensorFlow 2.21 has no object stores built in, and on
-  Kubeflow the launcher copies inputs to those folders and outputs from them. What is reported to
-  the platform is URIs again. Vertex mounts whole buckets, so there parameters are mapped too
-  (``--mount_parameters``).
-- Kubeflow passes upstream artifacts without their type: it is taken from the inputs' specification.
+- Object stores are accessed through the platform's mounts: ``gs://`` is ``/gcs/``, ``s3://`` is
+  ``/s3/``, ``minio://`` is ``/minio/``. TensorFlow 2.21 has no built-in object stores, and
+  Kubeflow's launcher copies inputs to those folders and outputs from them. The platform receives
+  URIs again. Vertex mounts whole buckets, so parameters are mapped too (``--mount_parameters``).
+- Kubeflow passes upstream artifacts without their type, which is taken from the inputs'
+  specification.
 - Kubeflow never calls ExampleGen's driver, so the executor's task runs it first
-  (``--driver_class_path``). Vertex calls it as a hook, without ``--executor_class_path``, and what
-  it finds enters Vertex's cache key.
-- Names of inputs are dropped: TFX hashes them to ids of 63 bits, which do not survive JSON.
-- A node on several machines of Vertex is a custom job of this same command on each of them
-  (``--vertex_custom_job``, see ``runners.vertex.custom_job``); the chief alone reports outputs.
-- On Vertex what the Pusher has pushed is deployed to an endpoint (``--vertex_endpoint``, see
+  (``--driver_class_path``). Vertex calls it as a hook, without ``--executor_class_path``, and its
+  result is part of Vertex's cache key.
+- Names of inputs are removed, because TFX hashes them to 63-bit ids, which do not survive JSON.
+- On several Vertex machines, a custom job runs this command on each (``--vertex_custom_job``, see
+  ``runners.vertex.custom_job``); only the chief reports outputs.
+- On Vertex the pushed version is deployed to an endpoint (``--vertex_endpoint``, see
   ``runners.vertex.endpoint``).
-- Folders of outputs are made, as TFX's launcher does elsewhere.
+- Folders of outputs are created, as TFX's launcher does on other platforms.
 """
 
 import argparse
@@ -40,11 +40,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the task.
 
     Args:
-        arguments: words of the command line; None takes them from ``sys.argv``. What is not known
-            here goes to Beam.
+        arguments: the command-line arguments; None takes them from ``sys.argv``. Unknown ones are
+            passed to Beam.
 
     Returns:
         The exit code.
+
+    Raises:
+        UserError: the user must fix an error.
+        Exception: the driver or the executor raised it.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     options, beam_arguments = _parser().parse_known_args(words)
@@ -64,14 +68,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = run_driver(options.driver_class_path, task, specification)
         merge(result, task, specification)
     if options.executor_class_path:
-        if final.exists():  # a driver left it
+        if final.exists():  # written by a driver
             merge(json.loads(final.read_text("utf-8")), task, specification)
         result = run_executor(options.executor_class_path, task, specification, beam_arguments)
     if options.vertex_endpoint:
         from runners.vertex import endpoint
 
         endpoint.deploy_pushed(options.vertex_endpoint, result)
-    if (worker_place.place() or (0, 1))[0] == 0:  # the others would write it too
+    if (worker_place.place() or (0, 1))[0] == 0:  # or every worker would write it
         write_output(final, result)
     return 0
 
@@ -89,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def prepare(task: JSON, specification: JSON) -> None:
-    """Make an ExecutorInput one that TFX's entrypoint understands, in place.
+    """Change an ExecutorInput, in place, to one that TFX's entrypoint understands.
 
     Args:
         task: the ExecutorInput.
@@ -119,7 +123,7 @@ def run_driver(class_path: str, task: JSON, specification: JSON) -> JSON:
         specification: the component's ComponentInputsSpec.
 
     Returns:
-        The ExecutorOutput: parameters that it changed or added, and output artifacts.
+        The ExecutorOutput: changed or added parameters, and output artifacts.
     """
     from google.protobuf import json_format
     from kfp.pipeline_spec import pipeline_spec_pb2
@@ -153,13 +157,13 @@ def run_driver(class_path: str, task: JSON, specification: JSON) -> JSON:
 
 
 def merge(result: JSON, task: JSON, specification: JSON) -> None:
-    """Put what a driver found into the task, in place.
+    """Add the result of a driver to the task, in place.
 
     Args:
         result: the driver's ExecutorOutput.
         task: the prepared ExecutorInput.
-        specification: the component's ComponentInputsSpec. Whole numbers that are not in it are
-            added: TFX would read them as floats.
+        specification: the component's ComponentInputsSpec. Integers missing from it are added,
+            because TFX would read them as floats.
     """
     declared = specification.setdefault("parameters", {})
     for key, value in result.get("parameterValues", {}).items():
@@ -175,7 +179,7 @@ def merge(result: JSON, task: JSON, specification: JSON) -> None:
 def run_executor(
     class_path: str, task: JSON, specification: JSON, beam_arguments: Sequence[str]
 ) -> JSON:
-    """Run a node's executor through TFX's own entrypoint.
+    """Run a node's executor through TFX's entrypoint.
 
     Args:
         class_path: dotted path of the executor.
@@ -184,11 +188,11 @@ def run_executor(
         beam_arguments: Beam's pipeline options.
 
     Returns:
-        The ExecutorOutput, with URIs where the executor wrote paths of mounts.
+        The ExecutorOutput, with URIs instead of paths in mounts.
     """
     from tfx.orchestration.kubeflow.v2.container import kubeflow_v2_run_executor
 
-    # TFX keeps temporary files beside the output file; here that is this machine's own disk.
+    # TFX keeps temporary files next to the output file, so it must be on a local disk.
     with tempfile.TemporaryDirectory(prefix="task-") as folder:
         local = Path(folder) / "executor_output.json"
         local_task = {**task, "outputs": {**task["outputs"], "outputFile": str(local)}}
@@ -202,14 +206,14 @@ def run_executor(
 
 
 def write_output(file: Path, result: JSON) -> None:
-    """Write the ExecutorOutput where the platform looks for it."""
+    """Write the ExecutorOutput to the file that the platform reads."""
     file.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps(_map_strings(result, to_uri), sort_keys=True)
     file.write_text(text, "utf-8")
 
 
 def _paths_in(text: str) -> str:
-    """Map a parameter: a URI, or JSON that holds URIs."""
+    """Return a parameter with mounts instead of ``gs://``; it may be a URI or JSON with URIs."""
     return re.sub(r"(?<![\w/.:-])gs://", lambda match: to_path(match[0]), text)
 
 

@@ -1,7 +1,7 @@
-"""A pipeline as PipelineSpec 2.1, which Kubeflow Pipelines and Vertex AI both run.
+"""Compilation to PipelineSpec 2.1, which Kubeflow Pipelines and Vertex AI both run.
 
-TFX's KubeflowV2DagRunner compiles it; the functions here change what it cannot say, on the plain
-dictionary that it returns. Kubeflow's and Vertex's own modules choose among them.
+TFX's KubeflowV2DagRunner compiles the pipeline to a dictionary. The functions here add to it what
+the runner cannot express; the platforms' modules choose among them.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from pipeline.config import Config
 
 JSON = dict[str, Any]
 
-#: What a container runs; "python" is the image's environment.
+#: Command of every container; "python" is the interpreter of the image's environment.
 COMMAND = ["python", "-m", "runners.remote.container_entrypoint"]
 EXAMPLE_GEN_DRIVER = "components.ingestion.driver.Driver"
 EXAMPLE_GEN = "ExampleGen"
@@ -35,19 +35,22 @@ def compile_job(config: Config) -> JSON:
 
     Args:
         config: the resolved configuration, checked by the platform's module.
+
+    Returns:
+        The PipelineJob.
     """
     with _quiet():
         job, pipeline = _compile(config)
     set_parameter_defaults(job["pipelineSpec"], pipeline.components)
     set_resources(job["pipelineSpec"], config)
-    # Found again at each run: what is deployed changes by itself.
+    # Never cached, because the deployed model changes between runs.
     tasks(job["pipelineSpec"])[RESOLVER].pop("cachingOptions", None)
     change_parameters(job["pipelineSpec"], into_image(config.image.directory))
     return job
 
 
 def _compile(config: Config) -> tuple[JSON, Any]:
-    """TFX's own compilation: the job and the pipeline it was made from."""
+    """Compile with TFX; return the job and the pipeline."""
     from tfx.orchestration.kubeflow.v2 import kubeflow_v2_dag_runner, pipeline_builder
 
     from components.deployed_model import make_deployed_model_resolver
@@ -68,7 +71,7 @@ def _compile(config: Config) -> tuple[JSON, Any]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what TensorFlow and TFX log while they are imported off the screen."""
+    """Hide what TensorFlow and TFX log while they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.disable(logging.WARNING)
     try:
@@ -80,31 +83,31 @@ def _quiet() -> Iterator[None]:
 
 
 def tasks(spec: JSON) -> dict[str, JSON]:
-    """The tasks by name."""
+    """Return the tasks by name."""
     found: dict[str, JSON] = spec["root"]["dag"]["tasks"]
     return found
 
 
 def container(spec: JSON, node: str) -> JSON:
-    """The container of a node."""
+    """Return the container of a node."""
     label = spec["components"][node]["executorLabel"]
     found: JSON = spec["deploymentSpec"]["executors"][label]["container"]
     return found
 
 
 def inputs_spec(spec: JSON, node: str) -> str:
-    """The specification of a node's inputs as the JSON that its container is given."""
+    """Return the specification of a node's inputs as the JSON that its container receives."""
     arguments = container(spec, node)["args"]
     found: str = arguments[arguments.index("--json_serialized_inputs_spec_args") + 1]
     return found
 
 
 def set_parameter_defaults(spec: JSON, nodes: Iterable[Any]) -> None:
-    """Give the spec the defaults of TFX's RuntimeParameters, which its compiler drops.
+    """Add the defaults of RuntimeParameters to the spec, which TFX's compiler drops.
 
     Args:
         spec: the PipelineSpec, changed in place.
-        nodes: of the pipeline.
+        nodes: the components of the pipeline.
     """
     from tfx.orchestration.data_types import RuntimeParameter
 
@@ -116,18 +119,18 @@ def set_parameter_defaults(spec: JSON, nodes: Iterable[Any]) -> None:
 
 
 def set_resources(spec: JSON, config: Config) -> None:
-    """Write what each node asks for; TFX's compiler leaves some nodes out.
+    """Set the resources of every node; TFX's compiler leaves some nodes out.
 
     Args:
         spec: the PipelineSpec, changed in place.
-        config: with the section ``resources``.
+        config: the configuration; its ``resources`` section is used.
     """
     for node in tasks(spec):
         container(spec, node)["resources"] = resources(config, node)
 
 
 def resources(config: Config, node: str) -> JSON:
-    """The ResourceSpec of a node."""
+    """Return the ResourceSpec of a node."""
     section = config.resources
     training = node in TRAINING_NODES
     values = {
@@ -148,14 +151,14 @@ def resources(config: Config, node: str) -> JSON:
 
 
 def change_parameters(spec: JSON, change: Callable[[str], str]) -> None:
-    """Apply ``change`` to every constant text among the tasks' parameters, in place."""
+    """Apply ``change`` to every constant string in the tasks' parameters, in place."""
     for parameter in _constants(spec):
         if isinstance(parameter["constant"], str):
             parameter["constant"] = change(parameter["constant"])
 
 
 def replace_prefixes(prefixes: Mapping[str, str]) -> Callable[[str], str]:
-    """A change that replaces beginnings of paths and URIs, inside JSON too."""
+    """Return a function that replaces prefixes of paths and URIs, also inside JSON."""
     patterns = [
         (re.compile(rf"(?<![\w/.:-]){re.escape(old)}"), new.replace("\\", r"\\"))
         for old, new in prefixes.items()
@@ -170,7 +173,7 @@ def replace_prefixes(prefixes: Mapping[str, str]) -> Callable[[str], str]:
 
 
 def into_image(directory: str) -> Callable[[str], str]:
-    """A change of texts: files under the current directory are the repository's in the image."""
+    """Return a function that maps paths in the current directory to the repository in the image."""
     here = str(Path.cwd())
     return replace_prefixes({} if here == "/" else {f"{here}/": f"{directory.rstrip('/')}/"})
 
@@ -183,5 +186,5 @@ def _constants(spec: JSON) -> Iterator[JSON]:
 
 
 def to_json(job: JSON) -> str:
-    """A compiled job as text, the same for the same pipeline."""
+    """Return a compiled job as text; equal jobs give equal text."""
     return json.dumps(job, indent=2, sort_keys=True) + "\n"

@@ -1,12 +1,12 @@
-"""The platforms that a pipeline can be compiled for and submitted to.
+"""The contract of the platforms for which a pipeline can be compiled and to which it is submitted.
 
 A platform is a module of ``runners`` with
 
-- ``SUFFIXES``: legal endings of the compiled file, the default first;
-- ``check(config)``: refuses, with a ``UserError``, what cannot run there; imports nothing slow;
-- ``compile_pipeline(config) -> str``: the compiled file's text, the same for the same pipeline;
-- ``connect(config) -> Connection``: what ``submit`` needs before it compiles, so that a missing
-  credential or an unreachable host is known at once.
+- ``SUFFIXES``: allowed suffixes of the compiled file, the default first;
+- ``check(config)``: raises ``UserError`` for a config that cannot run there; no slow imports;
+- ``compile_pipeline(config) -> str``: the text of the compiled file, deterministic;
+- ``connect(config) -> Connection``: called before the pipeline is compiled, so that missing
+  credentials and unreachable hosts are reported immediately.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from modules.contract.errors import UserError
 from pipeline.config import Config
 from pipeline.config_keys import nearest
 
-#: Name after ``--runner`` -> module.
+#: Value of ``--runner`` -> module.
 MODULES = {
     "airflow": "runners.airflow.platform",
     "kubeflow": "runners.kubeflow.platform",
@@ -32,14 +32,14 @@ POLL_SECONDS = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class RunState:
-    """How a run stands.
+    """The state of a run.
 
     Attributes:
-        state: the platform's own word, such as "RUNNING".
-        finished: whether it will change no more.
-        succeeded: whether all is done.
-        tasks: the platform's word for each task that has begun.
-        error: one line, or "".
+        state: the platform's name of the state, such as "RUNNING".
+        finished: whether the state is final.
+        succeeded: whether the run succeeded.
+        tasks: name of each task that has started -> the platform's name of its state.
+        error: the error in one line, or "".
     """
 
     state: str
@@ -50,23 +50,31 @@ class RunState:
 
 
 class SubmittedRun(Protocol):
-    """A run that the platform has taken."""
+    """A run that the platform has accepted."""
 
     name: str
     url: str
 
     def state(self) -> RunState:
-        """Ask the platform how it stands."""
+        """Return the current state.
+
+        Raises:
+            UserError: the platform refuses the request or cannot be reached.
+        """
 
 
 class Connection(Protocol):
-    """A way to a platform that has been tried."""
+    """A checked connection to a platform."""
 
     def submit(self, package: str) -> SubmittedRun:
-        """Start a run of a compiled pipeline."""
+        """Start a run of a compiled pipeline.
+
+        Raises:
+            UserError: the platform refuses the run or cannot be reached.
+        """
 
     def find(self, name: str) -> SubmittedRun:
-        """A run that was submitted before, by its name; nothing is asked yet."""
+        """Return a submitted run by its name, without a request."""
 
 
 class Platform(Protocol):
@@ -75,26 +83,35 @@ class Platform(Protocol):
     SUFFIXES: tuple[str, ...]
 
     def check(self, config: Config) -> None:
-        """Refuse what cannot run there."""
+        """Refuse a config that cannot run on the platform.
+
+        Raises:
+            UserError: a setting is wrong; names the key, the allowed values and the fix.
+        """
 
     def compile_pipeline(self, config: Config) -> str:
-        """The compiled file's text."""
+        """Return the text of the compiled file."""
 
     def connect(self, config: Config) -> Connection:
-        """Check credentials and host."""
+        """Return a connection whose host and credentials have been checked.
+
+        Raises:
+            UserError: the host is missing or unreachable, or the credentials are wrong.
+        """
 
 
 def platform(name: str) -> Platform:
-    """The module of a platform.
+    """Return the module of a platform.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: the platform does not exist.
     """
     if name not in MODULES:
         guess = nearest(name, dict.fromkeys(MODULES))
         hint = f"; did you mean --runner {guess}?" if guess else ""
-        local = "; bert run runs the pipeline here" if name == "local" else ""
-        raise UserError(f"--runner: legal are {', '.join(MODULES)}; received {name!r}{hint}{local}")
+        local = "; use bert run to run the pipeline here" if name == "local" else ""
+        allowed = ", ".join(MODULES)
+        raise UserError(f"--runner: must be one of {allowed}; received {name!r}{hint}{local}")
     module: Any = importlib.import_module(MODULES[name])
     found: Platform = module
     return found
@@ -104,11 +121,11 @@ def submit(name: str, config: Config) -> SubmittedRun:
     """Compile the pipeline and start it on a platform.
 
     Args:
-        name: of the platform.
-        config: of the pipeline.
+        name: the name of the platform.
+        config: the resolved configuration.
 
     Raises:
-        UserError: no such platform, it cannot be reached, or it refuses.
+        UserError: the platform does not exist, cannot be reached or refuses the run.
     """
     chosen = platform(name)
     chosen.check(config)
@@ -121,15 +138,18 @@ def watch(
     on_change: Callable[[str, str], None],
     poll_seconds: float = POLL_SECONDS,
 ) -> RunState:
-    """Follow a run to its end.
+    """Follow a run until it finishes.
 
     Args:
-        run: what was submitted.
-        on_change: called with a task's name, "" for the run itself, and its new state.
-        poll_seconds: between polls.
+        run: the submitted run.
+        on_change: called with a task's name, or "" for the run itself, and its new state.
+        poll_seconds: seconds between polls.
 
     Returns:
-        The last state.
+        The final state.
+
+    Raises:
+        UserError: the platform refuses a request or cannot be reached.
     """
     known: dict[str, str] = {}
     while True:

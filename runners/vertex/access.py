@@ -1,4 +1,4 @@
-"""How Vertex AI's API is reached: host, credentials, and its errors in one line."""
+"""Access to Vertex AI's API: host, credentials, and errors as one line."""
 
 import concurrent.futures
 import contextlib
@@ -12,21 +12,21 @@ from modules.contract.errors import UserError
 from pipeline.config import Config
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
-#: Limits on a long-running operation and on asking for it while the API is away, seconds.
+#: Limits in seconds: on a long-running operation, and on polling it while the API is unreachable.
 _OPERATION_SECONDS, _AWAY_SECONDS = 3600, 600
 
 
 @dataclasses.dataclass(frozen=True)
 class VertexAccess:
-    """A project in a region.
+    """A Google Cloud project in a region of Vertex AI.
 
     Attributes:
         project: the Google Cloud project.
-        region: such as "europe-west1".
-        api_endpoint: another host than the region's, or "".
+        region: the region, such as "europe-west1".
+        api_endpoint: a host to use instead of the region's, or "".
 
     Raises:
-        UserError: no project.
+        UserError: the project is empty.
     """
 
     project: str
@@ -39,22 +39,22 @@ class VertexAccess:
 
     @property
     def parent(self) -> str:
-        """The resource that jobs are made in."""
+        """The name of the resource that contains jobs, models and endpoints."""
         return f"projects/{self.project}/locations/{self.region}"
 
     @property
     def endpoint(self) -> str:
-        """The API's host."""
+        """The host of the API."""
         return self.api_endpoint or f"{self.region}-aiplatform.googleapis.com"
 
     def client(self, name: str) -> Any:
-        """A client of the API over REST.
+        """Return a client of the API that uses REST.
 
         Args:
-            name: its class in ``google.cloud.aiplatform_v1``.
+            name: the client's class in ``google.cloud.aiplatform_v1``.
 
         Raises:
-            UserError: no credentials, or an endpoint that would get them over HTTP.
+            UserError: there are no credentials, or they would be sent over plain HTTP.
         """
         credentials = self._credentials()
         from google.cloud import aiplatform_v1
@@ -67,10 +67,10 @@ class VertexAccess:
 
     @contextlib.contextmanager
     def explained(self) -> Iterator[None]:
-        """The client's errors as one line.
+        """Turn the client's errors into one line.
 
         Raises:
-            UserError: the API refuses or cannot be reached.
+            UserError: the API refuses the request or cannot be reached.
         """
         import requests
         from google.api_core.exceptions import GoogleAPICallError, RetryError
@@ -80,18 +80,18 @@ class VertexAccess:
             yield
         except GoogleAPICallError as error:
             raise UserError(
-                f"Vertex AI at {self.endpoint} answers {error.code}: {error.message}; project "
+                f"Vertex AI at {self.endpoint} returned {error.code}: {error.message}; project "
                 f"{self.project}, region {self.region}"
             ) from error
         except GoogleAuthError as error:
             raise UserError(
-                f"vertex: the credentials are refused ({error}); "
-                "gcloud auth application-default login"
+                f"vertex: the credentials were rejected ({error}); "
+                "run gcloud auth application-default login"
             ) from error
         except (requests.RequestException, RetryError) as error:
             raise UserError(
-                f"vertex.region: {self.endpoint} cannot be reached ({error}); is "
-                f"{self.region} the right region, and the network up?"
+                f"vertex.region: {self.endpoint} cannot be reached ({error}); check the network "
+                f"and that {self.region} is the right region"
             ) from error
 
     def _credentials(self) -> Any:
@@ -99,10 +99,10 @@ class VertexAccess:
         from google.auth.credentials import AnonymousCredentials
 
         parts = urlsplit(self.endpoint)
-        if parts.scheme == "http":  # a stand-in on this machine; credentials never go over HTTP
+        if parts.scheme == "http":  # a test server; never send credentials over HTTP
             if not is_loopback(parts.hostname or ""):
                 raise UserError(
-                    "vertex.api_endpoint: legal are https and, on this machine alone, http; "
+                    "vertex.api_endpoint: must use https, or http only on this machine; "
                     f"received {self.endpoint}"
                 )
             return AnonymousCredentials()
@@ -110,7 +110,7 @@ class VertexAccess:
             credentials, _ = google.auth.default(scopes=[_SCOPE])
         except google.auth.exceptions.DefaultCredentialsError as error:
             raise UserError(
-                "vertex needs Google credentials and there are none; "
+                "vertex: Google credentials not found; run "
                 "gcloud auth application-default login, or set GOOGLE_APPLICATION_CREDENTIALS to "
                 "a service account's key file"
             ) from error
@@ -118,10 +118,10 @@ class VertexAccess:
 
 
 def access_of(config: Config) -> VertexAccess:
-    """Where the config's Vertex AI is.
+    """Return the access that the config describes.
 
     Raises:
-        UserError: no project.
+        UserError: ``vertex.project`` is empty.
     """
     section = config.vertex
     return VertexAccess(section.project, section.region, section.api_endpoint)
@@ -131,26 +131,26 @@ def check_accelerator(key: str, name: str) -> None:
     """Refuse an accelerator that Vertex AI does not have.
 
     Args:
-        key: of the config, for the message.
-        name: the accelerator; "" is none, and legal.
+        key: the config key, for the message.
+        name: the accelerator; "" means none and is allowed.
 
     Raises:
-        UserError: names the legal ones.
+        UserError: Vertex AI does not have it; lists the allowed accelerators.
     """
     from google.cloud import aiplatform_v1
 
     types = aiplatform_v1.AcceleratorType.__members__
     if name and name not in types:
-        legal = [name for name in types if name.startswith("NVIDIA")]
-        raise UserError(f"{key}: legal on vertex are {', '.join(legal)}; received {name!r}")
+        allowed = [name for name in types if name.startswith("NVIDIA")]
+        raise UserError(f"{key}: must be one of {', '.join(allowed)} on vertex; received {name!r}")
 
 
 def machine_spec(machine_type: str, accelerator: str) -> dict[str, Any]:
-    """A machine, as fields of ``MachineSpec``.
+    """Return the fields of a ``MachineSpec``.
 
     Args:
-        machine_type: such as "n1-standard-4".
-        accelerator: the one that it has, or "".
+        machine_type: the type, such as "n1-standard-4".
+        accelerator: the machine's accelerator, or "".
     """
     machine: dict[str, Any] = {"machine_type": machine_type}
     if accelerator:
@@ -159,14 +159,14 @@ def machine_spec(machine_type: str, accelerator: str) -> dict[str, Any]:
 
 
 def finished(operation: Any, what: str) -> Any:
-    """What a long-running operation ends with.
+    """Wait for a long-running operation and return its result.
 
     Args:
-        operation: as the client returned it.
-        what: it does, in words.
+        operation: the operation that the client returned.
+        what: the operation in words, for the message.
 
     Raises:
-        UserError: it has not ended within an hour.
+        UserError: the operation has not finished within an hour.
     """
     from google.api_core.retry import Retry
 
@@ -174,6 +174,6 @@ def finished(operation: Any, what: str) -> Any:
         return operation.result(timeout=_OPERATION_SECONDS, retry=Retry(timeout=_AWAY_SECONDS))
     except concurrent.futures.TimeoutError as error:
         raise UserError(
-            f"{what} has not ended within {_OPERATION_SECONDS // 60} minutes and goes on at Vertex "
-            f"AI as {operation.operation.name}"
+            f"{what} has not finished within {_OPERATION_SECONDS // 60} minutes and is still "
+            f"running on Vertex AI as {operation.operation.name}"
         ) from error

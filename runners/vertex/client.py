@@ -1,4 +1,4 @@
-"""Submits to Vertex AI Pipelines through Google's own client, over REST."""
+"""Submission to Vertex AI Pipelines with Google's client, over REST."""
 
 import datetime
 import json
@@ -17,10 +17,10 @@ class VertexConnection:
     """A connection with credentials.
 
     Args:
-        config: with the section ``vertex``.
+        config: the configuration; its ``vertex`` section is used.
 
     Raises:
-        UserError: no project or no credentials.
+        UserError: the project or the credentials are missing.
     """
 
     def __init__(self, config: Config) -> None:
@@ -32,7 +32,10 @@ class VertexConnection:
         """Start a run.
 
         Args:
-            package: the compiled PipelineJob.
+            package: the compiled PipelineJob as JSON.
+
+        Raises:
+            UserError: the API refuses the run or cannot be reached.
         """
         from google.cloud import aiplatform_v1
 
@@ -62,7 +65,7 @@ class VertexConnection:
         return self.find(made.name)
 
     def find(self, name: str) -> SubmittedRun:
-        """A run by its resource name, which ends in the job's id."""
+        """Return a run by its resource name, which ends in the job's id."""
         section = self._config.vertex
         url = (
             f"https://console.cloud.google.com/vertex-ai/locations/{section.region}/pipelines/runs/"
@@ -71,13 +74,17 @@ class VertexConnection:
         return VertexRun(self, name, url)
 
     def get_job(self, name: str) -> Any:
-        """The API's record of a run."""
+        """Return the API's record of a run.
+
+        Raises:
+            UserError: the API refuses the request or cannot be reached.
+        """
         with self._access.explained():
             return self._client.get_pipeline_job(name=name, timeout=_SECONDS)
 
 
 class VertexRun:
-    """A run that was submitted."""
+    """A submitted run."""
 
     def __init__(self, connection: VertexConnection, name: str, url: str) -> None:
         self.name = name
@@ -85,7 +92,11 @@ class VertexRun:
         self._connection = connection
 
     def state(self) -> RunState:
-        """Ask how it stands."""
+        """Return the current state.
+
+        Raises:
+            UserError: the API refuses the request or cannot be reached.
+        """
         job = self._connection.get_job(self.name)
         state = job.state.name.removeprefix(_PREFIX)
         tasks = {task.task_name: task.state.name for task in job.job_detail.task_details}

@@ -1,11 +1,11 @@
-"""Several machines of Vertex AI for one node: a custom job of worker pools that the node starts.
+"""Custom jobs that run one node on several Vertex AI machines.
 
-The container of a Trainer whose machines train together, or of a Tuner whose machines share a
-search, gets ``--vertex_custom_job`` and computes nothing: it submits a CustomJob whose containers
-run the same command on the same ExecutorInput without that flag, waits for its end, and fails with
-its error. Pool 0 is the chief, pool 1 the workers; Vertex mounts ``/gcs/`` and sets ``TF_CONFIG``
-in each (https://cloud.google.com/vertex-ai/docs/training/distributed-training), from which
-``modules.fit.multi_worker`` and ``modules.search.parallel_trials`` know the others.
+With ``--vertex_custom_job``, the container of a distributed Trainer or Tuner computes nothing
+itself. It submits a CustomJob whose containers run the same command on the same ExecutorInput
+without that flag, waits for the job to finish, and fails with the job's error. Pool 0 is the chief,
+pool 1 the workers. In each container Vertex mounts ``/gcs/`` and sets ``TF_CONFIG``
+(https://cloud.google.com/vertex-ai/docs/training/distributed-training), from which
+``modules.fit.multi_worker`` and ``modules.search.parallel_trials`` find the other machines.
 """
 
 import contextlib
@@ -23,30 +23,30 @@ from runners.remote import pipeline_spec
 from runners.vertex.access import VertexAccess, access_of, check_accelerator, machine_spec
 
 FLAG = "--vertex_custom_job"
-#: The nodes that can have several machines, and the keys that say how many.
+#: Nodes that can run on several machines -> the key in ``vertex`` with the number of workers.
 NODES = {pipeline_spec.TRAINER: "training_workers", pipeline_spec.TUNER: "tuning_workers"}
 _PREFIX = "JOB_STATE_"
 _END_STATES = frozenset({"SUCCEEDED", "PARTIALLY_SUCCEEDED", "FAILED", "CANCELLED", "EXPIRED"})
 _POLL_SECONDS = 10.0
-_SECONDS = 60  # limit on one request, and on its repetitions while the API is away: 10 times that
+_SECONDS = 60  # limit on one request; retries while the API is unreachable: 10 times that
 _LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
 class CustomJobSettings:
-    """What the custom job is made of, beside its command.
+    """Settings of a custom job, except for its command.
 
     Attributes:
-        access: where the API is.
-        node: whose job it is.
-        name: shown in the console.
-        image: of the containers.
-        workers: machines beside the chief.
-        machine_type: of each machine.
-        accelerator: of each machine, or "".
-        service_account: that the containers run as, or "" for the project's default.
-        network: that they are peered with, or "".
-        labels: of the job.
+        access: project, region and host of the API.
+        node: the node that the job runs.
+        name: the name shown in the console.
+        image: the image of the containers.
+        workers: the number of machines in addition to the chief.
+        machine_type: the type of each machine.
+        accelerator: the accelerator of each machine, or "".
+        service_account: the account of the containers, or "" for the project's default.
+        network: the network to peer with, or "".
+        labels: the labels of the job.
     """
 
     access: VertexAccess
@@ -61,36 +61,36 @@ class CustomJobSettings:
     labels: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> str:
-        """As text, the same for the same settings."""
+        """Return the settings as text; equal settings give equal text."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "CustomJobSettings":
-        """The opposite of ``to_json``."""
+        """Return the settings from the text that ``to_json`` returned."""
         values = json.loads(text)
         return cls(**{**values, "access": VertexAccess(**values["access"])})
 
 
 def workers(config: Config, node: str) -> int:
-    """How many machines the config gives a node beside the chief; 0: it needs no job."""
+    """Return the number of machines in addition to the chief; 0 if the node needs no job."""
     if node == pipeline_spec.TUNER and not config.tuner.enabled:
         return 0
     return int(getattr(config.vertex, NODES[node])) if node in NODES else 0
 
 
 def check(config: Config) -> None:
-    """Refuse settings of such jobs that cannot work. Imports nothing slow.
+    """Refuse custom job settings that cannot work, without slow imports.
 
     Raises:
-        UserError: names the key, what is legal and what to type.
+        UserError: a setting is wrong; names the key, the allowed values and the fix.
     """
     for node, key in NODES.items():
         if workers(config, node):
             _check_job(config, node, f"vertex.{key}")
     if config.vertex.training_workers and config.trainer.xla:
         raise UserError(
-            "trainer.xla: legal is false where vertex.training_workers is set, for XLA compiles no "
-            "step of several workers; received true; --set trainer.xla=false"
+            "trainer.xla: must be false if vertex.training_workers is set, because XLA cannot "
+            "compile steps of several workers; received true; --set trainer.xla=false"
         )
 
 
@@ -104,18 +104,21 @@ def _check_job(config: Config, node: str, key: str) -> None:
     accelerator = pipeline_spec.resources(config, node).get("accelerator")
     if accelerator and accelerator["count"] != "1":
         raise UserError(
-            f"resources.accelerator_count: legal is 1 where {key} is set, for each worker has one; "
+            f"resources.accelerator_count: must be 1 if {key} is set, because each worker has one; "
             f"received {accelerator['count']}; add workers instead"
         )
 
 
 def settings_of(config: Config, node: str, image: str) -> CustomJobSettings:
-    """The settings of a checked config.
+    """Return the settings that a checked config gives a node.
 
     Args:
         config: the resolved configuration.
         node: one of ``NODES``.
-        image: the node's.
+        image: the node's image.
+
+    Raises:
+        UserError: ``vertex.project`` is empty.
     """
     section = config.vertex
     resources = pipeline_spec.resources(config, node)
@@ -134,14 +137,14 @@ def settings_of(config: Config, node: str, image: str) -> CustomJobSettings:
 
 
 def custom_job(settings: CustomJobSettings, arguments: Sequence[str]) -> Any:
-    """The CustomJob as the API's message.
+    """Return the CustomJob as the API's message.
 
     Args:
-        settings: of the job.
-        arguments: of the entrypoint in every container.
+        settings: the job's settings.
+        arguments: the entrypoint's arguments, the same in every container.
 
     Raises:
-        UserError: Vertex has no such accelerator.
+        UserError: Vertex AI does not have the accelerator.
     """
     from google.cloud import aiplatform_v1 as api
 
@@ -162,7 +165,7 @@ def custom_job(settings: CustomJobSettings, arguments: Sequence[str]) -> Any:
         labels=dict(settings.labels),
         job_spec=api.CustomJobSpec(
             worker_pool_specs=pools,
-            # A lost worker ends the others; all start again, from the last checkpoint.
+            # If a worker is lost, the others stop, and all restart from the last checkpoint.
             scheduling=api.Scheduling(restart_job_on_worker_restart=True),
             service_account=settings.service_account,
             network=settings.network,
@@ -171,16 +174,16 @@ def custom_job(settings: CustomJobSettings, arguments: Sequence[str]) -> Any:
 
 
 def run_elsewhere(text: str, arguments: Sequence[str], poll_seconds: float = _POLL_SECONDS) -> None:
-    """Run a command on the machines of a custom job and wait for its end.
+    """Run a command on the machines of a custom job and wait until it finishes.
 
     Args:
         text: ``CustomJobSettings`` as JSON.
-        arguments: of the entrypoint, with the flag.
-        poll_seconds: between polls of the job.
+        arguments: the entrypoint's arguments, including the flag.
+        poll_seconds: seconds between polls of the job.
 
     Raises:
-        UserError: the job cannot be submitted, or it does not succeed.
-        SystemExit: this process was told to end; the job is cancelled.
+        UserError: the job cannot be submitted or does not succeed.
+        SystemExit: this process received SIGTERM; the job is cancelled.
     """
     settings = CustomJobSettings.from_json(text)
     job = custom_job(settings, without_flag(arguments))
@@ -193,26 +196,26 @@ def run_elsewhere(text: str, arguments: Sequence[str], poll_seconds: float = _PO
             ending.begin()
             _say(f"{name}: submitted, 1 chief and {settings.workers} workers")
             end = _wait(client, name, poll_seconds)
-        except BaseException:  # told to end, or the API is lost: leave no machines behind
+        except BaseException:  # SIGTERM, or the API is unreachable: leave no machines running
             _cancel(client, name)
             raise
     state = end.state.name.removeprefix(_PREFIX)
     if state != "SUCCEEDED":
         raise UserError(
             f"{settings.node}: the custom job {name} ended as {state}: "
-            f"{end.error.message or 'no reason given'}; its workers' logs are in Cloud Logging "
+            f"{end.error.message or 'no reason given'}; find its workers' logs in Cloud Logging "
             f"under resource.labels.job_id={name.rpartition('/')[2]}"
         )
 
 
 def without_flag(arguments: Sequence[str]) -> list[str]:
-    """The command line of the job's containers: the same without the flag and its value."""
+    """Return the arguments without the flag and its value, for the job's containers."""
     at = list(arguments).index(FLAG)
     return [*arguments[:at], *arguments[at + 2 :]]
 
 
 def _wait(client: Any, name: str, poll_seconds: float) -> Any:
-    """The job at its end; each new state is logged."""
+    """Wait for the job to finish, print each new state, and return the job."""
     from google.api_core.retry import Retry
 
     known = ""
@@ -228,12 +231,12 @@ def _wait(client: Any, name: str, poll_seconds: float) -> Any:
 
 
 def _cancel(client: Any, name: str) -> None:
-    """Cancel a job; why that fails is logged, for something else has failed before."""
+    """Cancel a job. Log a failure to do so, because an earlier error is being raised."""
     try:
         client.cancel_custom_job(name=name, timeout=_SECONDS)
         _say(f"{name}: cancelled")
     except Exception:
-        _LOG.exception("%s could not be cancelled and may go on running", name)
+        _LOG.exception("%s could not be cancelled and may still be running", name)
 
 
 def _say(line: str) -> None:
@@ -241,20 +244,31 @@ def _say(line: str) -> None:
 
 
 class _Ending:
-    """Turns SIGTERM into an exception, but not before ``begin``: until then nothing may be lost."""
+    """A handler that turns SIGTERM into an exception, but not before ``begin``.
+
+    Before that the job's name is not known, so it could not be cancelled.
+    """
 
     def __init__(self) -> None:
         self._begun = False
         self._signal = 0
 
     def begin(self) -> None:
-        """Raise from now on, and at once if the signal has come."""
+        """Raise from now on, and immediately if the signal has arrived.
+
+        Raises:
+            SystemExit: the signal has arrived.
+        """
         self._begun = True
         if self._signal:
             raise SystemExit(128 + self._signal)
 
     def handle(self, number: int, _: object) -> None:
-        """Take the signal."""
+        """Handle the signal.
+
+        Raises:
+            SystemExit: ``begin`` was called before.
+        """
         self._signal = number
         if self._begun:
             raise SystemExit(128 + number)
@@ -262,7 +276,7 @@ class _Ending:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[_Ending]:
-    """Vertex sends SIGTERM to a node that is cancelled."""
+    """Handle SIGTERM, which Vertex sends to a cancelled node."""
     ending = _Ending()
     before = signal.signal(signal.SIGTERM, ending.handle)
     try:

@@ -1,8 +1,7 @@
-"""Deploys a registered version to a Vertex AI endpoint.
+"""Deployment of registered versions to a Vertex AI endpoint.
 
-Deploying and moving the traffic are one request, so that nothing stands half done: a failure before
-leaves the endpoint as it was, and one after it leaves old versions without traffic for the next
-run to take off.
+One request deploys a version and moves the traffic. A failure before it leaves the endpoint
+unchanged. A failure after it leaves old versions without traffic, which the next run undeploys.
 """
 
 import dataclasses
@@ -15,24 +14,24 @@ from pipeline.sections.vertex import ENDPOINT_RESOURCE
 from runners.vertex.access import VertexAccess, finished, machine_spec
 
 RESOURCE_NAME = re.compile(ENDPOINT_RESOURCE)
-_NEW = "0"  # in a traffic split: the model that is being deployed
+_NEW = "0"  # the model being deployed, in a traffic split
 _ALL = 100
 _SECONDS = 60  # limit on one request
 
 
 @dataclasses.dataclass(frozen=True)
 class Deployment:
-    """An endpoint, and how versions run there.
+    """An endpoint, and the machines and traffic of versions on it.
 
     Attributes:
-        endpoint: its display name or its resource name.
-        machine_type: of each replica.
-        accelerator: of each replica, or "".
-        min_replicas: that always run.
-        max_replicas: under load.
-        traffic: percentage for a new version.
-        undeploy: whether versions without traffic are taken off.
-        labels: of an endpoint that is made.
+        endpoint: the endpoint's display name or resource name.
+        machine_type: the machine type of each replica.
+        accelerator: the accelerator of each replica, or "".
+        min_replicas: the number of replicas that always run.
+        max_replicas: the greatest number of replicas under load.
+        traffic: the percentage of traffic for a new version.
+        undeploy: whether to undeploy versions without traffic.
+        labels: the labels of a new endpoint.
     """
 
     endpoint: str
@@ -48,12 +47,13 @@ class Deployment:
 def traffic_split(
     now: Mapping[str, int], share: int, replaced: Collection[str] = ()
 ) -> dict[str, int]:
-    """The traffic after a deployment, in per cent.
+    """Return the traffic after a deployment, in per cent.
 
     Args:
         now: id of a deployed model -> its percentage.
-        share: of the new one, where it replaces none; all, where nothing else gets traffic.
-        replaced: ids whose share the new one takes over instead; the others keep theirs.
+        share: the new model's percentage, unless it replaces others. If no deployed model has
+            traffic, the new one gets all of it.
+        replaced: ids whose percentage the new model takes over; the others keep theirs.
     """
     total = sum(now.values())
     if not total:
@@ -64,18 +64,18 @@ def traffic_split(
     else:
         rest = _ALL - share
         split = {deployed: part * rest // total for deployed, part in now.items()}
-        # What rounding down has lost goes to the greatest.
+        # The largest share gets what was lost by rounding down.
         split[max(split, key=lambda deployed: split[deployed])] += rest - sum(split.values())
         split[_NEW] = share
     return {deployed: part for deployed, part in split.items() if part or deployed == _NEW}
 
 
 def find(access: VertexAccess, settings: Deployment) -> Any:
-    """The endpoint, or None where its display name is not taken.
+    """Return the endpoint, or None if no endpoint has the display name.
 
     Raises:
-        UserError: there is none of that resource name, or there are two of that display name; the
-            API refuses or cannot be reached.
+        UserError: the resource name does not exist, several endpoints have the display name, or
+            the API refuses the request or cannot be reached.
     """
     client = access.client("EndpointServiceClient")
     with access.explained():
@@ -89,25 +89,26 @@ def find(access: VertexAccess, settings: Deployment) -> Any:
     if len(found) > 1:
         names = ", ".join(endpoint.name for endpoint in found)
         raise UserError(
-            f"{len(found)} endpoints have this name, {names}; --set vertex.endpoint={found[0].name}"
+            f"{len(found)} endpoints have this name: {names}; choose one: "
+            f"--set vertex.endpoint={found[0].name}"
         )
     return found[0] if found else None
 
 
 def deploy(access: VertexAccess, settings: Deployment, model: str, title: str) -> str:
-    """Deploy a registered version, unless it is deployed, and tidy up behind it.
+    """Deploy a registered version, unless it is deployed, and undeploy versions without traffic.
 
     Args:
-        access: where the API is.
+        access: project, region and host of the API.
         settings: endpoint, machines and traffic.
         model: the version's resource name, ``projects/PROJECT/.../models/MODEL@NUMBER``.
-        title: shown in the console.
+        title: the name shown in the console.
 
     Returns:
         The endpoint's resource name.
 
     Raises:
-        UserError: the API refuses or cannot be reached.
+        UserError: the API refuses a request or cannot be reached.
     """
     client = access.client("EndpointServiceClient")
     with access.explained():
@@ -119,11 +120,11 @@ def deploy(access: VertexAccess, settings: Deployment, model: str, title: str) -
 
 
 def _deployed(client: Any, endpoint: Any, settings: Deployment, model: str, title: str) -> set[str]:
-    """The ids under which a version is deployed as wanted; deploys it where there are none."""
+    """Deploy a version unless it runs as configured; return the ids under which it does."""
     same = [deployed for deployed in endpoint.deployed_models if _version(deployed) == _end(model)]
     kept = {deployed.id for deployed in same if _runs_as(deployed, settings)}
     if kept:
-        _say(endpoint.name, f"{_end(model)} is deployed already")
+        _say(endpoint.name, f"{_end(model)} is already deployed")
         return kept
     split = traffic_split(
         endpoint.traffic_split, settings.traffic, {deployed.id for deployed in same}
@@ -147,13 +148,13 @@ def _deployed(client: Any, endpoint: Any, settings: Deployment, model: str, titl
 def _make(client: Any, access: VertexAccess, settings: Deployment) -> Any:
     endpoint = {"display_name": settings.endpoint, "labels": dict(settings.labels)}
     operation = client.create_endpoint(parent=access.parent, endpoint=endpoint, timeout=_SECONDS)
-    made = finished(operation, f"the making of the endpoint {settings.endpoint}")
-    _say(made.name, "made")
+    made = finished(operation, f"the creation of the endpoint {settings.endpoint}")
+    _say(made.name, "created")
     return made
 
 
 def _undeploy(client: Any, name: str, model_id: str, kept: Collection[str]) -> None:
-    """Take this model's versions without traffic off; other models are left alone."""
+    """Undeploy this model's versions without traffic; leave other models alone."""
     endpoint = client.get_endpoint(name=name, timeout=_SECONDS)
     for deployed in endpoint.deployed_models:
         ours = _version(deployed).partition("@")[0] == model_id
@@ -161,12 +162,12 @@ def _undeploy(client: Any, name: str, model_id: str, kept: Collection[str]) -> N
             operation = client.undeploy_model(
                 endpoint=name, deployed_model_id=deployed.id, traffic_split={}, timeout=_SECONDS
             )
-            finished(operation, f"taking {deployed.id} off {name}")
-            _say(name, f"{_version(deployed)} without traffic taken off")
+            finished(operation, f"the undeployment of {deployed.id} from {name}")
+            _say(name, f"{_version(deployed)} undeployed, it had no traffic")
 
 
 def _version(deployed: Any) -> str:
-    """MODEL@NUMBER of a deployed model; the project may be named by id or by number."""
+    """Return MODEL@NUMBER, without the project, which may be named by id or by number."""
     return f"{_end(deployed.model).partition('@')[0]}@{deployed.model_version_id}"
 
 
@@ -183,7 +184,7 @@ def _resources(settings: Deployment) -> dict[str, Any]:
 
 
 def _runs_as(deployed: Any, settings: Deployment) -> bool:
-    """Whether a deployed model has the machines that are wanted."""
+    """Return whether a deployed model has the configured machines."""
     found = deployed.dedicated_resources
     accelerator = found.machine_spec.accelerator_type
     return (

@@ -1,9 +1,9 @@
-"""Serving on a Vertex AI endpoint: what the Pusher has pushed is registered and deployed.
+"""Registration and deployment of pushed versions on a Vertex AI endpoint.
 
-The Pusher's container in the pipeline gets ``--vertex_endpoint``. After the executor has pushed,
-and only then, the version is uploaded to the Model Registry (``vertex_model_registry``) and
-deployed (``vertex_deployment``). Both leave alone what is there already, so that running the node
-again makes up for what has failed.
+The Pusher's container gets ``--vertex_endpoint``. If the executor has pushed a version, it is
+uploaded to the Model Registry (``runners.vertex.model_registry``) and deployed
+(``runners.vertex.deployment``). Both skip what is already done, so running the node again completes
+what failed.
 """
 
 import dataclasses
@@ -26,13 +26,13 @@ _REGISTRY = re.compile(r"([a-z0-9-]+-docker\.pkg\.dev|([a-z]+\.)?gcr\.io)/.+")
 
 @dataclasses.dataclass(frozen=True)
 class EndpointSettings:
-    """Where and how pushed versions serve.
+    """Settings for serving pushed versions on an endpoint.
 
     Attributes:
-        access: where the API is.
-        model_id: of the registered model.
-        image: of the serving container.
-        code: label of a version that tells what code made it.
+        access: project, region and host of the API.
+        model_id: the id of the registered model.
+        image: the image of the serving container.
+        code: the label that identifies the code of a version.
         deployment: endpoint, machines and traffic.
     """
 
@@ -43,12 +43,12 @@ class EndpointSettings:
     deployment: Deployment
 
     def to_json(self) -> str:
-        """As text, the same for the same settings."""
+        """Return the settings as text; equal settings give equal text."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "EndpointSettings":
-        """The opposite of ``to_json``."""
+        """Return the settings from the text that ``to_json`` returned."""
         values = json.loads(text)
         values["access"] = VertexAccess(**values["access"])
         values["deployment"] = Deployment(**values["deployment"])
@@ -56,10 +56,10 @@ class EndpointSettings:
 
 
 def check(config: Config) -> None:
-    """Refuse settings of an endpoint that cannot work. Imports nothing slow.
+    """Refuse endpoint settings that cannot work, without slow imports.
 
     Raises:
-        UserError: names the key, what is legal and what to type.
+        UserError: a setting is wrong; names the key, the allowed values and the fix.
     """
     section = config.vertex
     if not section.endpoint:
@@ -68,7 +68,7 @@ def check(config: Config) -> None:
     resource = RESOURCE_NAME.fullmatch(section.endpoint)
     if resource and resource["region"] != section.region:
         raise UserError(
-            f"vertex.endpoint: legal is an endpoint in vertex.region, {section.region}; received "
+            f"vertex.endpoint: must be in vertex.region, {section.region}; received "
             f"{section.endpoint}; --set vertex.region={resource['region']}"
         )
     image = section.endpoint_image
@@ -76,18 +76,19 @@ def check(config: Config) -> None:
     if not prebuilt and not (_REGISTRY.fullmatch(image) and is_fixed(image)):
         validated = config.infra_validator.image
         raise UserError(
-            f"vertex.endpoint_image: legal is a copy of {validated} in Artifact Registry, with a "
-            "fixed tag or a digest, or a prebuilt container of Google's for TensorFlow; received "
-            f"{image!r}; try --set vertex.endpoint_image=REGION-docker.pkg.dev/PROJECT/REPOSITORY/"
+            f"vertex.endpoint_image: must be a copy of {validated} in Artifact Registry with a "
+            "fixed tag or a digest, or one of Google's prebuilt containers for TensorFlow; "
+            f"received {image!r}; try --set "
+            "vertex.endpoint_image=REGION-docker.pkg.dev/PROJECT/REPOSITORY/"
             f"{validated.rpartition('/')[2]}"
         )
 
 
 def settings_of(config: Config) -> EndpointSettings:
-    """The settings of a checked config.
+    """Return the settings of a checked config.
 
     Raises:
-        UserError: Vertex has no such accelerator.
+        UserError: Vertex AI does not have the accelerator.
     """
     section = config.vertex
     check_accelerator("vertex.endpoint_accelerator", section.endpoint_accelerator)
@@ -110,39 +111,40 @@ def settings_of(config: Config) -> EndpointSettings:
 
 
 def deploy_pushed(text: str, output: dict[str, Any]) -> None:
-    """Bring to the endpoint what the Pusher has pushed; nothing where it has refused the model.
+    """Register and deploy the pushed version; do nothing if the Pusher pushed none.
 
     Args:
         text: ``EndpointSettings`` as JSON.
-        output: the Pusher's ExecutorOutput; where the version serves is added to its metadata.
+        output: the Pusher's ExecutorOutput; the names of the endpoint and the registered version
+            are added to its metadata.
 
     Raises:
-        UserError: Vertex AI refuses or cannot be reached; says what stands.
+        UserError: Vertex AI refuses a request or cannot be reached; reports the pushed version.
     """
     settings = EndpointSettings.from_json(text)
     deployment = settings.deployment
     [artifact] = output["artifacts"]["pushed_model"]["artifacts"]
     pushed = PushedVersion.from_artifact(artifact)
     if pushed is None:
-        print(f"{deployment.endpoint}: nothing was pushed, nothing is deployed", flush=True)
+        print(f"{deployment.endpoint}: nothing was pushed, so nothing is deployed", flush=True)
         return
     labels = {**deployment.labels, **settings.code}
     try:
-        find(settings.access, deployment)  # before anything is done, whether it can be done
+        find(settings.access, deployment)  # fail before anything changes
         model = register(settings.access, settings.model_id, settings.image, labels, pushed)
         endpoint = deploy(
             settings.access, deployment, model, title=f"{settings.model_id}-{pushed.version}"
         )
     except UserError as error:
         raise UserError(
-            f"Pusher: version {pushed.version} stands at {pushed.destination}, but "
-            f"vertex.endpoint {deployment.endpoint} is not as configured: {error}; put it right "
+            f"Pusher: version {pushed.version} was pushed to {pushed.destination}, but "
+            f"vertex.endpoint {deployment.endpoint} does not match the config: {error}; fix this "
             "and submit the same run again, which deploys without training"
         ) from error
     artifact["metadata"] |= {"vertex_endpoint": endpoint, "vertex_model": model}
 
 
 def _code_label(image: str) -> dict[str, str]:
-    """A label for an image: its tag, which is the commit, or its digest."""
+    """Return a label for an image: its tag, which is the commit, or its digest."""
     key = "digest" if "@" in image else "commit"
     return {key: re.sub(r"[^a-z0-9_-]", "-", image.rpartition(":")[2].lower())[:63]}

@@ -1,6 +1,6 @@
-"""A pushed version in Vertex AI's Model Registry: one model, a version for each push.
+"""Registration of pushed versions in Vertex AI's Model Registry: one model, one version per push.
 
-Found again by an alias made of the pushed version's number, so that no version is registered twice.
+An alias with the pushed version's number prevents a version from being registered twice.
 """
 
 import dataclasses
@@ -17,24 +17,24 @@ from runners.vertex.access import VertexAccess, finished
 from serving.server.worker import precision
 
 _SECONDS = 60  # limit on one request
-#: Google's own containers take a SavedModel as it is; they have no fixed tags.
+#: Google's own containers serve a SavedModel folder directly; they have no fixed tags.
 PREBUILT = re.compile(
     r"[a-z]+-docker\.pkg\.dev/vertex-ai(-restricted)?/prediction/(tf|tensorflow)[^/]+"
 )
 _MODEL_NAME = "default"
-_PORT = 8080  # Vertex AI's own default
+_PORT = 8080  # Vertex AI's default
 _CONTENT = "content"
 
 
 @dataclasses.dataclass(frozen=True)
 class PushedVersion:
-    """What the Pusher made.
+    """A version that the Pusher has pushed.
 
     Attributes:
-        version: name of its folder.
-        destination: URI of the folder.
-        artifact: URI of the ``PushedModel``, in whose folder copies may be kept.
-        fingerprint: of its files; see ``manifest.fingerprint``.
+        version: the version's number, which is the name of its folder.
+        destination: the URI of that folder.
+        artifact: the URI of the ``PushedModel``, whose folder may hold copies.
+        fingerprint: the fingerprint of the version's files; see ``manifest.fingerprint``.
     """
 
     version: int
@@ -44,7 +44,7 @@ class PushedVersion:
 
     @classmethod
     def from_artifact(cls, artifact: Mapping[str, Any]) -> "PushedVersion | None":
-        """Read it from the Pusher's output; None where nothing was pushed.
+        """Read the version from the Pusher's output; return None if nothing was pushed.
 
         Args:
             artifact: the ``PushedModel`` of an ExecutorOutput.
@@ -59,7 +59,7 @@ class PushedVersion:
 
     @property
     def alias(self) -> str:
-        """Its name among the versions of the registered model."""
+        """The version's alias in the registered model."""
         return f"v{self.version}"
 
 
@@ -70,20 +70,20 @@ def register(
     labels: Mapping[str, str],
     pushed: PushedVersion,
 ) -> str:
-    """Upload a pushed version, unless it is there.
+    """Upload a pushed version, unless it is registered.
 
     Args:
-        access: where the API is.
-        model_id: of the registered model, which is made with its first version.
-        image: of the serving container.
-        labels: of the version.
-        pushed: what the Pusher made.
+        access: project, region and host of the API.
+        model_id: the id of the registered model, which is created with its first version.
+        image: the image of the serving container.
+        labels: the version's labels.
+        pushed: the pushed version.
 
     Returns:
         The version's resource name, ``projects/PROJECT/.../models/MODEL@NUMBER``.
 
     Raises:
-        UserError: the API refuses or cannot be reached.
+        UserError: the API refuses a request or cannot be reached.
     """
     from google.cloud import aiplatform_v1 as api
 
@@ -116,10 +116,10 @@ def register(
 
 
 def container_spec(image: str) -> dict[str, Any]:
-    """The serving container, as fields of ``ModelContainerSpec``.
+    """Return the serving container as fields of ``ModelContainerSpec``.
 
     Args:
-        image: one of Google's prebuilt ones, or TensorFlow Serving.
+        image: one of Google's prebuilt images, or TensorFlow Serving.
     """
     if PREBUILT.fullmatch(image):
         return {"image_uri": image}
@@ -141,10 +141,10 @@ def container_spec(image: str) -> dict[str, Any]:
 
 
 def _artifact(image: str, pushed: PushedVersion) -> str:
-    """The folder that Vertex AI copies for the container.
+    """Return the URI of the folder that Vertex AI copies for the container.
 
-    TensorFlow Serving reads versions from a folder around them, and the push directory holds all
-    of them: so it gets a folder with this version alone.
+    TensorFlow Serving expects a folder of versions, and the push directory holds all versions, so
+    this version is copied into a folder of its own.
     """
     if PREBUILT.fullmatch(image):
         return pushed.destination
@@ -157,13 +157,13 @@ def _artifact(image: str, pushed: PushedVersion) -> str:
 
 
 def _content(container: Mapping[str, Any], pushed: PushedVersion) -> str:
-    """What is served, as a label: files and container."""
+    """Return a label that identifies files and container."""
     text = json.dumps([pushed.fingerprint, container], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def _get(client: Any, name: str) -> Any:
-    """A registered model, or None."""
+    """Return a registered model, or None if it does not exist."""
     from google.api_core.exceptions import NotFound
 
     try:

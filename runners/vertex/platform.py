@@ -1,4 +1,4 @@
-"""Vertex AI Pipelines: compile for it, submit to it."""
+"""Compilation for Vertex AI Pipelines."""
 
 import re
 from typing import TYPE_CHECKING
@@ -12,15 +12,15 @@ from runners.vertex import custom_job, endpoint
 if TYPE_CHECKING:
     from runners.vertex.client import VertexConnection
 
-#: Endings of the compiled file.
+#: Allowed suffixes of the compiled file.
 SUFFIXES = (".json",)
 
 
 def check(config: Config) -> None:
-    """Refuse what cannot run there, before anything slow is done.
+    """Refuse a config that cannot run on Vertex AI, without slow imports.
 
     Raises:
-        UserError: names the key, what is legal and what to type.
+        UserError: a setting is wrong; names the key, the allowed values and the fix.
     """
     checks.check_images(config)
     checks.check_resources(config)
@@ -34,22 +34,30 @@ def check(config: Config) -> None:
     accelerator = config.resources.accelerator
     if accelerator and not re.fullmatch(r"[A-Z][A-Z0-9_]+", accelerator):
         raise UserError(
-            "resources.accelerator: legal on vertex is an accelerator type such as "
-            f"NVIDIA_TESLA_T4; received {accelerator!r}"
+            "resources.accelerator: must be an accelerator type such as NVIDIA_TESLA_T4 on vertex; "
+            f"received {accelerator!r}"
         )
     custom_job.check(config)
     endpoint.check(config)
 
 
 def connect(config: Config) -> "VertexConnection":
-    """Check host and credentials."""
+    """Return a connection with credentials.
+
+    Raises:
+        UserError: the project or the credentials are missing.
+    """
     from runners.vertex.client import VertexConnection
 
     return VertexConnection(config)
 
 
 def compile_pipeline(config: Config) -> str:
-    """The PipelineJob as JSON, which the console and the clients take."""
+    """Return the PipelineJob as JSON, which the console and the clients accept.
+
+    Raises:
+        UserError: Vertex AI does not have a configured accelerator.
+    """
     job = pipeline_spec.compile_job(config)
     spec = job["pipelineSpec"]
     job["labels"] = {**job.get("labels", {}), **config.vertex.labels}
@@ -64,7 +72,7 @@ def compile_pipeline(config: Config) -> str:
 
 
 def _run_driver_before_cache(spec: JSON) -> None:
-    """Run ExampleGen's driver before the cache look-up: the data counts, not its path."""
+    """Run ExampleGen's driver before the cache look-up, so that the data decides, not its path."""
     hook = {
         "command": pipeline_spec.COMMAND,
         "args": [
@@ -81,7 +89,7 @@ def _run_driver_before_cache(spec: JSON) -> None:
 
 
 def _read_through_mounts(spec: JSON) -> None:
-    """Let the nodes reach buckets through the mount that Vertex gives every container."""
+    """Let nodes access buckets through the mount that Vertex adds to every container."""
     for node in pipeline_spec.tasks(spec):
         container = pipeline_spec.container(spec, node)
         for command in (container, container.get("lifecycle", {}).get("preCacheCheck")):
@@ -90,12 +98,12 @@ def _read_through_mounts(spec: JSON) -> None:
 
 
 def _run_on_workers(spec: JSON, node: str, config: Config) -> None:
-    """Let a node's container start a custom job of its own command and wait for it."""
+    """Let a node's container run its command in a custom job and wait for it."""
     container = pipeline_spec.container(spec, node)
     settings = custom_job.settings_of(config, node, container["image"])
-    custom_job.custom_job(settings, [])  # refuses an accelerator that is not there
+    custom_job.custom_job(settings, [])  # checks the accelerator
     container["args"] = [custom_job.FLAG, settings.to_json(), *container["args"]]
-    # The container waits only.
+    # This container only waits.
     container["resources"] = {
         "cpuLimit": config.resources.cpu,
         "memoryLimit": config.resources.memory_gb,
@@ -103,7 +111,7 @@ def _run_on_workers(spec: JSON, node: str, config: Config) -> None:
 
 
 def _deploy_after_push(spec: JSON, config: Config) -> None:
-    """Let the Pusher's container bring what it has pushed to the endpoint."""
+    """Let the Pusher's container deploy the pushed version to the endpoint."""
     container = pipeline_spec.container(spec, pipeline_spec.PUSHER)
     settings = endpoint.settings_of(config)
     container["args"] = [endpoint.FLAG, settings.to_json(), *container["args"]]

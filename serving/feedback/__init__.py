@@ -1,1 +1,1 @@
-"""What people say of the answers: votes, agreed labels, and the spans that training reads."""
+"""Feedback on predictions: votes, agreed labels, and the spans that training reads."""

@@ -1,8 +1,8 @@
-"""Writes agreed labels as a span, and remembers which texts went where.
+"""Exports agreed labels as a span, and records which texts it holds.
 
-The folder is renamed into place before the transaction that records it ends. A crash between the
-two leaves a folder that the database does not know; the next export records it as it lies, for a
-run may have read it already.
+The folder is renamed into place before the transaction that records it commits. A crash between the
+two leaves a folder that the database does not know; the next export records it unchanged, because a
+run may already have read it.
 """
 
 import dataclasses
@@ -32,23 +32,23 @@ from serving.records.tables import SpanRow, SpanTextRow
 
 __all__ = ["ExportSettings", "SpanReport", "export_span"]
 
-#: PostgreSQL's advisory lock of exports: any number that nobody else takes.
+#: PostgreSQL's advisory lock for exports: any number that nothing else uses.
 _EXPORT_LOCK = 0x62_65_72_74  # "bert"
 
 
 @dataclasses.dataclass(frozen=True)
 class SpanReport:
-    """What an export did.
+    """The result of an export.
 
     Attributes:
-        number: of the new span; None when nothing was usable and none was written.
-        path: its folder; None without one.
-        digest: SHA-256 of its rows as hex digits; "" without one.
-        examples: how many rows it has.
-        counts: votes and texts by what became of them; see ``Selection.counts``.
+        number: number of the new span; None when nothing was usable and no span was written.
+        path: its folder; None without a span.
+        digest: SHA-256 of its rows as hex digits; "" without a span.
+        examples: number of rows.
+        counts: votes, and texts by outcome; see ``Selection.counts``.
         conflicts: texts whose voters disagree, with the votes.
         new_classes: texts whose label is not in the vocabulary, with the votes.
-        healed: spans of earlier exports that a crash had left unrecorded, recorded now.
+        healed: spans that a crash of an earlier export left unrecorded, recorded now.
     """
 
     number: int | None
@@ -70,22 +70,22 @@ def export_span(
     *,
     columns: tuple[str, str] = (features.TEXT, features.LABEL),
 ) -> SpanReport:
-    """Write the usable votes that no span holds yet as the next span.
+    """Write usable feedback that no span holds yet as the next span.
 
     The same votes, reviews and earlier spans give the same bytes. Exports of one database take
-    turns, whatever process they are in.
+    turns, also across processes.
 
     Args:
-        database: votes, reviews, and which texts were exported.
+        database: holds votes, reviews and exported texts.
         spans_directory: a local or mounted folder.
         held_out: text identities of the test split, 64 hex digits each.
         labels: the vocabulary; empty when unknown.
-        settings: the rules.
-        columns: names of the text and the label column.
+        settings: the export rules.
+        columns: names of the text and label columns.
 
     Raises:
         UserError: the folder cannot be written, or is not local.
-        SQLAlchemyError: the database failed. The span may be there; the next export records it.
+        SQLAlchemyError: the database failed. The span may exist; the next export records it.
     """
     if "://" in os.fspath(spans_directory):
         raise UserError(
@@ -115,8 +115,8 @@ def export_span(
 
 
 def _take_turn(session: Session) -> None:
-    """One export at a time. SQLite's transactions take turns by themselves, once begun."""
-    session.connection()  # begins now, not with the first query: folders are looked at before it
+    """Wait for other exports; SQLite's transactions take turns by themselves, once begun."""
+    session.connection()  # begin now, not with the first query: folders are read before it
     if is_postgresql(session):
         session.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _EXPORT_LOCK})
 
@@ -140,7 +140,7 @@ def _heal(session: Session, spans: Path) -> tuple[int, ...]:
 
 
 def _next_number(session: Session, spans: Path) -> int:
-    """Numbers are never used twice, also when a folder was removed."""
+    """Return the next number; numbers are not reused, even if a folder was removed."""
     recorded = session.scalar(select(func.max(SpanRow.number))) or 0
     return max([recorded, *span_files.span_folders(spans)]) + 1
 
@@ -165,7 +165,7 @@ def _record(
 
 
 def _summary(selection: Selection, number: int, digest: str) -> dict[str, Any]:
-    """What is written beside the rows. No time of day: the same votes give the same bytes."""
+    """Return the summary without a timestamp, so that the same votes give the same bytes."""
     return {
         "span": number,
         "sha256": digest,

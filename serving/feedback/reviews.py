@@ -1,4 +1,4 @@
-"""A person's last word on a text."""
+"""Reviews: labels that override the votes on a text."""
 
 import dataclasses
 import re
@@ -17,19 +17,19 @@ from serving.feedback.votes import check_label
 from serving.records.database import Database, insert
 from serving.records.tables import FeedbackRow, ReviewRow, SpanTextRow
 
-#: Fewer hex digits of a text identity name no text.
+#: Minimum hex digits of a text identity that name a text.
 MIN_DIGITS = 6
 
 
 @dataclasses.dataclass(frozen=True)
 class Reviewed:
-    """A review that is on disk.
+    """A stored review.
 
     Attributes:
         text_identity: 64 hex digits.
         text: the text.
-        label: its label from now on; None: it is discarded.
-        span: the span that holds the text already, unchanged by the review; else None.
+        label: its label from now on; None if it is discarded.
+        span: the span that already holds the text, which the review does not change; else None.
     """
 
     text_identity: str
@@ -47,15 +47,18 @@ def add_review(
     labels: Collection[str] = (),
     new_class: bool = False,
 ) -> Reviewed:
-    """Give a text its label, or discard it; a later review replaces an earlier one.
+    """Set the label of a text, or discard the text; a later review replaces an earlier one.
 
     Args:
-        database: where votes are.
-        reference: the text identity or how it begins, or the id of a prediction that was voted on.
+        database: holds the votes.
+        reference: the text identity or its first digits, or the id of a prediction with feedback.
         label: the label; None keeps the text out of the training data.
         reviewer: who reviews.
-        labels: the vocabulary; empty accepts any label.
+        labels: the vocabulary; if empty, any label is accepted.
         new_class: accept a label outside the vocabulary.
+
+    Returns:
+        The stored review.
 
     Raises:
         FeedbackError: no text or several match, or the label is not legal; nothing was written.
@@ -95,4 +98,4 @@ def _find(session: Session, reference: str) -> FeedbackRow:
         named = session.scalars(query.where(FeedbackRow.prediction_id == reference)).first()
         if named:
             return named
-    raise UnknownPredictionError(f"nobody voted on a text {reference!r}")
+    raise UnknownPredictionError(f"there is no feedback on a text {reference!r}")

@@ -1,13 +1,13 @@
-"""Which votes become examples. The choice is pure: the same votes give the same examples.
+"""Selects the votes that become examples. Pure: the same votes give the same examples.
 
-1. A review outweighs all votes. Without one, the voters of a text must agree, and be
-   ``min_votes``. A voter's last vote on a text counts. Callers without a key are one voter, and
-   all their votes must agree, for they may be different people.
-2. A text of the test split, a text that is too long, a label outside the vocabulary, and a text
-   that an earlier span holds are left out.
-3. No API key alone brings in more than its share of the span: an example *comes from* a key when
-   that key is its only voter and nobody reviewed it. Where a single key exists that may vote,
-   there is nobody to be outvoted by, and no cap.
+1. A review overrides all votes. Without one, at least ``min_votes`` voters must agree on a text,
+   and none may disagree. A voter's last vote on a text counts. Callers without a key count as one
+   voter, but all their votes must agree, because they may be different people.
+2. Texts of the test split, texts that are too long, labels outside the vocabulary, and texts that
+   an earlier span holds are left out.
+3. No API key contributes more than its share of a span: an example *comes from* a key if that key
+   is its only voter and nobody reviewed it. If only one key may vote, nobody can outvote it, and
+   there is no cap.
 """
 
 import dataclasses
@@ -36,13 +36,13 @@ from serving.records.tables import ANONYMOUS, ApiKeyRow, FeedbackRow, ReviewRow,
 
 @dataclasses.dataclass(frozen=True)
 class ExportSettings:
-    """The rules of export, as in the ``[feedback]`` section.
+    """Export rules, as in the ``[feedback]`` section.
 
     Attributes:
-        min_votes: voters that must agree where nobody reviewed.
-        max_share_per_key: share of a span that may come from one key, above 0 and up to 1.
-        max_examples: examples in a span.
-        max_text_bytes: of UTF-8 in a text; ingestion would set longer ones aside in every run.
+        min_votes: voters that must agree on a text without a review.
+        max_share_per_key: maximum share of a span from one key, above 0 and up to 1.
+        max_examples: maximum examples in a span.
+        max_text_bytes: maximum UTF-8 bytes of a text; ingestion would reject longer ones.
     """
 
     min_votes: int = 1
@@ -53,16 +53,16 @@ class ExportSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A text with all that was said of it.
+    """A text with its votes.
 
     Attributes:
         text_identity: 64 hex digits.
         text: as the first voter saw it.
-        votes: voter and label, each once, the oldest first.
-        first_vote: ``FeedbackRow.id`` of the first; gives the order in which texts came.
+        votes: distinct pairs of voter and label, oldest first.
+        first_vote: ``FeedbackRow.id`` of the first vote, by which texts are ordered.
         label: the label to train on; None while there is none.
-        reviewed: whether a person had the last word.
-        reason: why it is left out; "" when it can be used.
+        reviewed: whether a review set the label.
+        reason: why it is left out; "" when it is usable.
     """
 
     text_identity: str
@@ -75,19 +75,19 @@ class Candidate:
 
     @property
     def source(self) -> str | None:
-        """The API key that this example comes from; None when no single key is behind it."""
+        """The API key that this example comes from; None without a single one."""
         voters = {voter for voter, _ in self.votes}
         return None if self.reviewed or len(voters) != 1 else next(iter(voters - {ANONYMOUS}), None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Selection:
-    """The outcome.
+    """Exported and left-out texts.
 
     Attributes:
-        examples: what is exported, by text identity.
-        left_out: what is not, by text identity; ``reason`` says why.
-        votes: how many votes were looked at.
+        examples: texts to export, by text identity.
+        left_out: the other texts with their ``reason``, by text identity.
+        votes: number of votes considered.
     """
 
     examples: tuple[Candidate, ...]
@@ -95,11 +95,11 @@ class Selection:
     votes: int
 
     def of(self, reason: str) -> tuple[Candidate, ...]:
-        """The texts left out for that reason."""
+        """Return the texts left out for a reason."""
         return tuple(candidate for candidate in self.left_out if candidate.reason == reason)
 
     def counts(self) -> dict[str, int]:
-        """Texts by each reason, and ``votes``, ``texts``, ``exported``, ``reviewed``."""
+        """Return the texts per reason, and ``votes``, ``texts``, ``exported``, ``reviewed``."""
         reasons = Counter(candidate.reason for candidate in self.left_out)
         return {
             "votes": self.votes,
@@ -113,13 +113,13 @@ class Selection:
 def read_selection(
     session: Session, settings: ExportSettings, held_out: Collection[str], labels: Collection[str]
 ) -> Selection:
-    """Choose among all votes in the database.
+    """Select from all votes in the database.
 
     Args:
-        session: where they are.
-        settings: the rules.
+        session: reads the votes.
+        settings: the export rules.
         held_out: text identities of the test split.
-        labels: the vocabulary; empty when unknown: then each vote's own note counts.
+        labels: the vocabulary; if empty, ``FeedbackRow.known`` of each vote counts.
     """
     votes = session.scalars(select(FeedbackRow).order_by(FeedbackRow.id)).all()
     reviews = {review.text_identity: review for review in session.scalars(select(ReviewRow))}
@@ -130,7 +130,7 @@ def read_selection(
 
 
 def _voters(session: Session, votes: Iterable[FeedbackRow]) -> set[str]:
-    """Keys that may vote, and those that did."""
+    """Return the keys that may vote, and those that did."""
     enabled = session.scalars(select(ApiKeyRow).where(ApiKeyRow.disabled.is_(None)))
     may_vote = {key.id for key in enabled if {FEEDBACK, ADMIN} & set(key.scopes)}
     return (may_vote | {vote.key_id for vote in votes}) - {ANONYMOUS}
@@ -144,7 +144,7 @@ def select_examples(
     held_out: Collection[str] = (),
     labels: Collection[str] = (),
 ) -> Selection:
-    """Choose among votes; see the module's text for the rules."""
+    """Select from the given votes, by the rules in the module's docstring."""
     by_text: dict[str, list[FeedbackRow]] = {}
     for vote in votes:
         by_text.setdefault(vote.text_identity, []).append(vote)
@@ -176,7 +176,7 @@ def _judge(
     labels: Collection[str],
     barred: str,
 ) -> Candidate:
-    """One text's label, or why it has none; ``barred`` is a reason that no vote can lift."""
+    """Return a text with its label or reason; ``barred`` is a reason that no vote can lift."""
     counted = _last_votes(group)
     votes = tuple(dict.fromkeys((vote.key_id, vote.label) for vote in counted))
     label: str | None = None
@@ -205,7 +205,7 @@ def _judge(
 
 
 def _last_votes(group: Sequence[FeedbackRow]) -> list[FeedbackRow]:
-    """Each key's last vote on a text; all votes of callers without a key."""
+    """Return each key's last vote on a text, and all votes of callers without a key."""
     last: dict[str, FeedbackRow] = {}
     for vote in sorted(group, key=lambda vote: (vote.updated, vote.id)):
         last[vote.key_id] = vote
@@ -215,7 +215,7 @@ def _last_votes(group: Sequence[FeedbackRow]) -> list[FeedbackRow]:
 def _choose(
     usable: Sequence[Candidate], settings: ExportSettings
 ) -> tuple[list[Candidate], list[Candidate]]:
-    """Keep the caps: reviewed texts first, then in the order in which texts came."""
+    """Apply the caps: keep reviewed texts first, then the oldest."""
     per_key = Counter(candidate.source for candidate in usable)
     free = per_key.pop(None, 0)
     size = _largest_size(free, list(per_key.values()), settings)
@@ -240,10 +240,10 @@ def _limit(size: int, settings: ExportSettings) -> int:
 
 
 def _largest_size(free: int, per_key: Sequence[int], settings: ExportSettings) -> int:
-    """The largest span in which no key has more than its share *of that span*.
+    """Return the size of the largest span in which no key exceeds its share *of that span*.
 
-    Shrinking a key's part shrinks the span, and with it what the others may have. The size that
-    is feasible grows with the size assumed, so going down from the top stops at the largest.
+    Shrinking one key's part shrinks the span, and so the parts of the others. The feasible size
+    grows with the assumed size, so descending from the top stops at the largest.
     """
     size = min(settings.max_examples, free + sum(per_key))
     while True:

@@ -1,9 +1,9 @@
-"""The folder of one span: written beside, synced, renamed; never changed afterwards.
+"""Span folders: written under another name, synced, renamed; never changed afterwards.
 
 ::
 
     <spans>/span-3/feedback.csv    text and label, RFC 4180, UTF-8, by text identity
-    <spans>/span-3/summary.json    counts, the file's SHA-256, and what was set aside
+    <spans>/span-3/summary.json    counts, the file's SHA-256, and texts that were set aside
 """
 
 import csv
@@ -23,14 +23,14 @@ from modules.contract.feedback_spans import DATA_FILE, span_folder, span_number
 SUMMARY_FILE: Final = "summary.json"
 
 _UNFINISHED = ".unfinished-span-"
-#: A span is never changed.
+#: Spans never change.
 _READ_ONLY = 0o444
 #: The csv module refuses longer fields by default.
 _FIELD_LIMIT = 2**31 - 1
 
 
 def span_folders(folder: Path) -> dict[int, Path]:
-    """The spans that lie in a folder, by number, ascending."""
+    """Return the spans in a folder by number, ascending."""
     if not folder.is_dir():
         return {}
     found = ((span_number(entry.name), entry) for entry in folder.iterdir())
@@ -38,7 +38,7 @@ def span_folders(folder: Path) -> dict[int, Path]:
 
 
 def encode_rows(rows: Iterable[tuple[str, str]], columns: tuple[str, str]) -> bytes:
-    """Text and label as RFC 4180: CRLF after each record, quotes where they are needed."""
+    """Encode texts and labels as RFC 4180: CRLF after each record, quotes where needed."""
     file = io.StringIO(newline="")
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(columns)
@@ -47,10 +47,10 @@ def encode_rows(rows: Iterable[tuple[str, str]], columns: tuple[str, str]) -> by
 
 
 def read_rows(folder: Path) -> list[tuple[str, str]]:
-    """Text and label of each row of a span.
+    """Return the text and label of each row of a span.
 
     Raises:
-        UserError: the file is missing, or is not what ``write_span`` writes.
+        UserError: the file is missing, or was not written by ``write_span``.
     """
     path = folder / DATA_FILE
     limit = csv.field_size_limit(_FIELD_LIMIT)
@@ -60,14 +60,14 @@ def read_rows(folder: Path) -> list[tuple[str, str]]:
         return [(text, label) for text, label in rows[1:]]
     except (OSError, ValueError, csv.Error) as error:
         raise UserError(
-            f"{path} is no span that `bert feedback export` wrote: {error}; move its folder away"
+            f"{path} was not written by `bert feedback export`: {error}; move its folder away"
         ) from error
     finally:
         csv.field_size_limit(limit)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary; empty when it is missing or damaged, for only the rows matter to training."""
+    """Return the summary; empty if missing or damaged, because training needs only the rows."""
     try:
         found = json.loads((folder / SUMMARY_FILE).read_text("utf-8"))
     except (OSError, ValueError):
@@ -76,7 +76,7 @@ def read_summary(folder: Path) -> dict[str, Any]:
 
 
 def digest(folder: Path) -> str:
-    """SHA-256 of the span's rows, as hex digits; "" when they are gone."""
+    """Return the SHA-256 of the span's rows as hex digits; "" if they cannot be read."""
     try:
         with (folder / DATA_FILE).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -85,7 +85,7 @@ def digest(folder: Path) -> str:
 
 
 def write_span(spans: Path, number: int, rows: bytes, summary: dict[str, Any]) -> Path:
-    """Write ``span-<number>``; it is there whole, and on disk, or not at all.
+    """Write ``span-<number>`` atomically and durably, and return its folder.
 
     Raises:
         UserError: the folder cannot be written.
@@ -107,12 +107,12 @@ def write_span(spans: Path, number: int, rows: bytes, summary: dict[str, Any]) -
     except OSError as error:
         raise UserError(
             f"the span {target} cannot be written: {error.strerror}; "
-            "set feedback.spans to a folder that can"
+            "set feedback.spans to a writable folder"
         ) from error
     return target
 
 
 def remove_unfinished(spans: Path) -> None:
-    """Remove what an export that was killed left behind. The caller holds the lock of exports."""
+    """Remove folders that killed exports left behind. The caller holds the export lock."""
     for entry in spans.glob(f"{_UNFINISHED}*"):
         shutil.rmtree(entry, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Which spans there are, by the database and by the folder, and whether the two agree."""
+"""Spans in the database and in the folder, and whether the two agree."""
 
 import dataclasses
 from pathlib import Path
@@ -16,12 +16,12 @@ class SpanState:
     """One span.
 
     Attributes:
-        number: of ``span-<number>``.
-        examples: rows in it; None when the database does not know it.
+        number: number in ``span-<number>``.
+        examples: number of rows; None if the database does not know the span.
         created: seconds since 1970; None likewise.
-        digest: SHA-256 that was recorded, as hex digits; "" likewise.
-        state: "sound"; "changed", when the rows are not those that were recorded; "missing", when
-            the folder is gone; "unrecorded", until the next export, after a crash.
+        digest: recorded SHA-256 as hex digits; "" likewise.
+        state: "sound"; "changed" if the rows differ from the recorded ones; "missing" if the
+            folder does not exist; "unrecorded" after a crash, until the next export.
     """
 
     number: int
@@ -32,7 +32,7 @@ class SpanState:
 
 
 def list_spans(database: Database, spans_directory: str) -> list[SpanState]:
-    """All spans, by number. Reads every data file once, to compare its digest."""
+    """Return all spans by number, after reading every data file to compare its digest."""
     folders = span_files.span_folders(Path(spans_directory))
     with database.read() as session:
         recorded = {span.number: span for span in session.scalars(select(SpanRow))}

@@ -1,4 +1,4 @@
-"""Keeps predictions and votes. Every call that writes is on disk when it returns."""
+"""Stores predictions and votes. Writes are on disk when a call returns."""
 
 import dataclasses
 import time
@@ -13,20 +13,20 @@ from serving.feedback.votes import Subject, check_label, find_subject
 from serving.records.database import Database, insert
 from serving.records.tables import Base, FeedbackRow, PredictionRow, ReviewRow, ShadowPredictionRow
 
-#: Old predictions go in transactions of this many, for SQLite has one writer at a time.
+#: Old predictions deleted in one transaction, because SQLite has one writer at a time.
 _DELETE_AT_ONCE = 2000
 
 
 @dataclasses.dataclass(frozen=True)
 class Vote:
-    """A vote that is on disk.
+    """A stored vote.
 
     Attributes:
         id: ``FeedbackRow.id``; the same for a repeated vote.
-        label: as it was kept.
-        known: whether the label is in the vocabulary; others are kept aside for a review.
-        created: false when this voter had voted on the same before.
-        changed: whether that earlier vote was another label.
+        label: the label as stored.
+        known: whether the label is in the vocabulary; others are set aside for a review.
+        created: False if the voter had already voted on the same target.
+        changed: whether that earlier vote had another label.
         prediction_id: the prediction it names; None for a vote on a text.
         text_identity: 64 hex digits.
     """
@@ -42,13 +42,13 @@ class Vote:
 
 @dataclasses.dataclass(frozen=True)
 class LabelledAnswer:
-    """One answer of which the true label is known.
+    """A prediction whose true label is known.
 
     Attributes:
-        predicted_label: the answer.
+        predicted_label: the prediction.
         label: the true label: the review's, else the one that all voters agree on.
-        model_version: who answered; None when it was not recorded.
-        created: when the first vote came, in seconds since 1970.
+        model_version: the version that answered; None if it was not recorded.
+        created: time of the first vote, in seconds since 1970.
     """
 
     predicted_label: str
@@ -61,8 +61,8 @@ class FeedbackStore:
     """Predictions and votes; threads may share it.
 
     Args:
-        database: where they are kept.
-        clock: seconds since 1970.
+        database: stores them.
+        clock: returns seconds since 1970.
     """
 
     def __init__(self, database: Database, clock: Callable[[], float] = time.time) -> None:
@@ -72,9 +72,9 @@ class FeedbackStore:
     def record_predictions(
         self, rows: Sequence[PredictionRow], shadows: Sequence[ShadowPredictionRow] = ()
     ) -> None:
-        """Keep answers, in one transaction; what is there already stays as it is.
+        """Store predictions in one transaction; existing ones stay unchanged.
 
-        A text that PostgreSQL cannot hold, for its NUL characters, is not kept.
+        Texts with NUL characters, which PostgreSQL cannot store, are dropped.
 
         Raises:
             SQLAlchemyError: the database failed; nothing was written.
@@ -97,20 +97,20 @@ class FeedbackStore:
         prediction_id: str | None = None,
         text: str | None = None,
     ) -> Vote:
-        """Keep a vote. The same voter's vote on the same target replaces an earlier one.
+        """Store a vote; it replaces the voter's earlier vote on the same target.
 
         Args:
             key_id: the voter.
-            label: what the voter says is true.
-            labels: the vocabulary; empty when it is not known, and then every label counts.
-            prediction_id: of the prediction, or of a request that had one text.
-            text: instead, or besides when texts of requests are not kept.
+            label: the true label, according to the voter.
+            labels: the vocabulary; if empty, every label counts as known.
+            prediction_id: id of a prediction, or of a request with a single text.
+            text: the text, instead of an id; or with it if texts of requests are not stored.
 
         Returns:
-            The vote, on disk.
+            The stored vote.
 
         Raises:
-            FeedbackError: the vote cannot be kept; nothing was written.
+            FeedbackError: the vote cannot be stored; nothing was written.
             SQLAlchemyError: the database failed; nothing was written.
         """
         label = check_label(label, labels)
@@ -143,13 +143,13 @@ class FeedbackStore:
         }
 
     def delete_old(self, before: float) -> int:
-        """Delete predictions that nobody voted on, and what the candidate said of them.
+        """Delete predictions without votes, with the candidate's predictions for the same texts.
 
         Args:
-            before: those older go; seconds since 1970.
+            before: delete older predictions; seconds since 1970.
 
         Returns:
-            How many.
+            The number of deleted predictions.
         """
         old = (
             select(PredictionRow.id)
@@ -174,17 +174,17 @@ class FeedbackStore:
         held_out: Collection[str] = (),
         labels: Collection[str] = (),
     ) -> Selection:
-        """What `bert feedback export` would write now, and what it would leave out and why."""
+        """Return what `bert feedback export` would write now, and what it would leave out."""
         with self._database.read() as session:
             return read_selection(session, settings or ExportSettings(), held_out, labels)
 
     def feedback_outcomes(self, since: float) -> list[LabelledAnswer]:
-        """Answers of which the true label is known, the oldest vote first; each answer once.
+        """Return predictions whose true label is known, once each, by their first vote.
 
-        Answers whose voters disagree without a review, and discarded texts, are left out.
+        Predictions whose voters disagree without a review, and discarded texts, are left out.
 
         Args:
-            since: votes from then on; seconds since 1970.
+            since: consider predictions with a vote from then on; seconds since 1970.
         """
         query = (
             select(FeedbackRow, ReviewRow)
@@ -214,7 +214,7 @@ def _outcomes(
 
 
 def _insert_vote(session: Session, values: dict[str, Any]) -> int | None:
-    """The new vote's id; None when the voter has voted on the same before."""
+    """Return the new vote's id; None if the voter has already voted on the target."""
     statement = insert(session, FeedbackRow).values(values)
     statement = statement.on_conflict_do_nothing(index_elements=["key_id", "target"])
     return session.connection().execute(statement.returning(FeedbackRow.id)).scalar()

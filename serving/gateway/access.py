@@ -1,4 +1,4 @@
-"""The way into a route: who calls, may they, and not too fast."""
+"""Authentication, rate limits and scopes, checked before a route reads its body."""
 
 import dataclasses
 from collections.abc import Awaitable, Callable
@@ -20,13 +20,13 @@ _LONGEST_STICKY_KEY = 200
 
 @dataclasses.dataclass(frozen=True)
 class Visit:
-    """A request that was let in.
+    """An admitted request.
 
     Attributes:
-        parts: of the gateway.
-        identity: who calls.
-        caller: the same, as the service knows it.
-        log: of the request.
+        parts: the gateway's parts.
+        identity: the authenticated caller.
+        caller: the same caller, for ``PredictionService``.
+        log: the request's log entry.
     """
 
     parts: Parts
@@ -36,17 +36,17 @@ class Visit:
 
 
 def parts_of(request: Request) -> Parts:
-    """The gateway's parts."""
+    """Return the gateway's parts."""
     return cast(Parts, request.app.state.parts)
 
 
 def log_of(request: Request) -> RequestLog:
-    """The request's line in the log."""
+    """Return the request's log entry."""
     return cast(RequestLog, getattr(request.state, LOG))
 
 
 def needs(scope: str) -> Callable[[Request], Awaitable[Visit]]:
-    """A dependency that lets in who has a scope; it runs before the body is read."""
+    """Return a dependency that admits callers with a scope, before the body is read."""
 
     async def enter(request: Request) -> Visit:
         parts, log = parts_of(request), log_of(request)
@@ -54,13 +54,15 @@ def needs(scope: str) -> Callable[[Request], Awaitable[Visit]]:
         try:
             identity = await parts.authenticator.identify(request.headers, client)
         except GatewayError as error:
-            if error.status_code == 401:  # guessing keys is slowed down too
+            if error.status_code == 401:  # throttle key guessing as well
                 _limit(parts, f"refused:{network_of(client)}")
             raise
         log.key_id = identity.key_id
         _limit(parts, identity.bucket)
         if not identity.may(scope):
-            raise GatewayError(403, "forbidden", f"the API key lacks the scope {scope!r}")
+            raise GatewayError(
+                403, "forbidden", f"the API key lacks the scope {scope!r}; use a key that has it"
+            )
         caller = Caller(identity.key_id, _sticky_key(request, identity, client))
         return Visit(parts, identity, caller, log)
 
@@ -70,11 +72,12 @@ def needs(scope: str) -> Callable[[Request], Awaitable[Visit]]:
 def _limit(parts: Parts, bucket: str) -> None:
     if pause := parts.limiter.take(bucket):
         parts.metrics.rate_limited.inc()
-        raise GatewayError(429, "rate_limited", "too many requests; slow down", pause)
+        message = "too many requests; wait for the seconds in the Retry-After header"
+        raise GatewayError(429, "rate_limited", message, pause)
 
 
 def _sticky_key(request: Request, identity: Identity, client: str) -> str:
-    """What keeps a caller with one version: its own word, its key, or its address."""
+    """Return what pins a caller to one version: its header, its API key, or its address."""
     own = request.headers.get(_STICKY_HEADER, "")[:_LONGEST_STICKY_KEY]
     if own:
         return f"{identity.key_id}:{own}"

@@ -1,4 +1,4 @@
-"""Puts the gateway together as an ASGI application."""
+"""The gateway as an ASGI application."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -13,18 +13,18 @@ from starlette.responses import JSONResponse
 from serving.gateway import feedback_routes, openapi, page_routes, predict_routes, state_routes
 from serving.gateway.access import log_of
 from serving.gateway.envelope import Envelope
-from serving.gateway.errors import CODES, GatewayError, error_body
+from serving.gateway.errors import CODES, INTERNAL_ERROR, GatewayError, error_body
 from serving.gateway.parts import Parts
 
 _DESCRIPTION = (
-    "Classifies texts, and takes back what people say of the answers. Send an API key as "
-    "`Authorization: Bearer KEY`. Every error has one shape: a code for programs, a message for "
-    "people, and the id of the request."
+    "Classifies texts and collects feedback on the predictions. Send an API key as "
+    "`Authorization: Bearer KEY`. All errors have the same shape: a code for programs, a message "
+    "for people, and the request id."
 )
 
 
 def make_application(parts: Parts) -> Envelope:
-    """The application; its lifespan starts and stops the parts."""
+    """Return the application; its lifespan starts and stops the parts."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -71,7 +71,7 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _internal(request: Request, _: Exception) -> JSONResponse:
-    return _reply(request, 500, "internal", "the gateway failed; its log says why", {})
+    return _reply(request, 500, "internal", INTERNAL_ERROR, {})
 
 
 def _reply(

@@ -1,4 +1,4 @@
-"""Who is calling, and what may they do? API keys, and the open door of a fresh installation."""
+"""Authentication by API key, and keyless local access while no key exists."""
 
 import asyncio
 import dataclasses
@@ -18,11 +18,11 @@ from serving.gateway.settings import GatewaySettings
 from serving.records.api_keys import ADMIN, MAX_SECRET_CHARACTERS, SCOPES, ApiKeys
 from serving.records.tables import ANONYMOUS, ApiKeyRow
 
-#: How long what the database said of a key is believed, and for how long it stands in for a
-#: database that is away.
+#: How long a cached database answer is used without asking again, and how long it is used while
+#: the database is unavailable.
 FRESH_SECONDS, STALE_SECONDS = 0.5, 900.0
 _MAX_KNOWN = 10_000
-#: Headers that say that a proxy on this machine passes on somebody else's request.
+#: Headers by which a proxy on this machine marks requests that it forwards.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
 
 _Value = TypeVar("_Value")
@@ -30,12 +30,12 @@ _Value = TypeVar("_Value")
 
 @dataclasses.dataclass(frozen=True)
 class Identity:
-    """A caller who was let in.
+    """An authenticated caller.
 
     Attributes:
         key_id: ``ApiKeyRow.id`` or ``ANONYMOUS``.
-        scopes: what it may do; "admin" may do everything.
-        bucket: whose rate limit counts.
+        scopes: granted scopes; "admin" grants all.
+        bucket: the rate limit that its requests count against.
     """
 
     key_id: str
@@ -43,21 +43,21 @@ class Identity:
     bucket: str
 
     def may(self, scope: str) -> bool:
-        """Whether it has a scope."""
+        """Return whether the caller has a scope."""
         return scope in self.scopes or ADMIN in self.scopes
 
 
 class Authenticator:
-    """Lets callers in.
+    """Identifies callers.
 
-    While no key exists, a gateway on a loopback address lets its machine's own programs in; from a
-    browser only pages that it served itself, which the ``Host`` and ``Origin`` headers tell: a page
-    elsewhere could point its own name at this machine (DNS rebinding), or post here.
+    While no key exists, a gateway on a loopback address admits programs on its own machine. From a
+    browser it admits only pages that it served itself, by the ``Host`` and ``Origin`` headers:
+    another page could resolve its own name to this machine (DNS rebinding), or post here.
 
     Args:
-        keys: in the database.
-        settings: of the gateway.
-        clock: seconds, never going back.
+        keys: the API keys in the database.
+        settings: the gateway's settings.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -72,20 +72,20 @@ class Authenticator:
         self._exist: _Remembered[bool] = _Remembered(clock)
 
     async def identify(self, headers: Mapping[str, str], client: str) -> Identity:
-        """Who sent a request.
+        """Return who sent a request.
 
         Args:
-            headers: of the request, names in lower case.
-            client: its address; "" when unknown.
+            headers: request headers, names in lower case.
+            client: the client's address; "" when unknown.
 
         Raises:
-            GatewayError: 401, 403, or 503 where the database cannot say.
+            GatewayError: 401 or 403; 503 when the database is unavailable.
         """
         secret = _secret(headers)
         if secret is None:
             return await self._without_key(headers, client)
         if len(secret) > MAX_SECRET_CHARACTERS:
-            raise _unauthenticated("this is no API key")
+            raise _unauthenticated("the API key is too long to be valid")
         digest = hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
         key = await self._known.get(
             digest, lambda: asyncio.to_thread(self._keys.authenticate, secret)
@@ -97,7 +97,8 @@ class Authenticator:
     async def _without_key(self, headers: Mapping[str, str], client: str) -> Identity:
         if not await self._is_open(headers, client):
             raise _unauthenticated(
-                "an API key is needed: send Authorization: Bearer KEY; `bert keys create` makes one"
+                "an API key is required; send Authorization: Bearer KEY, or create a key with "
+                "`bert keys create`"
             )
         check_host(headers.get("host", ""), self._settings.host)
         check_origin(headers.get("origin"), headers.get("host", ""))
@@ -113,29 +114,35 @@ class Authenticator:
 
 
 def check_host(host: str, bound: str) -> None:
-    """Refuse a request to another name than this machine's own.
+    """Refuse a request whose Host header does not name this machine.
 
     Raises:
-        GatewayError: it is another name.
+        GatewayError: 403, the header holds another name.
     """
     name = _host_name(host)
     if not (is_loopback(name) or name == bound.lower()):
         raise GatewayError(
-            403, "host_refused", "without API keys only localhost is answered, not another name"
+            403,
+            "host_refused",
+            "without API keys only requests to localhost are accepted; call the gateway as "
+            "localhost, or create a key with `bert keys create`",
         )
 
 
 def check_origin(origin: str | None, host: str) -> None:
-    """Refuse a request that a page of somebody else's makes in this machine's browser.
+    """Refuse a browser request from a page that the gateway did not serve.
 
     Raises:
-        GatewayError: another page made it.
+        GatewayError: 403, another page sent the request.
     """
     if origin is None:
         return
     if origin.partition("://")[2].lower() != host.lower():
         raise GatewayError(
-            403, "origin_refused", "without API keys only the gateway's own page may call"
+            403,
+            "origin_refused",
+            "without API keys only the gateway's own page may call it from a browser; create a "
+            "key with `bert keys create`",
         )
 
 
@@ -147,17 +154,17 @@ def _host_name(host: str) -> str:
 
 
 def _secret(headers: Mapping[str, str]) -> str | None:
-    """The key of a request; None without one.
+    """Return the API key of a request; None without one.
 
     Raises:
-        GatewayError: the header is none that carries a key.
+        GatewayError: 401, the Authorization header holds no bearer key.
     """
     authorization = headers.get("authorization")
     if authorization is None:
         return headers.get("x-api-key")
     scheme, _, secret = authorization.strip().partition(" ")
     if scheme.lower() != "bearer" or not secret.strip():
-        raise _unauthenticated("the header must be Authorization: Bearer KEY")
+        raise _unauthenticated("the API key must be sent as Authorization: Bearer KEY")
     return secret.strip()
 
 
@@ -166,7 +173,7 @@ def _unauthenticated(message: str) -> GatewayError:
 
 
 def network_of(client: str) -> str:
-    """Whose rate limit an address counts for: an IPv6 caller owns a whole /64."""
+    """Return the network that shares a rate limit: an IPv6 caller owns a whole /64."""
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:
@@ -177,7 +184,7 @@ def network_of(client: str) -> str:
 
 
 class _Remembered(Generic[_Value]):
-    """Answers of the database, which are believed a while, and longer while it is away."""
+    """A cache of database answers that lives longer while the database is unavailable."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Reads what a caller sends, within its limits."""
+"""Request bodies: limits on size and time, JSON validation, and checks of texts."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,17 +13,17 @@ from serving.gateway.settings import GatewaySettings
 _Body = TypeVar("_Body")
 
 JSON_TYPE = "application/json"
-#: Where in the body a problem is, as far as that is worth telling.
+#: How much of a problem's location an error message shows.
 _SHOWN_PARTS, _SHOWN_CHARACTERS = 4, 40
 
 
 async def read_json(
     request: Request, adapter: TypeAdapter[_Body], settings: GatewaySettings
 ) -> _Body:
-    """The body, checked.
+    """Read and validate a JSON body.
 
     Raises:
-        GatewayError: it is too large, too slow, no JSON, or not what the schema says.
+        GatewayError: the body is too large, too slow, not JSON, or does not match the schema.
     """
     check_type(request, (JSON_TYPE,))
     body = await read_bytes(request, settings)
@@ -31,10 +31,10 @@ async def read_json(
 
 
 def parse(body: bytes | bytearray, adapter: TypeAdapter[_Body]) -> _Body:
-    """Parse and check JSON; pydantic's parser refuses half characters and deep nesting.
+    """Parse and validate JSON; pydantic's parser refuses lone surrogates and deep nesting.
 
     Raises:
-        GatewayError: it is no JSON, or not what the schema says.
+        GatewayError: the body is not JSON, or does not match the schema.
     """
     try:
         return adapter.validate_json(bytes(body))
@@ -43,24 +43,25 @@ def parse(body: bytes | bytearray, adapter: TypeAdapter[_Body]) -> _Body:
 
 
 def check_type(request: Request, legal: Sequence[str]) -> None:
-    """Refuse other content types: forms and plain text could be sent by any web page.
+    """Refuse other content types: any web page can send forms and plain text.
 
     Raises:
-        GatewayError: it is another type, or packed.
+        GatewayError: 415, the body has another type or is compressed.
     """
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type not in legal:
         words = " or ".join(legal)
         raise GatewayError(415, "unsupported_media_type", f"the content-type must be {words}")
     if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise GatewayError(415, "unsupported_media_type", "a packed body is not taken")
+        message = "compressed bodies are not accepted; send the body without Content-Encoding"
+        raise GatewayError(415, "unsupported_media_type", message)
 
 
 async def read_bytes(request: Request, settings: GatewaySettings) -> bytearray:
-    """The body, counted while it comes.
+    """Read the body, enforcing its limit while it arrives.
 
     Raises:
-        GatewayError: it is too large or too slow.
+        GatewayError: the body is too large, too slow, or incomplete.
     """
     limit = settings.max_body_bytes
     length = request.headers.get("content-length", "")
@@ -78,46 +79,51 @@ async def read_bytes(request: Request, settings: GatewaySettings) -> bytearray:
             408, "body_too_slow", f"the body did not arrive within {settings.timeout_seconds:g} s"
         ) from error
     except ClientDisconnect as error:
-        raise GatewayError(400, "client_left", "the body ended too early") from error
+        raise GatewayError(400, "client_left", "the body is incomplete") from error
     return body
 
 
 def check_texts(texts: Sequence[str], settings: GatewaySettings) -> None:
-    """Check number, lengths and characters of texts.
+    """Check the number, lengths and characters of texts.
 
     Raises:
-        GatewayError: a limit is passed, or a text holds a NUL character.
+        GatewayError: 422, a limit is exceeded or a text contains a NUL character.
     """
     if len(texts) > settings.max_texts:
         raise GatewayError(
             422,
             "too_many_texts",
-            f"at most {settings.max_texts} texts in a request, not {len(texts)}; "
-            "/v1/predict/stream takes any number",
+            f"a request may have at most {settings.max_texts} texts, not {len(texts)}; send them "
+            "to /v1/predict/stream, which takes any number",
         )
     for position, text in enumerate(texts):
         check_text(text, settings, f"text {position}" if len(texts) > 1 else "the text")
 
 
 def check_text(text: str, settings: GatewaySettings, name: str = "the text") -> None:
-    """Check one text. See ``check_texts``."""
+    """Check the length and characters of one text.
+
+    Raises:
+        GatewayError: 422, as for ``check_texts``.
+    """
     if len(text) > settings.max_text_characters:
         raise GatewayError(
             422,
             "text_too_long",
-            f"{name} has {len(text)} characters; at most {settings.max_text_characters} are taken",
+            f"{name} has {len(text)} characters; at most {settings.max_text_characters} are "
+            "allowed",
         )
     check_characters(text, name)
 
 
 def check_characters(text: str, name: str) -> None:
-    r"""Refuse ``\0``, which PostgreSQL cannot keep.
+    r"""Refuse ``\0``, which PostgreSQL cannot store.
 
     Raises:
-        GatewayError: there is one.
+        GatewayError: 422, the text contains one.
     """
     if "\0" in text:
-        raise GatewayError(422, "invalid_text", f"{name} holds a NUL character")
+        raise GatewayError(422, "invalid_text", f"{name} contains a NUL character; remove it")
 
 
 def _too_large(limit: int) -> GatewayError:
@@ -125,7 +131,7 @@ def _too_large(limit: int) -> GatewayError:
 
 
 def _explained(error: ValidationError) -> GatewayError:
-    """The first problem as one line; never what was received."""
+    """Return the first problem as one line, without the received value."""
     problem = error.errors(include_url=False, include_input=False, include_context=False)[0]
     if problem["type"] == "json_invalid":
         return GatewayError(400, "invalid_json", problem["msg"])

@@ -1,8 +1,8 @@
-"""Leaves a failing server alone for a while, so that it can recover and callers need not wait.
+"""A circuit breaker: pauses calls to a failing server so that it can recover and callers fail fast.
 
-Closed lets calls through and counts failures in a row; open refuses them; after a pause one call
-is let through (half-open), and its outcome closes or opens the circuit again. See M. Nygard,
-"Release It!", 2nd edition, section 5.2.
+Closed lets calls through and counts consecutive failures; open refuses them; after a pause one
+trial call is let through (half-open), and its outcome closes or opens the circuit again. See
+M. Nygard, "Release It!", 2nd edition, section 5.2.
 """
 
 import time
@@ -13,12 +13,12 @@ State = Literal["closed", "open", "half-open"]
 
 
 class CircuitBreaker:
-    """One circuit. Not thread-safe: it lives in one event loop.
+    """One circuit. Not thread-safe: use it from one event loop.
 
     Args:
-        failures: in a row that open it.
-        seconds: that it stays open, and that a trial call may take to tell its outcome.
-        clock: seconds, never going back.
+        failures: consecutive failures that open it.
+        seconds: how long it stays open, and how long a trial call may take.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -33,13 +33,13 @@ class CircuitBreaker:
 
     @property
     def state(self) -> State:
-        """Where it stands."""
+        """The current state."""
         if self._opened is None:
             return "closed"
         return "open" if self._clock() - self._opened < self._seconds else "half-open"
 
     def allow(self) -> bool:
-        """Whether a call may go. Who was allowed must tell the outcome, or ``release``."""
+        """Return whether a call may start; report its outcome, or ``release`` it."""
         if self.state == "closed":
             return True
         now = self._clock()
@@ -49,20 +49,20 @@ class CircuitBreaker:
         return True
 
     def retry_after(self) -> float:
-        """Seconds until a call may go, as far as that is known."""
+        """Return the seconds until a call may start, as far as known."""
         since = self._opened if self._trial is None else self._trial
         return 0.0 if since is None else max(0.0, self._seconds - (self._clock() - since))
 
     def succeeded(self) -> None:
-        """A call was answered."""
+        """Record a call that was answered."""
         self._failed, self._opened, self._trial = 0, None, None
 
     def failed(self) -> None:
-        """A call was not answered."""
+        """Record a call that failed."""
         self._failed += 1
         if self._opened is not None or self._failed >= self._limit:
             self._opened, self._trial = self._clock(), None
 
     def release(self) -> None:
-        """A call was given up without an outcome: its caller left."""
+        """Record a call without an outcome: its caller disconnected."""
         self._trial = None

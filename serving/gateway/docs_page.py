@@ -1,4 +1,4 @@
-"""The OpenAPI document as a plain page, which needs no network and no script."""
+"""The OpenAPI document as a plain HTML page that needs no network and no script."""
 
 import json
 from collections.abc import Iterator
@@ -15,10 +15,10 @@ table { border-collapse: collapse; } td { padding: .15rem 1rem .15rem 0; vertica
 
 
 def docs_html(document: dict[str, Any]) -> str:
-    """A page that lists each route with its body and its answers.
+    """Return a page that lists each route with its body and its responses.
 
     Args:
-        document: of OpenAPI 3.
+        document: an OpenAPI 3 document.
     """
     title = escape(document["info"]["title"])
     return "\n".join(
@@ -28,7 +28,7 @@ def docs_html(document: dict[str, Any]) -> str:
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{title}: API</title><style>{_STYLE}</style></head><body>",
             f"<h1>{title}</h1><p>{escape(document['info']['description'])}</p>",
-            '<p><a href="/openapi.json">openapi.json</a> holds all of this for programs. '
+            '<p><a href="/openapi.json">openapi.json</a> is this document for programs. '
             '<a href="/">Try the model</a></p>',
             *_routes(document),
             *_schemas(document),
@@ -44,7 +44,7 @@ def _routes(document: dict[str, Any]) -> Iterator[str]:
             for paragraph in operation.get("description", "").split("\n\n"):
                 yield f"<p>{escape(paragraph)}</p>"
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-                yield f"<p>Body, {escape(kind)}: {_names(content['schema'])}</p>"
+                yield f"<p>Request body ({escape(kind)}): {_names(content['schema'])}</p>"
             for parameter in operation.get("parameters", ()):
                 yield f"<p>Parameter <code>{escape(parameter['name'])}</code></p>"
             yield "<table>"
@@ -64,7 +64,7 @@ def _schemas(document: dict[str, Any]) -> Iterator[str]:
 
 
 def _names(schema: dict[str, Any]) -> str:
-    """Links to the named schemas; "" where there is none."""
+    """Return links to the named schemas; "" without any."""
     parts = schema.get("anyOf", [schema])
     names = [part["$ref"].rpartition("/")[2] for part in parts if "$ref" in part]
     return " or ".join(f'<a href="#{escape(name)}">{escape(name)}</a>' for name in names)

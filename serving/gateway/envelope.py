@@ -1,4 +1,4 @@
-"""What every request gets: an id, headers, a line in the log, a count, and JSON when all fails."""
+"""The ASGI layer around all routes: request ids, headers, log, metrics, and JSON for crashes."""
 
 import logging
 import time
@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from serving.gateway.errors import error_body
+from serving.gateway.errors import INTERNAL_ERROR, error_body
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.request_log import RequestLog, log_request
 from serving.gateway.service import new_request_id
@@ -19,10 +19,10 @@ Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None
 
 _log = logging.getLogger(__name__)
 
-#: Where the log of a request is in its scope's state.
+#: Key of a request's log entry in the state of its scope.
 LOG = "request_log"
 _UNKNOWN_ROUTE = "unknown"
-#: Bytes of a refused body that are received, so that the connection can be used again.
+#: Bytes of a refused body that are received, so that the connection can be reused.
 _WORTH_RECEIVING = 65_536
 _HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -36,8 +36,8 @@ class Envelope:
     """Wraps the application.
 
     Args:
-        application: answers.
-        metrics: count the requests.
+        application: answers the requests.
+        metrics: counts the requests.
     """
 
     def __init__(self, application: Application, metrics: GatewayMetrics) -> None:
@@ -72,10 +72,10 @@ class Envelope:
             _log.exception("request %s failed", log.request_id)
             if not status:
                 await _send_internal_error(send_with_headers, log.request_id)
-            elif not whole:  # break it off, so that nobody takes it for an answer
+            elif not whole:  # close the connection: a cut-off response must not look complete
                 raise
         finally:
-            # Routes of unknown paths share one name: callers choose paths.
+            # Unknown paths share one name: callers could create any number of metrics.
             route = getattr(scope.get("route"), "path", "") or _UNKNOWN_ROUTE
             log.route = route
             seconds = time.monotonic() - started
@@ -85,7 +85,7 @@ class Envelope:
 
 
 class _Body:
-    """Knows whether more of a refused body would come than is worth receiving."""
+    """Tracks whether more of a refused body is left than is worth receiving."""
 
     def __init__(self, receive: Receive, headers: Iterable[tuple[bytes, bytes]]) -> None:
         self._receive = receive
@@ -98,18 +98,18 @@ class _Body:
 
     @property
     def is_long(self) -> bool:
-        """Whether the connection is better closed."""
+        """Whether to close the connection."""
         return self._may_be_long and not self._whole
 
     async def receive(self) -> Message:
-        """The next message."""
+        """Return the next message."""
         message = await self._receive()
         self._whole = not message.get("more_body", False)
         return message
 
 
 async def _send_internal_error(send: Send, request_id: str) -> None:
-    body = orjson.dumps(error_body("internal", "the gateway failed; its log says why", request_id))
+    body = orjson.dumps(error_body("internal", INTERNAL_ERROR, request_id))
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),

@@ -1,4 +1,4 @@
-"""What a caller can be told, in one JSON shape.
+"""Errors of the HTTP API, all in one JSON shape.
 
 ``{"error": {"code": "...", "message": "...", "request_id": "..."}}``
 """
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from serving.protocol.errors import Code, ServingError
 
-#: HTTP status -> code, for errors that FastAPI itself finds.
+#: HTTP status -> code, for errors that FastAPI raises itself.
 CODES = {
     400: "bad_request",
     401: "unauthenticated",
@@ -25,16 +25,18 @@ CODES = {
     500: "internal",
     503: "unavailable",
 }
+#: Message of a 500; the log names the request by its id.
+INTERNAL_ERROR = "internal error; search the gateway's log for this request id"
 
 
 class GatewayError(HTTPException):
-    """An error with its code. An ``HTTPException``, so that FastAPI hands it through.
+    """An error with its code; an ``HTTPException``, so that FastAPI passes it to its handler.
 
     Args:
-        status: of HTTP.
+        status: HTTP status.
         code: for programs.
-        message: for people; one line.
-        retry_after: seconds until it is worth trying again; None says nothing.
+        message: one line for people.
+        retry_after: seconds until a retry makes sense; None omits the header.
     """
 
     def __init__(
@@ -51,29 +53,29 @@ class GatewayError(HTTPException):
 
 
 def error_body(code: str, message: str, request_id: str) -> dict[str, Any]:
-    """The one shape of all errors."""
+    """Return the JSON body of an error."""
     return {"error": {"code": code, "message": message, "request_id": request_id}}
 
 
 def from_model_server(error: ServingError) -> GatewayError:
-    """What a caller is told of a failed call of the model server.
+    """Translate a failed call to the model server into an error for the caller.
 
-    Its words are passed on only where the caller's own texts are at fault.
+    The server's message is passed on only when the caller's texts are at fault.
     """
     if error.code in (Code.INVALID_ARGUMENT, Code.OUT_OF_RANGE):
-        return GatewayError(422, "model_refused", f"the model refuses: {error.message[:300]}")
+        return GatewayError(422, "model_refused", f"the model refused: {error.message[:300]}")
     if error.code is Code.DEADLINE_EXCEEDED:
         return GatewayError(504, "model_timeout", "the model server did not answer in time")
     if error.code in (Code.UNAVAILABLE, Code.NOT_FOUND, Code.RESOURCE_EXHAUSTED):
         wait = 1.0 if error.retry_after_seconds is None else error.retry_after_seconds
         return GatewayError(
-            503, "model_unavailable", "the model server does not answer; try again", wait
+            503, "model_unavailable", "the model server is unavailable; try again", wait
         )
     return GatewayError(502, "model_failed", "the model server failed")
 
 
 def database_away() -> GatewayError:
-    """Nothing was kept; the caller may send the same again."""
+    """Return the error for an unavailable database: nothing was stored, a retry is safe."""
     return GatewayError(
-        503, "database_unavailable", "the database does not answer; nothing was kept, try again", 2
+        503, "database_unavailable", "the database is unavailable; nothing was stored, try again", 2
     )

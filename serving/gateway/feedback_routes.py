@@ -1,4 +1,4 @@
-"""``/v1/feedback`` and ``/v1/reviews``: what people say of the answers."""
+"""``/v1/feedback`` and ``/v1/reviews``: true labels of predictions and texts."""
 
 import asyncio
 from collections.abc import Callable
@@ -36,7 +36,7 @@ _vote_body: TypeAdapter[VoteBody | VoteBatchBody] = TypeAdapter(VoteBody | VoteB
 _review_body: TypeAdapter[ReviewBody] = TypeAdapter(ReviewBody)
 _Result = TypeVar("_Result")
 
-#: How long a vote waits for the prediction that it names to be written.
+#: How long a feedback item waits for its prediction to be written.
 _FLUSH_SECONDS = 5.0
 _USABLE, _ALL = "usable", "all"
 State = Literal[
@@ -54,6 +54,7 @@ State = Literal[
 
 @router.post(
     "/v1/feedback",
+    summary="Send feedback",
     status_code=202,
     responses=openapi.errors(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
     openapi_extra=openapi.body(VoteBody, VoteBatchBody),
@@ -61,11 +62,12 @@ State = Literal[
 async def give_feedback(
     request: Request, visit: Annotated[Visit, Depends(needs(FEEDBACK))]
 ) -> VoteAnswer | VoteBatchAnswer:
-    """Say what the label of a prediction, or of a text, really is.
+    """Send the true label of a prediction or of a text.
 
-    202 means that the vote is on disk. Sent again, it changes nothing; with another label, the new
-    one counts. A label outside the model's vocabulary is kept aside for a review. With ``items``
-    each vote is kept or refused by itself, and 202 means that all that are kept are on disk.
+    202 means that the feedback item is on disk. Sending it again changes nothing; another label
+    replaces the earlier one. A label outside the model's vocabulary is set aside for a review.
+    With ``items``, each item is stored or refused separately, and 202 means that all stored items
+    are on disk.
     """
     given = await body.read_json(request, _vote_body, visit.parts.settings)
     if isinstance(given, VoteBody):
@@ -73,13 +75,17 @@ async def give_feedback(
     return VoteBatchAnswer(items=[await _keep_or_error(visit, item) for item in given.items])
 
 
-@router.get("/v1/feedback", responses=openapi.errors(401, 403, 422, 429, 503))
+@router.get(
+    "/v1/feedback",
+    summary="List texts with feedback",
+    responses=openapi.errors(401, 403, 422, 429, 503),
+)
 async def list_feedback(
     visit: Annotated[Visit, Depends(needs(ADMIN))],
     state: State = _ALL,  # type: ignore[assignment]
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
 ) -> FeedbackAnswer:
-    """Texts with feedback, and whether they can be trained on."""
+    """List texts with feedback, and whether they are usable for training."""
     parts = visit.parts
     labels = await _vocabulary(visit)
     settings = ExportSettings(min_votes=parts.settings.min_votes)
@@ -89,11 +95,12 @@ async def list_feedback(
 
 @router.post(
     "/v1/reviews",
+    summary="Review a text",
     responses=openapi.errors(400, 401, 403, 404, 408, 413, 415, 422, 429, 503),
     openapi_extra=openapi.body(ReviewBody),
 )
 async def review(request: Request, visit: Annotated[Visit, Depends(needs(ADMIN))]) -> ReviewAnswer:
-    """Have the last word on the label of a text that people voted on."""
+    """Set the label of a text with feedback; a review overrides all feedback items."""
     given = await body.read_json(request, _review_body, visit.parts.settings)
     if given.text is not None:
         body.check_text(given.text, visit.parts.settings)
@@ -111,10 +118,10 @@ async def review(request: Request, visit: Annotated[Visit, Depends(needs(ADMIN))
 
 
 async def _keep(visit: Visit, given: VoteBody) -> VoteAnswer:
-    """Keep one vote.
+    """Store one feedback item.
 
     Raises:
-        GatewayError: it cannot be kept; nothing was.
+        GatewayError: the item cannot be stored; nothing was written.
     """
     parts = visit.parts
     if given.text is not None:
@@ -134,7 +141,7 @@ async def _keep(visit: Visit, given: VoteBody) -> VoteAnswer:
         try:
             return add()
         except UnknownPredictionError:
-            # Perhaps it was answered a moment ago, and is still to be written.
+            # The prediction may be a moment old and not yet written.
             if not parts.recorder.flush(_FLUSH_SECONDS):
                 raise database_away() from None
             return add()
@@ -149,28 +156,32 @@ async def _keep(visit: Visit, given: VoteBody) -> VoteAnswer:
 
 
 async def _keep_or_error(visit: Visit, given: VoteBody) -> VoteAnswer | ErrorAnswer:
-    """Keep one vote of several; when the database is away, all are refused."""
+    """Store one feedback item of several, or return its error.
+
+    Raises:
+        GatewayError: the database is unavailable; all items are refused.
+    """
     try:
         return await _keep(visit, given)
     except GatewayError as error:
         if error.status_code == 503:
             raise
-        told = error_body(error.code, error.message, visit.log.request_id)
-        return ErrorAnswer.model_validate(told)
+        refusal = error_body(error.code, error.message, visit.log.request_id)
+        return ErrorAnswer.model_validate(refusal)
 
 
 async def _vocabulary(visit: Visit) -> tuple[str, ...]:
-    """The labels of the version that answers; empty where they cannot be known."""
+    """Return the labels of the stable version; empty when unknown."""
     state = visit.parts.rollout.state
     version = None if state is None else state.stable
     return await asyncio.to_thread(visit.parts.files.labels, version)
 
 
 async def _in_database(work: Callable[[], _Result]) -> _Result:
-    """Run what uses the database in a thread.
+    """Run database work in a thread.
 
     Raises:
-        GatewayError: the database is away.
+        GatewayError: the database is unavailable.
     """
     try:
         return await asyncio.to_thread(work)

@@ -1,13 +1,13 @@
-"""Cuts a stream of bytes into lines, of which none may fill the memory."""
+"""Splits a stream of bytes into lines in bounded memory."""
 
 from collections.abc import Iterator
 
 
 class LineSplitter:
-    r"""Lines end with ``\n``; ``\r`` before it is white space to JSON.
+    r"""Splits at ``\n``; a ``\r`` before it is white space to JSON.
 
     Args:
-        max_bytes: of one line.
+        max_bytes: length of the longest line.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -16,7 +16,7 @@ class LineSplitter:
         self._skipping = False
 
     def feed(self, chunk: bytes) -> Iterator[bytes | None]:
-        """The lines that end in a chunk; None stands for one that is too long."""
+        """Yield the lines that end in a chunk; None for one that is too long."""
         *ended, rest = chunk.split(b"\n")
         for part in ended:
             self._add(part)
@@ -24,7 +24,7 @@ class LineSplitter:
         self._add(rest)
 
     def finish(self) -> Iterator[bytes | None]:
-        """The last line, when it does not end."""
+        """Yield the last line if it has no line end."""
         if self._rest or self._skipping:
             yield self._take()
 

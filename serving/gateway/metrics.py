@@ -1,4 +1,4 @@
-"""What Prometheus reads at ``/metrics``. docs/gateway.md lists the names."""
+"""Prometheus metrics at ``/metrics``. docs/gateway.md lists the names."""
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,16 +19,16 @@ class GatewayMetrics:
 
     Attributes:
         requests: by route and HTTP status.
-        request_seconds: from the first byte of a request to the last of its answer, by route.
-        texts: answered texts by version and role.
-        model_calls: calls of the model server by version and status code.
-        model_seconds: how long they took, by version.
-        breaker_open: 1 while a version is left alone.
-        records: predictions written to the database, and those that were dropped.
+        request_seconds: from the first byte of a request to the last of its response, by route.
+        texts: classified texts by version and role.
+        model_calls: calls to the model server by version and status code.
+        model_seconds: duration of these calls, by version.
+        breaker_open: 1 while a version's circuit breaker is not closed.
+        records: predictions written to the database, and dropped ones.
         records_waiting: predictions not yet written.
         shadow: mirrored calls: mirrored, failed, dropped.
-        feedback: votes: created, repeated, unknown_label.
-        rate_limited: requests that came too fast.
+        feedback: feedback items: created, repeated, unknown_label.
+        rate_limited: requests over the rate limit.
     """
 
     def __init__(self) -> None:
@@ -42,22 +42,29 @@ class GatewayMetrics:
             full = f"bert_gateway_{name}"
             return Histogram(full, text, labels, registry=registry, buckets=_SECONDS)
 
-        self.requests = counter("requests", "Requests.", "route", "status")
-        self.request_seconds = histogram("request_seconds", "Of a whole request.", "route")
-        self.texts = counter("texts", "Answered texts.", "model_version", "role")
-        self.model_calls = counter("model_calls", "Of the model server.", "model_version", "code")
-        self.model_seconds = histogram("model_call_seconds", "Of such a call.", "model_version")
+        self.requests = counter("requests", "HTTP requests.", "route", "status")
+        self.request_seconds = histogram("request_seconds", "Duration of requests.", "route")
+        self.texts = counter("texts", "Classified texts.", "model_version", "role")
+        self.model_calls = counter(
+            "model_calls", "Calls to the model server.", "model_version", "code"
+        )
+        self.model_seconds = histogram(
+            "model_call_seconds", "Duration of calls to the model server.", "model_version"
+        )
         self.breaker_open = Gauge(
-            "bert_gateway_breaker_open", "Left alone.", ["model_version"], registry=registry
+            "bert_gateway_breaker_open",
+            "1 while the circuit breaker of a version is not closed.",
+            ["model_version"],
+            registry=registry,
         )
-        self.records = counter("records", "Predictions to be stored.", "outcome")
+        self.records = counter("records", "Predictions written or dropped.", "outcome")
         self.records_waiting = Gauge(
-            "bert_gateway_records_waiting", "Not yet stored.", registry=registry
+            "bert_gateway_records_waiting", "Predictions not yet written.", registry=registry
         )
-        self.shadow = counter("shadow", "Mirrored calls.", "outcome")
-        self.feedback = counter("feedback", "Votes.", "outcome")
-        self.rate_limited = counter("rate_limited", "Requests that came too fast.")
+        self.shadow = counter("shadow", "Calls mirrored to a candidate.", "outcome")
+        self.feedback = counter("feedback", "Feedback items.", "outcome")
+        self.rate_limited = counter("rate_limited", "Requests over the rate limit.")
 
     def page(self) -> bytes:
-        """Prometheus text."""
+        """Return the metrics in Prometheus text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Shows the candidate what the stable version answered, without anybody waiting for it."""
+"""Mirrors requests to the candidate in the background; no caller waits for it."""
 
 import asyncio
 import contextlib
@@ -15,20 +15,20 @@ from serving.records.tables import OK, ShadowPredictionRow
 
 _log = logging.getLogger(__name__)
 
-#: Requests that wait for the candidate; beyond, they are not mirrored.
+#: Maximum requests waiting for the candidate; further ones are dropped.
 MAX_WAITING = 64
-#: Mirrored requests under way.
+#: Concurrent mirrored requests.
 _WORKERS = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Mirrored:
-    """One answered request.
+    """A request to mirror.
 
     Attributes:
         version: the candidate.
-        prediction_ids: of the stable answers.
-        texts: that were answered.
+        prediction_ids: ids of the stable version's predictions.
+        texts: the classified texts.
     """
 
     version: int
@@ -40,10 +40,10 @@ class Mirror:
     """Mirrors requests in the background.
 
     Args:
-        calls: of the model server.
-        recorder: takes the candidate's answers.
-        metrics: count them.
-        timeout_seconds: of one mirrored call.
+        calls: calls the model server.
+        recorder: stores the candidate's predictions.
+        metrics: counts mirrored calls.
+        timeout_seconds: deadline of one mirrored call.
     """
 
     def __init__(
@@ -61,18 +61,18 @@ class Mirror:
         self._workers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin."""
+        """Start the background workers."""
         self._workers = [asyncio.create_task(self._work()) for _ in range(_WORKERS)]
 
     def send(self, mirrored: Mirrored) -> None:
-        """Mirror a request, if there is room; never waits."""
+        """Mirror a request if the queue has room; never wait."""
         try:
             self._queue.put_nowait(mirrored)
         except asyncio.QueueFull:
             self._metrics.shadow.labels("dropped").inc()
 
     async def stop(self) -> None:
-        """End; what waits is not mirrored."""
+        """Stop the workers; waiting requests are not mirrored."""
         for worker in self._workers:
             worker.cancel()
         for worker in self._workers:
@@ -84,8 +84,8 @@ class Mirror:
             mirrored = await self._queue.get()
             try:
                 self._recorder.record(await self._ask(mirrored))
-            except Exception:  # a worker that ends would end the shadow stage in silence
-                _log.exception("mirroring failed")
+            except Exception:  # a dead worker would silently end the shadow stage
+                _log.exception("mirroring a request failed")
 
     async def _ask(self, mirrored: Mirrored) -> list[ShadowPredictionRow]:
         started = time.monotonic()

@@ -1,4 +1,4 @@
-"""Calls the model server: deadlines, retries, and a circuit breaker for each version."""
+"""Calls to the model server, with deadlines, retries and a circuit breaker per version."""
 
 import asyncio
 import math
@@ -20,32 +20,32 @@ from serving.gateway.settings import GatewaySettings
 from serving.protocol.errors import Code
 from serving.protocol.servable import State
 
-#: Versions with an open connection; a rollout has three at most.
+#: Versions with an open connection; a rollout has at most three.
 _MAX_CLIENTS = 8
-#: Requests at a time to one version; of REST, connections.
+#: Concurrent requests to one version; with REST, connections.
 _CONCURRENCY = 16
-#: How long the list of versions is believed.
+#: How long the newest version is cached.
 _STATUS_SECONDS = 0.5
-#: What says that the server, not the request, is at fault.
+#: Codes that blame the server, not the request.
 _FAULTS = (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL, Code.UNKNOWN, Code.DATA_LOSS)
 
 
 class CircuitOpenError(ClientError):
-    """The version is left alone; nothing was sent."""
+    """The version's circuit breaker is open; nothing was sent."""
 
     def __init__(self, version: int, retry_after: float) -> None:
-        message = f"version {version} failed too often and is left alone for a while"
+        message = f"version {version} failed repeatedly; calls to it are paused"
         super().__init__(Code.UNAVAILABLE, message, retry_after)
 
 
 class ModelCalls:
-    """The model server as one model's versions.
+    """Calls to the versions of one model.
 
     Args:
-        settings: of the gateway.
-        files: tell the names of scores.
-        metrics: count the calls.
-        clock: seconds, never going back.
+        settings: the gateway's settings.
+        files: reads the labels of versions.
+        metrics: counts the calls.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -67,15 +67,18 @@ class ModelCalls:
         self._newest: tuple[int, float] | None = None
 
     async def predict(self, version: int, texts: Sequence[str], seconds: float) -> list[Prediction]:
-        """Ask one version.
+        """Classify texts with one version.
 
         Args:
             version: its number.
             texts: to classify.
-            seconds: that it may take, retries and all.
+            seconds: deadline, including retries.
+
+        Returns:
+            Predictions in the order of the texts.
 
         Raises:
-            CircuitOpenError: the version is left alone.
+            CircuitOpenError: the version's circuit breaker is open.
             ClientError: the call failed.
         """
         breaker = self._breaker(version)
@@ -88,25 +91,25 @@ class ModelCalls:
             _check_numbers(answers)
         except TimeoutError as error:
             code = Code.DEADLINE_EXCEEDED
-            raise DeadlineExceededError(f"no whole answer within {seconds:.3g} s") from error
+            raise DeadlineExceededError(f"no complete response within {seconds:.3g} s") from error
         except ClientError as error:
             code = error.code
             raise
-        except BaseException:  # the caller left
+        except BaseException:  # the caller disconnected
             code = Code.CANCELLED
             raise
         finally:
-            self._tell(version, breaker, code, self._clock() - started)
+            self._count(version, breaker, code, self._clock() - started)
         return answers
 
     async def newest(self, *, ask: bool = False) -> int:
-        """The newest version that the server can answer with.
+        """Return the newest available version; the last known one if the server does not answer.
 
         Args:
-            ask: do not believe what was heard a moment ago.
+            ask: bypass the cache.
 
         Raises:
-            ClientError: the server does not say, or has none.
+            ClientError: the server never reported an available version.
         """
         async with self._status_lock:
             known = self._newest
@@ -122,10 +125,11 @@ class ModelCalls:
             return version
 
     async def available(self) -> list[int]:
-        """Versions that can answer, newest first. Always asks.
+        """Return the available versions, newest first, without a cache.
 
         Raises:
-            ClientError: the server does not say.
+            ClientError: the call failed.
+            TimeoutError: the server did not answer in time.
         """
         async with asyncio.timeout(self._settings.timeout_seconds):
             statuses = await self._status_client.status()
@@ -142,12 +146,13 @@ class ModelCalls:
         try:
             versions = await self.available()
         except TimeoutError as error:
-            raise DeadlineExceededError("the model server does not tell its versions") from error
+            message = "the model server did not report its versions in time"
+            raise DeadlineExceededError(message) from error
         if not versions:
-            raise ClientError(Code.UNAVAILABLE, "the model server has no version that answers", 1)
+            raise ClientError(Code.UNAVAILABLE, "the model server has no available version", 1)
         return versions[0]
 
-    def _tell(self, version: int, breaker: CircuitBreaker, code: Code, seconds: float) -> None:
+    def _count(self, version: int, breaker: CircuitBreaker, code: Code, seconds: float) -> None:
         if code in _FAULTS:
             breaker.failed()
         elif code is Code.CANCELLED:
@@ -167,7 +172,7 @@ class ModelCalls:
         return self._breakers[version]
 
     def _of(self, version: int) -> AsyncClient:
-        key = (version, self._files.labels(version))  # labels may come to light later
+        key = (version, self._files.labels(version))  # labels may become readable later
         if key in self._clients:
             self._clients.move_to_end(key)
         else:
@@ -180,7 +185,7 @@ class ModelCalls:
         return self._clients[key]
 
     async def _close_later(self, client: AsyncClient) -> None:
-        """Close a client when the calls that may be under way have ended."""
+        """Close a client when its running calls must have ended."""
         await asyncio.sleep(self._settings.timeout_seconds)
         await client.close()
 
@@ -197,7 +202,7 @@ class ModelCalls:
 
 
 def _check_numbers(answers: Sequence[Prediction]) -> None:
-    """A model that was trained to death answers NaN, which neither JSON nor a rollout can take."""
+    """Refuse NaN, which a diverged model returns: neither JSON nor a rollout can hold it."""
     for answer in answers:
         if not all(map(math.isfinite, (answer.score, *answer.raw_scores))):
-            raise UnexpectedAnswerError("the model's scores are no finite numbers")
+            raise UnexpectedAnswerError("the model returned scores that are not finite")

@@ -1,4 +1,4 @@
-"""Labels and figures of the pushed versions, for the gateway."""
+"""Labels and model card facts of the pushed versions, for the gateway."""
 
 import contextlib
 from pathlib import Path
@@ -12,10 +12,10 @@ _CARD_KEYS = ("encoder", "metrics", "train_examples", "eval_examples", "code_dig
 
 
 class ModelFiles:
-    """Files of the pushed versions; what cannot be read from here is empty.
+    """Files of the pushed versions; unreadable ones count as empty.
 
     Args:
-        push_directory: the folder; "" or a remote URI has nothing to read.
+        push_directory: the push folder; nothing is read if it is "" or a remote URI.
     """
 
     def __init__(self, push_directory: str) -> None:
@@ -38,7 +38,7 @@ class ModelFiles:
         return self._labels.get(version, ()) if version is not None else ()
 
     def facts(self, version: int) -> dict[str, Any]:
-        """Return what the model card and the manifest of a version hold."""
+        """Return facts from the model card and the manifest of a version."""
         facts: dict[str, Any] = {}
         if self._base is None:
             return facts

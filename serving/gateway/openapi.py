@@ -1,7 +1,7 @@
-"""What the OpenAPI document says beyond what FastAPI finds out by itself.
+"""The parts of the OpenAPI document that FastAPI cannot derive.
 
-Routes read their bodies themselves, after the caller was let in and within limits, so the document
-is told of the bodies here.
+Routes read their bodies themselves, after authentication and within limits, so the bodies are
+declared here.
 """
 
 from collections.abc import Iterable
@@ -22,25 +22,25 @@ from serving.gateway.schemas import (
 _COMPONENTS = "#/components/schemas/"
 _BODIES = (PredictBody, VoteBody, VoteBatchBody, ReviewBody)
 _WORDS = {
-    400: "No JSON.",
-    401: "No API key, or one that is unknown or disabled.",
-    403: "The key lacks the scope.",
-    404: "There is no such thing.",
-    408: "The body took too long.",
-    409: "It was changed at the same time.",
+    400: "The body is not JSON, or incomplete.",
+    401: "The API key is missing, unknown or disabled.",
+    403: "The API key lacks the required scope.",
+    404: "The prediction or text does not exist.",
+    408: "The body did not arrive in time.",
+    409: "The resource was changed at the same time.",
     413: "The body is too large.",
-    415: "Another content type.",
-    422: "Not what the schema says, or beyond a limit.",
-    429: "Too many requests; Retry-After says when to come again.",
+    415: "The content type is not supported.",
+    422: "The request does not match the schema, or exceeds a limit.",
+    429: "Too many requests; Retry-After holds the seconds to wait.",
     502: "The model server failed.",
-    503: "The model server or the database is away; Retry-After says when to come again.",
+    503: "The model server or the database is unavailable; Retry-After holds the seconds to wait.",
     504: "The model server did not answer in time.",
 }
 _LINE = {
     "type": "object",
     "properties": {
-        "line": {"type": "integer", "description": "Number of the line, from 1."},
-        "id": {"description": "The line's own id, when it had one."},
+        "line": {"type": "integer", "description": "Line number, from 1."},
+        "id": {"description": "The id sent with the line, if any."},
         "prediction_id": {"type": "string"},
         "label": {"type": "string"},
         "score": {"type": "number"},
@@ -51,13 +51,13 @@ _LINE = {
     "required": ["line"],
 }
 
-#: Of ``/v1/predict/stream``.
+#: Request body of ``/v1/predict/stream``.
 STREAM_BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "application/jsonl": {
-                "schema": {"type": "string", "description": "JSON values, one a line."},
+                "schema": {"type": "string", "description": "One JSON value per line."},
                 "example": '"A warm room."\n{"id": 7, "text": "Two hours I will not get back."}\n',
             }
         },
@@ -65,26 +65,26 @@ STREAM_BODY: dict[str, Any] = {
 }
 STREAM_ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "An answer for each line that is not blank.",
+        "description": "One result for each line that is not blank.",
         "content": {"application/jsonl": {"schema": {"type": "string"}, "x-line": _LINE}},
     }
 }
 
 
 def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The errors of a route."""
+    """Return the error responses of a route."""
     return {status: {"model": ErrorAnswer, "description": _WORDS[status]} for status in statuses}
 
 
 def body(*models: type[BaseModel]) -> dict[str, Any]:
-    """A JSON body that is one of the models."""
+    """Return the declaration of a JSON body that matches one of the models."""
     references = [{"$ref": _COMPONENTS + model.__name__} for model in models]
     schema = references[0] if len(references) == 1 else {"anyOf": references}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def document(application: FastAPI) -> dict[str, Any]:
-    """The OpenAPI document; made once."""
+    """Return the OpenAPI document, built on the first call."""
     if application.openapi_schema is None:
         made = get_openapi(
             title=application.title,

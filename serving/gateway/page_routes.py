@@ -1,4 +1,4 @@
-"""Pages for people: ``/`` to try the model, ``/docs`` for who writes a program."""
+"""Pages for people: ``/`` to try the model, ``/docs`` for the HTTP API."""
 
 import base64
 import functools
@@ -24,13 +24,13 @@ _COMMON_POLICY = (
 
 @router.get("/")
 async def page() -> HTMLResponse:
-    """Try a text, correct the answer, see what is deployed."""
+    """Serve the page to try a text, correct a prediction, and see what is deployed."""
     return _html(_page_text())
 
 
 @router.get("/docs")
 async def docs(request: Request) -> HTMLResponse:
-    """The routes; the whole document is at ``/openapi.json``."""
+    """Serve the list of routes; the whole document is at ``/openapi.json``."""
     return _html(docs_html(document(request.app)))
 
 
@@ -46,10 +46,10 @@ def _page_text() -> str:
 
 @functools.lru_cache(maxsize=4)
 def security_policy(text: str) -> str:
-    """The policy under which a page runs its own scripts and styles, and no others.
+    """Return a content security policy that allows only a page's own scripts and styles.
 
     Args:
-        text: HTML, whose ``<script>`` and ``<style>`` elements are allowed by their digests.
+        text: HTML; its ``<script>`` and ``<style>`` elements are allowed by digest.
     """
     policy = _COMMON_POLICY
     for element in ("script", "style"):

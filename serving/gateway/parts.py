@@ -1,4 +1,4 @@
-"""The parts of a running gateway, made once and given to its routes."""
+"""The parts of a running gateway, created once and shared by its routes."""
 
 import asyncio
 import contextlib
@@ -29,21 +29,21 @@ from serving.rollout.state import RolloutStore
 _log = logging.getLogger(__name__)
 
 _DAY_SECONDS = 86_400.0
-#: Between two looks for requests that are too old to keep.
+#: Interval between deletions of old predictions.
 _RETENTION_SECONDS = 3600.0
-#: How long a stop waits for the last predictions to be written.
+#: How long shutdown waits for the last predictions to be written.
 _LAST_WRITES_SECONDS = 5.0
 
-#: Figures of a version on held-out data, by its number.
+#: Returns the metrics of a version on held-out data, by its number.
 ReadEvaluation = Callable[[int], dict[str, Any]]
 
 
 @dataclasses.dataclass
 class Parts:
-    """All parts. ``make`` makes them in the event loop that uses them.
+    """All parts; call ``make`` in the event loop that uses them.
 
     Attributes:
-        draining: whether the gateway is about to stop.
+        draining: whether the gateway is shutting down.
     """
 
     settings: GatewaySettings
@@ -67,12 +67,12 @@ class Parts:
     def make(
         cls, settings: GatewaySettings, database: Database, read_evaluation: ReadEvaluation
     ) -> Self:
-        """Make all parts.
+        """Create all parts.
 
         Args:
-            settings: of the gateway.
-            database: an open one; the caller closes it.
-            read_evaluation: tells how good a version was found to be.
+            settings: the gateway's settings.
+            database: an open database; the caller closes it.
+            read_evaluation: returns the evaluation of a version.
         """
         metrics, files = GatewayMetrics(), ModelFiles(settings.push_directory)
         store = FeedbackStore(database)
@@ -99,7 +99,7 @@ class Parts:
         )
 
     async def start(self) -> None:
-        """Start what runs in the background."""
+        """Start the background tasks."""
         if self.settings.rollouts:
             await self.rollout.start()
         self.recorder.start()
@@ -107,7 +107,7 @@ class Parts:
         self._cleaning = asyncio.create_task(self._clean())
 
     async def stop(self) -> None:
-        """Write what waits, and stop."""
+        """Write the pending predictions, and stop."""
         if self._cleaning is not None:
             self._cleaning.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -123,7 +123,7 @@ class Parts:
             try:
                 count = await asyncio.to_thread(self.store.delete_old, before)
                 if count:
-                    _log.info("deleted %d requests without feedback", count)
+                    _log.info("deleted %d old predictions without feedback", count)
             except SQLAlchemyError:
-                _log.warning("old requests could not be deleted; the next try is in an hour")
+                _log.warning("cannot delete old predictions; trying again in an hour")
             await asyncio.sleep(_RETENTION_SECONDS)

@@ -25,11 +25,12 @@ Predicting = Annotated[Visit, Depends(needs(PREDICT))]
 
 @router.post(
     "/v1/predict",
+    summary="Classify texts",
     responses=openapi.errors(400, 401, 403, 408, 413, 415, 422, 429, 502, 503, 504),
     openapi_extra=openapi.body(PredictBody),
 )
 async def predict(request: Request, visit: Predicting) -> PredictAnswer:
-    """Classify one text or several."""
+    """Classify one or several texts."""
     settings = visit.parts.settings
     given = await body.read_json(request, _predict_body, settings)
     texts = given.all_texts()
@@ -47,16 +48,17 @@ async def predict(request: Request, visit: Predicting) -> PredictAnswer:
 
 @router.post(
     "/v1/predict/stream",
+    summary="Classify a stream of texts",
     response_class=Response,
     responses=openapi.errors(401, 403, 415, 429) | openapi.STREAM_ANSWER,
     openapi_extra=openapi.STREAM_BODY,
 )
 async def predict_stream(request: Request, visit: Predicting) -> StreamedAnswers:
-    """Classify any number of texts, one a line, while they come.
+    """Classify any number of texts, one per line, while they arrive.
 
-    A line is a JSON string, or an object with ``text`` and, if you like, an ``id`` of your own,
-    which comes back. Each line has its answer, in order, with the number of the line; a line that
-    cannot be answered has its error there. Read while you write: answers are not kept for you.
+    A line is a JSON string, or an object with ``text`` and an optional ``id``, which is returned.
+    Each line gets a result with its line number, in order; a line that cannot be classified gets
+    an error instead. Read results while you send lines: the gateway does not buffer them.
     """
     body.check_type(request, STREAM_TYPES)
     return StreamedAnswers(request, visit)
@@ -66,7 +68,7 @@ def _answer(asked: Texts, answers: Answers) -> PredictAnswer:
     return PredictAnswer.model_construct(
         request_id=asked.id,
         model_version=answers.version,
-        role=answers.role,  # type: ignore[arg-type]  # the database knows it as a str
+        role=answers.role,  # type: ignore[arg-type]  # a str in the database
         stored=answers.stored,
         predictions=[
             PredictionAnswer.model_construct(

@@ -1,22 +1,22 @@
-"""Token buckets, one for each caller."""
+"""Token buckets, one per caller."""
 
 import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-#: Callers remembered; the longest unseen is forgotten, and begins with a full bucket.
+#: Maximum callers remembered; the least recently seen is dropped and starts with a full bucket.
 _MAX_CALLERS = 10_000
-#: Seconds' worth of requests that may come at once.
+#: Size of a burst, in seconds' worth of requests.
 _BURST_SECONDS = 10.0
 
 
 class RateLimiter:
-    """Lets each caller make so many requests a minute, a burst of ten seconds' worth at once.
+    """Limits the requests of each caller per minute, with bursts of ten seconds' worth.
 
     Args:
-        per_minute: requests; 0 is no limit.
-        clock: seconds, never going back.
+        per_minute: requests allowed; 0 means no limit.
+        clock: monotonic seconds.
     """
 
     def __init__(self, per_minute: int, clock: Callable[[], float] = time.monotonic) -> None:
@@ -26,10 +26,10 @@ class RateLimiter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, caller: str) -> float:
-        """Take one request of a caller.
+        """Count one request of a caller.
 
         Returns:
-            0 when it may go on; else the seconds until it may come again.
+            0 when the request is allowed; else the seconds to wait.
         """
         if self._rate == 0:
             return 0.0
@@ -43,6 +43,6 @@ class RateLimiter:
         return 0.0 if allowed else (1 - tokens) / self._rate
 
     async def wait(self, caller: str) -> None:
-        """Take one request of a caller when there is one to take."""
+        """Wait until the caller may make a request, and count it."""
         while pause := self.take(caller):
             await asyncio.sleep(pause)

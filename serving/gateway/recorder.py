@@ -1,8 +1,8 @@
-"""Writes predictions to the database, many in one transaction, so that no request waits for a disk.
+"""Writes predictions to the database in batches, so that no request waits for a disk.
 
-What was handed over is in a bounded queue until it is written. While the database is away it stays
-there; beyond the bound, records are dropped and counted. A process that is killed loses what is in
-the queue: the answers were given, but feedback can then not name them.
+Records stay in a bounded queue until they are written, also while the database is unavailable;
+beyond the bound, they are dropped and counted. A killed process loses its queue: callers have these
+predictions, but feedback cannot refer to them.
 """
 
 import logging
@@ -22,7 +22,7 @@ Record: TypeAlias = PredictionRow | ShadowPredictionRow
 
 _log = logging.getLogger(__name__)
 
-#: Records in memory at most; a text of the usual length takes about 2 kB.
+#: Maximum records in memory; one with a text of usual length takes about 2 kB.
 MAX_WAITING = 20_000
 #: Records in one transaction.
 _BATCH = 500
@@ -31,12 +31,12 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 
 
 class Recorder:
-    """A thread that writes.
+    """A background thread that writes records.
 
     Args:
-        store: where to.
-        metrics: count what was written and dropped.
-        max_waiting: records in memory.
+        store: stores the records.
+        metrics: counts written and dropped records.
+        max_waiting: maximum records in memory.
     """
 
     def __init__(
@@ -53,15 +53,15 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start the thread."""
         self._thread.start()
 
     def record(self, records: Sequence[Record]) -> bool:
-        """Hand records over; never waits.
+        """Queue records for writing; never wait.
 
         Returns:
             Whether they will be written soon: False when they were dropped, or when the database
-            is away and they may yet be lost.
+            is unavailable and they may still be lost.
         """
         with self._changed:
             if self._stopping or len(self._waiting) + len(records) > self._max_waiting:
@@ -74,10 +74,10 @@ class Recorder:
             return not self._failing
 
     def flush(self, seconds: float) -> bool:
-        """Wait until all that was handed over before is written, or dropped.
+        """Wait until all records queued so far are written or dropped.
 
         Returns:
-            False when the time ran out, or the database is away.
+            False when the time ran out, or the database is unavailable.
         """
         with self._changed:
             target = self._accepted
@@ -85,7 +85,7 @@ class Recorder:
             return self._finished >= target
 
     def stop(self, seconds: float) -> None:
-        """Write what is waiting, as far as the time allows, and end the thread."""
+        """Write queued records while the time allows, and end the thread."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -99,10 +99,10 @@ class Recorder:
             try:
                 self._write(batch)
             except SQLAlchemyError as error:
-                self._tell_failing(error)
+                self._mark_failing(error)
                 with self._changed:
                     if self._stopping:
-                        return  # the database is away, and nobody will wait for it
+                        return  # shutdown does not wait for an unavailable database
                     self._changed.wait_for(lambda: self._stopping, pause)
                 pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
             else:
@@ -110,7 +110,7 @@ class Recorder:
                 self._finish(len(batch))
 
     def _next(self) -> list[Record]:
-        """The oldest records, which stay in the queue until they are written; none ends it all."""
+        """Return the oldest records, which stay queued until written; none at the end."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting) or self._stopping)
             return [self._waiting[i] for i in range(min(_BATCH, len(self._waiting)))]
@@ -119,7 +119,7 @@ class Recorder:
         try:
             self._send(batch)
         except (IntegrityError, DataError):
-            # One that the database refuses must not hold up the others for ever.
+            # A record that the database refuses must not block the others forever.
             for record in batch:
                 self._write_one(record)
         else:
@@ -131,7 +131,7 @@ class Recorder:
             self._metrics.records.labels("written").inc()
         except (IntegrityError, DataError) as error:
             self._metrics.records.labels("dropped").inc()
-            _log.warning("a record was refused: %s", type(error.orig).__name__)
+            _log.warning("the database refused a record: %s", type(error.orig).__name__)
 
     def _send(self, records: Sequence[Record]) -> None:
         self._store.record_predictions(
@@ -139,7 +139,7 @@ class Recorder:
             [record for record in records if isinstance(record, ShadowPredictionRow)],
         )
 
-    def _tell_failing(self, error: SQLAlchemyError) -> None:
+    def _mark_failing(self, error: SQLAlchemyError) -> None:
         with self._changed:
             if not self._failing:
                 _log.warning("predictions cannot be stored: %s", cause_of(error))

@@ -1,4 +1,4 @@
-"""One JSON object a line: a request, or a message of the gateway. Texts only where switched on."""
+"""The log as JSON lines: requests, and messages of the gateway. Texts only if switched on."""
 
 import dataclasses
 import datetime
@@ -11,16 +11,16 @@ _access = logging.getLogger("serving.gateway.request")
 
 @dataclasses.dataclass
 class RequestLog:
-    """What is told of a request; routes fill it in.
+    """The log entry of a request, filled in by the routes.
 
     Attributes:
-        request_id: of the request.
-        key_id: who asked; "" before that is known.
-        texts: how many were answered.
-        model_version: that answered.
-        role: of that version.
-        sample: the texts, where they are to be logged.
-        route: the pattern of the path.
+        request_id: id of the request.
+        key_id: the caller; "" until authenticated.
+        texts: number of classified texts.
+        model_version: the version that answered.
+        role: role of that version.
+        sample: the texts, if texts are logged.
+        route: the path's pattern.
     """
 
     request_id: str
@@ -33,7 +33,7 @@ class RequestLog:
 
 
 def log_request(log: RequestLog, method: str, status: int, seconds: float) -> None:
-    """Write the line of a request."""
+    """Log a request."""
     fields: dict[str, Any] = {
         "request_id": log.request_id,
         "method": method,
@@ -56,7 +56,7 @@ class JsonFormatter(logging.Formatter):
     """Log records as JSON, one a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the record as one line."""
         moment = datetime.datetime.fromtimestamp(record.created, datetime.UTC)
         line: dict[str, Any] = {
             "time": moment.isoformat(timespec="milliseconds"),

@@ -1,4 +1,4 @@
-"""Knows where the rollout stands, without a look at the database in each request."""
+"""Polls the rollout state, so that requests do not query the database."""
 
 import asyncio
 import contextlib
@@ -10,16 +10,16 @@ from serving.rollout.state import RolloutState, RolloutStore
 
 _log = logging.getLogger(__name__)
 
-#: Between two looks.
+#: Interval between polls.
 INTERVAL_SECONDS = 0.5
 
 
 class RolloutReader:
-    """Reads a rollout's state again and again; while the database is away, the last one stands.
+    """Polls the state of a rollout; keeps the last one while the database is unavailable.
 
     Args:
-        store: of the states.
-        model: whose rollout.
+        store: reads the state.
+        model: name of the model.
     """
 
     def __init__(self, store: RolloutStore, model: str) -> None:
@@ -30,22 +30,22 @@ class RolloutReader:
         self.state: RolloutState | None = None
 
     async def start(self) -> None:
-        """Read once, then go on in the background."""
+        """Read the state once, then poll in the background."""
         await self.read()
         self._task = asyncio.create_task(self._poll())
 
     async def read(self) -> None:
-        """Read now."""
+        """Read the state now."""
         try:
             self.state = await asyncio.to_thread(self._store.read, self._model)
             self._away = False
         except SQLAlchemyError:
             if not self._away:
-                _log.warning("the state of the rollout cannot be read; the last one stands")
+                _log.warning("cannot read the rollout state; keeping the last one")
             self._away = True
 
     async def stop(self) -> None:
-        """Stop reading."""
+        """Stop polling."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -1,18 +1,18 @@
-"""The JSON bodies, as pydantic checks them and the OpenAPI document shows them."""
+"""JSON bodies, as pydantic validates them and the OpenAPI document shows them."""
 
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 _EXACTLY_ONE = "give exactly one of {}"
-#: Characters of a label, and of a reviewer's.
+#: Maximum characters of a label.
 _LABEL_CHARACTERS = 200
-#: In one request.
+#: Maximum feedback items in a request.
 MAX_VOTES = 256
 
 
 class Body(BaseModel):
-    """A request's body."""
+    """A request body."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -36,12 +36,12 @@ class PredictBody(Body):
         return self
 
     def all_texts(self) -> list[str]:
-        """The texts, one or more."""
+        """Return the texts, one or more."""
         return [self.text] if self.text is not None else list(self.texts or ())
 
 
 class VoteBody(Body):
-    """The true label of a prediction, or of a text."""
+    """The true label of a prediction or of a text."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -51,10 +51,11 @@ class VoteBody(Body):
     )
     prediction_id: str | None = Field(None, min_length=1, max_length=64)
     request_id: str | None = Field(
-        None, min_length=1, max_length=48, description="Of a request that had one text."
+        None, min_length=1, max_length=48, description="Id of a request with a single text."
     )
     text: str | None = Field(
-        None, description="What the label is of; beside an id, needed where texts are not kept."
+        None,
+        description="The labelled text; required in addition to an id if texts are not stored.",
     )
     label: str = Field(min_length=1, max_length=_LABEL_CHARACTERS)
 
@@ -68,18 +69,18 @@ class VoteBody(Body):
 
     @property
     def named(self) -> str | None:
-        """The prediction, or the request of one text, that it names."""
+        """The id of the prediction, or of the request with a single text."""
         return self.prediction_id if self.prediction_id is not None else self.request_id
 
 
 class VoteBatchBody(Body):
-    """Several votes; each is kept or refused by itself."""
+    """Several feedback items; each is stored or refused separately."""
 
     items: list[VoteBody] = Field(min_length=1, max_length=MAX_VOTES)
 
 
 class ReviewBody(Body):
-    """A person's last word on a text."""
+    """A reviewer's decision on the label of a text."""
 
     model_config = ConfigDict(
         json_schema_extra={"oneOf": [{"required": ["text"]}, {"required": ["text_identity"]}]}
@@ -100,55 +101,55 @@ class ReviewBody(Body):
 
 
 class PredictionAnswer(BaseModel):
-    """The answer to one text."""
+    """The prediction for one text."""
 
-    id: str = Field(description="Names the prediction in feedback.")
+    id: str = Field(description="Id to use in feedback.")
     label: str
     score: float = Field(description="Probability of the label.")
     scores: dict[str, float] = Field(
-        description="Of all labels; empty where the names are unknown."
+        description="Probabilities of all labels; empty if their names are unknown."
     )
 
 
 class PredictAnswer(BaseModel):
-    """The answers, in the order of the texts."""
+    """Predictions, in the order of the texts."""
 
     request_id: str
     model_version: int
     role: Literal["stable", "canary"]
-    stored: bool = Field(description="Whether feedback can name the predictions.")
+    stored: bool = Field(description="Whether feedback can refer to the predictions.")
     predictions: list[PredictionAnswer]
 
 
 class VoteAnswer(BaseModel):
-    """What became of one vote."""
+    """The outcome of one feedback item."""
 
     feedback_id: int
     created: bool = Field(
-        description="False when the voter had voted before: this vote counts now."
+        description="False if it repeats or replaces an earlier feedback item of this caller."
     )
     known: bool = Field(
-        description="Whether the label is in the vocabulary; others are kept aside."
+        description="Whether the label is in the vocabulary; others are set aside for a review."
     )
     label: str
 
 
 class ErrorDetail(BaseModel):
-    """What went wrong."""
+    """Details of an error."""
 
-    code: str = Field(description="For programs.")
-    message: str = Field(description="For people.")
+    code: str = Field(description="Error code, for programs.")
+    message: str = Field(description="Error message, for people.")
     request_id: str
 
 
 class ErrorAnswer(BaseModel):
-    """The shape of every error."""
+    """The body of every error."""
 
     error: ErrorDetail
 
 
 class VoteBatchAnswer(BaseModel):
-    """What became of each vote, in their order; a refused one has its error in its place."""
+    """The outcome of each feedback item, in order; the error of a refused one."""
 
     items: list[VoteAnswer | ErrorAnswer]
 
@@ -158,20 +159,18 @@ class ModelAnswer(BaseModel):
 
     model: str
     version: int | None = Field(description="The version that answers most requests.")
-    available: list[int] = Field(description="Versions that can answer, newest first.")
+    available: list[int] = Field(description="Available versions, newest first.")
     labels: list[str]
-    facts: dict[str, Any] = Field(description="From the model card.")
-    evaluation: dict[str, Any] = Field(description="On held-out data; empty where it is unknown.")
-    rollout: dict[str, Any] | None = Field(
-        description="Where the rollout stands; null without one."
-    )
+    facts: dict[str, Any] = Field(description="Facts from the model card.")
+    evaluation: dict[str, Any] = Field(description="Metrics on held-out data; empty if unknown.")
+    rollout: dict[str, Any] | None = Field(description="State of the rollout; null without one.")
 
 
 class DecisionAnswer(BaseModel):
-    """One decision of the watcher, or one step of the rollout."""
+    """A decision whether to start a run, or a step of a rollout."""
 
     kind: Literal["run", "rollout"]
-    created: float = Field(description="Seconds since 1970, UTC.")
+    created: float = Field(description="Unix time in seconds.")
     action: str
     reason: str
     version: int | None = None
@@ -180,20 +179,20 @@ class DecisionAnswer(BaseModel):
 
 
 class DecisionsAnswer(BaseModel):
-    """The last decisions, the newest first."""
+    """The latest decisions, newest first."""
 
     items: list[DecisionAnswer]
 
 
 class FeedbackText(BaseModel):
-    """A text with all that people said of it."""
+    """A text with its feedback."""
 
     text_identity: str
     text: str
-    votes: list[tuple[str, str]] = Field(description="Voter and label, the oldest first.")
-    label: str | None = Field(description="To train on; null while there is none.")
+    votes: list[tuple[str, str]] = Field(description="Voter and label, oldest first.")
+    label: str | None = Field(description="Label to train on; null while there is none.")
     reviewed: bool
-    state: str = Field(description='"usable", or why it is not.')
+    state: str = Field(description='"usable", or the reason why the text is not.')
 
 
 class FeedbackAnswer(BaseModel):
@@ -204,7 +203,7 @@ class FeedbackAnswer(BaseModel):
 
 
 class ReviewAnswer(BaseModel):
-    """A review that was kept."""
+    """A stored review."""
 
     text_identity: str
     label: str | None

@@ -1,4 +1,4 @@
-"""Runs the gateway on uvicorn until a signal ends it."""
+"""Runs the gateway on uvicorn until a signal stops it."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-#: A database that comes up beside the gateway, or again after a crash, takes no longer.
+#: Time for a database that starts together with the gateway, or restarts after a crash.
 DATABASE_PATIENCE_SECONDS = 120.0
 
 
@@ -29,16 +29,16 @@ def run(
     read_evaluation: ReadEvaluation,
     on_listening: Callable[[str], None],
 ) -> None:
-    """Serve until SIGTERM or SIGINT, which drain; a second one ends it at once.
+    """Serve until SIGTERM or SIGINT, then drain; a second signal exits at once.
 
     Args:
-        settings: of the gateway.
-        read_evaluation: tells how good a version was found to be.
-        on_listening: told the URL, once requests are answered.
+        settings: the gateway's settings.
+        read_evaluation: returns the evaluation of a version.
+        on_listening: called with the URL once requests are answered.
 
     Raises:
-        UserError: the database cannot be opened, the port is taken, or the address is open to
-            others while no API key exists.
+        UserError: the database cannot be opened, the port is in use, or other machines can reach
+            the address while no API key exists.
     """
     database = Database(settings.database_url, DATABASE_PATIENCE_SECONDS)
     try:
@@ -50,15 +50,15 @@ def run(
 
 
 def check_keys(settings: GatewaySettings, keys: ApiKeys) -> None:
-    """Refuse to open a gateway to others that asks nobody for a key.
+    """Refuse to listen for other machines while no API key exists.
 
     Raises:
-        UserError: the address is no loopback address, and no key exists.
+        UserError: the address is not a loopback address, and no key exists.
     """
     if not settings.is_local and not keys.exist():
         raise UserError(
-            f"gateway.host {settings.host} can be reached by others, and no API key exists; "
-            "`bert keys create --name NAME --scope predict` makes one, or set "
+            f"gateway.host {settings.host} can be reached from other machines, but no API key "
+            "exists; create one with `bert keys create --name NAME --scope predict`, or set "
             "gateway.host=127.0.0.1"
         )
 

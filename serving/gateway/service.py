@@ -1,4 +1,4 @@
-"""Answers texts: asks a version, records the answers, mirrors them. Knows nothing of HTTP."""
+"""Predictions without HTTP: asks a version, records the predictions, mirrors the texts."""
 
 import dataclasses
 import time
@@ -20,11 +20,11 @@ from serving.records.tables import CANARY, OK, PredictionRow
 
 @dataclasses.dataclass(frozen=True)
 class Caller:
-    """Who asks.
+    """The caller of a request.
 
     Attributes:
-        key_id: ``ApiKey.id`` or ``ANONYMOUS``.
-        sticky_key: the same one gets the same version throughout a stage.
+        key_id: ``ApiKeyRow.id`` or ``ANONYMOUS``.
+        sticky_key: pins the caller to one version throughout a stage.
     """
 
     key_id: str
@@ -33,13 +33,13 @@ class Caller:
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """Texts of one request, or one part of a stream.
+    """Texts of one request, or of one part of a stream.
 
     Attributes:
-        caller: who asks.
-        id: of the request.
+        caller: who sent them.
+        id: id of the request.
         texts: to classify.
-        first_position: of the first text in the whole request.
+        first_position: position of the first text in the whole request.
     """
 
     caller: Caller
@@ -48,19 +48,19 @@ class Request:
     first_position: int = 0
 
     def prediction_id(self, index: int) -> str:
-        """Of the text at ``index``."""
+        """Return the prediction id of the text at ``index``."""
         return f"{self.id}-{self.first_position + index}"
 
 
 @dataclasses.dataclass(frozen=True)
 class Answers:
-    """What was answered.
+    """The predictions for a request.
 
     Attributes:
-        version: that answered.
+        version: the version that answered.
         role: ``STABLE`` or ``CANARY``.
         predictions: in the order of the texts.
-        stored: whether feedback will be able to name the predictions.
+        stored: whether feedback will be able to refer to the predictions.
     """
 
     version: int
@@ -70,19 +70,19 @@ class Answers:
 
 
 def new_request_id() -> str:
-    """32 hexadecimal digits that nobody can guess."""
+    """Return 32 hexadecimal digits that nobody can guess."""
     return uuid.uuid4().hex
 
 
 class PredictionService:
-    """Answers texts.
+    """Classifies texts.
 
     Args:
-        router: finds the version.
-        recorder: keeps the answers.
-        mirror: shows them to a candidate.
-        metrics: count the texts.
-        settings: of the gateway.
+        router: chooses the version.
+        recorder: stores the predictions.
+        mirror: mirrors the texts to a candidate.
+        metrics: counts the texts.
+        settings: the gateway's settings.
     """
 
     def __init__(
@@ -100,10 +100,10 @@ class PredictionService:
         self._settings = settings
 
     async def answer(self, request: Request) -> Answers:
-        """Answer the texts of a request.
+        """Classify the texts of a request.
 
         Raises:
-            ClientError: no version could be named.
+            ClientError: no version is known.
             GatewayError: the version did not answer.
         """
         created = time.time()
@@ -129,7 +129,7 @@ class PredictionService:
     ) -> PredictionRow:
         text = request.texts[index]
         answer = attempt.predictions[index] if attempt.predictions else None
-        # A canary's failure stands beside the stable version's answer, as if asked by itself.
+        # A canary's failure is recorded next to the stable version's answer, as its own request.
         request_id = request.id if is_last else f"{request.id}-{CANARY}"
         position = request.first_position + index
         return PredictionRow(

@@ -7,33 +7,33 @@ from modules.contract.addresses import is_loopback
 
 @dataclasses.dataclass(frozen=True)
 class GatewaySettings:
-    """What ``[gateway]`` of the config says, and where the rest of the loop is.
+    """The ``[gateway]`` section of the config, and the addresses of the services it needs.
 
     Attributes:
-        database_url: of ``serving.records``.
-        push_directory: folder of the pushed versions, for the names of labels and for metrics;
-            "" where it cannot be read from here.
+        database_url: URL for ``serving.records``.
+        push_directory: folder of the pushed versions, for label names and metrics; "" if the
+            gateway cannot read it.
         host: address to listen on.
-        port: of HTTP; 0 takes a free one.
-        server_url: the model server.
-        model_name: the model's name there.
-        authentication: "auto" lets callers of a loopback address in while no key exists;
-            "required" lets nobody in without a key.
-        timeout_seconds: deadline of one request, and for its body to arrive.
-        retries: further tries of calls that the model server did not take.
-        max_texts: in one JSON request.
-        max_text_characters: in one text.
-        max_body_bytes: of one JSON body, or of one line of a stream.
-        requests_per_minute: of one key, or of one address without a key; 0 is no limit.
-        breaker_failures: in a row, after which a version is left alone.
-        breaker_seconds: how long it is left alone.
-        store_texts: whether the texts of requests are kept.
-        retention_days: after which requests without feedback are deleted.
-        log_texts: whether texts go to the log.
-        rollouts: whether the rollout's state says who answers; else the newest version does.
-        canary_share: of the traffic that a canary answers.
+        port: HTTP port; 0 takes a free one.
+        server_url: URL of the model server.
+        model_name: the model's name on the model server.
+        authentication: "auto" admits callers from a loopback address while no key exists;
+            "required" admits nobody without a key.
+        timeout_seconds: deadline of a request, and for its body to arrive.
+        retries: retries of calls that the model server did not accept.
+        max_texts: maximum texts in a JSON request.
+        max_text_characters: maximum characters of a text.
+        max_body_bytes: maximum size of a JSON body, or of a line of a stream.
+        requests_per_minute: limit per key, or per address without a key; 0 means no limit.
+        breaker_failures: consecutive failures that open a version's circuit breaker.
+        breaker_seconds: how long it stays open.
+        store_texts: whether the texts of requests are stored.
+        retention_days: days after which requests without feedback are deleted.
+        log_texts: whether texts are logged.
+        rollouts: whether the rollout state chooses the version; else the newest one answers.
+        canary_share: share of the traffic that a canary answers.
         min_votes: agreeing votes that make a label usable without a review.
-        drain_seconds: how long a stop waits for requests under way.
+        drain_seconds: how long shutdown waits for running requests.
     """
 
     database_url: str
@@ -61,5 +61,5 @@ class GatewaySettings:
 
     @property
     def is_local(self) -> bool:
-        """Whether it listens on a loopback address alone."""
+        """Whether the gateway listens only on a loopback address."""
         return is_loopback(self.host)

@@ -1,4 +1,4 @@
-"""``/v1/model``, ``/v1/decisions``, and what machines ask: health, readiness, metrics."""
+"""``/v1/model``, ``/v1/decisions``, and routes for operations: health, readiness, metrics."""
 
 import asyncio
 import dataclasses
@@ -25,9 +25,14 @@ router = APIRouter()
 Reading = Annotated[Visit, Depends(needs(PREDICT))]
 
 
-@router.get("/v1/model", tags=["state"], responses=openapi.errors(401, 403, 429, 503))
+@router.get(
+    "/v1/model",
+    tags=["state"],
+    summary="Show the deployed model",
+    responses=openapi.errors(401, 403, 429, 503),
+)
 async def model(visit: Reading) -> ModelAnswer:
-    """The deployed version, how good it was found to be, and where the rollout stands."""
+    """Return the deployed version, its metrics, and the state of the rollout."""
     parts = visit.parts
     try:
         available = await parts.calls.available()
@@ -35,21 +40,26 @@ async def model(visit: Reading) -> ModelAnswer:
         available = []
     state = parts.rollout.state
     version = next(iter(available), None) if state is None else state.stable
-    told = await asyncio.to_thread(_told_of, parts, version)
+    known = await asyncio.to_thread(_known_of, parts, version)
     return ModelAnswer(
         model=parts.settings.model_name,
         version=version,
         available=available,
         rollout=None if state is None else dataclasses.asdict(state),
-        **told,
+        **known,
     )
 
 
-@router.get("/v1/decisions", tags=["state"], responses=openapi.errors(401, 403, 422, 429, 503))
+@router.get(
+    "/v1/decisions",
+    tags=["state"],
+    summary="List decisions",
+    responses=openapi.errors(401, 403, 422, 429, 503),
+)
 async def decisions(
     visit: Reading, limit: Annotated[int, Query(ge=1, le=200)] = 20
 ) -> DecisionsAnswer:
-    """Why a run was started or not, and how versions came and went; the newest first."""
+    """List why runs were started or not, and the steps of rollouts, newest first."""
     parts = visit.parts
     try:
         items = await asyncio.to_thread(
@@ -60,20 +70,21 @@ async def decisions(
     return DecisionsAnswer(items=items)
 
 
-@router.get("/healthz", tags=["machines"], response_class=PlainTextResponse)
+@router.get("/healthz", tags=["machines"], summary="Liveness", response_class=PlainTextResponse)
 async def healthz() -> str:
-    """Whether the process lives."""
+    """Answer "ok" while the process is running."""
     return "ok\n"
 
 
 @router.get(
     "/readyz",
     tags=["machines"],
+    summary="Readiness",
     response_model=dict[str, str],
-    responses={503: {"model": dict[str, str], "description": "Something is missing."}},
+    responses={503: {"model": dict[str, str], "description": "The gateway is not ready."}},
 )
 async def readyz(request: Request) -> Response:
-    """Whether the model server and the database answer, and no stop is under way."""
+    """Check that the model server and the database answer, and that the gateway is not draining."""
     parts = parts_of(request)
     found = {
         "model_server": await _model_server_state(parts),
@@ -84,13 +95,13 @@ async def readyz(request: Request) -> Response:
     return JSONResponse(found, 200 if ready else 503)
 
 
-@router.get("/metrics", tags=["machines"], response_class=PlainTextResponse)
+@router.get("/metrics", tags=["machines"], summary="Metrics", response_class=PlainTextResponse)
 async def read_metrics(request: Request) -> Response:
-    """Prometheus text."""
+    """Return the metrics in Prometheus text format."""
     return Response(parts_of(request).metrics.page(), media_type=metrics.CONTENT_TYPE)
 
 
-def _told_of(parts: Parts, version: int | None) -> dict[str, Any]:
+def _known_of(parts: Parts, version: int | None) -> dict[str, Any]:
     if version is None:
         return {"labels": list(parts.files.labels(None)), "facts": {}, "evaluation": {}}
     return {

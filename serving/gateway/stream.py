@@ -1,4 +1,4 @@
-"""JSON lines in, JSON lines out, both while they come, in constant memory."""
+"""Streaming predictions: JSON lines in and out at the same time, in constant memory."""
 
 import asyncio
 import dataclasses
@@ -21,9 +21,9 @@ from serving.gateway.service import Request as Texts
 
 #: Content types of a stream.
 STREAM_TYPES = ("application/jsonl", "application/x-ndjson", "application/x-jsonlines")
-#: Texts that are answered together.
+#: Maximum texts in one call to the model server.
 _WINDOW = 256
-#: How long a stream may stand still, in either direction.
+#: How long a stream may be idle, in either direction.
 IDLE_SECONDS = 60.0
 
 
@@ -38,7 +38,7 @@ _line: TypeAdapter[str | _Line] = TypeAdapter(str | _Line)
 
 @dataclasses.dataclass
 class _Asked:
-    """One line: its text, or why it has none."""
+    """One line: its text, or the error in its place."""
 
     number: int
     text: str | None
@@ -47,13 +47,13 @@ class _Asked:
 
 
 class StreamedAnswers(Response):
-    """The answer to a stream.
+    """The response to a stream.
 
-    Starlette's own streaming response listens for the client's leaving and would swallow the body.
+    Starlette's streaming response listens for a disconnect and would swallow the body.
 
     Args:
-        request: whose body holds the lines.
-        visit: who asks.
+        request: its body holds the lines.
+        visit: the admitted request.
     """
 
     media_type = STREAM_TYPES[0]
@@ -66,18 +66,18 @@ class StreamedAnswers(Response):
         self._lines = 0
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer line by line."""
+        """Send the results line by line."""
         headers = [(b"content-type", STREAM_TYPES[0].encode()), (b"cache-control", b"no-store")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         try:
             async for content in self._answers():
                 async with asyncio.timeout(IDLE_SECONDS):
-                    message = {"type": "http.response.body", "body": content, "more_body": True}
-                    await send(message)
+                    await send({"type": "http.response.body", "body": content, "more_body": True})
         except ClientDisconnect:
             return
         except TimeoutError:
-            late = GatewayError(408, "stream_idle", f"nothing moved for {IDLE_SECONDS:g} s")
+            message = f"the stream was idle for {IDLE_SECONDS:g} s; read results while sending"
+            late = GatewayError(408, "stream_idle", message)
             last = _error_line(self._lines + 1, {}, late, self._visit.log.request_id)
             await send({"type": "http.response.body", "body": last, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -95,7 +95,7 @@ class StreamedAnswers(Response):
                 return
 
     def _windows(self, lines: Iterator[bytes | None]) -> Iterator[list[_Asked]]:
-        """What came in one piece, in windows; nobody waits for a window to fill up."""
+        """Yield what arrived together, in windows; do not wait for a window to fill."""
         window: list[_Asked] = []
         for line in lines:
             self._lines += 1
@@ -139,7 +139,7 @@ class StreamedAnswers(Response):
         )
 
     async def _ask(self, asked: list[_Asked]) -> dict[int, bytes]:
-        """Answers by line number."""
+        """Return results by line number."""
         visit = self._visit
         texts = [line.text or "" for line in asked]
         request = Texts(visit.caller, visit.log.request_id, texts, visit.log.texts)
@@ -147,9 +147,9 @@ class StreamedAnswers(Response):
         try:
             answers = await visit.parts.service.answer(request)
         except (ClientError, GatewayError) as error:
-            told = error if isinstance(error, GatewayError) else from_model_server(error)
+            failure = error if isinstance(error, GatewayError) else from_model_server(error)
             return {
-                line.number: _error_line(line.number, line.own, told, visit.log.request_id)
+                line.number: _error_line(line.number, line.own, failure, visit.log.request_id)
                 for line in asked
             }
         visit.log.model_version, visit.log.role = answers.version, answers.role
@@ -180,16 +180,16 @@ def _error_line(
 
 
 def _finite(value: Any) -> Any:
-    """The caller's id, if JSON can carry it back.
+    """Return the caller's id if JSON can represent it.
 
     Raises:
-        GatewayError: it cannot.
+        GatewayError: 422, it cannot.
     """
     try:
         orjson.dumps(value)
     except (TypeError, ValueError):
         value = None
-        raise GatewayError(422, "invalid_request", "the id is beyond what JSON carries") from None
+        raise GatewayError(422, "invalid_request", "JSON cannot represent the id") from None
     if isinstance(value, float) and not math.isfinite(value):
-        raise GatewayError(422, "invalid_request", "the id is no finite number")
+        raise GatewayError(422, "invalid_request", "the id is not a finite number")
     return value

@@ -1,4 +1,4 @@
-"""Which version answers: by the rollout's state, and past a canary that fails."""
+"""Chooses the version by the rollout state, and falls back to stable when a canary fails."""
 
 import dataclasses
 import time
@@ -12,15 +12,15 @@ from serving.protocol.errors import Code
 from serving.records.tables import CANARY, STABLE
 from serving.rollout.assignment import assign
 
-#: Share of the deadline that a canary may use up, so that the stable version can still answer.
+#: Share of the deadline for a canary, so that the stable version can still answer.
 _CANARY_SHARE_OF_TIME = 0.5
-#: The version may have been replaced since its number was looked up.
+#: Codes of a version that may have been replaced since its number was read.
 _GONE = (Code.NOT_FOUND, Code.UNAVAILABLE, Code.FAILED_PRECONDITION)
 
 
 @dataclasses.dataclass(frozen=True)
 class Attempt:
-    """One version's try at a request.
+    """One version's attempt at a request.
 
     Attributes:
         version: its number.
@@ -39,10 +39,10 @@ class Attempt:
 
 @dataclasses.dataclass(frozen=True)
 class Routed:
-    """How a request went.
+    """The attempts at a request.
 
     Attributes:
-        attempts: the last one counts; a canary's failure may stand before it.
+        attempts: the last one counts; a canary's failure may precede it.
         shadow: version to mirror the texts to; None for none.
     """
 
@@ -51,12 +51,12 @@ class Routed:
 
 
 class VersionRouter:
-    """Sends requests to versions.
+    """Routes requests to versions.
 
     Args:
-        calls: of the model server.
-        rollout: where the rollout stands.
-        settings: of the gateway.
+        calls: calls the model server.
+        rollout: the state of the rollout.
+        settings: the gateway's settings.
     """
 
     def __init__(
@@ -67,14 +67,14 @@ class VersionRouter:
         self._settings = settings
 
     async def route(self, texts: Sequence[str], sticky_key: str) -> Routed:
-        """Get texts answered.
+        """Classify texts with the version assigned to a caller.
 
         Args:
             texts: to classify.
-            sticky_key: the same key gets the same version throughout a stage.
+            sticky_key: pins the caller to one version throughout a stage.
 
         Raises:
-            ClientError: no version could be named, so none was asked.
+            ClientError: no version is known, so none was called.
         """
         deadline = time.monotonic() + self._settings.timeout_seconds
         version, role, shadow = self._assign(sticky_key)
@@ -103,10 +103,9 @@ class VersionRouter:
     async def _ask_stable(
         self, version: int | None, texts: Sequence[str], deadline: float
     ) -> Attempt:
-        """Ask the stable version; when it is gone, the one that took its place.
+        """Call the stable version; if it is gone, the one that replaced it.
 
-        Right after a promotion by force the server may not hold the stable version yet, but the
-        one before.
+        Right after a forced promotion, the server may still hold only the previous version.
         """
         asked = await self._calls.newest() if version is None else version
         attempt = await self._try(asked, STABLE, texts, deadline)

@@ -1,6 +1,6 @@
-"""Is recent traffic still like the data that the served model was trained for?
+"""Drift and quality of recent traffic.
 
-``describe`` asks the model server what it sees in texts; ``reference`` keeps that of held-out
-texts; ``check`` compares the two by the tests of ``two_sample``; ``quality`` tells how often the
-answers were right, from labels that came back, and without them by ``estimate``.
+``describe`` lets the served model describe texts; ``reference`` stores descriptions of held-out
+texts; ``check`` compares recent texts with them by the tests of ``two_sample``; ``quality``
+measures accuracy from labelled feedback, and ``estimate`` estimates it without labels.
 """

@@ -1,9 +1,9 @@
-"""Raises drift: all tests of a window of traffic against the reference, one alarm rate in all.
+"""Drift detection: tests a window of traffic against the reference at one overall alarm rate.
 
 After Rabanser, Guennemann and Lipton 2019, "Failing Loudly: An Empirical Study of Methods for
 Detecting Dataset Shift": several views of the data, a two-sample test of each, and a bound on the
-alarms of all together. Here the bound is Holm's (1979), and a test must also show an effect of a
-least size: with enough texts any trifle is significant.
+false alarms of all tests together. Here the bound is Holm's (1979), and the effect must also reach
+a minimum size: with enough texts, the smallest difference is significant.
 """
 
 import dataclasses
@@ -17,24 +17,24 @@ from serving.monitoring import two_sample
 from serving.monitoring.descriptions import Descriptions
 from serving.monitoring.two_sample import Deals, Difference
 
-#: Random deals of the permutation tests: at least, and at most.
+#: Minimum and maximum number of random deals of the permutation tests.
 _FEWEST_DEALS, _MOST_DEALS = 2_000, 50_000
-#: Deals for each one that may be as extreme as the strictest limit.
+#: Deals per expected deal beyond the strictest limit.
 _DEALS_PER_ALARM = 4
-#: Texts a side whose embeddings are compared; the work grows with their square.
+#: Maximum texts per side whose embeddings are compared; the work grows with their square.
 _MOST_EMBEDDINGS = 2_000
 
 
 @dataclasses.dataclass(frozen=True)
 class Test:
-    """What is compared, and how much of a difference matters.
+    """A drift test, and the smallest effect that matters.
 
     Attributes:
-        name: of the test.
-        subject: what it is about, to begin a sentence with.
-        threshold: least effect that raises it.
+        name: name of the test.
+        subject: what is compared; the start of a sentence.
+        threshold: smallest effect that raises the test.
         compare: the test itself.
-        level: what is shown for the reference and for the window.
+        level: describes the reference or the window in a few words.
     """
 
     name: str
@@ -46,18 +46,18 @@ class Test:
 
 @dataclasses.dataclass(frozen=True)
 class TestResult:
-    """One test of one window.
+    """The result of one test of one window.
 
     Attributes:
-        name: of the test.
-        reference: what the held-out texts are like.
-        window: what the recent texts are like.
+        name: name of the test.
+        reference: description of the held-out texts.
+        window: description of the recent texts.
         statistic: size of the effect, in the test's unit.
-        threshold: least size that raises the test.
+        threshold: smallest effect that raises the test.
         p: probability of such a difference between texts of one source.
-        p_limit: what ``p`` must not exceed for the test to be raised.
-        raised: whether both limits were crossed.
-        sentence: the outcome in words.
+        p_limit: largest ``p`` that raises the test.
+        raised: whether both conditions are met.
+        sentence: the result in words.
     """
 
     name: str
@@ -73,17 +73,17 @@ class TestResult:
 
 @dataclasses.dataclass(frozen=True)
 class DriftReport:
-    """All tests of one window.
+    """The results of all tests of one window.
 
     Attributes:
-        raised: whether any test was.
+        raised: whether any test was raised.
         tests: the results, in the order of ``TESTS``.
-        reference_texts: texts in the reference.
-        window_texts: different texts in the window.
+        reference_texts: number of texts in the reference.
+        window_texts: number of distinct texts in the window.
         false_alarm_rate: share of undrifted windows that may be raised.
         model_version: the version that described the texts.
-        window_start: seconds since 1970; traffic from then on was looked at.
-        window_end: seconds since 1970.
+        window_start: start of the traffic that was checked, in seconds since 1970.
+        window_end: its end, in seconds since 1970.
     """
 
     raised: bool
@@ -97,12 +97,12 @@ class DriftReport:
 
     @property
     def sentences(self) -> list[str]:
-        """Of the tests that were raised, or that none was."""
+        """Sentences of the raised tests; without any, that there is no drift."""
         raised = [test.sentence for test in self.tests if test.raised]
         return raised or [f"no drift in {self.window_texts} texts"]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the report as JSON types."""
         return dataclasses.asdict(self)
 
 
@@ -119,9 +119,9 @@ def check(
     Args:
         reference: held-out texts, each once.
         window: recent texts, each once, described by the same model; 2 or more, as the reference.
-        labels: of the model, in id order.
+        labels: the model's labels, in id order.
         false_alarm_rate: share of undrifted windows that may be raised, by all tests together.
-        seed: of the random deals.
+        seed: seed of the random deals.
     """
     strictest = false_alarm_rate / len(TESTS)
     count = min(max(_FEWEST_DEALS, math.ceil(_DEALS_PER_ALARM / strictest)), _MOST_DEALS)
@@ -142,10 +142,10 @@ def check(
 
 
 def holm_limits(p_values: Sequence[float], rate: float) -> list[float]:
-    """What each p-value must not exceed, so that all together err at ``rate`` (Holm 1979).
+    """Return the limit of each p-value for an overall false-alarm rate of ``rate`` (Holm 1979).
 
-    The smallest must pass ``rate / tests``, the next ``rate / (tests - 1)`` and so on, and after
-    the first that fails no other passes; its limit is then the one that failed before it.
+    The smallest p-value must not exceed ``rate / tests``, the next ``rate / (tests - 1)``, and so
+    on. After the first that fails, no other passes; the limit that failed applies to them all.
     """
     limits = [0.0] * len(p_values)
     failed: float | None = None
@@ -164,7 +164,7 @@ def _result(
     if raised:
         verdict = "drifted"
     elif difference.p > limit:
-        verdict = "did not change beyond chance"
+        verdict = "did not change significantly"
     else:
         verdict = "changed, but too little to matter"
     sentence = f"{test.subject} {verdict}: {reference} in held-out data, {window} in recent traffic"
@@ -204,7 +204,7 @@ def _compare_confidence(old: Descriptions, new: Descriptions, _: Deals) -> Diffe
 
 
 def _compare_embeddings(old: Descriptions, new: Descriptions, deals: Deals) -> Difference:
-    # Rows come in no order that means anything, so the first are as good as any.
+    # The order of the rows is arbitrary, so the first ones are a fair sample.
     reference, window = (side.embeddings[:_MOST_EMBEDDINGS] for side in (old, new))
     if (len(reference), len(window)) != (deals.reference, deals.window):
         deals = dataclasses.replace(deals, reference=len(reference), window=len(window))
@@ -216,7 +216,7 @@ def _median_length(texts: Descriptions, _: Sequence[str]) -> str:
 
 
 def _distinct_words(texts: Descriptions, _: Sequence[str]) -> str:
-    return f"{np.mean(np.sum(texts.words > 0, axis=1)):.0f} different words a text"
+    return f"{np.mean(np.sum(texts.words > 0, axis=1)):.0f} distinct words per text"
 
 
 def _unknown_share(texts: Descriptions, _: Sequence[str]) -> str:
@@ -239,12 +239,12 @@ def _spread(texts: Descriptions, _: Sequence[str]) -> str:
     return f"spread {np.sqrt(np.mean(np.sum((texts.embeddings - centre) ** 2, axis=1))):.2f}"
 
 
-#: Every test, with the least effect that raises it; docs/drift.md says what the numbers mean.
+#: All tests, with the smallest effect that raises each; docs/drift.md explains the numbers.
 TESTS: Final = (
     Test("length", "the length of texts", 0.1, _compare_lengths, _median_length),
-    Test("vocabulary", "the words of texts", 0.002, _compare_words, _distinct_words),
+    Test("vocabulary", "the vocabulary of texts", 0.002, _compare_words, _distinct_words),
     Test("unknown", "the share of unknown tokens", 0.005, _compare_unknown, _unknown_share),
-    Test("classes", "the mix of answers", 0.05, _compare_answers, _commonest_answers),
-    Test("embeddings", "what texts mean to the model", 0.005, _compare_embeddings, _spread),
+    Test("classes", "the mix of predicted labels", 0.05, _compare_answers, _commonest_answers),
+    Test("embeddings", "the embeddings of texts", 0.005, _compare_embeddings, _spread),
     Test("confidence", "the model's confidence", 0.1, _compare_confidence, _mean_confidence),
 )

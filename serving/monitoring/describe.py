@@ -1,4 +1,4 @@
-"""Asks a model server what its model sees in texts."""
+"""Describes texts with the model on a model server."""
 
 from collections.abc import Sequence
 
@@ -10,29 +10,31 @@ from modules.contract.text_identity import text_identity
 from serving.client import Client
 from serving.monitoring.descriptions import Array, Descriptions, concatenate, hashed_shares
 
-#: Texts in one call of the monitoring signature, and characters at most beside the first.
+#: Maximum texts in one call of the monitoring signature, and characters unless it is one text.
 _BATCH_TEXTS = 64
 _BATCH_CHARACTERS = 200_000
 
 
 def describe(texts: Sequence[str], client: Client, labels: Sequence[str]) -> Descriptions:
-    """Describe texts by the model that ``client`` is about.
+    """Describe texts with the model version that ``client`` calls.
 
     Args:
         texts: one or more.
-        client: of one version, so that all texts are seen by the same.
-        labels: the model's, in id order.
+        client: bound to one version, so that the same model describes all texts.
+        labels: the model's labels, in id order.
 
     Raises:
-        UserError: the model has no such signature: an older version of this project exported it.
-        ClientError: the server did not answer, or refuses.
+        UserError: the model lacks the signature, because an older version of this project
+            exported it; or it has other labels.
+        ClientError: the server did not answer, or refused.
     """
     if features.SERVING_MONITORING not in client.metadata().signatures:
         raise UserError(
             "the served model was exported without the signature "
-            f"{features.SERVING_MONITORING}, which drift is told by; `bert run` trains one with it"
+            f"{features.SERVING_MONITORING}, which drift checks need; train a new one with "
+            "`bert run`"
         )
-    # Texts of like length share a batch: little is computed for nothing.
+    # Texts of similar length share a batch, so that little computation is wasted.
     order = sorted(range(len(texts)), key=lambda position: len(texts[position]))
     parts = []
     for batch in _batches([texts[position] for position in order]):
@@ -71,7 +73,7 @@ def _describe_batch(texts: list[str], client: Client, labels: Sequence[str]) -> 
 def _answers(scores: Array, labels: Sequence[str]) -> Array:
     if scores.shape[1] != len(labels):
         raise UserError(
-            f"the server's model tells {scores.shape[1]} labels apart and the pushed version of "
-            f"that number {len(labels)}; gateway.server_url must serve pusher.base_directory"
+            f"the served model has {scores.shape[1]} labels, but the pushed version of that number "
+            f"has {len(labels)}; set gateway.server_url to a server of pusher.base_directory"
         )
     return np.argmax(scores, axis=1).astype(np.int32)

@@ -1,10 +1,10 @@
-"""How often the model is right where no labels came back, told by its calibrated confidence.
+"""Estimates accuracy on unlabelled traffic from calibrated confidence.
 
-Temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks") makes the
-confidence mean what it says on held-out texts. The estimate is the accuracy there, moved by the
-difference of confidences (Guillory et al. 2021, "Predicting with Confidence on Unseen
-Distributions"). It sees what makes the model unsure, and is blind to what the model is sure of and
-wrong about; docs/results.md says how far it was off under real drift.
+Temperature scaling (Guo et al. 2017, "On Calibration of Modern Neural Networks") calibrates the
+confidence on held-out texts. The estimate is the accuracy there, shifted by the difference in
+confidence (Guillory et al. 2021, "Predicting with Confidence on Unseen Distributions"). It detects
+texts on which the model is unsure, and misses those on which it is confidently wrong;
+docs/results.md has its errors under real drift.
 """
 
 import dataclasses
@@ -20,13 +20,13 @@ _LEAST_SCORE = 1e-12
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """An accuracy that was not counted.
+    """An estimated accuracy.
 
     Attributes:
         accuracy: 0 to 1.
         low: lower end of the interval.
-        high: upper end; the interval holds what drawing other texts would change, and not that
-            the model may be sure of wrong answers.
+        high: upper end; the interval covers the sampling of texts, but not confidently wrong
+            predictions.
     """
 
     accuracy: float
@@ -37,13 +37,13 @@ class Estimate:
 def estimate_accuracy(
     reference_scores: Array, correct: Array, window_scores: Array, confidence: float
 ) -> Estimate:
-    """Estimate the share of right answers in a window.
+    """Estimate the share of correct predictions in a window.
 
     Args:
-        reference_scores: float[texts, labels] of held-out texts.
-        correct: bool[texts], whether their answers are right.
-        window_scores: float[texts, labels] of recent texts.
-        confidence: of the interval.
+        reference_scores: float[texts, labels], scores of held-out texts.
+        correct: bool[texts], whether the predictions for them are correct.
+        window_scores: float[texts, labels], scores of recent texts.
+        confidence: confidence level of the interval.
     """
     temperature = fit_temperature(reference_scores, correct)
     known = calibrated_confidence(reference_scores, temperature)
@@ -59,9 +59,9 @@ def estimate_accuracy(
 
 
 def fit_temperature(scores: Array, correct: Array) -> float:
-    """The temperature under which confidences explain best which answers are right.
+    """Return the temperature under which confidence best explains which predictions are correct.
 
-    Maximum likelihood of right or wrong, which needs no more than ``correct`` says.
+    It maximises the likelihood of ``correct``, so it needs no true labels.
     """
     from scipy import optimize
 
@@ -74,7 +74,7 @@ def fit_temperature(scores: Array, correct: Array) -> float:
 
 
 def calibrated_confidence(scores: Array, temperature: float) -> Array:
-    """float64[texts], the highest score once the logits are divided by the temperature."""
+    """Return float64[texts], the highest score after dividing the logits by the temperature."""
     logits = np.log(np.maximum(np.asarray(scores, np.float64), _LEAST_SCORE)) / temperature
     logits -= logits.max(axis=1, keepdims=True)
     return 1 / np.exp(logits).sum(axis=1)

@@ -1,4 +1,4 @@
-"""How often the answers were right, from labels that came back."""
+"""Quality of predictions whose true labels are known."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,29 +9,29 @@ import numpy as np
 from serving.monitoring.descriptions import Array
 
 Interval = tuple[float, float]
-#: Resampled confusion matrices for the interval around F1.
+#: Number of resampled confusion matrices for the interval of F1.
 _RESAMPLES = 2_000
 
 
 @dataclasses.dataclass(frozen=True)
 class QualityReport:
-    """How good the deployed version's answers were in a window of traffic.
+    """The quality of the deployed version's predictions in a window of traffic.
 
     Attributes:
-        model_version: the version; None when none is known.
-        n: answers of it whose true label came back.
-        accuracy: share of them that are right; None without any.
-        interval: Wilson's interval around it.
+        model_version: the version; None if unknown.
+        n: number of its predictions whose true label is known.
+        accuracy: share of them that are correct; None without any.
+        interval: Wilson interval of the accuracy.
         macro_f1: mean F1 of the labels; None without any.
-        macro_f1_interval: bootstrap percentiles around it.
-        evaluation_accuracy: on the test split, before the version was pushed; None when not known.
-        estimated_accuracy: from the confidence in texts without labels; None when not told.
-        estimated_interval: what drawing other texts would change.
-        estimated_from: texts that it was told by.
-        confidence: of all intervals.
+        macro_f1_interval: percentile bootstrap interval of it.
+        evaluation_accuracy: accuracy on the test split before the push; None if unknown.
+        estimated_accuracy: estimated from confidence on unlabelled texts; None if not estimated.
+        estimated_interval: its interval, which covers the sampling of texts.
+        estimated_from: number of texts behind the estimate.
+        confidence: confidence level of all intervals.
         window_start: seconds since 1970.
         window_end: seconds since 1970.
-        notes: why something is missing.
+        notes: why figures are missing.
     """
 
     model_version: int | None
@@ -50,22 +50,22 @@ class QualityReport:
     notes: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the report as JSON types."""
         return dataclasses.asdict(self)
 
 
 def macro_f1(
     predicted: Sequence[str], true: Sequence[str], confidence: float, seed: int = 0
 ) -> tuple[float, Interval]:
-    """Mean F1 over the labels that occur, and its interval by the percentile bootstrap.
+    """Return the mean F1 over the labels that occur, and its percentile bootstrap interval.
 
-    Answers are drawn anew with their labels (Efron 1979); which labels are averaged stays.
+    Predictions are resampled with their labels (Efron 1979); the set of labels stays the same.
 
     Args:
-        predicted: the answers; one or more.
-        true: their true labels.
-        confidence: of the interval.
-        seed: of the draws.
+        predicted: the predicted labels, one or more.
+        true: the true labels.
+        confidence: confidence level of the interval.
+        seed: seed of the resampling.
     """
     labels = sorted({*predicted, *true})
     index = {label: position for position, label in enumerate(labels)}
@@ -82,7 +82,7 @@ def macro_f1(
 
 
 def _mean_f1(confusion: Array) -> Array:
-    """float[matrices] of float[matrices, true, predicted]; a label that never occurs has F1 0."""
+    """Return float[matrices] of float[matrices, true, predicted]; an absent label has F1 0."""
     hits = np.diagonal(confusion, axis1=1, axis2=2)
     either = confusion.sum(axis=1) + confusion.sum(axis=2)
     return np.mean(2 * hits / np.maximum(either, 1), axis=1)

@@ -1,4 +1,4 @@
-"""What the deployed model saw in held-out texts, kept in two files: JSON, and arrays beside it."""
+"""Held-out texts as described by the deployed model, stored as a JSON file and an array file."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ import numpy as np
 from modules.contract.atomic_file import write_bytes
 from serving.monitoring.descriptions import Array, Descriptions
 
-#: Grows when older files can no longer be read.
+#: Incremented when older files can no longer be read.
 _FORMAT = 1
 _JSON, _ARRAYS = "reference.json", "reference.npz"
 _TRUE = "true_labels"
@@ -22,11 +22,11 @@ _TRUE = "true_labels"
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """Held-out texts as one version of the model sees them.
+    """Held-out texts as one version of the model describes them.
 
     Attributes:
-        version: of the model.
-        labels: the model's, in id order.
+        version: version of the model.
+        labels: the model's labels, in id order.
         source: URI of the ``Model`` artifact that became the version.
         texts: the descriptions.
         true_labels: int32[texts], index into ``labels``; -1 for a label that the model lacks.
@@ -40,11 +40,11 @@ class Reference:
 
     @property
     def correct(self) -> Array:
-        """bool[texts], whether the answer is right."""
+        """bool[texts], whether the prediction is correct."""
         return self.texts.answers == self.true_labels
 
     def save(self, folder: Path) -> None:
-        """Write both files, the JSON last: it vouches for the arrays by their digest."""
+        """Write both files, the JSON last: it validates the arrays by their digest."""
         arrays = _pack(self.texts.columns() | {_TRUE: self.true_labels})
         header = {
             "format": _FORMAT,
@@ -60,7 +60,7 @@ class Reference:
 
     @classmethod
     def load(cls, folder: Path) -> Self | None:
-        """Read both files; None when there are none, or none that can be used."""
+        """Read both files; return None if they are missing or unusable."""
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             header = json.loads((folder / _JSON).read_text("utf-8"))
             data = (folder / _ARRAYS).read_bytes()
@@ -75,22 +75,22 @@ class Reference:
 
 
 def save_descriptions(path: Path, texts: Descriptions) -> None:
-    """Keep descriptions in a file, whole or not at all."""
+    """Write descriptions to a file atomically."""
     write_bytes(path, _pack(texts.columns()))
 
 
 def load_descriptions(path: Path) -> Descriptions | None:
-    """Read what ``save_descriptions`` wrote; None when there is nothing that can be used."""
+    """Read what ``save_descriptions`` wrote; return None if it is missing or unusable."""
     with contextlib.suppress(OSError, ValueError):
         return Descriptions.from_columns(unpack(path.read_bytes()))
     return None
 
 
 def unpack(data: bytes) -> dict[str, Array]:
-    """The arrays of an ``npz`` file; it can hold no code.
+    """Return the arrays of an ``npz`` file, refusing pickled objects.
 
     Raises:
-        ValueError: it is damaged, or no such file.
+        ValueError: the data is damaged, or not an ``npz`` file.
     """
     import zipfile
 
@@ -98,7 +98,7 @@ def unpack(data: bytes) -> dict[str, Array]:
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except (zipfile.BadZipFile, EOFError, OSError, AttributeError) as error:
-        raise ValueError("no arrays can be read") from error
+        raise ValueError("the data is not a readable npz file") from error
 
 
 def _pack(arrays: Mapping[str, Any]) -> bytes:

@@ -1,10 +1,10 @@
-"""Two-sample tests: can two sets of texts have come from one source?
+"""Two-sample tests: could two sets of texts come from one source?
 
 Where no textbook distribution fits (words come in bursts, classes may be rare, embeddings have
-hundreds of dimensions) the p-value is that of a permutation test: texts are dealt anew to the two
-sets, and the share of deals that differ at least as much is the p-value, ``(1 + worse) / (1 +
+hundreds of dimensions), the p-value is that of a permutation test: texts are dealt to the two sets
+at random, and the p-value is the share of deals that differ at least as much, ``(1 + worse) / (1 +
 deals)`` (Phipson and Smyth 2010, "Permutation p-values should never be zero"). It is exact for any
-statistic and any size, as long as texts are independent of each other.
+statistic and any size, as long as the texts are independent of each other.
 """
 
 import dataclasses
@@ -16,21 +16,21 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-#: Deals that are computed at a time; bounds the memory.
+#: Deals computed at a time; bounds the memory.
 _CHUNK = 256
-#: As extreme deals that end a test.
+#: A test ends after this many deals that are at least as extreme.
 _ENOUGH_WORSE = 20
-#: Deals times texts that are kept for the next test: 128 MiB.
+#: Maximum of deals times texts kept for the next test: 128 MiB.
 _KEPT_CELLS = 1 << 25
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """How two sets differ.
+    """The difference between two sets.
 
     Attributes:
-        effect: how much, in the test's own unit; what sampling alone adds is taken off.
-        p: probability of so much or more where there is no difference.
+        effect: its size in the test's unit, without what sampling alone adds.
+        p: probability of at least this difference if both sets come from one source.
     """
 
     effect: float
@@ -39,13 +39,13 @@ class Difference:
 
 @dataclasses.dataclass(frozen=True)
 class Deals:
-    """Random deals of pooled texts to a reference and a window, the same for one seed.
+    """Random deals of pooled texts to a reference and a window, reproducible by seed.
 
     Attributes:
-        reference: texts in the reference, the first of the pool.
-        window: texts in the window, the rest of the pool.
-        count: of deals.
-        seed: of the random numbers.
+        reference: number of texts in the reference, the first of the pool.
+        window: number of texts in the window, the rest of the pool.
+        count: number of deals.
+        seed: random seed.
     """
 
     reference: int
@@ -54,18 +54,18 @@ class Deals:
     seed: int
 
     def actual(self) -> Array:
-        """The true deal: float32[1, texts], 1 for the window's texts."""
+        """Return the true deal: float32[1, texts], 1 for the window's texts."""
         return np.repeat(np.array([[0, 1]], np.float32), [self.reference, self.window], axis=1)
 
     def random(self) -> Iterable[Array]:
-        """Random deals in parts of float32[deals, texts]."""
+        """Return random deals in parts of float32[deals, texts]."""
         if self.count * (self.reference + self.window) > _KEPT_CELLS:
             return self._deal()
         return self._kept
 
     @functools.cached_property
     def _kept(self) -> "_Kept":
-        """Dealt once for all tests."""
+        """Deals shared by all tests."""
         return _Kept(self._deal())
 
     def _deal(self) -> Iterator[Array]:
@@ -81,17 +81,17 @@ class Deals:
             yield dealt
 
     def test(self, statistic: Callable[[Array], Array]) -> Difference:
-        """Permutation test of a statistic that grows with the difference.
+        """Run a permutation test of a statistic that grows with the difference.
 
-        It ends early, with an exact p-value still, where the difference is clearly none: after
-        ``_ENOUGH_WORSE`` deals that differ as much (Besag and Clifford 1991, "Sequential Monte
-        Carlo p-values").
+        Where there is clearly no difference, it ends early, after ``_ENOUGH_WORSE`` deals that
+        differ as much; the p-value stays exact (Besag and Clifford 1991, "Sequential Monte Carlo
+        p-values").
 
         Args:
             statistic: float32[deals, texts] -> float[deals].
         """
         observed = float(statistic(self.actual())[0])
-        # Rounding must not make a deal that is the same look smaller.
+        # Rounding must not make an identical deal look smaller.
         limit = observed - 1e-6 * abs(observed)
         total, done, worse = 0.0, 0, 0
         for part in self.random():
@@ -105,7 +105,7 @@ class Deals:
 
 
 class _Kept:
-    """An iterator's items, made as they are first needed and kept for the next loop."""
+    """An iterator's items, computed when first needed and kept for later loops."""
 
     def __init__(self, source: Iterator[Array]) -> None:
         self._source, self._items = source, list[Array]()
@@ -118,9 +118,9 @@ class _Kept:
 
 
 def kolmogorov_smirnov(reference: Array, window: Array) -> Difference:
-    """Largest distance between two distribution functions of a number, 0 to 1.
+    """Compare the distributions of a number by the largest distance of their functions, 0 to 1.
 
-    The effect is that distance itself; the p-value is conservative where values are tied.
+    The effect is that distance itself; the p-value is conservative for tied values.
     """
     from scipy import stats
 
@@ -129,15 +129,15 @@ def kolmogorov_smirnov(reference: Array, window: Array) -> Difference:
 
 
 def share_distance(reference: Array, window: Array, deals: Deals) -> Difference:
-    """Total variation distance of the classes' shares, 0 to 1, tested by the G statistic's kin.
+    """Compare class shares by their total variation distance, 0 to 1.
 
-    The statistic is Pearson's chi-squared, which weighs a class by how rare it is; permutation
-    makes it right for rare classes too. The effect is the distance, less what chance adds to it.
+    The test statistic is Pearson's chi-squared, which weighs a class by its rarity; permutation
+    makes it valid for rare classes too. The effect is the distance, minus what chance adds to it.
 
     Args:
-        reference: int[texts], a class for each text.
+        reference: int[texts], the class of each text.
         window: int[texts], likewise.
-        deals: of their texts.
+        deals: deals of these texts.
     """
     pooled = np.concatenate([reference, window])
     classes, index = np.unique(pooled, return_inverse=True)
@@ -159,12 +159,12 @@ def share_distance(reference: Array, window: Array, deals: Deals) -> Difference:
 def rate_increase(
     reference: tuple[Array, Array], window: tuple[Array, Array], deals: Deals
 ) -> Difference:
-    """By how much a rate is higher in the window; a lower one is no difference.
+    """Compare rates; only a higher rate in the window counts as a difference.
 
     Args:
         reference: int[texts] events and int[texts] trials of each text.
         window: likewise.
-        deals: of their texts.
+        deals: deals of these texts.
     """
     events, trials = (
         np.concatenate([old, new]).astype(np.float32)
@@ -181,12 +181,12 @@ def rate_increase(
 
 
 def jensen_shannon(reference: Array, window: Array, deals: Deals) -> Difference:
-    """Jensen-Shannon divergence of two mean distributions, in bits, 0 to 1 (Lin 1991).
+    """Compare mean distributions by Jensen-Shannon divergence, in bits, 0 to 1 (Lin 1991).
 
     Args:
-        reference: float32[texts, buckets], a distribution for each text.
+        reference: float32[texts, buckets], the distribution of each text.
         window: likewise.
-        deals: of their texts.
+        deals: deals of these texts.
     """
     pooled = np.concatenate([reference, window])
     total = pooled.sum(0)
@@ -200,15 +200,15 @@ def jensen_shannon(reference: Array, window: Array, deals: Deals) -> Difference:
 
 
 def maximum_mean_discrepancy(reference: Array, window: Array, deals: Deals) -> Difference:
-    """Squared maximum mean discrepancy of vectors (Gretton et al. 2012), unbiased, 0 to 2.
+    """Compare vectors by unbiased squared maximum mean discrepancy, 0 to 2 (Gretton et al. 2012).
 
-    "A Kernel Two-Sample Test", JMLR 13: Gaussian kernel, its width the median distance of the
-    pooled vectors, their equation 3 for the estimate.
+    "A Kernel Two-Sample Test", JMLR 13, equation 3, with a Gaussian kernel whose width is the
+    median distance of the pooled vectors.
 
     Args:
         reference: float32[texts, width].
         window: likewise.
-        deals: of their texts.
+        deals: deals of these texts.
     """
     kernel = _gaussian_kernel(np.concatenate([reference, window]))
     all_pairs, rows = float(kernel.sum()), kernel.sum(axis=1)
@@ -226,7 +226,7 @@ def maximum_mean_discrepancy(reference: Array, window: Array, deals: Deals) -> D
 
 
 def _gaussian_kernel(vectors: Array) -> Array:
-    """float32[texts, texts], 0 on the diagonal: a text is not compared with itself."""
+    """Return float32[texts, texts], 0 on the diagonal: a text is not compared with itself."""
     vectors = np.asarray(vectors, np.float32)
     vectors = vectors - vectors.mean(0)
     norms = np.einsum("ij,ij->i", vectors, vectors)
@@ -238,10 +238,10 @@ def _gaussian_kernel(vectors: Array) -> Array:
 
 
 def _distribution(counts: Array) -> Array:
-    counts = np.maximum(counts, 0)  # a difference of sums may fall under 0 by rounding
+    counts = np.maximum(counts, 0)  # rounding may make a difference of sums negative
     return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1e-12)
 
 
 def _entropy(shares: Array) -> Array:
-    """Bits of float[deals, buckets]."""
+    """Return the entropy in bits, float[deals], of float[deals, buckets]."""
     return -np.sum(shares * np.log2(np.maximum(shares, 1e-12)), axis=1)

@@ -1,27 +1,27 @@
-"""Which recent texts are looked at."""
+"""Reads recent texts from the gateway's database."""
 
 from sqlalchemy import ColumnElement, func, select
 
 from serving.records.database import Database
 from serving.records.tables import OK, PredictionRow
 
-#: Parameters that any SQLite takes in one statement.
+#: Number of parameters that any SQLite accepts in one statement.
 _IDS_AT_ONCE = 500
 
 
 def count_texts(database: Database, since: float, until: float) -> tuple[int, int]:
-    """How much traffic there was.
+    """Count the texts of a window.
 
     Args:
-        database: the gateway's.
+        database: the gateway's database.
         since: seconds since 1970.
-        until: likewise, not included.
+        until: likewise, exclusive.
 
     Returns:
-        Different texts that were answered, and how many of these were kept.
+        The number of distinct classified texts, and of those whose text is stored.
 
     Raises:
-        SQLAlchemyError: the database failed or is away.
+        SQLAlchemyError: the database failed or is unavailable.
     """
     kept = func.count(func.distinct(PredictionRow.text_identity)).filter(
         PredictionRow.text.is_not(None)
@@ -34,20 +34,20 @@ def count_texts(database: Database, since: float, until: float) -> tuple[int, in
 
 
 def read_texts(database: Database, since: float, until: float, limit: int) -> list[str]:
-    """Texts that were answered, each once, drawn evenly from all different ones.
+    """Return a uniform sample of the distinct classified texts.
 
-    A client that repeats itself counts once. The draw takes the texts whose identities, which are
-    SHA-256 digests, are the smallest: as good as chance, the same in every process, and mostly the
-    same from one look to the next, so that few have to be described anew.
+    Repeated texts count once. The sample is the texts with the smallest identities, which are
+    SHA-256 digests: as good as random, the same in every process, and mostly the same from one
+    check to the next, so that few texts have to be described again.
 
     Args:
-        database: the gateway's.
+        database: the gateway's database.
         since: seconds since 1970.
-        until: likewise, not included.
-        limit: texts at most.
+        until: likewise, exclusive.
+        limit: maximum number of texts.
 
     Raises:
-        SQLAlchemyError: the database failed or is away.
+        SQLAlchemyError: the database failed or is unavailable.
     """
     drawn = (
         select(func.min(PredictionRow.id))

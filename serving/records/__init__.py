@@ -1,1 +1,1 @@
-"""What the gateway, the watcher and rollouts remember, in SQLite or PostgreSQL."""
+"""Records of the gateway, the watcher and rollouts, in SQLite or PostgreSQL."""

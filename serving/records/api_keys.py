@@ -1,4 +1,4 @@
-"""API keys of the gateway: ``bert_<id>_<random>``, of which only a digest is kept."""
+"""API keys of the gateway: ``bert_<id>_<random>``, of which only a digest is stored."""
 
 import hashlib
 import hmac
@@ -18,7 +18,7 @@ FEEDBACK: Final = "feedback"
 ADMIN: Final = "admin"
 SCOPES: Final = (PREDICT, FEEDBACK, ADMIN)
 
-#: Longer secrets are no keys.
+#: Longer secrets are not keys.
 MAX_SECRET_CHARACTERS: Final = 200
 
 _PREFIX = "bert"
@@ -29,10 +29,10 @@ _NO_DIGEST = bytes(32)
 
 
 class ApiKeys:
-    """Makes, checks and disables keys; threads may share it.
+    """Creates, checks and disables keys; threads may share it.
 
     Args:
-        database: where they are kept.
+        database: stores them.
     """
 
     def __init__(self, database: Database) -> None:
@@ -40,22 +40,22 @@ class ApiKeys:
         self._any = False
 
     def create(self, name: str, scopes: Collection[str]) -> tuple[ApiKeyRow, str]:
-        """Make a key.
+        """Create a key.
 
         Args:
-            name: whose it is, for people.
-            scopes: of ``SCOPES``, at least one.
+            name: the owner's name, for people.
+            scopes: one or more of ``SCOPES``.
 
         Returns:
-            The key, and its secret, which is not kept and cannot be shown again.
+            The key, and its secret, which is not stored and cannot be shown again.
 
         Raises:
-            UserError: an unknown scope, none at all, or a bad name.
+            UserError: a scope is unknown, none is given, or the name is invalid.
         """
         name = name.strip()
         if not 0 < len(name) <= _MAX_NAME_CHARACTERS or not name.isprintable():
             raise UserError(
-                f"a key's name has 1 to {_MAX_NAME_CHARACTERS} printable characters; "
+                f"a key's name must have 1 to {_MAX_NAME_CHARACTERS} printable characters; "
                 "give another --name"
             )
         unknown = sorted(set(scopes) - set(SCOPES))
@@ -76,7 +76,7 @@ class ApiKeys:
         return key, secret
 
     def authenticate(self, secret: str) -> ApiKeyRow | None:
-        """Return the key of a secret; None when there is none, or it was disabled.
+        """Return the key of a secret; None if it does not exist or was disabled.
 
         Raises:
             SQLAlchemyError: the database failed.
@@ -89,31 +89,33 @@ class ApiKeys:
         if prefix == _PREFIX and len(key_id) == 2 * _ID_BYTES and key_id.isalnum():
             with self._database.read() as session:
                 key = session.get(ApiKeyRow, key_id)
-        # Compared in constant time, and also when there is no such id.
+        # Compared in constant time, even if the id does not exist.
         same = hmac.compare_digest(bytes(key.digest) if key else _NO_DIGEST, _digest(secret))
         return key if key is not None and same and key.disabled is None else None
 
     def disable(self, key_id: str) -> ApiKeyRow:
-        """Take a key back; disabling it again changes nothing.
+        """Disable a key; disabling it again changes nothing.
 
         Raises:
-            UserError: there is no such key.
+            UserError: the key does not exist.
         """
         with self._database.begin() as session:
             key = session.get(ApiKeyRow, key_id)
             if key is None:
-                raise UserError(f"there is no key {key_id!r}; `bert keys list` shows their ids")
+                raise UserError(
+                    f"key {key_id!r} does not exist; list the ids with `bert keys list`"
+                )
             if key.disabled is None:
                 key.disabled = time.time()
         return key
 
     def list(self) -> list[ApiKeyRow]:
-        """All keys, the oldest first, disabled ones too."""
+        """Return all keys, oldest first, including disabled ones."""
         with self._database.read() as session:
             return [*session.scalars(select(ApiKeyRow).order_by(ApiKeyRow.created, ApiKeyRow.id))]
 
     def exist(self) -> bool:
-        """Whether a key was ever made; a disabled one counts."""
+        """Return whether a key was ever created; a disabled one counts."""
         if not self._any:
             with self._database.read() as session:
                 self._any = session.scalars(select(ApiKeyRow.id).limit(1)).first() is not None

@@ -1,4 +1,4 @@
-"""Opens the database of ``serving.records.tables``."""
+"""The database with the tables of ``serving.records.tables``."""
 
 import contextlib
 import logging
@@ -23,9 +23,9 @@ from tenacity import (
 from modules.contract.errors import UserError
 from serving.records.tables import Base
 
-#: How long a writer of SQLite waits for another one.
+#: How long an SQLite writer waits for another one.
 _BUSY_SECONDS = 15
-#: Characters of a driver's message that are shown.
+#: Maximum characters shown of a driver's message.
 _LONGEST_CAUSE = 200
 
 _AWAY = re.compile("connection refused|starting up|shutting down|recovery|timeout", re.IGNORECASE)
@@ -38,11 +38,11 @@ class Database:
 
     Args:
         url: ``sqlite:///PATH`` or ``postgresql://USER:PASSWORD@HOST/DATABASE``.
-        patience_seconds: how long a server that is down or starting is waited for, as services do
-            that were started beside it; what else is wrong is told at once.
+        patience_seconds: how long to wait for a server that is down or starting, for services that
+            start together with it; other errors are raised at once.
 
     Raises:
-        UserError: the URL is none of these, or the database cannot be opened.
+        UserError: the URL has another form, or the database cannot be opened.
     """
 
     def __init__(self, url: str, patience_seconds: float = 0.0) -> None:
@@ -52,7 +52,7 @@ class Database:
             retry=retry_if_exception(_is_away),
             stop=stop_after_delay(patience_seconds),
             wait=wait_exponential(0.1, max=2),
-            before_sleep=_tell_waiting,
+            before_sleep=_log_waiting,
             reraise=True,
         )
         try:
@@ -66,20 +66,20 @@ class Database:
 
     @contextlib.contextmanager
     def begin(self) -> Iterator[Session]:
-        """A transaction: committed, and on disk, when the block ends; else rolled back.
+        """Start a transaction: committed, and on disk, when the block ends; else rolled back.
 
         Raises:
-            SQLAlchemyError: the database failed or is away; nothing was written.
+            SQLAlchemyError: the database failed or is unavailable; nothing was written.
         """
         with self._sessions.begin() as session:
             yield session
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
-        """A transaction that only reads, and so waits for no writer.
+        """Start a read-only transaction, which waits for no writer.
 
         Raises:
-            SQLAlchemyError: the database failed or is away.
+            SQLAlchemyError: the database failed or is unavailable.
         """
         reader = self.engine.execution_options(read_only=True)
         with self._sessions(bind=reader) as session:
@@ -91,35 +91,35 @@ class Database:
 
 
 def is_postgresql(session: Session) -> bool:
-    """Return whether the session's database is PostgreSQL; else it is SQLite."""
+    """Return whether the session's database is PostgreSQL rather than SQLite."""
     return session.get_bind().dialect.name == "postgresql"
 
 
 def insert(session: Session, table: type[Base]) -> Any:
-    """Return an INSERT that knows ON CONFLICT, which each database spells its own way."""
+    """Return an INSERT that supports ON CONFLICT, which is specific to each database."""
     mapped = cast(Table, table.__table__)
     return (postgresql.insert if is_postgresql(session) else sqlite.insert)(mapped)
 
 
 def cause_of(error: Exception) -> str:
-    """What went wrong, in one line, without the statement and the row: they hold texts."""
-    # Where the driver failed, SQLAlchemy keeps its error.
-    told = str(getattr(error, "orig", None) or error).strip()
-    return told.partition("\n")[0][:_LONGEST_CAUSE]
+    """Return the cause in one line, without the statement and the row, which contain texts."""
+    # SQLAlchemy keeps the driver's error, if there is one.
+    message = str(getattr(error, "orig", None) or error).strip()
+    return message.partition("\n")[0][:_LONGEST_CAUSE]
 
 
 def _is_away(error: BaseException) -> bool:
-    """Whether the server is down, or comes up or goes down; libpq tells it in words alone."""
+    """Return whether the server is down, starting or stopping; libpq reports it only in words."""
     return isinstance(error, OperationalError) and bool(_AWAY.search(str(error.orig)))
 
 
-def _tell_waiting(attempt: RetryCallState) -> None:
+def _log_waiting(attempt: RetryCallState) -> None:
     if attempt.attempt_number == 1:
-        _log.warning("the database does not answer yet; waiting for it")
+        _log.warning("the database is unavailable; waiting for it")
 
 
 def _parse(url: str) -> URL:
-    with contextlib.suppress(ArgumentError, ValueError):  # the latter for a port that is none
+    with contextlib.suppress(ArgumentError, ValueError):  # ValueError for an invalid port
         parsed = make_url(url)
         if parsed.get_backend_name() in {"sqlite", "postgresql"}:
             return parsed
@@ -141,8 +141,8 @@ def _make_engine(url: str) -> Engine:
             os.makedirs(folder, exist_ok=True)
         except OSError as error:
             raise UserError(
-                f"the folder {folder} of feedback.database_url cannot be made: {error.strerror}; "
-                "set feedback.database_url=sqlite:///PATH to one that can"
+                f"the folder {folder} of feedback.database_url cannot be created: "
+                f"{error.strerror}; set feedback.database_url=sqlite:///PATH in a writable folder"
             ) from error
     engine = create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine, "connect", _set_pragmas)
@@ -151,7 +151,7 @@ def _make_engine(url: str) -> Engine:
 
 
 def _set_pragmas(connection: object, _: object) -> None:
-    """Readers beside one writer, and a commit that is on disk when it returns."""
+    """Allow readers next to one writer, and make commits durable when they return."""
     # SQLAlchemy's advice for SQLite: leave BEGIN to ``_take_lock``, not to the driver.
     connection.isolation_level = None  # type: ignore[attr-defined]
     cursor = connection.cursor()  # type: ignore[attr-defined]
@@ -167,7 +167,7 @@ def _take_lock(connection: Connection) -> None:
 
 
 def _create_tables(engine: Engine) -> None:
-    """Two processes may open a new database at once; the loser of the race looks again."""
+    """Create missing tables; of two processes that open a new database at once, one retries."""
     for attempt in (1, 2, 3):
         try:
             Base.metadata.create_all(engine)

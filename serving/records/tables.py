@@ -2,14 +2,14 @@
 
 ::
 
-    api_keys                       who may call the gateway
-    predictions                    each text that was answered, and by which version
-      shadow_predictions           what the candidate would have said
-      feedback                     votes: what people say the label is
-    reviews                        a person's last word on a text's label
-    spans, span_texts              what was exported to training
-    rollouts, rollout_events       which version serves whom, and how that came about
-    decisions, triggered_runs      why the watcher started a run, or did not
+    api_keys                       callers of the gateway
+    predictions                    classified texts, and the versions that answered
+      shadow_predictions           the candidate's predictions for mirrored texts
+      feedback                     votes on the true labels of texts
+    reviews                        labels that override the votes on a text
+    spans, span_texts              texts exported for training
+    rollouts, rollout_events       which version serves, and every change of it
+    decisions, triggered_runs      why the watcher started a run or did not
 """
 
 from typing import Any
@@ -28,18 +28,18 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-#: Key of callers without an API key.
+#: ``key_id`` of callers without an API key.
 ANONYMOUS = "anonymous"
 
-#: ``Prediction.role``: who answered.
+#: ``PredictionRow.role``: role of the version that answered.
 STABLE, CANARY = "stable", "canary"
 
-#: ``Prediction.status`` and ``ShadowPrediction.status`` of an answer; else the error's code.
+#: ``status`` of an answered ``PredictionRow`` or ``ShadowPredictionRow``; else the error's code.
 OK = "ok"
 
 
 class Base(DeclarativeBase):
-    """Of all tables."""
+    """Base of all tables."""
 
     type_annotation_map = {
         # Versions have 64 bits; SQLite numbers rows by itself only where the type is INTEGER.
@@ -51,15 +51,15 @@ class Base(DeclarativeBase):
 
 
 class ApiKeyRow(Base):
-    """A key of the gateway. The key itself is shown once and never kept.
+    """An API key of the gateway. The key itself is shown once and never stored.
 
     Attributes:
-        id: first part of the key, which is no secret.
-        name: whose it is, for people.
+        id: first part of the key, which is not secret.
+        name: the owner's name, for people.
         digest: SHA-256 of the whole key.
-        scopes: of "predict", "feedback" and "admin".
-        created: when it was made.
-        disabled: when it was taken back; None while it counts.
+        scopes: some of "predict", "feedback" and "admin".
+        created: time of creation.
+        disabled: when it was disabled; None while it is valid.
     """
 
     __tablename__ = "api_keys"
@@ -76,18 +76,18 @@ class PredictionRow(Base):
 
     Attributes:
         id: ``<request_id>-<position>``.
-        request_id: of the request it came in.
-        position: of the text in that request, from 0.
-        created: when the request came.
+        request_id: id of the request.
+        position: position of the text in the request, from 0.
+        created: time of the request.
         key_id: ``ApiKeyRow.id`` or ``ANONYMOUS``.
-        model_version: the version that answered; None when none did.
+        model_version: the version that was called; None if none was.
         role: ``STABLE`` or ``CANARY``.
         status: ``OK`` or the code of the error.
-        latency_ms: of the call to the model server, for the whole request.
-        label: the answer; None without one, and so ``score`` and ``scores``.
-        score: of the label, 0 to 1.
-        scores: of each label.
-        text: None where texts are not kept.
+        latency_ms: latency of the call to the model server, for the whole request.
+        label: the predicted label; None without an answer, as are ``score`` and ``scores``.
+        score: score of the label, 0 to 1.
+        scores: score of each label.
+        text: None if texts are not stored.
         text_identity: ``modules.contract.text_identity`` as 64 hex digits.
         characters: length of the text.
     """
@@ -112,16 +112,16 @@ class PredictionRow(Base):
 
 
 class ShadowPredictionRow(Base):
-    """What the candidate said of a text that the stable version answered.
+    """The candidate's prediction for a text that the stable version answered.
 
     Attributes:
-        prediction_id: the answered prediction.
-        created: when.
+        prediction_id: the stable version's prediction.
+        created: time of the candidate's answer.
         model_version: the candidate.
         status: ``OK`` or the code of the error.
-        latency_ms: of the mirrored call.
-        label: the candidate's answer; None without one.
-        score: of that label.
+        latency_ms: latency of the mirrored call.
+        label: the candidate's label; None without an answer.
+        score: score of that label.
     """
 
     __tablename__ = "shadow_predictions"
@@ -140,18 +140,18 @@ class FeedbackRow(Base):
     """One vote on the true label of a text; a second vote of the same voter replaces the first.
 
     Attributes:
-        id: grows.
-        created: of the first vote.
-        updated: of the last.
+        id: ascending.
+        created: time of the first vote.
+        updated: time of the last vote.
         key_id: the voter.
         target: the prediction's id, or ``text:<text_identity>``.
-        prediction_id: when the vote names a prediction; else None.
-        text: what was voted on.
+        prediction_id: the prediction, if the vote names one; else None.
+        text: the text voted on.
         text_identity: ``modules.contract.text_identity`` as 64 hex digits.
-        label: the voted label.
-        known: whether the label was in the vocabulary; others are kept aside.
-        predicted_label: the answer that was voted on, when known.
-        model_version: the version that gave that answer, when known.
+        label: the true label, according to the voter.
+        known: whether the label was in the vocabulary; others are set aside.
+        predicted_label: the predicted label, if known.
+        model_version: the version that predicted it, if known.
     """
 
     __tablename__ = "feedback"
@@ -171,13 +171,13 @@ class FeedbackRow(Base):
 
 
 class ReviewRow(Base):
-    """A person's last word on a text; it outweighs all votes.
+    """A reviewer's decision on the label of a text; it overrides all votes.
 
     Attributes:
-        text_identity: of the text.
+        text_identity: identity of the text.
         label: the true label; None keeps the text out of the training data.
-        reviewer: ``ApiKeyRow.id``, or who used the command line.
-        created: when.
+        reviewer: ``ApiKeyRow.id``, or the user of the command line.
+        created: time of the review.
     """
 
     __tablename__ = "reviews"
@@ -191,10 +191,10 @@ class SpanRow(Base):
     """An exported span.
 
     Attributes:
-        number: of the folder ``span-<number>``, from 1.
-        created: when.
+        number: number of the folder ``span-<number>``, from 1.
+        created: time of the export.
         digest: SHA-256 of its data file.
-        examples: rows in it.
+        examples: number of rows.
         summary: counts by reason, as printed.
     """
 
@@ -207,7 +207,7 @@ class SpanRow(Base):
 
 
 class SpanTextRow(Base):
-    """Which text went to which span, so that none goes twice."""
+    """The span of an exported text, so that no text is exported twice."""
 
     __tablename__ = "span_texts"
     text_identity: Mapped[str] = mapped_column(String(64), primary_key=True)
@@ -215,17 +215,17 @@ class SpanTextRow(Base):
 
 
 class RolloutRow(Base):
-    """Where the rollout of a model stands. One row a model; ``revision`` guards each change.
+    """The state of a model's rollout; one row per model. ``revision`` guards each change.
 
     Attributes:
-        model: the model's name at the server.
-        revision: grows by one with each change.
-        stable: the version that answers.
-        previous: the stable version before, kept loaded for a rollback.
+        model: the model's name on the server.
+        revision: incremented by each change.
+        stable: the version that serves.
+        previous: the former stable version, kept loaded for a rollback.
         candidate: the version on trial.
-        stage: "loading", "shadow", "canary", or "full" while nothing is on trial.
+        stage: "loading", "shadow", "canary", or "full" without a candidate.
         stage_started: when the stage began.
-        rejected: versions that were rolled back; they are never tried again.
+        rejected: why each rejected version was rolled back; never restarted automatically.
     """
 
     __tablename__ = "rollouts"
@@ -240,16 +240,16 @@ class RolloutRow(Base):
 
 
 class RolloutEventRow(Base):
-    """One change of a rollout, and why.
+    """A change of a rollout, with its reason.
 
     Attributes:
-        id: grows.
+        id: ascending.
         model: the model's name.
-        created: when.
+        created: time of the change.
         action: "adopt", "start", "advance", "promote", "rollback".
-        version: the version it is about.
+        version: the affected version.
         reason: one sentence.
-        by: "watch", or who typed the command.
+        by: "watch", or the user of the command.
         details: the figures behind it.
     """
 
@@ -265,15 +265,15 @@ class RolloutEventRow(Base):
 
 
 class DecisionRow(Base):
-    """Why the watcher started a run, or did not.
+    """A decision of the watcher whether to start a run.
 
     Attributes:
-        id: grows.
-        created: when.
+        id: ascending.
+        created: time of the decision.
         started: whether a run was started.
-        triggers: those that fired, by name.
+        triggers: names of the triggers that fired.
         reason: one sentence.
-        details: what each trigger and each brake saw.
+        details: findings of each trigger and brake.
         run_id: ``TriggeredRunRow.id`` of the run; None without one.
     """
 
@@ -291,13 +291,13 @@ class TriggeredRunRow(Base):
     """A run that the watcher started.
 
     Attributes:
-        id: grows.
+        id: ascending.
         runner: "local", "kubeflow", "vertex" or "airflow".
-        started: when.
-        finished: when it was seen to have ended; None until then.
+        started: start time.
+        finished: when its end was observed; None until then.
         state: "running", "succeeded", "failed" or "lost".
-        external_id: the platform's run id, or the local process' id.
-        details: data fingerprint, span and what else the next decision needs.
+        external_id: the platform's run id, or the local process id.
+        details: data fingerprint, span, and further input to the next decision.
     """
 
     __tablename__ = "triggered_runs"

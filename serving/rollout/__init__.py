@@ -1,1 +1,1 @@
-"""How a pushed version takes over the traffic: on trial by stages, promoted or rolled back."""
+"""Staged rollouts of pushed versions: shadow, canary, promotion and rollback."""

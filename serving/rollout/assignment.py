@@ -1,4 +1,4 @@
-"""Which version answers a request. Pure, and the same in every gateway."""
+"""Assigns requests to versions. Pure, and the same in every gateway."""
 
 import dataclasses
 import hashlib
@@ -9,12 +9,12 @@ from serving.rollout.state import CANARY, SHADOW, RolloutState
 
 @dataclasses.dataclass(frozen=True)
 class Assignment:
-    """Who answers one request.
+    """The versions assigned to a request.
 
     Attributes:
-        version: the version to ask; None is the newest at the server.
-        role: who that is, as ``Prediction.role``.
-        shadow: a version to ask as well, whose answer is recorded and not returned.
+        version: the version to call; None is the newest on the server.
+        role: its role, as in ``PredictionRow.role``.
+        shadow: a version to call as well, whose answer is recorded but not returned.
     """
 
     version: int | None
@@ -23,13 +23,13 @@ class Assignment:
 
 
 def assign(state: RolloutState | None, sticky_key: str, canary_share: float) -> Assignment:
-    """Choose who answers.
+    """Assign versions to a request.
 
     Args:
-        state: of the rollout; None when there is none.
-        sticky_key: whose request it is. The same caller stays with the same version for as long
-            as a candidate is a canary; another candidate draws other callers.
-        canary_share: of the callers, 0 to 1.
+        state: state of the rollout; None without one.
+        sticky_key: identifies the caller, who stays with the same version as long as a candidate
+            is a canary; another candidate draws other callers.
+        canary_share: the canary's share of the callers, 0 to 1.
     """
     if state is None or state.stable is None:
         return Assignment(None)
@@ -43,6 +43,6 @@ def assign(state: RolloutState | None, sticky_key: str, canary_share: float) -> 
 
 
 def _draw(state: RolloutState, sticky_key: str) -> float:
-    """A number from 0 up to 1, evenly spread over callers, fixed for caller and candidate."""
+    """Return a number in [0, 1), uniform over callers, fixed for a caller and a candidate."""
     words = f"{state.model}\0{state.candidate}\0{sticky_key}".encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.sha256(words).digest()[:8], "big") / 2**64

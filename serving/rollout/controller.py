@@ -1,4 +1,4 @@
-"""Moves a rollout on: adopts, starts, judges, advances, promotes, rolls back."""
+"""Runs rollouts: adopts, starts, judges, advances, promotes, rolls back."""
 
 import os
 from collections.abc import Mapping
@@ -12,22 +12,22 @@ from serving.rollout.rules import RolloutSettings
 from serving.rollout.server_status import ServedVersion, ServerStatus
 from serving.rollout.state import LOADING, Change, ConflictError, RolloutState, RolloutStore
 
-#: Steps that may follow each other at one time: start, loaded, promoted, and some to spare.
+#: Maximum changes in one step: start, loaded, promoted, and some to spare.
 _MOST_CHANGES = 6
 
 
 class RolloutController:
-    """Runs the rollout of one model. Any number of them may, at the same time.
+    """Runs the rollout of one model. Several controllers may run at the same time.
 
     Args:
-        database: where the state, predictions and feedback are.
-        push_directory: folder of the pushed versions, absolute.
-        model: its name at the model server.
-        settings: the config's section ``[rollout]``.
-        server_status: asks the model server what it holds. With it, a candidate sees no traffic
-            before the server holds it, and one that cannot be loaded is rolled back; without it,
-            a candidate is trusted to load.
-        by: who acts, for the events.
+        database: holds the state, predictions and feedback.
+        push_directory: absolute path of the pushed versions.
+        model: the model's name on the model server.
+        settings: the ``[rollout]`` section of the config.
+        server_status: queries the versions on the model server. With it, a candidate gets no
+            traffic before the server has loaded it, and one that cannot be loaded is rolled back;
+            without it, candidates are assumed to load.
+        by: actor to record in events.
 
     Raises:
         UserError: the push directory is not on a file system.
@@ -52,16 +52,16 @@ class RolloutController:
         self._by = by
 
     def step(self, now: float) -> list[RolloutEventRow]:
-        """Do what is due, and bring the model server's file in line.
+        """Make the changes that are due, and update the model server's file.
 
         Args:
             now: seconds since 1970.
 
         Returns:
-            What was done, in order. Empty, too, when another controller was faster.
+            Events of the changes, in order; also empty when another controller was faster.
 
         Raises:
-            SQLAlchemyError: the database failed or is away.
+            SQLAlchemyError: the database failed or is unavailable.
             OSError: the file cannot be written.
         """
         served = self._server_status() if self._server_status else None
@@ -73,16 +73,16 @@ class RolloutController:
                     break
                 events.append(self._store.change(change, now=now, by=self._by))
         except ConflictError:
-            pass  # whoever was faster goes on from there
+            pass  # the faster controller continues
         finally:
             model_config_file.synchronise(self._store, self._model, self._push_directory)
         return events
 
     def read_figures(self, state: RolloutState) -> StageFigures:
-        """The figures of the stage so far; all zero without a candidate.
+        """Return the figures of the stage so far; all zero without a candidate.
 
         Raises:
-            SQLAlchemyError: the database failed or is away.
+            SQLAlchemyError: the database failed or is unavailable.
         """
         if state.candidate is None or state.stage == LOADING:
             return StageFigures()
@@ -95,7 +95,7 @@ class RolloutController:
         if state is None or state.stable is None:
             if not pushed:
                 return None
-            reason = "the newest pushed version is the first that serves"
+            reason = "no version serves yet, and this is the newest pushed version"
             return transitions.adopt(self._model, pushed[-1], now, reason)
         return (
             _leave_failed_stable(state, served or {}, pushed, now)
@@ -117,7 +117,7 @@ class RolloutController:
             reason = f"the model server cannot load it: {at_server.error}"
             return transitions.roll_back(state, now, reason)
         if state.candidate not in pushed:
-            return transitions.roll_back(state, now, "its folder is gone")
+            return transitions.roll_back(state, now, "its folder does not exist any more")
         if state.stage == LOADING:
             return self._leave_loading(state, at_server, now)
         verdict = rules.judge(state, self.read_figures(state), self._settings, now)
@@ -134,10 +134,10 @@ class RolloutController:
     def _leave_loading(
         self, state: RolloutState, at_server: ServedVersion | None, now: float
     ) -> Change | None:
-        """A candidate that the server does not hold yet waits, however long the server is away."""
+        """Return the change after loading; None while the server has not loaded the candidate."""
         assert state.candidate is not None
         if self._server_status is None:
-            reason = "no model server was asked whether it loads"
+            reason = "loading is not checked, because no model server is queried"
         elif at_server is None or not at_server.available:
             return None
         else:
@@ -153,7 +153,7 @@ class RolloutController:
 def _leave_failed_stable(
     state: RolloutState, served: Mapping[int, ServedVersion], pushed: list[int], now: float
 ) -> Change | None:
-    """When the server cannot load the stable version, let another one answer."""
+    """Switch to another version when the server cannot load the stable one."""
     assert state.stable is not None
     at_server = served.get(state.stable)
     if at_server is None or not at_server.error:
@@ -162,7 +162,7 @@ def _leave_failed_stable(
     if state.previous is not None:
         before = served.get(state.previous)
         if before is None or not before.available:
-            return None  # nothing would be won
+            return None  # the previous version cannot answer either
         return transitions.roll_back_stable(state, now, reason)
     others = [
         version
@@ -176,14 +176,14 @@ def _leave_failed_stable(
 
 
 def _start_newest(state: RolloutState, pushed: list[int], now: float) -> Change | None:
-    """Put the newest pushed version on trial, if it is newer than what serves or is on trial."""
+    """Start the newest pushed version if it is newer than the stable version and the candidate."""
     assert state.stable is not None
     newest = max(
         (version for version in pushed if version not in state.rejected), default=state.stable
     )
     if newest <= max(state.stable, state.candidate or 0):
         return None
-    reason = f"it was pushed, and is newer than version {state.stable}, which serves"
+    reason = f"it was pushed and is newer than the stable version {state.stable}"
     if state.candidate is not None:
-        reason += f"; it supersedes version {state.candidate} on trial"
+        reason += f"; it supersedes the candidate {state.candidate}"
     return transitions.start(state, newest, now, reason)

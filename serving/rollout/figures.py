@@ -1,6 +1,6 @@
-"""What has been seen of a candidate and of the stable version, read by SQL.
+"""Figures of a candidate and the stable version, read by SQL.
 
-A call is what the gateway sent to the model server at once: one request, or one part of a stream.
+A call is what the gateway sends to the model server at once: one request, or one part of a stream.
 Its texts fail together, so calls are counted, not texts.
 """
 
@@ -34,12 +34,12 @@ from serving.rollout.state import SHADOW, RolloutState
 
 @dataclasses.dataclass(frozen=True)
 class Traffic:
-    """Calls of one version.
+    """Calls to one version.
 
     Attributes:
-        requests: how many.
-        failures: of them without an answer.
-        median_ms: latency of those with one; None without any.
+        requests: number of calls.
+        failures: calls without an answer.
+        median_ms: median latency of answered calls; None without any.
     """
 
     requests: int = 0
@@ -48,17 +48,17 @@ class Traffic:
 
     @property
     def answered(self) -> int:
-        """Calls with an answer."""
+        """Number of answered calls."""
         return self.requests - self.failures
 
 
 @dataclasses.dataclass(frozen=True)
 class Outcomes:
-    """What feedback says of one version's answers.
+    """Feedback on one version's predictions.
 
     Attributes:
-        correct: answers with the true label.
-        total: answers with a vote.
+        correct: predictions with the true label.
+        total: predictions whose true label is known.
     """
 
     correct: int = 0
@@ -70,12 +70,12 @@ class StageFigures:
     """Figures of a stage.
 
     Attributes:
-        candidate: its traffic since the stage began; in shadow, the mirrored one.
-        stable: that of the stable version: in shadow the calls that were mirrored, else its own.
-        compared: texts that both answered; in shadow only.
-        disagreements: of them with other labels.
-        candidate_feedback: since the trial began, mirrored answers too.
-        stable_feedback: likewise.
+        candidate: the candidate's calls since the stage began; in shadow, the mirrored ones.
+        stable: the stable version's calls; in shadow, those that were mirrored.
+        compared: texts that both versions answered; in shadow only.
+        disagreements: texts with different labels.
+        candidate_feedback: feedback since the trial began, also on mirrored predictions.
+        stable_feedback: likewise, for the stable version.
     """
 
     candidate: Traffic = Traffic()
@@ -86,7 +86,7 @@ class StageFigures:
     stable_feedback: Outcomes = Outcomes()
 
     def as_json(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the figures as JSON types."""
         return dataclasses.asdict(self)
 
 
@@ -94,12 +94,12 @@ def read_figures(database: Database, state: RolloutState, trial_started: float) 
     """Read the figures of a candidate's stage.
 
     Args:
-        database: where predictions and feedback are.
-        state: with a candidate.
-        trial_started: when its first stage began, seconds since 1970.
+        database: holds predictions and feedback.
+        state: a state with a candidate.
+        trial_started: start of the candidate's first stage, in seconds since 1970.
 
     Raises:
-        SQLAlchemyError: the database failed or is away.
+        SQLAlchemyError: the database failed or is unavailable.
     """
     with database.read() as session:
         if state.stage == SHADOW:
@@ -121,7 +121,7 @@ def read_figures(database: Database, state: RolloutState, trial_started: float) 
 
 
 def _calls(state: RolloutState, role: str, version: int | None) -> Subquery:
-    """Failed and latency of each call that a version was given in its role."""
+    """Select failure and latency of each call to a version in a role."""
     query = select(
         _failed(PredictionRow.status), func.max(PredictionRow.latency_ms).label("latency")
     )
@@ -137,7 +137,7 @@ def _calls(state: RolloutState, role: str, version: int | None) -> Subquery:
 
 
 def _mirrored_calls(state: RolloutState) -> tuple[Subquery, Subquery]:
-    """The same calls as the candidate took them, and as the stable version did."""
+    """Select the mirrored calls as the candidate and as the stable version answered them."""
     mirrored = _mirrored(
         select(
             _failed(ShadowPredictionRow.status),
@@ -175,7 +175,7 @@ def _traffic(session: Session, calls: Subquery) -> Traffic:
 
 
 def _median(session: Session, calls: Subquery, answered: int) -> float | None:
-    """By position, which both databases can; the mean of the middle two of an even number."""
+    """Return the median by position, which both databases support."""
     if not answered:
         return None
     middle = (
@@ -190,7 +190,7 @@ def _median(session: Session, calls: Subquery, answered: int) -> float | None:
 
 
 def _compare(session: Session, state: RolloutState) -> tuple[int, int]:
-    """Texts that both versions answered, and how often they differ."""
+    """Count the texts that both versions answered, and those with different labels."""
     differs = case((ShadowPredictionRow.label == PredictionRow.label, 0), else_=1)
     query = _mirrored(select(func.count(), func.coalesce(func.sum(differs), 0)), state).where(
         ShadowPredictionRow.status == OK, PredictionRow.status == OK
@@ -200,9 +200,9 @@ def _compare(session: Session, state: RolloutState) -> tuple[int, int]:
 
 
 def _feedback(session: Session, state: RolloutState, since: float) -> tuple[Outcomes, Outcomes]:
-    """Outcomes of the candidate and of the stable version on what was asked since.
+    """Return the outcomes of the candidate and of the stable version on requests since then.
 
-    A text counts once for a version, however often it was asked.
+    A text counts once per version, however often it was requested.
     """
     answers = select(PredictionRow.text_identity, PredictionRow.label).where(
         PredictionRow.created >= since, PredictionRow.status == OK
@@ -235,7 +235,7 @@ def _outcomes(session: Session, answers: Any) -> Outcomes:
 
 
 def _truth() -> Subquery:
-    """Label by text: a review's, else that of votes which agree. New classes tell nothing."""
+    """Select the label of each text: the review's, else that of agreeing votes on known labels."""
     reviewed = select(ReviewRow.text_identity, ReviewRow.label)
     voted = (
         select(FeedbackRow.text_identity, func.min(FeedbackRow.label).label("label"))

@@ -1,18 +1,18 @@
-"""Confidence intervals of shares. Pure."""
+"""Confidence intervals of proportions. Pure."""
 
 import math
 
 
 def lower_bound(count: int, total: int, confidence: float) -> float:
-    """One-sided exact lower bound of a share.
+    """Return the one-sided exact lower bound of a proportion.
 
     C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the
     case of the binomial", Biometrika 26 (1934). 1 of 3 at 0.999 gives 0.0003.
 
     Args:
-        count: how often it happened.
-        total: how often it could have.
-        confidence: that the true share is not below, 0 to 1.
+        count: number of events.
+        total: number of trials.
+        confidence: confidence level, 0 to 1.
     """
     if count == 0:
         return 0.0
@@ -23,15 +23,15 @@ def lower_bound(count: int, total: int, confidence: float) -> float:
 
 
 def wilson(count: int, total: int, confidence: float) -> tuple[float, float]:
-    """Two-sided interval of a share.
+    """Return the two-sided interval of a proportion.
 
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22
     (1927).
 
     Args:
-        count: how often it happened.
-        total: how often it could have; at least 1.
-        confidence: that the true share is within.
+        count: number of events.
+        total: number of trials; at least 1.
+        confidence: confidence level, 0 to 1.
     """
     from scipy.stats import binomtest
 
@@ -42,17 +42,17 @@ def wilson(count: int, total: int, confidence: float) -> tuple[float, float]:
 def difference(
     first: tuple[int, int], second: tuple[int, int], confidence: float
 ) -> tuple[float, float]:
-    """Two-sided interval of the first share minus the second.
+    """Return the two-sided interval of the first proportion minus the second.
 
     Method 10 of R. G. Newcombe, "Interval estimation for the difference between independent
-    proportions: comparison of eleven methods", Statistics in Medicine 17 (1998). Answers of two
-    models to the same texts go together, which makes the true interval narrower: with such pairs
+    proportions: comparison of eleven methods", Statistics in Medicine 17 (1998). Predictions of two
+    models for the same texts are correlated, which makes the true interval narrower: for such pairs
     this one errs towards waiting.
 
     Args:
         first: count and total, which is at least 1.
-        second: the same.
-        confidence: that the true difference is within.
+        second: likewise.
+        confidence: confidence level, 0 to 1.
     """
     shares = first[0] / first[1], second[0] / second[1]
     (low1, high1), (low2, high2) = (

@@ -1,4 +1,4 @@
-"""Steps that a person takes. Imports little, so that a rollback is quick."""
+"""Manual promotion and rollback. Imports little, so that a rollback is fast."""
 
 import contextlib
 import os
@@ -14,19 +14,19 @@ from serving.rollout.server_status import ServerStatus
 from serving.rollout.state import Change, ConflictError, RolloutState, RolloutStore
 from serving.rollout.transitions import NotPossibleError
 
-#: Tries where the watcher changes the rollout at the same time.
+#: Attempts while the watcher changes the rollout at the same time.
 _TRIES = 10
 _POLL_SECONDS = 0.2
 
 
 class ManualRollout:
-    """Promotes and rolls back by hand.
+    """Promotes and rolls back on request.
 
     Args:
-        database: where the state is.
-        push_directory: folder of the pushed versions, absolute.
-        model: its name at the model server.
-        by: who acts, for the events.
+        database: holds the state.
+        push_directory: absolute path of the pushed versions.
+        model: the model's name on the model server.
+        by: actor to record in events.
 
     Raises:
         UserError: the push directory is not on a file system.
@@ -42,10 +42,10 @@ class ManualRollout:
         self._by = by
 
     def adopt(self) -> RolloutState:
-        """Let the newest pushed version serve where none does yet, and write the server's file.
+        """Adopt the newest pushed version if none serves yet, and write the server's file.
 
         Raises:
-            UserError: nothing is pushed.
+            UserError: no version is pushed.
         """
         if self._store.read(self._model) is None:
             pushed = list(complete_versions(self._push_directory))
@@ -54,7 +54,7 @@ class ManualRollout:
                     f"no model is pushed to {self._push_directory}; `bert run` trains and pushes "
                     "one"
                 )
-            reason = "the newest pushed version is the first that serves"
+            reason = "no version serves yet, and this is the newest pushed version"
             change = transitions.adopt(self._model, pushed[-1], time.time(), reason)
             with contextlib.suppress(ConflictError):  # the watcher has adopted one just now
                 self._store.change(change, now=time.time(), by=self._by)
@@ -63,10 +63,10 @@ class ManualRollout:
         return state
 
     def read(self) -> RolloutState:
-        """Where the rollout stands.
+        """Return the state of the rollout.
 
         Raises:
-            UserError: nothing was adopted yet.
+            UserError: no version was adopted yet.
         """
         state = self._store.read(self._model)
         if state is None:
@@ -77,7 +77,7 @@ class ManualRollout:
         return state
 
     def roll_back(self, reason: str) -> RolloutEventRow:
-        """Reject the candidate; without one, return to the version that served before.
+        """Reject the candidate; without one, return to the previous version.
 
         Raises:
             UserError: there is neither.
@@ -85,13 +85,13 @@ class ManualRollout:
         return self._change(lambda state: transitions.roll_back(state, time.time(), reason))
 
     def choose(self, version: int | None) -> int:
-        """The version to promote.
+        """Return the version to promote.
 
         Args:
-            version: a pushed one; None is the candidate.
+            version: a pushed version; None is the candidate.
 
         Raises:
-            UserError: it is not pushed, serves already, or there is no candidate.
+            UserError: the version is not pushed or is the stable one, or there is no candidate.
         """
         state = self.read()
         pushed = complete_versions(self._push_directory)
@@ -99,37 +99,37 @@ class ManualRollout:
         if version is None:
             if state.candidate is None:
                 raise UserError(
-                    f"no version is on trial; version {state.stable} serves, pushed are {legal}: "
-                    "`bert promote VERSION` takes any of them"
+                    f"there is no candidate; the stable version is {state.stable}, pushed are "
+                    f"{legal}; name one of them: `bert promote VERSION`"
                 )
             return state.candidate
         if version not in pushed:
             raise UserError(
-                f"no version {version} under {self._push_directory}; pushed are {legal}"
+                f"version {version} is not in {self._push_directory}; pushed are {legal}"
             )
         if version == state.stable:
-            raise UserError(f"version {version} is the stable version already")
+            raise UserError(f"version {version} is already the stable version")
         return version
 
     def load(self, version: int, server_status: ServerStatus, timeout_seconds: float) -> None:
-        """Have the model server load a version, without traffic, and wait for it.
+        """Make the model server load a version, without traffic, and wait for it.
 
         Args:
             version: from ``choose``.
-            server_status: asks the server.
-            timeout_seconds: for the server to load it.
+            server_status: queries the server.
+            timeout_seconds: how long to wait.
 
         Raises:
-            UserError: the server is away, does not load it in time, or cannot.
+            UserError: the server is unavailable, too slow, or cannot load the version.
         """
         served = server_status()
         if served is None:
             raise UserError(
-                f"the model server does not answer, so whether version {version} loads is not "
-                "known; start it, set gateway.server_url, or add --force"
+                f"the model server does not answer, so it is unknown whether version {version} "
+                "loads; start it, set gateway.server_url, or add --force"
             )
         if version not in self.read().served:
-            reason = "it is to be promoted by hand"
+            reason = "a manual promotion was requested"
             self._change(
                 lambda state: transitions.start(state, version, time.time(), reason, again=True)
             )
@@ -142,8 +142,8 @@ class ManualRollout:
                 self._give_up(version, at_server.error)
             if time.monotonic() > end:
                 raise UserError(
-                    f"the model server has not loaded version {version} within "
-                    f"{timeout_seconds:g} s; look at its log, or wait longer with --wait SECONDS"
+                    f"the model server did not load version {version} within "
+                    f"{timeout_seconds:g} s; check its log, or wait longer with --wait SECONDS"
                 )
             time.sleep(_POLL_SECONDS)
             served = server_status()
@@ -151,8 +151,8 @@ class ManualRollout:
     def promote(self, version: int, reason: str) -> RolloutEventRow:
         """Give a version all traffic now.
 
-        Where it is older than the stable version, everything newer is never tried again by
-        itself: it would come back at once.
+        If it is older than the stable version, all newer versions are rejected, because the
+        rollout would otherwise start them again at once.
 
         Raises:
             UserError: it is the stable version.
@@ -169,12 +169,16 @@ class ManualRollout:
         return self._change(step)
 
     def _give_up(self, version: int, error: str) -> None:
-        """A candidate that cannot be loaded is rejected, unless somebody was faster."""
+        """Reject a candidate that cannot be loaded, unless the watcher was faster.
+
+        Raises:
+            UserError: always.
+        """
         if self.read().candidate == version:
             self.roll_back(f"the model server cannot load it: {error}")
         raise UserError(
             f"the model server cannot load version {version}: {error}; the stable version "
-            f"{self.read().stable} goes on"
+            f"{self.read().stable} keeps serving"
         )
 
     def _change(self, step: Callable[[RolloutState], Change]) -> RolloutEventRow:
@@ -183,12 +187,12 @@ class ManualRollout:
                 change = step(self.read())
                 event = self._store.change(change, now=time.time(), by=self._by)
             except NotPossibleError as error:
-                raise UserError(f"{error}; `bert rollout status` tells more") from error
+                raise UserError(f"{error}; see `bert rollout status`") from error
             except ConflictError:
                 continue
             self._synchronise()
             return event
-        raise UserError("the rollout changes all the time; stop `bert watch` and try again")
+        raise UserError("the rollout keeps changing; stop `bert watch` and try again")
 
     def _synchronise(self) -> RolloutState | None:
         return model_config_file.synchronise(self._store, self._model, self._push_directory)

@@ -1,7 +1,7 @@
-"""The file that tells the model server which versions to hold: a text ``ModelServerConfig``.
+"""The model server's config file, a text ``ModelServerConfig`` with the versions to load.
 
-Written by hand instead of with the protocol buffers, whose import would be most of the time that
-``bert rollback`` takes; a test reads it back with them. Stock TensorFlow Serving reads it too.
+Written without the protocol buffers, whose import would take most of the time of ``bert rollback``;
+a test reads it back with them. Stock TensorFlow Serving reads it too.
 """
 
 import contextlib
@@ -12,10 +12,10 @@ from modules.contract.atomic_file import whole_file
 from modules.contract.errors import UserError
 from serving.rollout.state import CANARY, RolloutState, RolloutStore
 
-#: Below the push directory. No number, so no server takes the folder for a version.
+#: Below the push directory. Not a number, so that no server takes the folder for a version.
 _FOLDER, _NAME = ".rollout", "models.txt"
 
-#: Labels in the file. "canary" is there while the candidate answers a share of the traffic.
+#: Labels in the file. "canary" exists while the candidate answers a share of the traffic.
 STABLE_LABEL, CANARY_LABEL = "stable", "canary"
 
 
@@ -23,26 +23,26 @@ def check_directory(push_directory: str) -> None:
     """Refuse a push directory that a rollout cannot write to.
 
     Raises:
-        UserError: it is not on a file system.
+        UserError: the directory is not on a file system.
     """
     if "://" in push_directory:
         raise UserError(
-            "a rollout needs the pushed versions on a file system, and pusher.base_directory is "
-            f"{push_directory}; set it to a folder, or rollout.enabled=false"
+            "a rollout needs the pushed versions on a file system, but pusher.base_directory is "
+            f"{push_directory}; set it to a folder, or set rollout.enabled=false"
         )
 
 
 def path(push_directory: str | os.PathLike[str]) -> Path:
-    """Where the file of a push directory lies."""
+    """Return the path of the file in a push directory."""
     return Path(push_directory) / _FOLDER / _NAME
 
 
 def text(state: RolloutState, push_directory: str | os.PathLike[str]) -> str:
-    """What the file holds for a state.
+    """Return the content of the file for a state.
 
     Args:
-        state: of the rollout; ``stable`` is set.
-        push_directory: folder of the pushed versions, absolute.
+        state: state of the rollout; ``stable`` is set.
+        push_directory: absolute path of the pushed versions.
     """
     labels = {STABLE_LABEL: state.stable}
     if state.stage == CANARY:
@@ -70,22 +70,22 @@ def text(state: RolloutState, push_directory: str | os.PathLike[str]) -> str:
 
 
 def write(state: RolloutState, push_directory: str | os.PathLike[str]) -> bool:
-    """Bring the file in line with a state.
+    """Write the file for a state, if it differs.
 
     The file is replaced atomically: a server that polls it reads the old one or the new one.
 
     Returns:
-        Whether it had to be written.
+        Whether it was written.
 
     Raises:
-        OSError: it cannot be.
+        OSError: the file cannot be written.
     """
     file, wanted = path(push_directory), text(state, push_directory)
     with contextlib.suppress(FileNotFoundError, UnicodeDecodeError):
         if file.read_text("utf-8") == wanted:
             return False
     with whole_file(file) as stream:
-        # Whatever the umask is: the server may run as another user.
+        # Regardless of the umask: the server may run as another user.
         os.fchmod(stream.fileno(), 0o644)
         stream.write(wanted)
     return True
@@ -94,19 +94,19 @@ def write(state: RolloutState, push_directory: str | os.PathLike[str]) -> bool:
 def synchronise(
     store: RolloutStore, model: str, push_directory: str | os.PathLike[str]
 ) -> RolloutState | None:
-    """Bring the file in line with the database, also when somebody changes it meanwhile.
+    """Write the file for the state in the database, also if that changes in the meantime.
 
     Returns:
-        The state that the file holds; None when there is none.
+        The state in the file; None without a rollout.
 
     Raises:
-        SQLAlchemyError: the database failed or is away.
+        SQLAlchemyError: the database failed or is unavailable.
         OSError: the file cannot be written.
     """
     state = store.read(model)
     while state is not None:
         write(state, push_directory)
-        # Whoever wrote last must have written the newest state, or an old one would stay.
+        # The last writer must write the newest state, or an old one would stay.
         latest = store.read(model)
         if latest == state:
             break
@@ -115,7 +115,7 @@ def synchronise(
 
 
 def _quoted(words: str) -> str:
-    """A string of the text format, byte by byte where it is not plain."""
+    """Return a string in the text format, with special bytes escaped."""
     plain = set(range(0x20, 0x7F)) - {ord('"'), ord("'"), ord("\\")}
     inner = "".join(
         chr(byte) if byte in plain else f"\\{byte:03o}"

@@ -1,4 +1,4 @@
-"""What is to become of a candidate. Pure: figures in, verdict out."""
+"""Decides whether a candidate is promoted, held or rolled back. Pure: figures in, verdict out."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -8,23 +8,23 @@ from serving.rollout import intervals
 from serving.rollout.figures import StageFigures
 from serving.rollout.state import CANARY, LOADING, SHADOW, RolloutState, Stage
 
-#: A rule is looked at again and again, so what is rolled back before ``min_requests`` takes
-#: evidence that chance alone gives once in a thousand looks. With the shipped limit of 1 % that
-#: is more than 1 failure of 3 (bound 0.0003), less than 3 of 3 (0.1).
+#: Rules are checked repeatedly, so a rollback before ``min_requests`` needs evidence that chance
+#: alone gives in one of a thousand checks. With the default limit of 1 % that is more than 1
+#: failure of 3 (bound 0.0003), less than 3 of 3 (0.1).
 EARLY_CONFIDENCE = 0.999
-#: Of the interval around the loss of accuracy.
+#: Confidence level of the interval of the accuracy loss.
 ACCURACY_CONFIDENCE = 0.95
 
-#: The order of stages, whichever of them are configured.
+#: The order of stages, configured or not.
 _ORDER: tuple[Stage, ...] = (LOADING, SHADOW, CANARY)
 
 
 class RolloutSettings(Protocol):
-    """The settings that rules read: the config's section ``[rollout]``."""
+    """The settings that rules read, from the ``[rollout]`` section of the config."""
 
     @property
     def stages(self) -> Sequence[Stage]:
-        """What comes before full traffic."""
+        """Stages before full traffic."""
 
     @property
     def canary_share(self) -> float:
@@ -32,39 +32,39 @@ class RolloutSettings(Protocol):
 
     @property
     def min_requests(self) -> int:
-        """Requests that the candidate must have answered in each stage."""
+        """Requests that the candidate must answer in each stage."""
 
     @property
     def max_stage_hours(self) -> float:
-        """After so long, a stage that has not decided is rolled back."""
+        """Hours after which an undecided stage is rolled back."""
 
     @property
     def max_error_rate(self) -> float:
-        """Share of failed requests."""
+        """Maximum share of failed requests."""
 
     @property
     def max_latency_ratio(self) -> float:
-        """Median latency over the stable version's."""
+        """Maximum ratio of the median latency to the stable version's."""
 
     @property
     def max_disagreement(self) -> float:
-        """Share of other labels than the stable version's."""
+        """Maximum share of labels that differ from the stable version's."""
 
     @property
     def max_accuracy_loss(self) -> float:
-        """Loss of accuracy on feedback."""
+        """Maximum loss of accuracy on feedback."""
 
 
 @dataclasses.dataclass(frozen=True)
 class LimitCheck:
-    """One limit, and how the candidate stands against it.
+    """A candidate's value compared with a limit.
 
     Attributes:
         name: "errors", "latency", "disagreement" or "accuracy".
-        value: what was measured; None while there is nothing to measure.
-        limit: what the config allows.
-        exceeded: surely enough to roll back.
-        holding: not above the limit, or not measured.
+        value: the measured value; None while there is nothing to measure.
+        limit: the configured limit.
+        exceeded: whether the evidence suffices to roll back.
+        holding: whether the value is within the limit, or not measured.
         sentence: the figures in words.
     """
 
@@ -78,12 +78,12 @@ class LimitCheck:
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What is to be done.
+    """The verdict on a candidate.
 
     Attributes:
-        action: what.
+        action: what to do.
         reason: one sentence.
-        next_stage: with "advance", where to.
+        next_stage: the stage to advance to; else None.
         details: the figures behind it, as JSON types.
     """
 
@@ -96,12 +96,12 @@ class Verdict:
 def judge(
     state: RolloutState, figures: StageFigures, settings: RolloutSettings, now: float
 ) -> Verdict:
-    """Decide about a candidate in the stage "shadow" or "canary".
+    """Judge a candidate in the stage "shadow" or "canary".
 
     Args:
-        state: with a candidate.
-        figures: of the stage so far.
-        settings: limits.
+        state: a state with a candidate.
+        figures: figures of the stage so far.
+        settings: the limits.
         now: seconds since 1970.
     """
     checks = check(state, figures, settings)
@@ -113,19 +113,19 @@ def judge(
     if missing <= 0 and all(each.holding for each in checks):
         return _go_on(state, figures, settings, details)
     if now - state.stage_started > settings.max_stage_hours * 3600:
-        why = f"it answered {figures.candidate.answered} of {settings.min_requests} requests"
+        why = f"{figures.candidate.answered} of {settings.min_requests} needed requests answered"
         if missing <= 0:
             why = "; ".join(each.sentence for each in checks if not each.holding)
-        hours = f"{settings.max_stage_hours:g} h in {state.stage} decided nothing"
-        return Verdict("rollback", f"{hours}: {why}", None, details)
+        expired = f"no decision after {settings.max_stage_hours:g} h in {state.stage}"
+        return Verdict("rollback", f"{expired}: {why}", None, details)
     if missing > 0:
         return Verdict("wait", f"{missing} more answered requests are needed", None, details)
     waiting = "; ".join(each.sentence for each in checks if not each.holding)
-    return Verdict("wait", f"above a limit, but not surely: {waiting}", None, details)
+    return Verdict("wait", f"above a limit, but not significantly: {waiting}", None, details)
 
 
 def next_stage(stage: Stage, stages: Sequence[Stage]) -> Stage | None:
-    """The configured stage that follows; None when full traffic does."""
+    """Return the configured stage that follows; None when full traffic does."""
     later = _ORDER[_ORDER.index(stage) + 1 :]
     return next((each for each in later if each in stages), None)
 
@@ -133,7 +133,7 @@ def next_stage(stage: Stage, stages: Sequence[Stage]) -> Stage | None:
 def check(
     state: RolloutState, figures: StageFigures, settings: RolloutSettings
 ) -> tuple[LimitCheck, ...]:
-    """Hold the figures against every limit that the stage can tell of."""
+    """Check the figures against every limit that applies to the stage."""
     checks = [_errors(figures, settings), _latency(figures, settings)]
     if state.stage == SHADOW:
         checks.append(_disagreement(figures, settings))
@@ -153,11 +153,11 @@ def _go_on(
 
 
 def _errors(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
-    """Above the limit, and worse than the stable version: its failures are not the candidate's."""
+    """Check the error rate, which must also be worse than the stable version's to roll back."""
     asked, stable = figures.candidate, figures.stable
     limit = settings.max_error_rate
     if not asked.requests:
-        return LimitCheck("errors", None, limit, False, True, "no request yet")
+        return LimitCheck("errors", None, limit, False, True, "no requests yet")
     rate = asked.failures / asked.requests
     stable_rate = stable.failures / stable.requests if stable.requests else 0.0
     enough = asked.requests >= settings.min_requests
@@ -172,7 +172,7 @@ def _errors(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
 
 
 def _latency(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
-    """Medians of few requests say little, so it decides from ``min_requests`` on."""
+    """Check the median latency, from ``min_requests`` on: medians of few requests say little."""
     limit = settings.max_latency_ratio
     ours, theirs = figures.candidate.median_ms, figures.stable.median_ms
     if ours is None or not theirs:
@@ -189,14 +189,14 @@ def _latency(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
 def _disagreement(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
     limit = settings.max_disagreement
     if not figures.compared:
-        return LimitCheck("disagreement", None, limit, False, True, "no answer to compare yet")
+        return LimitCheck("disagreement", None, limit, False, True, "no answers to compare yet")
     share = figures.disagreements / figures.compared
     sentence = (
         f"{figures.disagreements} of {figures.compared} answers differ from the stable version's "
         f"({share:.1%}, limit {limit:.1%})"
     )
     loss = _loss_interval(figures)
-    if loss and loss[1] < 0:  # surely better: where the stable version is wrong, it must differ
+    if loss and loss[1] < 0:  # a better version must differ where the stable one is wrong
         return LimitCheck("disagreement", share, limit, False, True, sentence)
     enough = figures.candidate.answered >= settings.min_requests
     sure = intervals.lower_bound(figures.disagreements, figures.compared, EARLY_CONFIDENCE) > limit
@@ -205,7 +205,7 @@ def _disagreement(figures: StageFigures, settings: RolloutSettings) -> LimitChec
 
 
 def _loss_interval(figures: StageFigures) -> tuple[float, float] | None:
-    """Of the candidate's loss of accuracy on feedback; None while there is none to compare."""
+    """Return the interval of the accuracy loss on feedback; None without feedback to compare."""
     ours, theirs = figures.candidate_feedback, figures.stable_feedback
     if not ours.total or not theirs.total:
         return None
@@ -215,7 +215,7 @@ def _loss_interval(figures: StageFigures) -> tuple[float, float] | None:
 
 
 def _accuracy(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
-    """The whole interval of the loss above the limit. No feedback holds nothing up."""
+    """Check the accuracy loss, which is exceeded when its whole interval is above the limit."""
     limit = settings.max_accuracy_loss
     ours, theirs = figures.candidate_feedback, figures.stable_feedback
     interval = _loss_interval(figures)
@@ -228,5 +228,5 @@ def _accuracy(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:
         f"{theirs.correct} of {theirs.total}: a loss of {loss:.1%} "
         f"({low:.1%} to {high:.1%}, limit {limit:.1%})"
     )
-    # Not surely worse is no reason to wait: feedback may be rare for ever.
+    # Uncertainty is no reason to wait: feedback may stay rare.
     return LimitCheck("accuracy", loss, limit, low > limit, True, sentence)

@@ -1,4 +1,4 @@
-"""What the model server says of its versions."""
+"""The status of versions on the model server."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -6,28 +6,28 @@ from collections.abc import Callable, Mapping
 
 @dataclasses.dataclass(frozen=True)
 class ServedVersion:
-    """One version at the server.
+    """A version on the model server.
 
     Attributes:
-        available: it takes traffic.
-        error: why it was given up; "" otherwise.
+        available: whether it accepts traffic.
+        error: why it could not be loaded; "" otherwise.
     """
 
     available: bool
     error: str = ""
 
 
-#: Asks the server: versions by number; None when it does not answer.
+#: Returns the server's versions by number; None when it does not answer.
 ServerStatus = Callable[[], Mapping[int, ServedVersion] | None]
 
 
 class AskedServer:
-    """A ``ServerStatus`` that asks a server.
+    """A ``ServerStatus`` that queries a server.
 
     Args:
         url: ``grpc://HOST:PORT``, ``http://HOST:PORT`` or with TLS.
-        model: the model's name there.
-        timeout_seconds: after which it counts as away.
+        model: the model's name on the server.
+        timeout_seconds: after which the server counts as unavailable.
     """
 
     def __init__(self, url: str, model: str, timeout_seconds: float = 2.0) -> None:
@@ -36,10 +36,10 @@ class AskedServer:
         self._timeout_seconds = timeout_seconds
 
     def __call__(self) -> Mapping[int, ServedVersion] | None:
-        """Ask.
+        """Query the server.
 
         Raises:
-            UserError: the URL is none.
+            UserError: the URL is invalid.
         """
         from serving.client import Client, ClientError
         from serving.protocol.errors import Code

@@ -1,4 +1,4 @@
-"""Where the rollout of a model stands, and its row in the database."""
+"""The state of a model's rollout, and its row in the database."""
 
 import dataclasses
 from typing import Any, Literal
@@ -11,8 +11,8 @@ from serving.records.database import Database
 from serving.records.tables import RolloutEventRow, RolloutRow
 
 #: ``RolloutState.stage``. "loading": the server loads the candidate, which gets no traffic yet;
-#: "shadow": it sees what the stable version answers; "canary": it answers a share; "full": nothing
-#: is on trial.
+#: "shadow": it gets copies of the stable version's requests; "canary": it answers a share of the
+#: traffic; "full": there is no candidate.
 Stage = Literal["loading", "shadow", "canary", "full"]
 LOADING: Stage = "loading"
 SHADOW: Stage = "shadow"
@@ -24,22 +24,22 @@ Action = Literal["adopt", "start", "advance", "promote", "rollback"]
 
 
 class ConflictError(Exception):
-    """Somebody else changed the rollout since it was read; nothing was written."""
+    """The rollout has changed since it was read; nothing was written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RolloutState:
-    """Where a rollout stands.
+    """The state of a rollout.
 
     Attributes:
-        model: the model's name at the server.
-        revision: grows by one with each change.
-        stable: the version that answers.
-        previous: the stable version before, kept loaded for a rollback.
-        candidate: the version on trial; None while nothing is.
-        stage: of the candidate; "full" without one.
-        stage_started: when the stage began, seconds since 1970.
-        rejected: versions that were rolled back, rising; they are never tried again by themselves.
+        model: the model's name on the server.
+        revision: incremented by each change.
+        stable: the version that serves.
+        previous: the former stable version, kept loaded for a rollback.
+        candidate: the version on trial; None without one.
+        stage: the candidate's stage; "full" without one.
+        stage_started: when the stage began, in seconds since 1970.
+        rejected: versions that were rolled back, ascending; never restarted automatically.
     """
 
     model: str
@@ -53,19 +53,19 @@ class RolloutState:
 
     @property
     def served(self) -> tuple[int, ...]:
-        """The versions that the model server has to hold, rising."""
+        """The versions that the model server must load, ascending."""
         roles = (self.stable, self.previous, self.candidate)
         return tuple(sorted({version for version in roles if version is not None}))
 
 
 @dataclasses.dataclass(frozen=True)
 class Change:
-    """A step from one state to the next, not written yet.
+    """A change from one state to the next, not written yet.
 
     Attributes:
         state: the new state; its revision is one more than that of the old one.
-        action: what happens.
-        version: the version it is about.
+        action: the kind of change.
+        version: the affected version.
         reason: one sentence.
         details: the figures behind it, as JSON types.
     """
@@ -78,20 +78,20 @@ class Change:
 
 
 class RolloutStore:
-    """Rollouts and their events in the database. Thread-safe, as the database is.
+    """Rollouts and their events in the database; threads may share it.
 
     Args:
-        database: where they are.
+        database: holds them.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def read(self, model: str) -> RolloutState | None:
-        """The state of a model's rollout; None before the first version was adopted.
+        """Return the state of a model's rollout; None before the first version was adopted.
 
         Raises:
-            SQLAlchemyError: the database failed or is away.
+            SQLAlchemyError: the database failed or is unavailable.
         """
         with self._database.read() as session:
             row = session.get(RolloutRow, model)
@@ -101,13 +101,16 @@ class RolloutStore:
         """Write a change and its event in one transaction.
 
         Args:
-            change: made from the state that was read.
+            change: based on the state that was read.
             now: seconds since 1970.
-            by: "watch", or who typed the command.
+            by: "watch", or the user of the command.
+
+        Returns:
+            The event.
 
         Raises:
-            ConflictError: the rollout was changed since; read it again.
-            SQLAlchemyError: the database failed or is away; nothing was written.
+            ConflictError: the rollout has changed since; read it again.
+            SQLAlchemyError: the database failed or is unavailable; nothing was written.
         """
         event = RolloutEventRow(
             model=change.state.model,
@@ -122,12 +125,12 @@ class RolloutStore:
             with self._database.begin() as session:
                 _write(session, change)
                 session.add(event)
-        except IntegrityError as error:  # two wrote the first row at once
+        except IntegrityError as error:  # two processes wrote the first row at once
             raise ConflictError(f"the rollout of {change.state.model} has begun") from error
         return event
 
     def events(self, model: str, limit: int = 20) -> list[RolloutEventRow]:
-        """The last events of a model, the newest first."""
+        """Return the latest events of a model, newest first."""
         query = (
             select(RolloutEventRow)
             .where(RolloutEventRow.model == model)
@@ -138,7 +141,7 @@ class RolloutStore:
             return list(session.scalars(query))
 
     def trial_started(self, state: RolloutState) -> float:
-        """When the trial of the candidate began, over all its stages."""
+        """Return when the candidate's first stage began."""
         query = (
             select(RolloutEventRow.created)
             .where(
@@ -154,7 +157,7 @@ class RolloutStore:
         return state.stage_started if started is None else started
 
     def rejections(self, model: str) -> dict[int, str]:
-        """Why each rejected version was rolled back."""
+        """Return why each rejected version was rolled back."""
         with self._database.read() as session:
             row = session.get(RolloutRow, model)
             return {} if row is None else {int(key): why for key, why in row.rejected.items()}
@@ -176,7 +179,7 @@ def _write(session: Session, change: Change) -> None:
     )
     result = session.execute(guarded.values(**values).execution_options(synchronize_session=False))
     if result.rowcount != 1:  # type: ignore[attr-defined]
-        raise ConflictError(f"revision {state.revision} of the rollout of {state.model} is taken")
+        raise ConflictError(f"revision {state.revision} of the rollout of {state.model} exists")
 
 
 def _state(row: RolloutRow) -> RolloutState:

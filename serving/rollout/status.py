@@ -1,4 +1,4 @@
-"""The status of a rollout: its state, each version's role, figures, limits and last events."""
+"""The status of a rollout: its state, each version's role, figures, limits and latest events."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -19,15 +19,15 @@ _EVENTS = 10
 
 @dataclasses.dataclass(frozen=True)
 class RolloutVersion:
-    """One version, as the rollout, the push directory and the model server know it.
+    """The status of a version in the rollout, the push directory and the model server.
 
     Attributes:
         version: its number.
         role: "stable", "previous", "candidate", "rejected" or "".
-        wanted: whether the model server has to hold it.
-        pushed: whether it lies in the push directory.
-        at_server: None where the model server does not hold it or does not answer.
-        rejected_because: why it was rolled back; None where it was not.
+        wanted: whether the model server must load it.
+        pushed: whether it is in the push directory.
+        at_server: None if the model server does not have it or does not answer.
+        rejected_because: why it was rolled back; None if it was not.
     """
 
     version: int
@@ -40,16 +40,16 @@ class RolloutVersion:
 
 @dataclasses.dataclass(frozen=True)
 class RolloutStatus:
-    """Where a rollout stands.
+    """The status of a rollout.
 
     Attributes:
-        state: of the rollout.
+        state: state of the rollout.
         settings: the limits.
-        versions: pushed ones and those that serve, the newest first.
-        figures: of the candidate's stage.
-        checks: of them against the limits; empty while nothing is on trial.
-        server_answers: whether the model server does.
-        events: the newest first.
+        versions: pushed and served versions, newest first.
+        figures: figures of the candidate's stage.
+        checks: the figures compared with the limits; empty outside shadow and canary.
+        server_answers: whether the model server answers.
+        events: latest events, newest first.
         now: seconds since 1970.
     """
 
@@ -64,14 +64,14 @@ class RolloutStatus:
 
     @property
     def seconds_left(self) -> float | None:
-        """Until the stage is rolled back; None where nothing is timed."""
+        """Seconds until the stage is rolled back; None outside shadow and canary."""
         if self.state.stage not in (SHADOW, CANARY):
             return None
         end = self.state.stage_started + self.settings.max_stage_hours * 3600
         return max(0.0, end - self.now)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the status as JSON types."""
         return {
             **dataclasses.asdict(self.state),
             "canary_share": self.settings.canary_share,
@@ -93,18 +93,18 @@ def read_status(
     server_status: ServerStatus,
     now: float,
 ) -> RolloutStatus:
-    """Read where the rollout stands, and ask the model server what it holds.
+    """Read the status of a rollout, and query the model server.
 
     Args:
-        database: of the rollout.
+        database: holds the rollout.
         push_directory: holds the pushed versions.
-        model: the model's name at the server.
+        model: the model's name on the server.
         settings: the limits.
-        server_status: asks the model server.
+        server_status: queries the model server.
         now: seconds since 1970.
 
     Raises:
-        UserError: nothing was adopted yet.
+        UserError: no version was adopted yet.
     """
     state = ManualRollout(database, push_directory, model, "").read()
     store = RolloutStore(database)
@@ -129,7 +129,7 @@ def _versions(
     served: Mapping[int, ServedVersion] | None,
     push_directory: str,
 ) -> tuple[RolloutVersion, ...]:
-    """Of the rejected ones, only those that still lie in the push directory."""
+    """Return the versions; rejected ones only if they are still in the push directory."""
     pushed = complete_versions(push_directory)
     return tuple(
         RolloutVersion(

@@ -1,4 +1,4 @@
-"""The steps that a rollout can take, as pure functions from state to change.
+"""State transitions of a rollout, as pure functions from state to change.
 
 ::
 
@@ -6,8 +6,8 @@
                         ^                |         |          |
                         '----------------'-rollback-----------'      full --rollback--> full
 
-Held throughout: at most one candidate; no version that serves was rejected; a rollback of the
-stable version returns to the one that served before it.
+Invariants: there is at most one candidate; no rejected version serves; a rollback of the stable
+version returns to the previous one.
 """
 
 import dataclasses
@@ -20,23 +20,24 @@ _NONE: Mapping[str, Any] = {}
 
 
 class NotPossibleError(Exception):
-    """The rollout stands where this step cannot be taken; the message says why."""
+    """The state does not allow the transition; the message says why."""
 
 
 def adopt(model: str, version: int, now: float, reason: str) -> Change:
-    """Let a first version take all traffic."""
+    """Give a first version all traffic."""
     state = RolloutState(model, 1, version, stage=FULL, stage_started=now)
     return Change(state, "adopt", version, reason)
 
 
 def replace_failed(state: RolloutState, version: int, now: float, reason: str) -> Change:
-    """Adopt another version where the stable one cannot be loaded and none served before it.
+    """Replace a stable version that cannot be loaded and has no previous version.
 
     Raises:
-        NotPossibleError: a version served before, or is on trial.
+        NotPossibleError: there is no stable version or there is a previous one, or the replacement
+            was rejected or is the version that fails.
     """
     if state.stable is None or state.previous is not None:
-        raise NotPossibleError("there is a version to go back to")
+        raise NotPossibleError("there is a previous version to roll back to, or no stable version")
     if version == state.stable or version in state.rejected:
         raise NotPossibleError(f"version {version} was rolled back, or is the one that fails")
     rejected = _with(state.rejected, state.stable)
@@ -46,26 +47,26 @@ def replace_failed(state: RolloutState, version: int, now: float, reason: str) -
 def start(
     state: RolloutState, version: int, now: float, reason: str, *, again: bool = False
 ) -> Change:
-    """Put a version on trial; another candidate is superseded, not rejected.
+    """Start the trial of a version; another candidate is superseded, not rejected.
 
     Args:
-        state: of the rollout.
-        version: it starts with the stage "loading".
+        state: state of the rollout.
+        version: the new candidate, which starts in the stage "loading".
         now: seconds since 1970.
         reason: one sentence.
-        again: a person wants it, even if it was rejected.
+        again: start it even if it was rejected.
 
     Raises:
-        NotPossibleError: it serves, or was rejected.
+        NotPossibleError: the version is stable, the candidate, or rejected.
     """
     if version in (state.stable, state.candidate):
-        raise NotPossibleError(f"version {version} is {role(state, version)} already")
+        raise NotPossibleError(f"version {version} is already {role(state, version)}")
     if version in state.rejected and not again:
         raise NotPossibleError(f"version {version} was rolled back")
     next_state = dataclasses.replace(
         state,
         revision=state.revision + 1,
-        # Back on trial, it is nothing to roll back to.
+        # A version on trial is not one to roll back to.
         previous=None if version == state.previous else state.previous,
         candidate=version,
         stage=LOADING,
@@ -82,13 +83,13 @@ def advance(
     reason: str,
     details: Mapping[str, Any] = _NONE,
 ) -> Change:
-    """Go on to the candidate's next stage.
+    """Advance the candidate to its next stage.
 
     Raises:
-        NotPossibleError: nothing is on trial.
+        NotPossibleError: there is no candidate.
     """
     if state.candidate is None:
-        raise NotPossibleError("no version is on trial")
+        raise NotPossibleError("there is no candidate")
     next_state = dataclasses.replace(
         state, revision=state.revision + 1, stage=stage, stage_started=now
     )
@@ -106,19 +107,19 @@ def promote(
     """Give a version all traffic; the stable one stays loaded as the previous one.
 
     Args:
-        state: of the rollout.
-        version: the candidate, or one that a person chose, whatever was thought of it before.
+        state: state of the rollout.
+        version: the candidate, or any version that a person chose, even a rejected one.
         now: seconds since 1970.
         reason: one sentence.
         details: the figures behind it.
-        unwanted: versions never to be tried again, or the stable version's successors would
-            come back when an older version is chosen.
+        unwanted: versions to reject; without it, newer versions would start again at once when
+            an older one is chosen.
 
     Raises:
         NotPossibleError: it is the stable version.
     """
     if version == state.stable:
-        raise NotPossibleError(f"version {version} is the stable version already")
+        raise NotPossibleError(f"version {version} is already the stable version")
     rejected = tuple(sorted({*state.rejected, *unwanted} - {version}))
     previous = state.stable if state.stable not in rejected else None
     return _change(
@@ -129,10 +130,10 @@ def promote(
 def roll_back(
     state: RolloutState, now: float, reason: str, details: Mapping[str, Any] = _NONE
 ) -> Change:
-    """Reject the candidate; without one, return to the version that served before.
+    """Reject the candidate; without one, return to the previous version.
 
     Raises:
-        NotPossibleError: there is no candidate, and no version that served before.
+        NotPossibleError: there is neither.
     """
     if state.candidate is not None:
         rejected = _with(state.rejected, state.candidate)
@@ -144,13 +145,13 @@ def roll_back(
 def roll_back_stable(
     state: RolloutState, now: float, reason: str, details: Mapping[str, Any] = _NONE
 ) -> Change:
-    """Return to the version that served before; a trial goes on.
+    """Return to the previous version; a trial continues.
 
     Raises:
-        NotPossibleError: no version served before.
+        NotPossibleError: there is no previous version.
     """
     if state.stable is None or state.previous is None:
-        raise NotPossibleError("no other version has served that could be returned to")
+        raise NotPossibleError("there is no previous version to roll back to")
     next_state = dataclasses.replace(
         state,
         revision=state.revision + 1,
@@ -162,7 +163,7 @@ def roll_back_stable(
 
 
 def role(state: RolloutState, version: int) -> str:
-    """What a version is: "stable", "candidate", "previous", "rejected" or ""."""
+    """Return a version's role: "stable", "candidate", "previous", "rejected" or ""."""
     roles = {state.previous: "previous", state.candidate: "candidate", state.stable: "stable"}
     return roles.get(version, "rejected" if version in state.rejected else "")
 

@@ -21,7 +21,7 @@ def reviews(tmp_path: Path) -> Path:
     return path
 
 
-def test_columns_are_found_and_the_config_loads(reviews: Path, tmp_path: Path) -> None:
+def test_columns_are_detected_and_the_config_loads(reviews: Path, tmp_path: Path) -> None:
     proposal = propose(str(reviews))
     write_config(proposal, tmp_path / "reviews.toml")
     config = load(tmp_path / "reviews.toml", environ={})
@@ -33,7 +33,7 @@ def test_columns_are_found_and_the_config_loads(reviews: Path, tmp_path: Path) -
     assert config.pusher.base_directory == "serving_models/my_reviews"
 
 
-def test_rare_class_is_balanced_and_judged_by_macro_f1(reviews: Path, tmp_path: Path) -> None:
+def test_rare_class_gets_balanced_weights_and_macro_f1(reviews: Path, tmp_path: Path) -> None:
     write_config(propose(str(reviews)), tmp_path / "reviews.toml")
     config = load(tmp_path / "reviews.toml", environ={})
     assert config.trainer.class_weights == "balanced"
@@ -42,11 +42,11 @@ def test_rare_class_is_balanced_and_judged_by_macro_f1(reviews: Path, tmp_path: 
     assert "Few examples: 1 12." in (tmp_path / "reviews.toml").read_text("utf-8")
 
 
-def test_max_length_holds_most_texts(reviews: Path) -> None:
+def test_max_length_fits_most_texts(reviews: Path) -> None:
     assert propose(str(reviews)).max_length == 32
 
 
-def test_columns_can_be_named(reviews: Path) -> None:
+def test_named_column_overrides_the_detected_one(reviews: Path) -> None:
     proposal = propose(str(reviews), label_column="shop")
     assert proposal.label_column == "shop"
     assert proposal.labels == {"east": 60, "west": 60}
@@ -57,11 +57,11 @@ def test_columns_can_be_named(reviews: Path) -> None:
     ("options", "problem"),
     [
         ({"label_column": "star"}, "has no column 'star'; columns are id, body of review, stars"),
-        ({"label_column": "body of review"}, "makes no classes"),
+        ({"label_column": "body of review"}, "cannot be the label"),
         ({"text_column": "txt"}, "--text-column NAME"),
     ],
 )
-def test_column_that_does_not_serve(reviews: Path, options: dict, problem: str) -> None:
+def test_unsuitable_column_is_rejected(reviews: Path, options: dict, problem: str) -> None:
     with pytest.raises(UserError, match=problem):
         propose(str(reviews), **options)
 
@@ -70,14 +70,14 @@ def test_existing_file_is_kept_unless_forced(reviews: Path, tmp_path: Path) -> N
     path = tmp_path / "reviews.toml"
     path.write_text("mine")
     proposal = propose(str(reviews))
-    with pytest.raises(UserError, match="exists; write elsewhere"):
+    with pytest.raises(UserError, match="already exists; choose another file"):
         write_config(proposal, path)
     assert path.read_text() == "mine"
     write_config(proposal, path, force=True)
     assert load(path, environ={}).pipeline.name == "my_reviews"
 
 
-def test_labels_that_hold_anything_make_valid_toml(tmp_path: Path) -> None:
+def test_labels_with_special_characters_give_valid_toml(tmp_path: Path) -> None:
     path = tmp_path / "9 lives.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -89,7 +89,7 @@ def test_labels_that_hold_anything_make_valid_toml(tmp_path: Path) -> None:
     assert load(tmp_path / "out.toml", environ={}).pipeline.name == "data_9_lives"
 
 
-def test_the_sample(tmp_path: Path) -> None:
+def test_columns_of_the_bundled_sample_are_detected(tmp_path: Path) -> None:
     sample = Path(__file__).parents[2] / "data" / "sample" / "reviews.csv"
     proposal = propose(str(sample))
     assert (proposal.text_column, proposal.label_column) == ("text", "label")

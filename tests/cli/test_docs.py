@@ -3,7 +3,7 @@ import pytest
 from cli.docs import PAGE, cli_page
 
 
-def test_page_is_current() -> None:
+def test_page_matches_the_help_texts() -> None:
     assert PAGE.read_text("utf-8") == cli_page(), "run python -m cli.docs"
 
 
@@ -23,5 +23,5 @@ def test_page_is_current() -> None:
         "data fetch",
     ],
 )
-def test_page_has_every_command(command: str) -> None:
+def test_page_shows_usage_of_each_command(command: str) -> None:
     assert f"## bert {command}\n\n```text\nUsage: bert {command} [OPTIONS]" in cli_page()

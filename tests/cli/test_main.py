@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture
 def bert(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run the command in this process; returns exit code, output, errors."""
+    """Return a function that runs a command in this process: exit code, output, errors."""
 
     def call(*words: str) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as caught:
@@ -73,13 +73,13 @@ def options(tmp_path: Path) -> list[str]:
     ],
     ids=" ".join,
 )
-def test_help(bert, command: list[str]) -> None:
+def test_help_shows_usage(bert, command: list[str]) -> None:
     code, out, err = bert(*command, "--help")
     assert (code, err) == (0, "")
     assert out.startswith(" ".join(["Usage: bert", *command]))
 
 
-def test_commands_load_nothing_heavy_for_their_help() -> None:
+def test_help_imports_no_heavy_package() -> None:
     code = (
         "import sys, cli.main\n"
         "try: cli.main.main(['run', '--help'])\n"
@@ -97,7 +97,7 @@ def test_help_names_every_shipped_config(bert) -> None:
     assert f"a shipped config: {shipped}." in bert("run", "--help")[1]
 
 
-def test_user_error_is_one_line_and_exit_code_2(bert) -> None:
+def test_user_error_is_one_line_and_exits_with_2(bert) -> None:
     code, out, err = bert("config", "show", "--set", "trainer.epoch=3")
     assert (code, out) == (2, "")
     assert err == (
@@ -106,7 +106,7 @@ def test_user_error_is_one_line_and_exit_code_2(bert) -> None:
     )
 
 
-def test_unknown_option_is_exit_code_2(bert) -> None:
+def test_unknown_option_exits_with_2(bert) -> None:
     code, _, err = bert("run", "--confg", "x")
     assert code == 2
     assert "No such option" in err
@@ -137,7 +137,7 @@ def test_debug_shows_the_traceback(monkeypatch, options) -> None:
         cli.main(["--debug", "run", *options])
 
 
-def test_interrupt_is_exit_code_130(bert, monkeypatch, options) -> None:
+def test_interrupt_exits_with_130(bert, monkeypatch, options) -> None:
     break_run(monkeypatch, KeyboardInterrupt())
     code, _, err = bert("run", *options)
     assert code == 130
@@ -146,7 +146,7 @@ def test_interrupt_is_exit_code_130(bert, monkeypatch, options) -> None:
 
 
 def pretend_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **outcome: object) -> dict:
-    """Replace the runner by one that reports two nodes; returns what it was asked."""
+    """Replace the runner by one that reports two nodes; return the arguments it was called with."""
     asked: dict = {}
     result = {"run_id": "r1", "state": "succeeded", "log": tmp_path / "log", "seconds": 2.0}
 
@@ -163,7 +163,7 @@ def pretend_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, **outcome: obje
     return asked
 
 
-def test_run_passes_its_options_on(bert, monkeypatch, tmp_path, options) -> None:
+def test_run_passes_its_options_to_the_runner(bert, monkeypatch, tmp_path, options) -> None:
     asked = pretend_run(monkeypatch, tmp_path, state="failed")
     bert("run", *options, "--data", "a b.csv", "--from", "Trainer", "--to", "Pusher", "--no-cache")
     assert asked["config"].data.paths == ("a b.csv",)
@@ -186,7 +186,7 @@ def test_run_passes_its_options_on(bert, monkeypatch, tmp_path, options) -> None
         ("text,label\nfine,good\n", ["--set", "data.slice_columns=['place']"], "place"),
     ],
 )
-def test_unusable_data_is_refused_before_anything_starts(
+def test_unusable_data_is_refused_before_the_run_starts(
     bert, monkeypatch, tmp_path, options, content: str | None, settings: list[str], message: str
 ) -> None:
     asked = pretend_run(monkeypatch, tmp_path, state="succeeded")
@@ -200,9 +200,7 @@ def test_unusable_data_is_refused_before_anything_starts(
     assert not (tmp_path / "root").exists()
 
 
-def test_a_feedback_span_among_the_data_need_not_have_every_column(
-    bert, monkeypatch, tmp_path, options
-) -> None:
+def test_feedback_span_may_lack_columns(bert, monkeypatch, tmp_path, options) -> None:
     asked = pretend_run(monkeypatch, tmp_path, state="failed")
     data, spans = tmp_path / "reviews.csv", tmp_path / "spans"
     data.write_text("text,label,place\nfine,good,home\n")
@@ -219,7 +217,7 @@ def test_a_feedback_span_among_the_data_need_not_have_every_column(
     assert asked["config"].data.paths == (str(data), str(span))
 
 
-def test_spans_and_what_lies_elsewhere_are_left_to_example_gen(
+def test_span_patterns_and_remote_data_are_not_checked(
     bert, monkeypatch, tmp_path, options
 ) -> None:
     asked = pretend_run(monkeypatch, tmp_path, state="failed")
@@ -228,7 +226,7 @@ def test_spans_and_what_lies_elsewhere_are_left_to_example_gen(
         assert asked.pop("config").data.paths == (path,)
 
 
-def test_run_prints_its_result_and_what_to_type_next(
+def test_run_prints_its_result_and_next_commands(
     bert, monkeypatch, tmp_path, options, add_run
 ) -> None:
     add_run("r1")
@@ -248,7 +246,9 @@ def test_run_prints_its_result_and_what_to_type_next(
 
 
 @pytest.mark.parametrize(("user_error", "code"), [(True, 2), (False, 1)])
-def test_failed_run(bert, monkeypatch, tmp_path, options, user_error: bool, code: int) -> None:
+def test_failed_run_prints_its_error(
+    bert, monkeypatch, tmp_path, options, user_error: bool, code: int
+) -> None:
     pretend_run(
         monkeypatch, tmp_path, state="failed", error="label: unknown", user_error=user_error
     )
@@ -258,7 +258,7 @@ def test_failed_run(bert, monkeypatch, tmp_path, options, user_error: bool, code
     assert "Run r1 failed in 2.0 s." in out
 
 
-def test_runs_and_show(bert, options, add_run) -> None:
+def test_runs_and_show_find_a_run(bert, options, add_run) -> None:
     add_run("r1")
     assert "r1" in bert("runs", *options)[1]
     assert "Trainer.model: /m/r1" in bert("show", *options)[1]
@@ -267,7 +267,7 @@ def test_runs_and_show(bert, options, add_run) -> None:
     assert "there is no run 'r2'" in err
 
 
-def test_schema_commands(bert, options, add_run, config, tmp_path) -> None:
+def test_schema_is_shown_and_accepted(bert, options, add_run, config, tmp_path) -> None:
     add_run("r1")
     (tmp_path / "evaluation" / "r1" / "schema.pbtxt").write_text('feature { name: "text" }\n')
     assert 'feature { name: "text" }' in bert("schema", "show", *options)[1]
@@ -275,7 +275,7 @@ def test_schema_commands(bert, options, add_run, config, tmp_path) -> None:
     assert config.schema_path().is_file()
 
 
-def test_config_init(bert, tmp_path, monkeypatch) -> None:
+def test_config_init_writes_a_config(bert, tmp_path, monkeypatch) -> None:
     sample = REPOSITORY / "data" / "sample" / "reviews.csv"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
@@ -285,13 +285,13 @@ def test_config_init(bert, tmp_path, monkeypatch) -> None:
     assert (tmp_path / "reviews.toml").is_file()
 
 
-def test_predict_without_a_model(bert, options) -> None:
+def test_predict_needs_a_pushed_model(bert, options) -> None:
     code, _, err = bert("predict", "hello", *options)
     assert code == 2
     assert "no model is pushed" in err
 
 
-def test_predict_without_a_text(bert, options) -> None:
+def test_predict_needs_a_text(bert, options) -> None:
     code, _, err = bert("predict", *options)
     assert code == 2
     assert "nothing to classify" in err

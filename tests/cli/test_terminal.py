@@ -19,11 +19,11 @@ from cli.terminal import duration, print_error, program_name, stdout
         (3725, "1:02:05"),
     ],
 )
-def test_duration(seconds: float, text: str) -> None:
+def test_duration_is_formatted_for_people(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_error_is_one_line_without_colour_where_nobody_sees_it(
+def test_error_in_a_pipe_is_one_line_without_colour(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     print_error("bad [red]thing[/red]\n  in " + "a very long path " * 20)

@@ -1,7 +1,7 @@
-"""How the components' Beam steps run in tests."""
+"""Beam arguments for the components' tests."""
 
 BEAM_ARGUMENTS = (
     "--runner=apache_beam.runners.portability.fn_api_runner.FnApiRunner",
-    # Without a place where workers find TFX, each step packs it again, which takes seconds.
+    # Without an image, TFX packages itself for every step, which takes seconds.
     "--sdk_container_image=unused",
 )

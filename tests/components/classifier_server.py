@@ -1,4 +1,4 @@
-"""A model server in this process: the real REST and gRPC fronts over a keyword classifier."""
+"""Model server in this process: the real REST and gRPC fronts with a keyword classifier."""
 
 import asyncio
 import contextlib
@@ -26,14 +26,14 @@ _MAX_BYTES = 1_000_000
 
 
 def keyword_scores(text: str, sharpness: float = 2.0) -> list[float]:
-    """The scores of ``tests.components.exports.KeywordClassifier``."""
+    """Return the scores of ``tests.components.exports.KeywordClassifier``."""
     words = text.split()
     hits = np.array([words.count("bad"), words.count("good")], float) * sharpness
     return (np.exp(hits) / np.exp(hits).sum()).tolist()
 
 
 def classifier(answer: Answer = keyword_scores, *, twin: Answer | None = None) -> FakeServable:
-    """A servable with this project's signatures; with ``twin``, the bfloat16 one too."""
+    """Return a servable with this project's signatures; with ``twin``, also the bfloat16 one."""
     outputs = {features.SCORES: FLOAT, features.PREDICTED_LABEL: STRING, features.SCORE: FLOAT}
 
     def run(texts: Sequence[str], how: Answer) -> dict[str, np.ndarray]:
@@ -74,7 +74,7 @@ class Models(FakeModels):
 
 @contextlib.contextmanager
 def served(*servables: FakeServable, state: VersionStatus | None = None) -> Iterator[RunningServer]:
-    """Serve over both protocols on free ports of the loopback."""
+    """Serve over both protocols on free loopback ports."""
     models = Models(*servables)
     models.state = state
     service = InferenceService(models)

@@ -1,6 +1,6 @@
-"""A Docker engine for tests: the API that TFX's ``LocalDockerRunner`` calls, over loopback.
+"""Docker engine for tests: serves on loopback the API that TFX's ``LocalDockerRunner`` calls.
 
-A container of an image in ``IMAGES`` is the embedded model server behind the arguments that
+A container of an image in ``IMAGES`` is the embedded model server with the arguments that
 TensorFlow Serving's own image passes (``tools/docker/Dockerfile``: MODEL_NAME and MODEL_BASE_PATH
 from the environment, ports 8500 and 8501). The client is the real ``docker`` package.
 """
@@ -22,7 +22,7 @@ IMAGES = ("tensorflow/serving:2.19.1",)
 
 
 class Engine(http.server.ThreadingHTTPServer):
-    """The engine; ``containers`` is what runs, by id."""
+    """The engine; ``containers`` holds the existing containers by id."""
 
     daemon_threads = True
 
@@ -75,7 +75,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing on the screen of a test."""
+        """Print nothing."""
 
     def do_GET(self) -> None:
         path = self._path()
@@ -103,7 +103,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             if match[2] == "start":
                 container.start()
             else:
-                # auto_remove: a container that ends is gone
+                # auto_remove: a container is removed when it stops
                 self.server.containers.pop(match[1]).stack.close()
             return self._answer(204, None)
         return self._answer(404, {"message": f"page not found: {path}"})
@@ -130,7 +130,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def engine() -> Iterator[Engine]:
-    """A running engine; what it still runs in the end is stopped."""
+    """Run an engine, and stop its containers at the end."""
     with Engine() as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01], daemon=True)
         thread.start()

@@ -1,4 +1,4 @@
-"""Small exports that keep the project's model contract: keyword counters with known answers."""
+"""Small exports that follow the project's model contract: keyword counters with known answers."""
 
 import json
 import os
@@ -15,7 +15,7 @@ TEXTS = ("good film", "bad film", "good good food", "bad bad hotel", "neither he
 
 
 class KeywordClassifier(tf.Module):
-    """Scores each label by how often its keyword occurs in the text."""
+    """Model that scores each label by the number of its keywords in the text."""
 
     def __init__(
         self, keywords: Mapping[str, str], sharpness: float, broken_word: str, padding: int
@@ -68,15 +68,15 @@ def write_export(
     padding: int = 1,
     texts: Sequence[str] = TEXTS,
 ) -> str:
-    """Write a SavedModel with its extra assets and answer its folder.
+    """Write a SavedModel with its extra assets and return its folder.
 
     Args:
-        directory: the folder.
-        keywords: label -> the word that speaks for it.
-        sharpness: factor on keyword counts; below 0, every answer is the wrong one.
+        directory: folder to write to.
+        keywords: label -> the word that indicates it.
+        sharpness: factor for keyword counts; if negative, every answer is wrong.
         broken_word: texts with this word get NaN scores.
-        padding: floats of ballast, for exports of some size.
-        texts: whose answers are exported as the trainer's own.
+        padding: number of unused floats, to make the export larger.
+        texts: texts whose answers are exported as the trainer's own.
     """
     directory = os.fspath(directory)
     model = KeywordClassifier(keywords, sharpness, broken_word, padding)
@@ -103,7 +103,7 @@ def write_export(
 
 
 def make_model(folder: Path, artifact_id: int = 1, **kwargs: object) -> standard_artifacts.Model:
-    """A Model artifact that holds an export; keyword arguments as ``write_export``'s."""
+    """Return a Model artifact with an export; keyword arguments as in ``write_export``."""
     model = standard_artifacts.Model()
     model.uri = str(folder)
     model.id = artifact_id
@@ -116,7 +116,7 @@ def make_examples(
     rows: Sequence[tuple[str, str]],
     columns: Mapping[str, Sequence[str]] | None = None,
 ) -> standard_artifacts.Examples:
-    """An Examples artifact whose test split holds ``rows`` of (text, label)."""
+    """Return an Examples artifact whose test split has ``rows`` of (text, label)."""
     examples = standard_artifacts.Examples()
     examples.uri = str(folder)
     examples.split_names = json.dumps(list(features.SPLITS))
@@ -132,7 +132,7 @@ def make_examples(
 
 
 def make_example(values: Mapping[str, str]) -> bytes:
-    """A serialized tf.Example of bytes features."""
+    """Return a serialized tf.Example of bytes features."""
     feature = {
         name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
         for name, value in values.items()

@@ -1,4 +1,4 @@
-"""ExampleGen run as TFX runs it, and what it leaves."""
+"""Helpers that run ExampleGen on TFX and read its output."""
 
 import csv
 import dataclasses
@@ -22,7 +22,7 @@ WORDS = ("fine", "dull", "bright", "slow", "warm", "odd", "plain", "loud")
 
 @dataclasses.dataclass
 class Ran:
-    """The latest output of a run."""
+    """The newest output artifact of ExampleGen."""
 
     artifact: Any
 

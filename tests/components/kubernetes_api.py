@@ -1,7 +1,7 @@
-"""A Kubernetes API server for tests: the calls of TFX's ``KubernetesRunner``, over loopback.
+"""Kubernetes API server for tests: answers on loopback the calls of TFX's ``KubernetesRunner``.
 
-A pod of TensorFlow Serving's image is the embedded model server on an address of its own in
-127.0.0.0/8 and the image's ports. The client is the real ``kubernetes`` package.
+A pod of TensorFlow Serving's image is the embedded model server on its own address in 127.0.0.0/8,
+with the image's ports. The client is the real ``kubernetes`` package.
 """
 
 import contextlib
@@ -33,7 +33,7 @@ sys.exit(model_server.run(ServerSettings(
 
 
 class Api(http.server.ThreadingHTTPServer):
-    """The API server; ``pods`` is what was created and not deleted, by name."""
+    """The API server; ``pods`` holds the existing pods by name."""
 
     daemon_threads = True
 
@@ -92,7 +92,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing on the screen of a test."""
+        """Print nothing."""
 
     def do_GET(self) -> None:
         match = self._pod()
@@ -125,7 +125,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def api() -> Iterator[Api]:
-    """A running API server; its pods are gone in the end."""
+    """Run an API server, and delete its pods at the end."""
     with Api() as server:
         threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         try:

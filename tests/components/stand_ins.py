@@ -1,4 +1,4 @@
-"""Nodes that stand in for ExampleGen and Trainer, so that a graph of the gates runs in seconds."""
+"""Fast stand-ins for ExampleGen and Trainer, for graphs that test the gates."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.components import exports
 
 @component
 def ExampleGen(examples: OutputArtifact[standard_artifacts.Examples]) -> None:  # noqa: N802
-    """Sixty texts; each holds its label's keyword none, one or two times."""
+    """Write sixty texts that contain their label's keyword zero to two times."""
     rows = [("good " * (i % 3) + "word", "positive") for i in range(30)]
     rows += [("bad " * (i % 3) + "word", "negative") for i in range(30)]
     made = exports.make_examples(Path(examples.uri), rows)
@@ -24,6 +24,6 @@ def Trainer(  # noqa: N802
     good_word: Parameter[str],
     bad_word: Parameter[str],
 ) -> None:
-    """A model that is as good as the words it looks for."""
+    """Write a model that is as good as the keywords that it counts."""
     keywords = {"negative": bad_word, "positive": good_word}
     exports.write_export(Path(model.uri, "Format-Serving"), keywords=keywords)

@@ -1,4 +1,4 @@
-"""The digest follows imports, and only what runs counts."""
+"""The digest follows imports and covers only code that runs."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from components.code_digest import code_digest, import_closure
 
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A small first-party tree: modules.entry imports modules.used, not modules.unused."""
+    """Write first-party modules, of which modules.entry imports all except modules.unused."""
     folder = tmp_path / "modules"
     folder.mkdir()
     (folder / "__init__.py").write_text('"""Package."""\n')
@@ -41,24 +41,24 @@ def test_closure_follows_absolute_and_relative_imports(tree: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["entry.py", "used.py", "deeper.py"])
-def test_an_edit_anywhere_in_the_closure_changes_the_digest(tree: Path, name: str) -> None:
+def test_edit_in_the_closure_changes_the_digest(tree: Path, name: str) -> None:
     before = code_digest("modules.entry")
     path = tree / "modules" / name
     assert _digest_after(path, path.read_text() + "extra = 2\n") != before
 
 
-def test_an_edit_outside_the_closure_changes_nothing(tree: Path) -> None:
+def test_edit_outside_the_closure_keeps_the_digest(tree: Path) -> None:
     before = code_digest("modules.entry")
     assert _digest_after(tree / "modules" / "unused.py", "value = 2\n") == before
 
 
-def test_comments_docstrings_and_layout_do_not_count(tree: Path) -> None:
+def test_comments_docstrings_and_layout_keep_the_digest(tree: Path) -> None:
     before = code_digest("modules.entry")
     text = '"""Other words."""\n\nimport os  # why\n\nfrom . import deeper\n\nvalue = (1)\n'
     assert _digest_after(tree / "modules" / "used.py", text) == before
 
 
-def test_an_unknown_entry_is_refused() -> None:
+def test_unknown_entry_module_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no first-party module named 'keras.layers'"):
         code_digest("keras.layers")
 

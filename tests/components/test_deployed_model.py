@@ -1,4 +1,4 @@
-"""The Resolver of platforms without a metadata store, on folders that the Pusher's code wrote."""
+"""The Resolver for platforms without a metadata store, on real push folders."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from components.publishing.manifest import ABSENT
 
 
 def export(folder: Path, content: str) -> str:
-    """A model artifact's folder; returns its URI."""
+    """Write a model artifact's folder and return its URI."""
     target = Path(path_utils.serving_model_path(str(folder)))
     target.mkdir(parents=True)
     (target / "saved_model.pb").write_text(content)
@@ -56,8 +56,8 @@ def test_version_with_leading_zeros_is_copied(tmp_path: Path) -> None:
     assert copy.read_text() == "one"
 
 
-def test_candidate_is_passed_over(tmp_path: Path) -> None:
-    """A rerun in which all is cached: the candidate is the newest push."""
+def test_candidate_is_skipped(tmp_path: Path) -> None:
+    """In a fully cached rerun, the candidate is the newest push."""
     base = tmp_path / "serving"
     version = push(base, export(tmp_path / "first", "one"))
     candidate = export(tmp_path / "candidate", "two")
@@ -67,7 +67,7 @@ def test_candidate_is_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("made", [False, True])
-def test_nothing_deployed(tmp_path: Path, made: bool) -> None:
+def test_baseline_is_absent_if_nothing_is_deployed(tmp_path: Path, made: bool) -> None:
     base = tmp_path / "serving"
     if made:
         base.mkdir()
@@ -76,7 +76,7 @@ def test_nothing_deployed(tmp_path: Path, made: bool) -> None:
     assert not (tmp_path / "output").exists()
 
 
-def test_half_a_push_and_versions_of_other_hands_do_not_count(tmp_path: Path) -> None:
+def test_partial_and_foreign_versions_do_not_count(tmp_path: Path) -> None:
     base = tmp_path / "serving"
     version = push(base, export(tmp_path / "first", "one"))
     (base / str(version + 1)).mkdir()

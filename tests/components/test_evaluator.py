@@ -1,4 +1,4 @@
-"""The Evaluator on small exports: same examples for both models, any labels, no silent pass."""
+"""The Evaluator on small exports."""
 
 import gzip
 import hashlib
@@ -35,7 +35,7 @@ DOMAINS = ("films", "food")
 
 
 def rows(count: int = 120, seed: int = 0) -> list[tuple[str, str]]:
-    """Texts of 1 to 40 words in which the label's own keyword is likelier than the other's."""
+    """Return texts of 1 to 40 words, with the label's keyword more likely than the other one."""
     draw = random.Random(seed)
     made = []
     for _ in range(count):
@@ -49,7 +49,7 @@ def rows(count: int = 120, seed: int = 0) -> list[tuple[str, str]]:
 
 
 class Run:
-    """One execution of the Evaluator and what it left."""
+    """One execution of the Evaluator, and its outputs."""
 
     def __init__(
         self,
@@ -112,7 +112,7 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> types.Artifact:
 
 @pytest.fixture(scope="module")
 def poor(tmp_path_factory: pytest.TempPathFactory) -> types.Artifact:
-    """Labels in another order, one of them unknown to the other model, and few keywords."""
+    """A model with few keywords, another order of labels, and a label that ``good`` lacks."""
     keywords = {"positive": "good", "neutral": "nothing", "negative": "nothing else"}
     return exports.make_model(tmp_path_factory.mktemp("poor"), 10, keywords=keywords)
 
@@ -124,7 +124,7 @@ def better(
     poor: types.Artifact,
     examples: types.Artifact,
 ) -> Run:
-    """The good model against the poor one."""
+    """Evaluate the good model with the poor one as the baseline."""
     floors = [
         {"metric": "accuracy", "min": 0.6, "slice": ""},
         {"metric": "accuracy", "min": 0.5, "slice": "domain=*"},
@@ -135,13 +135,13 @@ def better(
 
 
 class TestBetterModel:
-    def test_it_is_blessed_as_tfx_reads_it(self, better: Run) -> None:
+    def test_blessing_has_the_files_and_properties_of_tfx(self, better: Run) -> None:
         assert os.listdir(better.blessing.uri) == ["BLESSED"]
         assert better.blessing.get_int_custom_property("blessed") == 1
         assert better.blessing.get_int_custom_property("current_model_id") == 11
         assert better.blessing.get_int_custom_property("baseline_model_id") == 10
 
-    def test_the_values_are_those_of_the_examples(
+    def test_accuracy_matches_a_count_by_hand(
         self, better: Run, data: list[tuple[str, str]]
     ) -> None:
         right = 0
@@ -153,7 +153,7 @@ class TestBetterModel:
         overall = better.metrics["models"]["candidate"]["slices"][""]
         assert overall["accuracy"] == pytest.approx(right / len(data))
 
-    def test_every_example_is_in_one_slice_of_each_column(
+    def test_every_example_is_in_one_slice_per_column(
         self, better: Run, data: list[tuple[str, str]]
     ) -> None:
         for model in ("candidate", "baseline"):
@@ -163,7 +163,7 @@ class TestBetterModel:
                 assert sum(counts) == len(data)
         assert {"length=0-16", "length=17-64"} <= set(by_slice)
 
-    def test_a_slice_is_measured_on_its_own_examples(
+    def test_slice_is_measured_on_its_own_examples(
         self, better: Run, data: list[tuple[str, str]]
     ) -> None:
         predictions = better.predictions()
@@ -173,12 +173,14 @@ class TestBetterModel:
         by_slice = better.metrics["models"]["candidate"]["slices"]
         assert by_slice["domain=films"]["accuracy"] == pytest.approx(np.mean(right))
 
-    def test_auc_within_one_class_is_null(self, better: Run) -> None:
+    def test_auc_in_a_slice_of_one_class_is_null(self, better: Run) -> None:
         by_slice = better.metrics["models"]["candidate"]["slices"]
         assert by_slice["label=positive"]["auc"] is None
         assert by_slice[""]["auc"] > 0.5
 
-    def test_the_confusion_matrix_adds_up(self, better: Run, data: list[tuple[str, str]]) -> None:
+    def test_confusion_matrix_matches_labels_and_accuracy(
+        self, better: Run, data: list[tuple[str, str]]
+    ) -> None:
         for model in ("candidate", "baseline"):
             matrix = np.array(better.metrics["models"][model]["confusion_matrix"])
             labels = better.metrics["labels"]
@@ -187,13 +189,13 @@ class TestBetterModel:
             value = matrix.diagonal().sum() / matrix.sum()
             assert value == pytest.approx(better.metrics["models"][model]["slices"][""]["accuracy"])
 
-    def test_scores_are_lined_up_over_both_vocabularies(self, better: Run) -> None:
+    def test_scores_are_aligned_to_the_labels_of_both_models(self, better: Run) -> None:
         assert better.metrics["labels"] == ["negative", "positive", "neutral"]
         first = better.predictions()[1]
         assert first["candidate"][2] == 0.0  # the good model does not know "neutral"
         assert sum(first["baseline"]) == pytest.approx(1.0, abs=1e-4)
 
-    def test_predictions_hold_no_text(self, better: Run, data: list[tuple[str, str]]) -> None:
+    def test_predictions_file_has_no_text(self, better: Run, data: list[tuple[str, str]]) -> None:
         predictions = better.predictions()[1:]
         assert len(predictions) == len(data)
         text, label = data[0]
@@ -201,7 +203,7 @@ class TestBetterModel:
         assert predictions[0]["label"] == label
         assert set(predictions[0]) == {"text_sha256", "label", "candidate", "baseline"}
 
-    def test_the_decision_is_written_twice(self, better: Run) -> None:
+    def test_decision_is_written_as_json_and_markdown(self, better: Run) -> None:
         assert better.decision["blessed"] is True
         assert better.decision["difference"] > 0
         low, high = (better.decision["difference_interval"][end] for end in ("low", "high"))
@@ -210,7 +212,7 @@ class TestBetterModel:
         for sentence in better.decision["sentences"]:
             assert f"- {sentence}\n" in better.read("decision.md")
 
-    def test_tfma_can_read_what_is_there(self, better: Run) -> None:
+    def test_tfma_can_read_the_results(self, better: Run) -> None:
         import tensorflow_model_analysis as tfma
 
         result = tfma.load_eval_result(better.evaluation.uri, model_name="candidate")
@@ -226,7 +228,7 @@ class TestBetterModel:
 
 
 class TestOtherRuns:
-    def test_a_worse_model_is_rejected(
+    def test_worse_model_is_rejected(
         self, tmp_path: Path, good: types.Artifact, poor: types.Artifact, examples: types.Artifact
     ) -> None:
         run = Run(tmp_path, poor, good, examples)
@@ -236,7 +238,7 @@ class TestOtherRuns:
         assert "not more than the margin" in run.decision["reasons"][-1]
         assert "rejected" in run.blessing.get_string_custom_property("outcome")
 
-    def test_a_first_run_is_judged_by_floors_alone(
+    def test_first_run_is_judged_by_floors_only(
         self, tmp_path: Path, good: types.Artifact, examples: types.Artifact
     ) -> None:
         run = Run(tmp_path, good, None, examples)
@@ -248,7 +250,7 @@ class TestOtherRuns:
         assert set(run.metrics["models"]) == {"candidate"}
 
     @pytest.mark.slow
-    def test_scores_that_are_not_finite_reject(
+    def test_scores_that_are_not_finite_are_rejected(
         self, tmp_path: Path, examples: types.Artifact
     ) -> None:
         broken = exports.make_model(tmp_path / "model", 12, broken_word="bad")
@@ -259,7 +261,7 @@ class TestOtherRuns:
         assert no_answer.sum() > 0
 
     @pytest.mark.slow
-    def test_labels_that_the_test_split_never_holds_reject(
+    def test_model_without_labels_of_the_test_split_is_rejected(
         self, tmp_path: Path, examples: types.Artifact
     ) -> None:
         alien = exports.make_model(tmp_path / "model", 12, keywords={"0": "bad", "1": "good"})
@@ -268,7 +270,7 @@ class TestOtherRuns:
         assert "none of its labels '0', '1' occurs" in run.decision["reasons"][0]
 
     @pytest.mark.slow
-    def test_a_label_that_a_model_does_not_know_counts_as_wrong(self, tmp_path: Path) -> None:
+    def test_label_unknown_to_the_model_counts_as_wrong(self, tmp_path: Path) -> None:
         known = [("good word", "positive")] * 6 + [("bad word", "negative")] * 2
         examples = exports.make_examples(tmp_path / "e", [*known, ("good word", "neutral")])
         model = exports.make_model(tmp_path / "model", 12)
@@ -279,17 +281,17 @@ class TestOtherRuns:
 
 
 class TestTestSplit:
-    def test_columns_are_read_and_gaps_are_empty(self, examples: types.Artifact) -> None:
+    def test_missing_column_values_are_empty_strings(self, examples: types.Artifact) -> None:
         split = read_test_split(os.path.join(examples.uri, "Split-test"), ["domain", "absent"])
         assert split.columns["domain"][:3] == ["films", "food", "films"]
         assert set(split.columns["absent"]) == {""}
 
-    def test_an_empty_split_stops_the_run(self, tmp_path: Path) -> None:
+    def test_empty_test_split_is_refused(self, tmp_path: Path) -> None:
         examples = exports.make_examples(tmp_path / "examples", [])
-        with pytest.raises(DataError, match="the test split has no example"):
+        with pytest.raises(DataError, match="Split-test has no examples"):
             read_test_split(os.path.join(examples.uri, "Split-test"), [])
 
-    def test_a_missing_split_is_named(
+    def test_missing_test_split_is_named_in_the_error(
         self, tmp_path: Path, good: types.Artifact, examples: types.Artifact
     ) -> None:
         other = standard_artifacts.Examples()
@@ -297,13 +299,13 @@ class TestTestSplit:
         with pytest.raises(DataError, match="needs a split named 'test'"):
             Run(tmp_path, good, None, other)
 
-    def test_equal_tests_have_equal_digests(self, examples: types.Artifact) -> None:
+    def test_equal_test_splits_have_equal_digests(self, examples: types.Artifact) -> None:
         uri = os.path.join(examples.uri, "Split-test")
         assert read_test_split(uri, []).digest() == read_test_split(uri, ["domain"]).digest()
 
 
 class TestPredict:
-    def test_answers_come_back_in_the_order_of_the_examples(
+    def test_predictions_keep_the_order_of_the_examples(
         self, good: types.Artifact, examples: types.Artifact
     ) -> None:
         split = read_test_split(os.path.join(examples.uri, "Split-test"), [])
@@ -319,20 +321,20 @@ class TestPredict:
         labels = Path(export, "assets.extra", "labels.txt")
         split = read_test_split(os.path.join(examples.uri, "Split-test"), [])
         labels.write_text("positive\nnegative\n")
-        assert "not its best-scored one" in predict(export, split).problems[0]
+        assert "not the one with the best score" in predict(export, split).problems[0]
         labels.write_text("negative\n")
         with pytest.raises(ModelError, match="must agree"):
             predict(export, split)
         labels.unlink()
-        with pytest.raises(ModelError, match="must name its labels"):
+        with pytest.raises(ModelError, match="must list its labels"):
             predict(export, split)
 
-    def test_an_infinite_score_voids_the_answer(self) -> None:
+    def test_infinite_score_counts_as_no_answer(self) -> None:
         scores = np.array([[np.inf, 0.0], [0.3, 0.7]], np.float32)
         answers = ModelPredictions(("a", "b"), scores).align(["b", "a"], np.array([0, 0]))
         assert answers.predicted.tolist() == [metrics.NO_ANSWER, 0]
 
-    def test_union_keeps_the_candidates_order(self) -> None:
+    def test_union_of_labels_keeps_the_candidates_order(self) -> None:
         empty = np.zeros((0, 2), np.float32)
         ours, theirs = ModelPredictions(("b", "a"), empty), ModelPredictions(("a", "c"), empty)
         assert union_of_labels(ours, theirs, ["e", "d", "a"]) == ["b", "a", "c", "d", "e"]
@@ -342,13 +344,13 @@ class TestSlices:
     @pytest.mark.parametrize(
         ("words", "name"), [(0, "0-16"), (16, "0-16"), (17, "17-64"), (64, "17-64"), (65, "65+")]
     )
-    def test_length(self, words: int, name: str) -> None:
+    def test_length_slice_has_inclusive_bounds(self, words: int, name: str) -> None:
         assert length_slice(" word" * words, [16, 64]) == name
 
-    def test_no_bounds_is_one_slice(self) -> None:
+    def test_without_bounds_there_is_one_length_slice(self) -> None:
         assert length_slice("one two", []) == "0+"
 
-    def test_names(self) -> None:
+    def test_slice_names_match_floors(self) -> None:
         assert slice_name({}) == ""
         assert slice_name({"domain": "films"}) == "domain=films"
         assert in_slice("domain=films", "domain", "*")
@@ -387,24 +389,24 @@ def test_slice_columns_must_be_in_the_schema(
         (["components.pusher"], "components/publishing/remote.py"),
     ],
 )
-def test_an_edit_of_what_is_started_by_name_runs_the_node_again(
+def test_digest_covers_modules_that_are_started_by_name(
     entries: Sequence[str], reached: str
 ) -> None:
     assert SOURCE_ROOT / reached in import_closure(*entries)
 
 
-def test_a_baseline_whose_files_are_gone_is_named(
+def test_missing_files_of_the_baseline_are_named_in_the_error(
     tmp_path: Path, good: types.Artifact, examples: types.Artifact
 ) -> None:
     gone = standard_artifacts.Model()
     gone.uri = str(tmp_path / "gone")
-    with pytest.raises(UserError, match="nothing is at"):
+    with pytest.raises(UserError, match="does not exist: "):
         Run(tmp_path, good, gone, examples)
 
 
-@pytest.mark.slow  # TFMA's own metrics take their time
-def test_our_metrics_are_those_of_tfma(tmp_path: Path) -> None:
-    """Accuracy and AUC as TFMA computes them, the AUC class by class."""
+@pytest.mark.slow  # TFMA's own metrics are slow
+def test_metrics_equal_those_of_tfma(tmp_path: Path) -> None:
+    """Compare accuracy and the AUC of each class with those of TFMA."""
     import apache_beam as beam
     import tensorflow_model_analysis as tfma
 
@@ -436,6 +438,6 @@ def test_our_metrics_are_those_of_tfma(tmp_path: Path) -> None:
     accuracy = theirs[""]["sparse_categorical_accuracy"]["doubleValue"]
     assert metrics.point_values(ours)["accuracy"] == pytest.approx(accuracy, abs=1e-6)
     for index, value in enumerate(metrics.class_values(ours)["auc"]):
-        # TFMA reads the AUC off 10,000 thresholds.
+        # TFMA approximates the AUC with 10,000 thresholds.
         expected = theirs[f"classId:{index}"]["auc"]["doubleValue"]
         assert value == pytest.approx(expected, abs=1e-3)

@@ -1,4 +1,4 @@
-"""ExampleGen as TFX runs it: files in, TFRecords, metadata and a quarantine file out."""
+"""ExampleGen run by TFX: TFRecords, metadata and the quarantine file."""
 
 import csv
 import gzip
@@ -53,7 +53,7 @@ def refusal(root: Path, *paths: Path | str, **arguments: Any) -> str:
     return str(caught.value)
 
 
-def test_every_row_comes_out_once_with_its_features(root: Path, tmp_path: Path) -> None:
+def test_every_row_becomes_one_example_with_its_features(root: Path, tmp_path: Path) -> None:
     table = [(*row, f"d{number % 3}") for number, row in enumerate(rows(60))]
     table[5] = ('two\nlines, "quoted" and naïve 🎉', "good", "")
     path = write_csv(tmp_path / "r.csv", table, ("review", "verdict", "domain"))
@@ -65,7 +65,7 @@ def test_every_row_comes_out_once_with_its_features(root: Path, tmp_path: Path) 
     assert not (ran.uri / ".ingestion").exists()
 
 
-def test_artifact_says_what_tfx_and_people_ask(root: Path, tmp_path: Path) -> None:
+def test_artifact_has_the_properties_of_tfx_and_the_counts(root: Path, tmp_path: Path) -> None:
     table = [*rows(60), ("THE fine  thing, number 0", "bad"), ("the dull thing, number 1", "bad")]
     ran = run(root, write_csv(tmp_path / "r.csv", table, ("text", "label")))
     assert ran.artifact.type_name == standard_artifacts.Examples.TYPE_NAME
@@ -84,7 +84,7 @@ def test_artifact_says_what_tfx_and_people_ask(root: Path, tmp_path: Path) -> No
     assert names == ["data_tfrecord-00000-of-00001.gz"] * 3
 
 
-def test_rows_in_are_examples_out_and_rows_in_quarantine(root: Path, tmp_path: Path) -> None:
+def test_every_row_is_an_example_or_in_quarantine(root: Path, tmp_path: Path) -> None:
     path = tmp_path / "r.csv"
     lines = [f'"{text}",{label}'.encode() for text, label in rows(60)]
     lines[3:3] = [
@@ -118,7 +118,9 @@ def test_rows_in_are_examples_out_and_rows_in_quarantine(root: Path, tmp_path: P
     assert json.loads(ran.string("quarantine_reasons"))["unclosed_quote"] == 2
 
 
-def test_too_many_bad_rows_stop_the_run_and_their_file_stays(root: Path, tmp_path: Path) -> None:
+def test_too_many_bad_rows_stop_the_run_and_leave_the_quarantine_file(
+    root: Path, tmp_path: Path
+) -> None:
     path = write_csv(tmp_path / "r.csv", [*rows(60), ("", "good"), ("", "bad")], ("text", "label"))
     message = refusal(root, path)
     assert message.startswith("2 of 62 rows (3.3%) cannot be used, the limit is 1%")
@@ -132,7 +134,7 @@ def test_too_many_bad_rows_stop_the_run_and_their_file_stays(root: Path, tmp_pat
     assert (tmp_path / "elsewhere" / kept.name).read_bytes() == kept.read_bytes()
 
 
-def test_copies_of_a_text_never_straddle_splits(root: Path, tmp_path: Path) -> None:
+def test_copies_of_a_text_share_a_split(root: Path, tmp_path: Path) -> None:
     table = [
         (text, label) for spoken, label in rows(60) for text in (spoken, f" {spoken.upper()}\t")
     ]
@@ -146,7 +148,7 @@ def test_copies_of_a_text_never_straddle_splits(root: Path, tmp_path: Path) -> N
     assert ran.number("duplicate_texts") == 60
 
 
-def test_equal_data_gives_equal_bytes_whatever_its_order_or_form(
+def test_equal_data_in_any_order_or_format_gives_equal_bytes(
     root: Path, tmp_path: Path, reviews: Path
 ) -> None:
     first = run(root, reviews)
@@ -170,7 +172,7 @@ def test_equal_data_gives_equal_bytes_whatever_its_order_or_form(
     assert in_folders.executions == 4
 
 
-def test_content_decides_what_is_cached(root: Path, tmp_path: Path, reviews: Path) -> None:
+def test_cache_depends_on_content_only(root: Path, tmp_path: Path, reviews: Path) -> None:
     first = run(root, reviews)
     os.utime(reviews, (1, 1))
     shutil.copy(reviews, tmp_path / "copy")
@@ -197,26 +199,26 @@ def test_latest_span_is_read(root: Path, tmp_path: Path) -> None:
     write_csv(tmp_path / "span-11" / "r.csv", rows(44), ("text", "label"))
     ran = run(root, tmp_path / "span-{SPAN}")
     assert (ran.number("span"), ran.number("examples")) == (11, 44)
-    assert "no span can be told" in refusal(root, tmp_path / "day-{SPAN}" / "*.csv")
+    assert "cannot find the latest span" in refusal(root, tmp_path / "day-{SPAN}" / "*.csv")
 
 
-def test_what_cannot_be_trained_on_is_refused(root: Path, tmp_path: Path) -> None:
+def test_data_that_cannot_train_a_classifier_is_refused(root: Path, tmp_path: Path) -> None:
     header = ("text", "label")
     one_label = write_csv(tmp_path / "one.csv", [(text, "a") for text, _ in rows(60)], header)
     assert "all 60 examples have the label 'a'" in refusal(root, one_label)
     few = write_csv(tmp_path / "few.csv", rows(3), header)
-    assert "too few: none fell to the split" in refusal(root, few)
+    assert "too few: the split 'train' is empty" in refusal(root, few)
     rare = [*rows(60), *((f"rare {n}", f"rare{n}") for n in range(12))]
     assert "have no example in the train split" in refusal(
         root, write_csv(tmp_path / "rare.csv", rare, header)
     )
-    assert "no row of data" in refusal(root, write_csv(tmp_path / "none.csv", [], header))
+    assert "no rows of data" in refusal(root, write_csv(tmp_path / "none.csv", [], header))
     assert "no column 'label'" in refusal(
         root, write_csv(tmp_path / "named.csv", rows(9), ("text", "labels"))
     )
 
 
-def test_missing_file_is_a_failed_execution_and_one_line(root: Path, reviews: Path) -> None:
+def test_missing_file_fails_the_execution_with_one_line(root: Path, reviews: Path) -> None:
     missing = reviews.with_name("review.csv")
     assert f"Did you mean {reviews}?" in refusal(root, missing)
     assert last_execution_state(root) == metadata_store_pb2.Execution.FAILED
@@ -229,15 +231,15 @@ def test_missing_file_is_a_failed_execution_and_one_line(root: Path, reviews: Pa
     [
         ({"paths": []}, "data.path is empty"),
         ({"data_format": "xlsx"}, "data.format must be one of auto, csv"),
-        ({"max_bad_share": 2.0}, "data.max_bad_share must lie in 0..1"),
+        ({"max_bad_share": 2.0}, "data.max_bad_share must be from 0 to 1"),
         ({"max_text_bytes": 0}, "data.max_text_bytes"),
-        ({"label_column": "text"}, "are both 'text'"),
-        ({"slice_columns": ["label"]}, "must not name 'label'"),
-        ({"text_column": "review", "slice_columns": ["text"]}, "must not name 'text'"),
+        ({"label_column": "text"}, "must differ; both are 'text'"),
+        ({"slice_columns": ["label"]}, "must not contain 'label'"),
+        ({"text_column": "review", "slice_columns": ["text"]}, "must not contain 'text'"),
         ({"split": {"train": 1}}, "data.split needs"),
     ],
 )
-def test_unsound_settings_are_refused_before_anything_runs(
+def test_invalid_settings_are_refused_before_anything_runs(
     arguments: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -245,7 +247,7 @@ def test_unsound_settings_are_refused_before_anything_runs(
 
 
 def execute(uri: Path, path: Path, **changes: Any) -> Ran:
-    """Run the executor as platforms do that know no custom driver."""
+    """Run the executor as platforms without custom drivers do."""
     node = make_example_gen(paths=[str(path)], split=SPLIT, code_digest="0")
     examples = standard_artifacts.Examples()
     examples.uri = str(uri)
@@ -254,7 +256,7 @@ def execute(uri: Path, path: Path, **changes: Any) -> Ran:
     return Ran(examples)
 
 
-def test_executor_needs_no_driver(root: Path, tmp_path: Path) -> None:
+def test_executor_works_without_the_driver(root: Path, tmp_path: Path) -> None:
     folder = tmp_path / "span-7"
     folder.mkdir()
     write_csv(folder / "r.csv", rows(60), ("text", "label"))
@@ -263,7 +265,7 @@ def test_executor_needs_no_driver(root: Path, tmp_path: Path) -> None:
     assert len(ran.string("input_fingerprint")) == 64
 
 
-def test_data_that_changed_since_the_driver_saw_it_is_refused(root: Path, reviews: Path) -> None:
+def test_data_changed_since_the_driver_ran_is_refused(root: Path, reviews: Path) -> None:
     with pytest.raises(DataError, match="changed while it was read"):
         execute(root / "out", reviews, input_fingerprint="0" * 64)
 
@@ -282,7 +284,7 @@ def test_large_data_is_written_in_several_files(
     assert parts.string("label_counts") == whole.string("label_counts")
 
 
-def test_counts_are_told_to_who_watches(
+def test_counts_are_emitted_as_progress(
     root: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BERT_PROGRESS_FILE", str(tmp_path / "progress.jsonl"))
@@ -295,7 +297,7 @@ def test_counts_are_told_to_who_watches(
 @pytest.mark.slow
 @pytest.mark.skipif("BERT_REAL_DATA" not in os.environ, reason="BERT_REAL_DATA names no folder")
 @pytest.mark.parametrize(("name", "count"), [("imdb_5k.csv", 5_000), ("news20_train.csv", 11_314)])
-def test_real_data_comes_through_whole(root: Path, name: str, count: int) -> None:
+def test_no_row_of_real_data_is_lost(root: Path, name: str, count: int) -> None:
     path = Path(os.environ["BERT_REAL_DATA"]) / name
     ran = run(root, path, split={"train": 8, "eval": 1, "test": 1})
     with path.open(encoding="utf-8", newline="") as source:

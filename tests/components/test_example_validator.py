@@ -1,4 +1,4 @@
-"""The validator on TFX's own executor: which anomalies stop a run, and what is recorded."""
+"""The validator on TFX's own executor: the anomalies that stop a run, and those recorded."""
 
 import json
 import os
@@ -29,7 +29,7 @@ SCHEMA = text_format.Parse(
 
 
 def statistics(labels: dict[str, int]) -> statistics_pb2.DatasetFeatureStatisticsList:
-    """Of a split with these labels, each so many times."""
+    """Return the statistics of a split with these labels and counts."""
     found = statistics_pb2.DatasetFeatureStatisticsList()
     count = sum(labels.values())
     dataset = found.datasets.add(num_examples=count)
@@ -48,7 +48,7 @@ def statistics(labels: dict[str, int]) -> statistics_pb2.DatasetFeatureStatistic
 
 
 class Validation:
-    """One execution, and what it left."""
+    """One execution, and its output."""
 
     def __init__(self, folder: Path, splits: dict[str, dict[str, int]]) -> None:
         self._statistics = standard_artifacts.ExampleStatistics()
@@ -86,7 +86,7 @@ SOUND = {"neg": 5, "pos": 5}
 FOREIGN = {"neg": 5, "pos": 5, "unsure": 2}
 
 
-def test_data_that_meets_the_schema_goes_on(tmp_path: Path) -> None:
+def test_data_that_conforms_to_the_schema_passes(tmp_path: Path) -> None:
     validation = Validation(tmp_path, {"train": SOUND, "eval": SOUND})
     validation.run("warning")
     assert not validation.recorded("train").anomaly_info
@@ -96,10 +96,10 @@ def test_error_stops_the_run_and_names_split_and_column(tmp_path: Path) -> None:
     validation = Validation(tmp_path, {"train": SOUND, "eval": FOREIGN})
     with pytest.raises(DataError, match=r"1 data anomal.*eval split, column 'label'.*unsure"):
         validation.run("error")
-    assert set(validation.recorded("eval").anomaly_info) == {"label"}, "recorded all the same"
+    assert set(validation.recorded("eval").anomaly_info) == {"label"}, "must be recorded, too"
 
 
-def test_nothing_stops_the_run_with_severity_none(tmp_path: Path) -> None:
+def test_severity_none_never_stops_the_run(tmp_path: Path) -> None:
     validation = Validation(tmp_path, {"train": FOREIGN})
     validation.run("none")
     assert set(validation.recorded("train").anomaly_info) == {"label"}

@@ -1,4 +1,4 @@
-"""A model that loads and answers otherwise is refused, and so is one that cannot be checked."""
+"""A model with different answers is refused, and so is one that cannot be checked."""
 
 import contextlib
 import copy
@@ -74,7 +74,7 @@ def expected(export: str) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def reply(expected: list[dict[str, Any]]) -> dict[str, Any]:
-    """What ``replay`` says of a sound export."""
+    """Return the result of ``replay`` for a valid export."""
     answers = {
         "scores": [record["scores"] for record in expected],
         "labels": [record["label"] for record in expected],
@@ -82,7 +82,7 @@ def reply(expected: list[dict[str, Any]]) -> dict[str, Any]:
     both = {protocol: {way: answers for way in WAYS} for protocol in ("rest", "grpc")}
     signatures = ["serving_default", "serving_examples"]
     none: dict[str, Any] = {"rest": {}, "grpc": {}}
-    # Through JSON: no two ways share an answer that a test may change.
+    # Copied through JSON, so that a test can change the answer of one way only.
     return json.loads(json.dumps({"signatures": signatures, "answers": both, "errors": none}))
 
 
@@ -95,7 +95,7 @@ class TestReplay:
             wait_until_available(server, deadline)
             yield server
 
-    def test_it_asks_in_every_way_by_both_protocols(
+    def test_texts_are_sent_in_every_way_over_both_protocols(
         self, server: model_servers.RunningServer, expected: list[dict[str, Any]]
     ) -> None:
         examples = [
@@ -113,14 +113,14 @@ class TestReplay:
         assert 0 < said["p50_ms"] <= said["p99_ms"]
         assert 100 < said["peak_memory_mb"] < 4000
 
-    def test_a_signature_that_fails_is_a_finding(self, server: model_servers.RunningServer) -> None:
+    def test_failing_signature_is_reported(self, server: model_servers.RunningServer) -> None:
         no_text = exports.make_example({"label": "positive"})
         said = replay(server, ["good"], [no_text], time.monotonic() + 120)
         assert set(said["errors"]["rest"]) == set(said["errors"]["grpc"]) == {"test_examples"}
 
 
 @pytest.mark.slow  # starts TensorFlow in fresh processes
-def test_the_server_ends_with_the_process_that_started_it(tmp_path: Path, export: str) -> None:
+def test_server_ends_with_its_parent_process(tmp_path: Path, export: str) -> None:
     code = """
 import os, sys, time
 from components import infra_validator
@@ -144,35 +144,35 @@ with model_servers.embedded_server(sys.argv[1], time.monotonic() + 120):
 
 
 class TestChecks:
-    def test_a_sound_model_passes(
+    def test_valid_model_passes(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         assert check_reply(reply, expected, TOLERANCE) == []
 
-    def test_other_scores_are_refused_text_by_text(
+    def test_different_scores_are_reported_per_text(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         other = copy.deepcopy(expected)
         other[1]["scores"] = [s + 0.001 for s in other[1]["scores"]]
         failures = check_reply(reply, other, TOLERANCE)
-        assert len(failures) == 6  # one by one, in a batch, as examples, by each protocol
+        assert len(failures) == 6  # one by one, in a batch and as examples, over each protocol
         assert {failure.text for failure in failures} == {other[1]["text"]}
         assert "differs from the trainer's by 1.00e-03" in failures[0].message
 
-    def test_one_protocol_alone_is_enough_to_refuse(
+    def test_failure_of_one_protocol_is_enough_to_refuse(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         reply["answers"]["grpc"]["one_batch"]["scores"][0] = [0.5, 0.5]
         [failure] = check_reply(reply, expected, TOLERANCE)
         assert "over gRPC" in failure.message
 
-    def test_tolerance_is_what_it_says(
+    def test_difference_within_the_tolerance_is_accepted(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         other = [{**r, "scores": [s + 0.001 for s in r["scores"]]} for r in expected]
         assert check_reply(reply, other, 0.002) == []
 
-    def test_labels_in_another_order_are_refused(
+    def test_swapped_labels_are_refused(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         swapped = {"positive": "negative", "negative": "positive"}
@@ -180,9 +180,9 @@ class TestChecks:
         failures = check_reply(reply, other, TOLERANCE)
         # The last text is a tie, where either label is right.
         assert len(failures) == 6 * (len(expected) - 1)
-        assert "where the trainer answered" in failures[0].message
+        assert "but the trainer answered" in failures[0].message
 
-    def test_nan_is_refused_and_written_as_null(
+    def test_nan_is_refused_and_serialised_as_null(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         reply["answers"]["rest"]["one_batch"]["scores"][0] = [float("nan")] * 2
@@ -190,37 +190,37 @@ class TestChecks:
         assert failure.to_dict()["received"]["scores"] == [None, None]
         json.dumps(failure.to_dict(), allow_nan=False)
 
-    def test_another_number_of_classes_or_answers(
+    def test_wrong_number_of_scores_or_answers_is_refused(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         reply["answers"]["rest"]["one_batch"]["scores"][0] = [1.0]
         reply["answers"]["rest"]["examples"] = {"scores": [], "labels": []}
         messages = [failure.message for failure in check_reply(reply, expected, TOLERANCE)]
-        assert "1 scores where the trainer gave 2" in messages[0]
-        assert "0 answers to 5 texts" in messages[1]
+        assert "1 scores but the trainer gave 2" in messages[0]
+        assert "0 answers for 5 texts" in messages[1]
 
-    def test_a_missing_signature_is_named(
+    def test_missing_signature_is_named(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         reply["signatures"] = ["serving_default"]
         [failure] = check_reply(reply, expected, TOLERANCE)
         assert "no signature 'serving_examples'" in failure.message
 
-    def test_a_way_that_failed_is_refused(
+    def test_request_that_fails_is_refused(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         reply["errors"]["rest"] = {"examples": "INVALID_ARGUMENT: no text"}
         [failure] = check_reply(reply, expected, TOLERANCE)
         assert failure.message == "serving_examples over REST fails: INVALID_ARGUMENT: no text"
 
-    def test_examples_answered_otherwise_than_their_texts(
+    def test_examples_and_texts_with_different_answers_are_refused(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         reply["answers"]["grpc"]["test_examples"]["scores"][2] = [0.5, 0.5]
         [failure] = check_reply(reply, expected, TOLERANCE)
-        assert "1 of 5 test examples otherwise" in failure.message
+        assert "disagree on 1 of 5 test examples over gRPC" in failure.message
 
-    def test_bfloat16_may_round_and_may_not_rename(
+    def test_bfloat16_may_round_scores_but_not_change_labels(
         self, reply: dict[str, Any], expected: list[dict[str, Any]]
     ) -> None:
         rounded = copy.deepcopy(reply["answers"]["grpc"]["one_batch"])
@@ -229,7 +229,7 @@ class TestChecks:
         assert check_reply(reply, expected, TOLERANCE) == []
         rounded["scores"] = [[s + 2e-3, t - 2e-3] for s, t in rounded["scores"]]
         [failure] = check_reply(reply, expected, TOLERANCE)
-        assert "in the median" in failure.message
+        assert "the median difference" in failure.message
         rounded["scores"] = [record["scores"] for record in expected]
         rounded["labels"] = ["negative"] * len(expected)
         renamed = [f for f in check_reply(reply, expected, TOLERANCE) if "answers" in f.message]
@@ -238,13 +238,13 @@ class TestChecks:
     @pytest.mark.parametrize(
         ("limits", "words"),
         [
-            (Limits(max_load_seconds=1e-9), "loading took 2.0 s"),
-            (Limits(max_memory_mb=1e-9), "memory peaked at 300.0 MiB"),
+            (Limits(max_load_seconds=1e-9), "the load time is 2.0 s"),
+            (Limits(max_memory_mb=1e-9), "the peak memory is 300.0 MiB"),
             (Limits(max_latency_ms=1e-9), "99th percentile of latency is 9.0 ms"),
             (Limits(max_size_mb=1e-9), "the export's size is 90.0 MiB"),
         ],
     )
-    def test_limits(self, limits: Limits, words: str) -> None:
+    def test_value_over_its_limit_is_refused(self, limits: Limits, words: str) -> None:
         measured = {
             "load_seconds": 2.0, "peak_memory_mb": 300.0, "p99_ms": 9.0, "model_size_mb": 90.0
         }  # fmt: skip
@@ -252,22 +252,22 @@ class TestChecks:
         assert words in failure.message
         assert check_limits(measured, Limits(1e6, 1e6, 1e6, 1e6)) == []
         [failure] = check_limits({}, limits)
-        assert "not known" in failure.message
+        assert "unknown" in failure.message
 
 
 class TestExpectedAnswers:
     @pytest.mark.parametrize(
         ("content", "message"),
         [
-            (None, "no answers of its trainer"),
-            ("", "are empty"),
-            ("\n\n", "are empty"),
+            (None, "has no trainer's answers"),
+            ("", "is empty"),
+            ("\n\n", "is empty"),
             ("{torn\n", "cannot be read"),
             ('{"text": "good"}\n', "cannot be read"),
             ('{"text": "good", "label": "positive", "scores": []}\n', "cannot be read"),
         ],
     )
-    def test_what_cannot_be_compared_is_never_blessed(
+    def test_export_without_valid_expected_answers_is_refused(
         self, tmp_path: Path, content: str | None, message: str
     ) -> None:
         path = answers_file(str(tmp_path))
@@ -280,7 +280,7 @@ class TestExpectedAnswers:
 
 
 class TestEmbeddedServer:
-    """What becomes of the process, tried on small scripts in the server's place."""
+    """The life of the server's process, with small scripts in place of the server."""
 
     def replace(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
         script = tmp_path / "stand_in.py"
@@ -293,19 +293,21 @@ class TestEmbeddedServer:
         with model_servers.embedded_server(str(tmp_path), deadline) as server:
             return server
 
-    def test_a_crash_is_told_with_its_last_words(
+    def test_crash_is_reported_with_the_end_of_the_output(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.replace(tmp_path, monkeypatch, "sys.exit('no such port')")
-        with pytest.raises(ModelError, match="ended with status 1: no such port"):
+        with pytest.raises(ModelError, match="exited with status 1: no such port"):
             self.start(tmp_path)
 
-    def test_a_signal_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_signal_is_named_in_the_error(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.replace(tmp_path, monkeypatch, "os.kill(os.getpid(), signal.SIGSEGV)")
         with pytest.raises(ModelError, match="killed by SIGSEGV"):
             self.start(tmp_path)
 
-    def test_it_serves_the_export_and_leaves_nothing_behind(
+    def test_server_serves_the_export_and_leaves_no_process(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         pids = tmp_path / "pids"
@@ -327,7 +329,7 @@ time.sleep(600)
         for pid in map(int, pids.read_text().split()):
             assert wait_until_gone(pid), f"process {pid} is left"
 
-    def test_a_prepared_process_is_taken_once(
+    def test_prepared_process_is_used_once(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.replace(tmp_path, monkeypatch, "time.sleep(600)")
@@ -346,7 +348,7 @@ time.sleep(600)
             for process in processes:
                 process.end()
 
-    def test_a_prepared_process_that_ended_is_replaced(
+    def test_dead_prepared_process_is_replaced(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.replace(tmp_path, monkeypatch, "time.sleep(600)")
@@ -361,7 +363,7 @@ time.sleep(600)
         finally:
             process.end()
 
-    def test_a_prepared_process_that_nobody_takes_ends_with_this_one(self, tmp_path: Path) -> None:
+    def test_unused_prepared_process_ends_with_its_parent(self, tmp_path: Path) -> None:
         code = """
 import psutil
 from components.infra_validation import embedded_process
@@ -377,7 +379,7 @@ print(*[child.pid for child in psutil.Process().children()])
         )
         assert wait_until_gone(int(done.stdout)), "the server is left"
 
-    def test_a_server_that_never_listens_is_stopped(
+    def test_server_that_never_listens_is_stopped(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         self.replace(tmp_path, monkeypatch, "time.sleep(600)")
@@ -387,7 +389,7 @@ print(*[child.pid for child in psutil.Process().children()])
 
 @pytest.mark.slow  # starts TensorFlow in fresh processes
 class TestStockServers:
-    """TFX's own runners and the real clients, against stand-ins for the engine and the cluster."""
+    """TFX's own runners and the real clients, with stand-ins for the engine and the cluster."""
 
     def test_docker(self, export: str) -> None:
         with docker_engine.engine() as engine:
@@ -398,7 +400,7 @@ class TestStockServers:
             assert options["Image"] == "tensorflow/serving:2.19.1"
             assert engine.containers == {}, "the container is left"
 
-    def test_docker_with_a_model_that_answers_otherwise(self, tmp_path: Path) -> None:
+    def test_docker_refuses_a_model_with_different_answers(self, tmp_path: Path) -> None:
         other = exports.write_export(tmp_path / "other", sharpness=-2.0)
         sound = exports.write_export(tmp_path / "sound")
         answers_file(other).write_text(answers_file(sound).read_text())
@@ -422,7 +424,7 @@ class TestStockServers:
 
 
 def inside_a_pod(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    """Make TFX believe that it runs in a pod of Kubeflow Pipelines whose API is at ``url``."""
+    """Make TFX assume that it runs in a pod of Kubeflow Pipelines whose API is at ``url``."""
     monkeypatch.setenv(kube_utils.KFP_POD_NAME, kubernetes_api.PIPELINE_POD)
     monkeypatch.setenv(kube_utils.KFP_NAMESPACE, kubernetes_api.NAMESPACE)
     monkeypatch.setattr(kube_utils._factory, "_config_loaded", True)
@@ -431,25 +433,25 @@ def inside_a_pod(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setattr(kubernetes.client.Configuration, "_default", configuration)
 
 
-def test_no_docker_engine_is_the_users_to_mend(export: str) -> None:
+def test_missing_docker_engine_is_a_user_error(export: str) -> None:
     nowhere = settings(server="docker", docker_host="tcp://127.0.0.1:1")
     with pytest.raises(UserError, match=r"server = docker: .* --set infra_validator\.server="):
         validate(export, [], nowhere)
 
 
-def test_an_image_that_cannot_be_pulled_is_the_users_to_mend(export: str) -> None:
+def test_image_that_cannot_be_pulled_is_a_user_error(export: str) -> None:
     with docker_engine.engine() as engine:
         unknown = settings(server="docker", docker_host=engine.url, image="nobody/serving:1")
-        with pytest.raises(UserError, match="can it pull nobody/serving:1"):
+        with pytest.raises(UserError, match="can pull nobody/serving:1"):
             validate(export, [], unknown)
 
 
-def test_kubernetes_outside_a_cluster_is_the_users_to_mend(
+def test_kubernetes_outside_a_cluster_is_a_user_error(
     export: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     monkeypatch.setattr(kube_utils, "_factory", type(kube_utils._factory)())
-    with pytest.raises(UserError, match="works in a pod of Kubeflow Pipelines"):
+    with pytest.raises(UserError, match="works only in a pod of Kubeflow Pipelines"):
         validate(export, [], settings(server="kubernetes"))
 
 
@@ -461,12 +463,12 @@ def test_kubernetes_outside_a_cluster_is_the_users_to_mend(
         (f"s@sha256:{'0' * 64}", {"image_name": "s", "digest": f"sha256:{'0' * 64}"}),
     ],
 )
-def test_an_image_has_a_tag_or_a_digest(image: str, parts: dict[str, str]) -> None:
+def test_image_is_parsed_into_name_and_tag_or_digest(image: str, parts: dict[str, str]) -> None:
     assert model_servers.parse_image(image) == parts
 
 
 @pytest.mark.parametrize("image", ["tensorflow/serving", "s:latest", "s@sha256:12", "", "a b:1"])
-def test_an_image_that_may_change_is_refused(image: str) -> None:
+def test_image_without_a_fixed_tag_is_refused(image: str) -> None:
     with pytest.raises(UserError, match="fixed tag or a digest"):
         model_servers.parse_image(image)
 
@@ -495,7 +497,7 @@ class TestExecutor:
         )
         return blessing
 
-    def test_a_sound_model_is_blessed(self, tmp_path: Path, model: types.Artifact) -> None:
+    def test_valid_model_is_blessed(self, tmp_path: Path, model: types.Artifact) -> None:
         rows = [(text, "positive") for text in exports.TEXTS]
         examples = exports.make_examples(tmp_path / "examples", rows)
         blessing = self.run(tmp_path, model, examples)
@@ -508,7 +510,7 @@ class TestExecutor:
         assert report["texts"] == len(exports.TEXTS)
         assert 0 < report["model_size_mb"] < 1
 
-    def test_a_model_that_answers_otherwise_is_refused(self, tmp_path: Path) -> None:
+    def test_model_with_different_answers_is_refused(self, tmp_path: Path) -> None:
         model = exports.make_model(tmp_path / "model")
         path = answers_file(os.path.join(model.uri, "Format-Serving"))
         other = exports.make_model(tmp_path / "other", sharpness=-2.0)
@@ -518,37 +520,37 @@ class TestExecutor:
         assert blessing.get_int_custom_property("blessed") == 0
         assert "differs from the trainer's" in blessing.get_string_custom_property("outcome")
 
-    def test_a_model_that_does_not_load_is_refused(self, tmp_path: Path) -> None:
+    def test_model_that_does_not_load_is_refused(self, tmp_path: Path) -> None:
         model = exports.make_model(tmp_path / "model")
         Path(model.uri, "Format-Serving", "saved_model.pb").write_bytes(b"garbage")
         report = json.loads(Path(self.run(tmp_path, model).uri, "report.json").read_text())
         assert report["blessed"] is False
         assert "cannot be read as a SavedModel" in report["failures"][0]["message"]
 
-    def test_a_model_without_its_variables_is_refused(self, tmp_path: Path) -> None:
+    def test_model_without_its_variables_is_refused(self, tmp_path: Path) -> None:
         model = exports.make_model(tmp_path / "model")
         Path(model.uri, "Format-Serving", "variables", "variables.index").unlink()
         report = json.loads(Path(self.run(tmp_path, model).uri, "report.json").read_text())
         assert report["blessed"] is False
-        assert "cannot serve it" in report["failures"][0]["message"]
+        assert "cannot load the model" in report["failures"][0]["message"]
 
 
-def test_one_line_says_what_was_found() -> None:
+def test_summary_has_measurements_or_the_first_failure() -> None:
     measured = {"texts": 5, "load_seconds": 1.0, "peak_memory_mb": 300.0, "p99_ms": 9.0}
-    assert summarise({"failures": [], **measured}).startswith("blessed: 5 texts answered")
+    assert summarise({"failures": [], **measured}).startswith("blessed: 5 answers match")
     assert (
         summarise({"failures": [{"message": "a"}, {"message": "b"}]}) == "refused, a (and 1 more)"
     )
 
 
-def test_the_node_refuses_negative_limits() -> None:
+def test_negative_setting_is_refused() -> None:
     with pytest.raises(UserError, match=r"infra_validator\.tolerance must be 0 or more"):
         make_infra_validator(
             model=types.Channel(type=standard_artifacts.Model), tolerance=-1, code_digest=""
         )
 
 
-def test_settings_survive_the_trip_to_the_worker() -> None:
+def test_settings_survive_execution_properties() -> None:
     node = make_infra_validator(
         model=types.Channel(type=standard_artifacts.Model), max_memory_mb=512, code_digest="abc"
     )
@@ -559,11 +561,11 @@ def test_settings_survive_the_trip_to_the_worker() -> None:
 
 
 class TestExecutorWithoutTensorFlow:
-    """The executor in front of a server in this process, which any way of serving stands for."""
+    """The executor with a server in this process in place of each kind of server."""
 
     @pytest.fixture
     def served_folders(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
-        """Open a keyword classifier in place of each server; the folders that it was to serve."""
+        """Replace each server by a keyword classifier, and record the folders to be served."""
         folders: list[str] = []
 
         @contextlib.contextmanager
@@ -592,7 +594,7 @@ class TestExecutorWithoutTensorFlow:
         )
         return blessing
 
-    def test_sound_model_is_blessed(
+    def test_model_is_blessed_without_tensorflow(
         self, tmp_path: Path, model: types.Artifact, served_folders: list[str]
     ) -> None:
         examples = exports.make_examples(
@@ -607,7 +609,7 @@ class TestExecutorWithoutTensorFlow:
         assert blessing.get_string_custom_property("current_model") == model.uri
         assert blessing.get_float_custom_property("peak_memory_mb") == 512
 
-    def test_model_that_answers_otherwise_is_refused(
+    def test_wrong_answers_are_refused_without_tensorflow(
         self, tmp_path: Path, served_folders: list[str]
     ) -> None:
         model = exports.make_model(tmp_path / "model", sharpness=-2.0)

@@ -1,4 +1,4 @@
-"""The baseline is the last pushed model: never a rejected one, never the candidate itself."""
+"""The baseline is the last pushed model, never a rejected one or the candidate itself."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ Event = metadata_store_pb2.Event
 
 
 class Lineage:
-    """Writes what a pipeline's runs leave in ml-metadata."""
+    """Writer of the ml-metadata records that a pipeline's runs create."""
 
     def __init__(self, store: MetadataStore) -> None:
         self.store = store
@@ -26,7 +26,7 @@ class Lineage:
         return self._put(standard_artifacts.Model())
 
     def push(self, model: types.Artifact, pushed: bool = True) -> types.Artifact:
-        """A Pusher execution; ``pushed=False`` is one whose model was rejected."""
+        """Record a Pusher execution; ``pushed=False``: the model was rejected."""
         artifact = standard_artifacts.PushedModel()
         artifact.set_int_custom_property("pushed", int(pushed))
         push = self._put(artifact)
@@ -52,7 +52,7 @@ class Lineage:
 
 
 class PlainLookups:
-    """A store that offers look-ups by id only, as ml-metadata without ZetaSQL does."""
+    """Metadata store that supports only lookups by id, like ml-metadata without ZetaSQL."""
 
     ALLOWED = frozenset(
         {
@@ -100,14 +100,14 @@ def test_first_run_has_no_baseline(lineage: Lineage) -> None:
     assert resolve(lineage, lineage.train()) == {"model": [], "pushed_model": []}
 
 
-def test_last_pushed_is_the_baseline(lineage: Lineage) -> None:
+def test_last_pushed_model_is_the_baseline(lineage: Lineage) -> None:
     lineage.push(lineage.train())
     second = lineage.train()
     push = lineage.push(second)
     assert resolve(lineage, lineage.train()) == {"model": [second.id], "pushed_model": [push.id]}
 
 
-def test_rejected_models_are_passed_over(lineage: Lineage) -> None:
+def test_rejected_models_are_skipped(lineage: Lineage) -> None:
     good = lineage.train()
     push = lineage.push(good)
     for _ in range(3):
@@ -115,7 +115,7 @@ def test_rejected_models_are_passed_over(lineage: Lineage) -> None:
     assert resolve(lineage, lineage.train()) == {"model": [good.id], "pushed_model": [push.id]}
 
 
-def test_a_model_pushed_between_rejected_ones_is_found(lineage: Lineage) -> None:
+def test_model_pushed_between_rejected_ones_is_found(lineage: Lineage) -> None:
     lineage.push(lineage.train(), pushed=False)
     good = lineage.train()
     lineage.push(good)
@@ -123,20 +123,20 @@ def test_a_model_pushed_between_rejected_ones_is_found(lineage: Lineage) -> None
     assert resolve(lineage, lineage.train())["model"] == [good.id]
 
 
-def test_nothing_was_ever_pushed(lineage: Lineage) -> None:
+def test_there_is_no_baseline_if_nothing_was_pushed(lineage: Lineage) -> None:
     for _ in range(2):
         lineage.push(lineage.train(), pushed=False)
     assert resolve(lineage, lineage.train()) == {"model": [], "pushed_model": []}
 
 
-def test_a_model_that_no_pusher_saw_is_no_baseline(lineage: Lineage) -> None:
+def test_model_without_a_pusher_execution_is_not_a_baseline(lineage: Lineage) -> None:
     pushed = lineage.train()
     lineage.push(pushed)
     lineage.train()  # its run was stopped before the Pusher
     assert resolve(lineage, lineage.train())["model"] == [pushed.id]
 
 
-def test_the_candidate_is_judged_again_against_the_same_baseline(lineage: Lineage) -> None:
+def test_pushed_candidate_keeps_its_baseline(lineage: Lineage) -> None:
     first, second = lineage.train(), lineage.train()
     lineage.push(first)
     assert resolve(lineage, second)["model"] == [first.id]
@@ -144,34 +144,34 @@ def test_the_candidate_is_judged_again_against_the_same_baseline(lineage: Lineag
     assert resolve(lineage, second)["model"] == [first.id]
 
 
-def test_the_only_pushed_model_has_no_baseline_in_its_cached_rerun(lineage: Lineage) -> None:
+def test_only_pushed_model_has_no_baseline_when_rerun(lineage: Lineage) -> None:
     first = lineage.train()
     lineage.push(first)
     assert resolve(lineage, first)["model"] == []
 
 
-def test_a_cached_pusher_shares_its_output(lineage: Lineage) -> None:
+def test_output_shared_with_a_cached_pusher_is_resolved(lineage: Lineage) -> None:
     model = lineage.train()
     push = lineage.push(model)
-    lineage.execute({"model": model}, push)  # the second run found it in the cache
+    lineage.execute({"model": model}, push)  # in the second run, the Pusher was cached
     assert resolve(lineage, lineage.train())["model"] == [model.id]
 
 
-def test_the_newest_of_several_models_is_the_candidate(lineage: Lineage) -> None:
+def test_newest_of_several_models_is_the_candidate(lineage: Lineage) -> None:
     first, second = lineage.train(), lineage.train()
     lineage.push(first)
     lineage.push(second)
     assert resolve(lineage, first, second)["model"] == [first.id]
 
 
-def test_a_push_listed_twice_counts_once(lineage: Lineage) -> None:
+def test_push_listed_twice_counts_once(lineage: Lineage) -> None:
     model = lineage.train()
     lineage.push(model)
     lineage.pushes *= 2
     assert resolve(lineage, lineage.train())["model"] == [model.id]
 
 
-def test_the_node_hands_on_models() -> None:
+def test_node_outputs_models() -> None:
     node = make_model_resolver(model=types.Channel(type=standard_artifacts.Model))
     assert node.id == "Resolver"
     assert node.outputs["model"].type is standard_artifacts.Model

@@ -1,4 +1,4 @@
-"""Resolver, Evaluator and Pusher in one TFX graph, run after run, on the local runner."""
+"""Resolver, Evaluator and Pusher in one TFX graph, in several runs on the local runner."""
 
 import os
 from pathlib import Path
@@ -17,12 +17,12 @@ from tests.components.beam_arguments import BEAM_ARGUMENTS
 pytestmark = pytest.mark.slow  # seven runs
 
 GOOD = ("good", "bad")
-FAIR = ("good", "word")  # every text speaks a little against "positive"
+FAIR = ("good", "word")  # every text has a keyword against "positive"
 WORST = ("bad", "good")
 
 
 class Workplace:
-    """A pipeline root, and what its runs left in ml-metadata and in the serving folder."""
+    """Pipeline root, with access to its metadata and its serving folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -30,7 +30,7 @@ class Workplace:
         self.connection = metadata.sqlite_metadata_connection_config(str(folder / "mlmd.sqlite"))
 
     def run(self, words: tuple[str, str]) -> dict[str, Any]:
-        """One run; answers what each node did, and the models that took part."""
+        """Run once, and return the nodes that ran and the ids of candidate and baseline."""
         example_gen = stand_ins.ExampleGen()
         trainer = stand_ins.Trainer(good_word=words[0], bad_word=words[1])
         model = trainer.outputs["model"]
@@ -94,15 +94,15 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     return Workplace(tmp_path_factory.mktemp("gates"))
 
 
-def test_only_an_improvement_goes_out(workplace: Workplace) -> None:
+def test_only_an_improvement_is_pushed(workplace: Workplace) -> None:
     first = workplace.run(FAIR)
     assert first["ran"] >= {"Trainer", "Evaluator", "Pusher"}
-    assert "model" not in first  # nothing to compare with, and the run does not fail for it
+    assert "model" not in first  # there is no baseline, which does not fail the run
     assert len(workplace.versions()) == 1
 
     again = workplace.run(FAIR)
     assert again["ran"] & {"Trainer", "Evaluator", "Pusher"} == set()
-    assert "model" not in again  # not itself
+    assert "model" not in again  # the candidate is not its own baseline
     assert len(workplace.versions()) == 1
 
     worse = workplace.run(WORST)
@@ -118,12 +118,12 @@ def test_only_an_improvement_goes_out(workplace: Workplace) -> None:
     assert cached["model"] == first["candidate"]
     assert len(workplace.versions()) == 2
 
-    rejected_again = workplace.run(WORST)  # against another baseline than the last time
+    rejected_again = workplace.run(WORST)  # with another baseline than the last time
     assert rejected_again["model"] == better["candidate"]
     assert rejected_again["ran"] & {"Trainer"} == set()
     assert "Evaluator" in rejected_again["ran"]
     assert len(workplace.versions()) == 2
 
-    older = workplace.run(FAIR)  # trained before, now against the better one
+    older = workplace.run(FAIR)  # trained before, now compared with the better one
     assert older["model"] == better["candidate"]
     assert len(workplace.versions()) == 2

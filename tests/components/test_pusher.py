@@ -1,4 +1,4 @@
-"""A version is there whole or not at all; its number rises; the same model never goes out twice."""
+"""Versions are complete or absent, their numbers ascend, and no model is pushed twice."""
 
 import json
 import os
@@ -36,7 +36,7 @@ def base(tmp_path: Path) -> Path:
 
 @pytest.fixture(params=[local, remote], ids=["local", "remote"])
 def destination(request: pytest.FixtureRequest) -> Any:
-    """Both ways of pushing; TFX's fileio takes a plain path too."""
+    """Both ways of pushing; TFX's fileio also accepts a local path."""
     return request.param
 
 
@@ -49,7 +49,7 @@ def export(folder: Path, content: str = "", **files: str) -> str:
 
 
 def visible(base: Path) -> list[int]:
-    """What a model server sees: folders whose name is a number."""
+    """Return what a model server sees: folders whose name is a number."""
     return sorted(int(p.name) for p in base.iterdir() if p.is_dir() and p.name.isdecimal())
 
 
@@ -58,7 +58,9 @@ def is_whole(version: Path, content: str = "") -> bool:
 
 
 class TestPush:
-    def test_the_first_push(self, tmp_path: Path, base: Path, destination: Any) -> None:
+    def test_first_push_creates_a_version(
+        self, tmp_path: Path, base: Path, destination: Any
+    ) -> None:
         before = int(time.time())
         outcome = destination.push(export(tmp_path / "m"), "model/1", str(base))
         assert outcome.pushed
@@ -69,7 +71,7 @@ class TestPush:
         manifest = json.loads((base / str(outcome.version) / MANIFEST_FILE).read_text())
         assert manifest["source"] == "model/1"
 
-    def test_numbers_rise_within_one_second(
+    def test_versions_ascend_within_one_second(
         self, tmp_path: Path, base: Path, destination: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(time, "time", lambda: 1000.5)
@@ -79,14 +81,14 @@ class TestPush:
         ]
         assert versions == [1000, 1001, 1002]
 
-    def test_numbers_rise_over_a_version_of_other_hands(
+    def test_version_is_above_versions_not_pushed_by_this_project(
         self, tmp_path: Path, base: Path, destination: Any
     ) -> None:
         export(base / "99999999999")
         outcome = destination.push(export(tmp_path / "m", "1"), "model/1", str(base))
         assert outcome.version == 100000000000
 
-    def test_half_copied_folder_is_no_version_that_stands(self, tmp_path: Path, base: Path) -> None:
+    def test_partial_folder_is_not_a_version(self, tmp_path: Path, base: Path) -> None:
         model = export(tmp_path / "m")
         first = local.push(model, "model/1", str(base))
         half = base / str(first.version + 10)
@@ -97,7 +99,7 @@ class TestPush:
         assert newer.version == first.version + 11
         assert visible(base) == [first.version + 10, newer.version]
 
-    def test_an_identical_model_pushes_nothing(
+    def test_identical_model_is_not_pushed_again(
         self, tmp_path: Path, base: Path, destination: Any
     ) -> None:
         first = destination.push(export(tmp_path / "a"), "model/1", str(base))
@@ -107,11 +109,11 @@ class TestPush:
         assert f"identical to version {first.version}" in second.reason
         assert visible(base) == [first.version]
 
-    def test_the_same_artifact_again_copies_nothing_and_still_stands(
+    def test_same_artifact_counts_as_pushed_without_copying(
         self, tmp_path: Path, base: Path, destination: Any
     ) -> None:
-        # As when the Pusher was killed after the folder was in place: the record was lost, and
-        # without it the next run would not know its baseline.
+        # This happens if the Pusher was killed after the rename: the record was lost, and without
+        # it, the next run would not know its baseline.
         model = export(tmp_path / "m")
         first = destination.push(model, "model/1", str(base))
         again = destination.push(model, "model/1", str(base))
@@ -120,7 +122,7 @@ class TestPush:
         assert "nothing was copied" in again.reason
         assert visible(base) == [first.version]
 
-    def test_going_back_to_an_older_version_is_left_to_people(
+    def test_older_identical_version_is_not_pushed_again(
         self, tmp_path: Path, base: Path, destination: Any
     ) -> None:
         older = export(tmp_path / "older", "1")
@@ -131,7 +133,9 @@ class TestPush:
         assert f"move {second.version} out of" in third.reason
         assert visible(base) == [first.version, second.version]
 
-    def test_old_versions_go(self, tmp_path: Path, base: Path, destination: Any) -> None:
+    def test_oldest_versions_are_removed(
+        self, tmp_path: Path, base: Path, destination: Any
+    ) -> None:
         for i in range(4):
             newest = destination.push(
                 export(tmp_path / str(i), str(i)), f"model/{i}", str(base), keep_versions=2
@@ -139,7 +143,9 @@ class TestPush:
         assert len(visible(base)) == 2
         assert visible(base)[-1] == newest.version
 
-    def test_the_newest_is_never_pruned(self, tmp_path: Path, base: Path, destination: Any) -> None:
+    def test_newest_version_is_never_removed(
+        self, tmp_path: Path, base: Path, destination: Any
+    ) -> None:
         for i in range(2):
             newest = destination.push(
                 export(tmp_path / str(i), str(i)), f"model/{i}", str(base), keep_versions=1
@@ -148,7 +154,7 @@ class TestPush:
 
 
 class TestLocal:
-    def test_a_number_is_not_used_again_after_its_folder_is_gone(
+    def test_number_of_a_removed_version_is_not_reused(
         self, tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(time, "time", lambda: 1000.5)
@@ -156,7 +162,7 @@ class TestLocal:
         (base / str(first.version)).rename(tmp_path / "elsewhere")
         assert local.push(export(tmp_path / "b", "2"), "model/2", str(base)).version == 1001
 
-    def test_a_model_whose_folder_was_removed_goes_out_again(
+    def test_model_is_pushed_again_after_its_folder_was_removed(
         self, tmp_path: Path, base: Path
     ) -> None:
         model = export(tmp_path / "m")
@@ -167,28 +173,28 @@ class TestLocal:
         assert visible(base) == [again.version]
         assert again.version > first.version
 
-    def test_file_names_are_part_of_what_a_model_is(self, tmp_path: Path) -> None:
+    def test_fingerprint_covers_file_names(self, tmp_path: Path) -> None:
         one = local.folder_fingerprint(export(tmp_path / "a"))
         two = local.folder_fingerprint(export(tmp_path / "b", **{"more": ""}))
         assert one != two
 
-    def test_the_manifest_is_not(self, tmp_path: Path, base: Path) -> None:
+    def test_fingerprint_excludes_the_manifest(self, tmp_path: Path, base: Path) -> None:
         model = export(tmp_path / "m")
         outcome = local.push(model, "model/1", str(base))
         assert local.folder_fingerprint(str(base / str(outcome.version))) == outcome.fingerprint
 
-    def test_a_base_that_cannot_be_made(self, tmp_path: Path) -> None:
+    def test_base_directory_that_cannot_be_created_is_a_user_error(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")
         with pytest.raises(UserError, match=r"pusher\.base_directory"):
             local.push(export(tmp_path / "m"), "model/1", str(tmp_path / "file" / "serving"))
 
-    def test_a_torn_ledger_is_named(self, tmp_path: Path, base: Path) -> None:
+    def test_damaged_ledger_is_named_in_the_error(self, tmp_path: Path, base: Path) -> None:
         base.mkdir()
         (base / local.LEDGER).write_text("torn\n")
         with pytest.raises(UserError, match=r"\.pushed\.jsonl"):
             local.push(export(tmp_path / "m"), "model/1", str(base))
 
-    def test_pushes_at_the_same_time_take_turns(self, tmp_path: Path, base: Path) -> None:
+    def test_concurrent_pushes_are_serialised(self, tmp_path: Path, base: Path) -> None:
         pushes = [
             start_push(export(tmp_path / str(i), str(i)), f"model/{i}", base) for i in range(4)
         ]
@@ -197,7 +203,7 @@ class TestLocal:
         assert all((base / str(version) / MANIFEST_FILE).is_file() for version in visible(base))
 
 
-#: Where a push is killed: patches one function of ``local`` so that its n-th call is the last.
+#: Points at which a push is killed: the n-th call of a function, which is patched.
 KILLS = {
     "before the first file": ("_copy_file", 1),
     "between two files": ("_copy_file", 3),
@@ -209,10 +215,12 @@ KILLS = {
 
 
 class TestKilledPush:
-    """SIGKILL in the middle; then the same push again, as a rerun of the pipeline does."""
+    """A push killed by SIGKILL, then repeated as by a rerun of the pipeline."""
 
     @pytest.mark.parametrize("step", KILLS)
-    def test_nothing_half_is_ever_visible(self, tmp_path: Path, base: Path, step: str) -> None:
+    def test_killed_push_never_shows_a_partial_version(
+        self, tmp_path: Path, base: Path, step: str
+    ) -> None:
         old = local.push(export(tmp_path / "old", "old"), "model/0", str(base))
         model = export(tmp_path / "new", "new")
         assert start_push(model, "model/1", base, kill=KILLS[step]).wait(60) == -9
@@ -227,14 +235,12 @@ class TestKilledPush:
         assert not [p for p in base.iterdir() if p.name.startswith(local.TEMPORARY_PREFIX)]
         assert len((base / local.LEDGER).read_text().splitlines()) == 2
 
-    def test_every_kill_reaches_its_step(self, tmp_path: Path, base: Path) -> None:
-        # "after the rename" must not be a second "before the rename".
+    def test_kills_before_and_after_the_rename_differ(self, tmp_path: Path, base: Path) -> None:
+        # Otherwise, "after the rename" might be the same as "before the rename".
         assert kill_and_look(tmp_path, base, "before the rename") == []
         assert len(kill_and_look(tmp_path, base, "after the rename")) == 1
 
-    def test_a_killed_pruning_hides_the_old_version_at_once(
-        self, tmp_path: Path, base: Path
-    ) -> None:
+    def test_killed_removal_hides_the_old_version_at_once(self, tmp_path: Path, base: Path) -> None:
         local.push(export(tmp_path / "old", "old"), "model/0", str(base))
         model = export(tmp_path / "new", "new")
         push = start_push(model, "model/1", base, kill=("shutil.rmtree", 1), keep=1)
@@ -254,7 +260,7 @@ def kill_and_look(tmp_path: Path, base: Path, step: str) -> list[int]:
 def start_push(
     model: str, source: str, base: Path, kill: tuple[str, int] | None = None, keep: int = 0
 ) -> "subprocess.Popen[bytes]":
-    """A push in a process of its own, which may kill itself in the middle."""
+    """Start a push in its own process, which can kill itself during the push."""
     target, calls = kill or ("", 0)
     code = textwrap.dedent(f"""
         import os, shutil, signal
@@ -280,7 +286,7 @@ def start_push(
 
 
 class TestRemote:
-    def test_what_makes_a_version_loadable_comes_last(
+    def test_saved_model_file_is_written_last(
         self, tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         written = []
@@ -290,7 +296,7 @@ class TestRemote:
         assert os.path.basename(written[-1]) == "saved_model.pb"
         assert len(written) == len(FILES) + 1
 
-    def test_a_killed_push_is_not_loadable_and_goes_away(
+    def test_partial_push_is_not_loadable_and_is_removed_by_the_next(
         self, tmp_path: Path, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write = remote._write
@@ -336,7 +342,7 @@ class TestExecutor:
 
         return run
 
-    def test_both_blessings_push(self, push: Any, base: Path) -> None:
+    def test_model_with_both_blessings_is_pushed(self, push: Any, base: Path) -> None:
         pushed = push({"model_blessing": blessing(1), "infra_blessing": blessing(1)})
         [version] = visible(base)
         assert pushed.get_int_custom_property("pushed") == 1
@@ -350,11 +356,11 @@ class TestExecutor:
             (0, 1, "the Evaluator did not bless it (too bad)"),
             (1, 0, "the InfraValidator did not bless it (too bad)"),
             (0, 0, "the Evaluator did not bless it (too bad); the InfraValidator did not"),
-            (None, 1, "the Evaluator gave no blessing"),
-            (1, None, "the InfraValidator gave no blessing"),
+            (None, 1, "there is no blessing from the Evaluator"),
+            (1, None, "there is no blessing from the InfraValidator"),
         ],
     )
-    def test_one_blessing_is_not_enough(
+    def test_model_without_both_blessings_is_not_pushed(
         self, push: Any, base: Path, model_blessed: Any, infra_blessed: Any, reason: str
     ) -> None:
         pushed = push(
@@ -366,19 +372,19 @@ class TestExecutor:
         assert json.loads(Path(pushed.uri, "push.json").read_text())["pushed"] is False
         assert not base.exists()
 
-    def test_without_an_infra_validator_its_blessing_is_not_asked_for(
+    def test_infra_blessing_is_not_required_without_an_infra_validator(
         self, push: Any, base: Path
     ) -> None:
         pushed = push({"model_blessing": blessing(1)}, infra=False)
         assert pushed.get_int_custom_property("pushed") == 1
         assert len(visible(base)) == 1
 
-    def test_a_blessing_of_another_model_does_not_count(self, model: types.Artifact) -> None:
+    def test_blessing_of_another_model_does_not_count(self, model: types.Artifact) -> None:
         other = blessing(1)
         assert other is not None
         other.set_int_custom_property("current_model_id", 3)
         reason = why_not_blessed([other], model, "the Evaluator")
-        assert reason == "the Evaluator blessed model 3, and this is model 7"
+        assert reason == "the Evaluator blessed model 3, but this is model 7"
 
 
 def blessing(blessed: int | None) -> types.Artifact | None:
@@ -402,12 +408,12 @@ class TestNode:
         }
 
     @pytest.mark.parametrize("infra", [True, False])
-    def test_it_knows_whether_infra_validation_is_on(self, infra: bool) -> None:
+    def test_node_requires_the_infra_blessing_if_it_is_connected(self, infra: bool) -> None:
         node = make_pusher(**self.channels(infra), base_directory="serving", code_digest="")
         assert node.id == "Pusher"
         assert node.exec_properties["needs_infra_blessing"] == int(infra)
 
-    def test_a_negative_number_of_versions(self) -> None:
+    def test_negative_number_of_versions_is_refused(self) -> None:
         with pytest.raises(UserError, match="keep_versions"):
             make_pusher(
                 **self.channels(True), base_directory="serving", keep_versions=-1, code_digest=""

@@ -1,18 +1,18 @@
-"""Two backends that execute a compiled PipelineSpec here: by Vertex AI's rules and by Kubeflow's.
+"""Two local backends that execute a compiled PipelineSpec by the rules of Vertex AI and Kubeflow.
 
-Both walk the DAG; resolve parameters, upstream artifacts, importers and resolvers; make the
-ExecutorInput; run each task's own command as a process; and merge what driver and executor put
-out. They differ where the platforms do:
+Both walk the DAG; resolve parameters, upstream artifacts, importers and resolvers; create the
+ExecutorInput; run each task's own command as a process; and merge the outputs of driver and
+executor. They differ where the platforms do:
 
-Vertex: artifacts carry their type and a resource name; every task sees the whole bucket under
-``/gcs/``; the ``preCacheCheck`` hook runs before the cache look-up and its parameters enter the
-key.
+Vertex AI: artifacts have their type and a resource name; every task sees the whole bucket under
+``/gcs/``; the ``preCacheCheck`` hook runs before the cache lookup, and its parameters are part of
+the key.
 
-Kubeflow Pipelines, after its source (``backend/src/v2``: driver, component/launcher_v2.go; and
-``backend/src/apiserver/template``): only schema 2.1.0, parsed strictly; resolver tasks are
-refused; no hooks; a parameter without value or default stops the task; upstream artifacts come
-without type; each task has a pod of its own, in which the launcher puts the inputs' files and from
-which it takes the outputs' files, so empty folders and everything undeclared are lost; metadata
+Kubeflow Pipelines, according to its source (``backend/src/v2``: driver, component/launcher_v2.go;
+and ``backend/src/apiserver/template``): only schema 2.1.0, parsed strictly; resolver tasks are
+refused; there are no hooks; a parameter without value or default stops the task; upstream artifacts
+come without type; each task has its own pod, to which the launcher copies the inputs' files and
+from which it copies the outputs' files, so empty folders and undeclared files are lost; metadata
 must not be null; an output outside the bucket is refused.
 """
 
@@ -40,13 +40,13 @@ class TaskFailedError(AssertionError):
 
 @dataclasses.dataclass
 class TaskRun:
-    """What became of a task.
+    """Result of a task.
 
     Attributes:
         state: "ran" or "cached".
-        inputs: artifacts by key, as the backend keeps them.
-        outputs: likewise.
-        parameters: as the executor got them.
+        inputs: input artifacts by key, as the backend stores them.
+        outputs: output artifacts by key, as the backend stores them.
+        parameters: parameters that the executor received.
     """
 
     state: str
@@ -56,14 +56,14 @@ class TaskRun:
 
 
 class Backend:
-    """What both platforms do.
+    """The common part of both platforms.
 
     Args:
-        folder: for the bucket, the pods and the logs.
+        folder: folder for the bucket, the pods and the logs.
         tasks: runs the processes.
     """
 
-    #: Shares of the ExecutorInput that differ.
+    #: Parts of the ExecutorInput that differ.
     gives_types = True
     scheme = "gs://"
 
@@ -98,15 +98,19 @@ class Backend:
         return done
 
     def read(self, text: str) -> tuple[JSON, str]:
-        """The PipelineSpec and the pipeline root."""
+        """Return the PipelineSpec and the pipeline root.
+
+        Raises:
+            ValueError: the platform would refuse the pipeline.
+        """
         raise NotImplementedError
 
     def path(self, uri: str) -> Path:
-        """Where the object store keeps what a URI names."""
+        """Return the local path of an object store's URI."""
         return self.bucket / uri.removeprefix(self.scheme)
 
     def artifact(self, run: TaskRun, key: str) -> Path:
-        """The files of an output."""
+        """Return the folder of an output's files."""
         [artifact] = run.outputs[key]
         return self.path(artifact["uri"])
 
@@ -191,7 +195,7 @@ class Backend:
         return {key: [self._store(found)]}
 
     def _resolve(self, name: str, resolver: JSON, component: JSON) -> dict[str, list[JSON]]:
-        """The newest artifact of each query's type, as Vertex finds it."""
+        """Return the newest artifact of each query's type, as Vertex does."""
         found = {}
         for key, query in resolver["outputArtifactQueries"].items():
             [title] = re.findall(r'schema_title="([^"]+)"', query["filter"])
@@ -231,18 +235,18 @@ class Backend:
             "inputs": {"parameterValues": plan.parameters, "artifacts": inputs},
             "outputs": {"artifacts": outputs, "outputFile": output_file},
         }
-        # Through the protocol buffer, as both backends do: numbers become doubles.
+        # Converted through the protocol buffer, as in both backends: numbers become doubles.
         message = json_format.ParseDict(task, pipeline_spec_pb2.ExecutorInput())
         found: JSON = json_format.MessageToDict(message)
         return found
 
     def _merge(self, plan: TaskRun, output: JSON) -> None:
-        """Take over what the executor said of its outputs."""
+        """Merge the executor's output into the planned outputs."""
         json_format.ParseDict(output, pipeline_spec_pb2.ExecutorOutput())
         for key, held in output.get("artifacts", {}).items():
-            [mine], [said] = plan.outputs[key], held["artifacts"]
-            mine["uri"] = said.get("uri") or mine["uri"]
-            mine["metadata"] = {**mine["metadata"], **said.get("metadata", {})}
+            [mine], [reported] = plan.outputs[key], held["artifacts"]
+            mine["uri"] = reported.get("uri") or mine["uri"]
+            mine["metadata"] = {**mine["metadata"], **reported.get("metadata", {})}
 
     def _store(self, artifact: JSON) -> JSON:
         number = next(self._numbers)
@@ -251,7 +255,7 @@ class Backend:
         return artifact
 
     def resource_name(self, number: int) -> str:
-        """How the metadata store calls an artifact."""
+        """Return an artifact's name in the metadata store."""
         return str(number)
 
     def _cache_key(self, name: str, container: JSON, plan: TaskRun) -> str:
@@ -271,7 +275,7 @@ class Backend:
 
 
 class VertexBackend(Backend):
-    """Vertex AI Pipelines' rules."""
+    """Backend with the rules of Vertex AI Pipelines."""
 
     def read(self, text: str) -> tuple[JSON, str]:
         job = json.loads(text)
@@ -310,7 +314,7 @@ class VertexBackend(Backend):
 
 
 class KubeflowBackend(Backend):
-    """Kubeflow Pipelines' rules."""
+    """Backend with the rules of Kubeflow Pipelines."""
 
     gives_types = False
     scheme = "minio://"
@@ -322,7 +326,7 @@ class KubeflowBackend(Backend):
         json_format.ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
         for other in others:
             if "kubernetes" not in other.get("platforms", {}):
-                raise ValueError("a second document that is no PlatformSpec")
+                raise ValueError("the second document is not a PlatformSpec")
         if spec["schemaVersion"] != "2.1.0":
             raise ValueError(f"KFP only supports schema version 2.1.0, not {spec['schemaVersion']}")
         for name in spec["root"]["dag"]["tasks"]:

@@ -1,4 +1,4 @@
-"""One small pipeline, run by ``bert run`` and by both backends."""
+"""Fixtures for one small pipeline, run by ``bert run`` and by both backends."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ SERVING_IMAGE = "europe-west1-docker.pkg.dev/shop/serving/tensorflow:2.19.1"
 
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """A folder with 200 rows and the tiny encoder; it stands for the image's own folder."""
+    """Create the image's working directory: a folder with 200 rows and the tiny encoder."""
     folder = tmp_path_factory.mktemp("conformance")
     write_tiny_bert(folder / "encoder")
     take_rows(SAMPLE, folder / "reviews.csv", 200)
@@ -37,10 +37,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
 
 @dataclasses.dataclass
 class Platform:
-    """A platform, what was compiled for it, and its runs.
+    """A platform, the pipeline compiled for it, and its first run.
 
     Attributes:
-        endpoints: where Vertex's Pusher brings models to; None on the other.
+        name: "vertex" or "kubeflow".
+        backend: executes the pipeline by the platform's rules.
+        place: folder and settings of the pipeline.
+        endpoints: API to which Vertex's Pusher deploys models; None on Kubeflow.
+        text: the compiled pipeline.
+        first: the first run, by task.
     """
 
     name: str
@@ -51,7 +56,7 @@ class Platform:
     first: dict[str, TaskRun] = dataclasses.field(default_factory=dict)
 
     def compile(self, **settings: str) -> str:
-        """``bert compile`` in the workplace."""
+        """Run ``bert compile`` in the workplace, and return the compiled pipeline."""
         title = hashlib.sha256(repr(settings).encode()).hexdigest()[:8] if settings else ""
         file = self.place.folder / f"{self.name}{title}{self.ending}"
         done = self.place.bert(
@@ -71,7 +76,7 @@ class Platform:
 
     @property
     def models(self) -> Path:
-        """Where the Pusher's versions are."""
+        """Folder of the pushed versions."""
         if self.name == "kubeflow":
             return self.place.folder / "volume" / "models"
         return self.backend.path("gs://bucket/models")
@@ -102,7 +107,7 @@ class Platform:
 
 @pytest.fixture(scope="session")
 def zygote() -> Iterator[TaskZygote]:
-    """What forks for the tasks of every platform."""
+    """Start the process that forks for the tasks of every platform."""
     zygote = TaskZygote()
     yield zygote
     zygote.close()
@@ -112,16 +117,16 @@ def zygote() -> Iterator[TaskZygote]:
 def platform(
     request: pytest.FixtureRequest, place: Workplace, zygote: TaskZygote
 ) -> Iterator[Platform]:
-    """A platform on which the pipeline has run once.
+    """Run the pipeline once on a platform.
 
-    ExampleGen runs as a process of its own; the others are forks (see ``task_zygote``).
+    ExampleGen runs in its own process; the other tasks are forks (see ``task_zygote``).
     """
     tasks = Tasks(place.folder, zygote, fresh={"ExampleGen"})
     folder = place.folder / f"on-{request.param}"
     if request.param == "kubeflow":
         yield _run_once(Platform("kubeflow", KubeflowBackend(folder, tasks), place))
     else:
-        with PredictionApi(looks=1) as endpoints:
+        with PredictionApi(polls=1) as endpoints:
             backend = VertexBackend(folder, tasks)
             yield _run_once(Platform("vertex", backend, place, endpoints))
 
@@ -134,6 +139,6 @@ def _run_once(platform: Platform) -> Platform:
 
 @pytest.fixture(scope="session")
 def local(place: Workplace) -> Workplace:
-    """The same pipeline, run by ``bert run``."""
+    """Run the same pipeline with ``bert run``."""
     place.run()
     return place

@@ -1,4 +1,4 @@
-"""Runs the commands of containers as local processes."""
+"""Local processes that run the commands of containers."""
 
 import dataclasses
 import json
@@ -12,13 +12,13 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class TaskZygote:
-    """The process of ``task_zygote.py``, started when the first task needs it."""
+    """The process of ``task_zygote.py``, started with the first task."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[str] | None = None
 
     def run(self, order: dict[str, object]) -> int:
-        """Run a task in a fork; returns the exit code."""
+        """Run a task in a fork, and return its exit code."""
         if self._process is None:
             self._process = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("task_zygote.py"))],
@@ -34,7 +34,7 @@ class TaskZygote:
         return int(self._process.stdout.readline())
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         if self._process is not None:
             assert self._process.stdin is not None
             self._process.stdin.close()
@@ -43,12 +43,12 @@ class TaskZygote:
 
 @dataclasses.dataclass
 class Tasks:
-    """Processes of tasks, in one folder.
+    """Runner of tasks in one folder.
 
     Attributes:
-        folder: what the container's working directory is.
-        zygote: forks for each task.
-        fresh: tasks that get an interpreter of their own instead of a fork.
+        folder: the container's working directory.
+        zygote: the process that forks for each task.
+        fresh: tasks that get their own interpreter instead of a fork.
     """
 
     folder: Path
@@ -56,7 +56,7 @@ class Tasks:
     fresh: Collection[str] = ()
 
     def run(self, task: str, words: list[str], log: Path, **variables: str) -> int:
-        """Run a container's command and arguments; returns the exit code."""
+        """Run a container's command and arguments, and return the exit code."""
         assert words[:2] == ["python", "-m"], words[:2]
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TF_CPP_MIN_LOG_LEVEL": "2"} | variables
         if task not in self.fresh:

@@ -1,14 +1,13 @@
-"""A process that has imported TensorFlow and TFX, and forks for each task it is told to run.
+"""Process that has imported TensorFlow and TFX, and forks for each task.
 
-A container's interpreter starts from nothing and spends 15 s of CPU on imports; eleven tasks,
-twice, would spend most of this suite there. The fork has the modules already and nothing else: it
-gets the task's own words as ``sys.argv``, its environment and its folder, and runs the module as
-``__main__`` by ``runpy``, as ``python -m`` does. What a fork could hide, a module that is not
-imported by who needs it, is seen by the tasks that the suite runs as processes of their own
-(``Tasks.fresh``).
+A container's interpreter spends 15 s of CPU on imports; for eleven tasks, run twice, that would be
+most of this suite's time. A fork has only the modules in advance: it gets the task's own arguments
+as ``sys.argv``, its environment and its folder, and runs the module as ``__main__`` with ``runpy``,
+as ``python -m`` does. A fork could hide a missing import; the tasks that the suite runs in their
+own processes (``Tasks.fresh``) detect it.
 
-Orders come as JSON lines on standard input, {"words", "env", "folder", "log"}; each is answered by
-the exit code on a line of standard output.
+Orders are JSON lines on standard input, {"words", "env", "folder", "log"}; the reply to each is the
+exit code on a line of standard output.
 """
 
 import json
@@ -38,7 +37,7 @@ PRELOADED = (
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what imports print is no answer
+    os.dup2(2, 1)  # output of imports must not mix with the replies
     for name in PRELOADED:
         __import__(name)
     for line in sys.stdin:
@@ -50,7 +49,7 @@ def main() -> None:
 
 
 def _run(order: dict) -> int:
-    """Be the task: ``python -m MODULE ARGUMENTS...``."""
+    """Run the task in this process, as ``python -m MODULE ARGUMENTS...``; return the exit code."""
     log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)

@@ -1,7 +1,6 @@
-"""The CronJob that ``bert compile --cronjob`` writes: its own command starts a run when one is due.
+"""The CronJob that ``bert compile --cronjob`` writes: its command starts a run when one is due.
 
-The pod is a process here; the platform is a server on the loopback that speaks the API to the real
-client.
+The pod is a local process; the platform is a server on loopback whose API the real client calls.
 """
 
 import os
@@ -45,7 +44,7 @@ def kubeflow_settings(api: PlatformApi, volume: Path) -> list[str]:
 
 
 def vertex_settings(api: PlatformApi, volume: Path) -> list[str]:
-    """The data are in the image, for no bucket is at hand."""
+    """Return settings with the data in the image, because there is no bucket."""
     return [
         f"vertex.api_endpoint={api.url}",
         "vertex.project=shop",
@@ -56,12 +55,12 @@ def vertex_settings(api: PlatformApi, volume: Path) -> list[str]:
 
 
 class Cluster:
-    """Runs a CronJob's pods here, one after the other.
+    """Cluster that runs a CronJob's pods as local processes, one after the other.
 
     Args:
-        folder: the image's working directory; also the volume.
-        manifest: of the CronJob.
-        secrets: values by secret and key.
+        folder: the image's working directory and the volume.
+        manifest: file of the CronJob.
+        secrets: (secret, key) -> value.
     """
 
     def __init__(self, folder: Path, manifest: Path, secrets: dict[tuple[str, str], str]) -> None:
@@ -83,7 +82,7 @@ class Cluster:
         self._pods = 0
 
     def pod(self) -> subprocess.CompletedProcess[str]:
-        """A pod from its start to its end, in a container whose files go with it."""
+        """Run a pod to its end, in its own home folder, because containers keep no files."""
         self._pods += 1
         home = Path(self.container["workingDir"]) / f"pod-{self._pods}"
         return subprocess.run(
@@ -97,7 +96,7 @@ class Cluster:
 
 
 def write(folder: Path, reviews: str) -> None:
-    """Data that nobody writes any more."""
+    """Write the data file with an old modification time, so that it counts as complete."""
     path = folder / "reviews.csv"
     path.write_text(f"text,label\n{reviews}")
     os.utime(path, (time.time() - 60,) * 2)
@@ -111,7 +110,7 @@ def write(folder: Path, reviews: str) -> None:
     ],
     ids=["kubeflow", "vertex"],
 )
-def test_the_cronjobs_command_starts_a_run_once_when_due(
+def test_cronjob_command_starts_one_run_when_due(
     tmp_path: Path,
     runner: str,
     make_api: Callable[..., PlatformApi],
@@ -154,9 +153,9 @@ def test_the_cronjobs_command_starts_a_run_once_when_due(
         assert f"submitted as {name}" in due.stdout
 
         write(tmp_path, "good,positive\nbad,negative\nfine,positive\n")
-        beside = cluster.pod()  # the platform says RUNNING, once
-        assert beside.returncode == 0, beside.stderr
-        assert "run 1 is running" in beside.stdout
+        active = cluster.pod()  # the platform reports RUNNING, once
+        assert active.returncode == 0, active.stderr
+        assert "run 1 is running" in active.stdout
         write(tmp_path, "good,positive\nbad,negative\n")
         after = cluster.pod()
         assert after.returncode == 0, after.stderr
@@ -170,7 +169,7 @@ def test_the_cronjobs_command_starts_a_run_once_when_due(
     database.close()
 
 
-def test_a_submission_that_fails_fails_the_pod(tmp_path: Path) -> None:
+def test_failed_submission_fails_the_pod(tmp_path: Path) -> None:
     write(tmp_path, "good,positive\n")
     with KubeflowApi(refuse=401) as api:
         assignments = [*SETTINGS, *kubeflow_settings(api, tmp_path), f"image.directory={tmp_path}"]

@@ -1,4 +1,4 @@
-"""Vertex AI: Tuner and Trainer as custom jobs whose containers run here, two machines each."""
+"""Vertex AI: Tuner and Trainer as custom jobs on two machines each, which are local processes."""
 
 import contextlib
 import json
@@ -19,8 +19,8 @@ from tests.e2e.conftest import Workplace
 from tests.runners.remote.platform_api import CustomJobApi
 
 pytestmark = pytest.mark.integration
-#: The two processes need some 40 s on two quiet cores, most of it for imports. A job that takes
-#: longer than this has failed, and its logs are shown.
+#: The two processes need about 40 s on two idle cores, mostly for imports. A job that takes longer
+#: than this fails, with its logs.
 JOB_SECONDS = 300
 
 
@@ -35,11 +35,11 @@ def free_ports(count: int) -> list[int]:
 
 
 class JobMachines:
-    """Runs the containers of jobs as processes, as Vertex runs them on machines.
+    """Machines of Vertex AI, each of which is a local process that runs a job's container.
 
     Args:
         place: the containers' working directory.
-        mounts: the folder that stands for ``/``, where ``/gcs/`` is.
+        mounts: the folder in place of ``/``, with the mount ``/gcs/``.
     """
 
     def __init__(self, place: Path, mounts: Path) -> None:
@@ -49,7 +49,7 @@ class JobMachines:
         self._deadlines: dict[str, float] = {}
 
     def __call__(self, job: dict[str, Any]) -> str:
-        """The job's state; the first look starts it."""
+        """Return the job's state; the first call starts the job."""
         title = job["displayName"]
         if title not in self._deadlines:
             self._start(job)
@@ -60,13 +60,13 @@ class JobMachines:
         return "RUNNING" if None in codes else "SUCCEEDED"
 
     def close(self) -> None:
-        """End what still runs."""
+        """End all processes."""
         for process in self.processes.values():
             process.kill()
             process.wait()
 
     def logs(self) -> str:
-        """The end of each machine's log."""
+        """Return the end of each machine's log."""
         files = [self._place / f"{name}.log" for name in self.processes]
         return "\n".join(f"{file.name}:\n{file.read_text()[-3000:]}" for file in files)
 
@@ -102,15 +102,13 @@ class JobMachines:
                 )
 
 
-def test_two_machines_tune_and_train_the_model_that_is_pushed(
-    place: Workplace, zygote: TaskZygote
-) -> None:
+def test_two_machines_tune_and_train_the_pushed_model(place: Workplace, zygote: TaskZygote) -> None:
     folder = place.folder / "on-vertex-workers"
     machines = JobMachines(place.folder, folder / "mounts")
     tasks = Tasks(place.folder, zygote)
     with (
         contextlib.closing(machines),
-        CustomJobApi(on_look=machines) as api,
+        CustomJobApi(on_poll=machines) as api,
     ):
         platform = Platform("vertex", VertexBackend(folder, tasks), place)
         text = platform.compile(
@@ -147,7 +145,7 @@ def test_two_machines_tune_and_train_the_model_that_is_pushed(
 
 
 def _check_search(results: Path, logs: str) -> None:
-    """Both values were tried, by any of the machines, and the chief told them."""
-    told = json.loads((results / "tuner_results.json").read_text())
-    assert sorted(trial["batch_size"] for trial in told) == [16, 32], logs
-    assert all(0 <= trial["score"] <= 1 for trial in told)
+    """Check that the machines tried both values and that the chief wrote the results."""
+    trials = json.loads((results / "tuner_results.json").read_text())
+    assert sorted(trial["batch_size"] for trial in trials) == [16, 32], logs
+    assert all(0 <= trial["score"] <= 1 for trial in trials)

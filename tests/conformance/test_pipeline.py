@@ -1,4 +1,4 @@
-"""The compiled pipeline, executed: both platforms make of it what ``bert run`` makes."""
+"""The compiled pipeline gives the same results on both platforms as ``bert run``."""
 
 import json
 import re
@@ -14,12 +14,12 @@ from tests.serving.bert_server import bert_serve
 
 pytestmark = pytest.mark.integration
 on_vertex = pytest.mark.parametrize("platform", ["vertex"], indirect=True, scope="session")
-#: What the endpoint is asked to change, once.
+#: Changes of the first run on the endpoint's API.
 DEPLOYED = ["upload", "endpoints", "deployModel"]
 
 
 def records(examples: Path) -> dict[str, list[bytes]]:
-    """Each split's records, sorted."""
+    """Return the sorted records of each split."""
     import tensorflow as tf
 
     found = {}
@@ -35,20 +35,20 @@ def local_artifact(local: Workplace, node: str, key: str) -> Path:
     return folder
 
 
-def test_every_node_ran(platform: Platform) -> None:
+def test_every_node_runs(platform: Platform) -> None:
     assert set(platform.first) == set(NODES) - {"Tuner"}
     assert {run.state for run in platform.first.values()} == {"ran"}
 
 
-def test_a_model_is_pushed(platform: Platform) -> None:
+def test_run_pushes_a_model(platform: Platform) -> None:
     [pushed] = platform.first["Pusher"].outputs["pushed_model"]
     versions = [entry.name for entry in platform.models.iterdir() if entry.name.isdigit()]
     assert [pushed["metadata"]["pushed_version"]] == versions
     assert (platform.models / versions[0] / "saved_model.pb").is_file()
 
 
-def test_reported_places_are_the_platforms_own(platform: Platform) -> None:
-    """No path of this machine's mounts is in what the metadata store is told."""
+def test_reported_uris_are_the_platforms_own(platform: Platform) -> None:
+    """The metadata store has no paths of mounts or pods."""
     scheme = "gs://" if platform.name == "vertex" else "minio://"
     for run in platform.first.values():
         for [artifact] in run.outputs.values():
@@ -58,7 +58,7 @@ def test_reported_places_are_the_platforms_own(platform: Platform) -> None:
 
 
 @on_vertex
-def test_the_pushed_model_is_deployed(platform: Platform) -> None:
+def test_pushed_model_is_deployed(platform: Platform) -> None:
     [pushed] = platform.first["Pusher"].outputs["pushed_model"]
     api = platform.endpoints
     assert api.changes == DEPLOYED
@@ -71,15 +71,15 @@ def test_the_pushed_model_is_deployed(platform: Platform) -> None:
 
 
 @on_vertex
-def test_the_registered_container_serves_the_model(platform: Platform) -> None:
-    """With its arguments, by ``bert serve``, which takes TensorFlow Serving's flags."""
+def test_registered_container_serves_the_model(platform: Platform) -> None:
+    """Run it with its arguments by ``bert serve``, which accepts TensorFlow Serving's flags."""
     [model] = platform.endpoints.models["bert"]
     container = model["containerSpec"]
     stored = str(platform.backend.path(model["artifactUri"]))
     arguments = [word.replace("$(AIP_STORAGE_URI)", stored) for word in container["args"]]
     ports = {word for word in arguments if re.fullmatch(r"--(rest_api_)?port=\d+", word)}
     assert f"--rest_api_port={container['ports'][0]['containerPort']}" in ports
-    own = [word for word in arguments if word not in ports]  # bert_serve takes free ones
+    own = [word for word in arguments if word not in ports]  # bert_serve uses free ports
     with bert_serve(*own, folder=platform.place.folder) as server:
         with urllib.request.urlopen(server.rest + container["healthRoute"]) as answer:
             assert answer.status == 200
@@ -90,12 +90,12 @@ def test_the_registered_container_serves_the_model(platform: Platform) -> None:
     assert [set(prediction) for prediction in predictions] == [{"label", "score", "scores"}] * 2
 
 
-def test_splits_are_those_of_the_local_run(platform: Platform, local: Workplace) -> None:
+def test_splits_equal_those_of_the_local_run(platform: Platform, local: Workplace) -> None:
     examples = platform.backend.artifact(platform.first["ExampleGen"], "examples")
     assert records(examples) == records(local_artifact(local, "ExampleGen", "examples"))
 
 
-def test_statistics_and_schema_are_those_of_the_local_run(
+def test_statistics_and_schema_equal_those_of_the_local_run(
     platform: Platform, local: Workplace
 ) -> None:
     for node, key, name in (
@@ -109,7 +109,7 @@ def test_statistics_and_schema_are_those_of_the_local_run(
         ] == [(file.relative_to(other), file.read_bytes()) for file in sorted(other.glob(name))]
 
 
-def test_decision_is_that_of_the_local_run(platform: Platform, local: Workplace) -> None:
+def test_decision_equals_that_of_the_local_run(platform: Platform, local: Workplace) -> None:
     evaluation = platform.backend.artifact(platform.first["Evaluator"], "evaluation")
     mine, other = json.loads((evaluation / "decision.json").read_text()), local.decision()
     places = ("candidate_model", "baseline_model")
@@ -119,21 +119,21 @@ def test_decision_is_that_of_the_local_run(platform: Platform, local: Workplace)
     assert mine["candidate_model"]["uri"] != other["candidate_model"]["uri"]
 
 
-def test_driver_marks_the_examples(platform: Platform) -> None:
-    """The driver ran, as Vertex's hook or in Kubeflow's task, and its findings reached metadata."""
+def test_properties_of_the_driver_reach_the_metadata(platform: Platform) -> None:
+    """The driver runs as Vertex's hook or in Kubeflow's task."""
     run = platform.first["ExampleGen"]
     [examples] = run.outputs["examples"]
     assert len(examples["metadata"]["input_fingerprint"]) == 64
     assert ("input_fingerprint" in run.parameters) == (platform.name == "vertex")
 
 
-def test_without_a_push_there_is_no_baseline(platform: Platform) -> None:
+def test_first_run_has_no_baseline_on_the_platform(platform: Platform) -> None:
     [baseline] = platform.first["Resolver"].outputs["model"]
     assert baseline["metadata"]["absent"] == 1
 
 
-def test_a_worse_candidate_meets_the_pushed_model_and_loses(platform: Platform) -> None:
-    """The second run: the baseline is what the first run pushed, and caching keeps its word."""
+def test_worse_candidate_is_compared_with_the_pushed_model_and_rejected(platform: Platform) -> None:
+    """In a second run, the baseline is the first run's model, and only Vertex can cache nodes."""
     text = platform.compile(trainer__epochs="0", trainer__seed="7")
     second = platform.backend.run(text)
     [baseline] = second["Resolver"].outputs["model"]
@@ -150,12 +150,12 @@ def test_a_worse_candidate_meets_the_pushed_model_and_loses(platform: Platform) 
         data = {"ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform"}
         assert reused == data
     else:
-        assert reused == set()  # ExampleGen runs always, and its new output renews the rest
+        assert reused == set()  # ExampleGen always runs, and its new output runs the others
 
 
 @on_vertex
-def test_the_same_run_again_deploys_nothing(platform: Platform) -> None:
-    """The Resolver looks again at what is deployed, so that the Pusher really runs."""
+def test_repeated_run_deploys_nothing(platform: Platform) -> None:
+    """The Resolver is never cached, so the Pusher really runs."""
     again = platform.backend.run(platform.text)
     assert {name for name, run in again.items() if run.state == "ran"} == {
         "Resolver",

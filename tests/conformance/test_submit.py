@@ -1,4 +1,4 @@
-"""``bert submit --watch``, whole: compile, submit through the real client, follow to the end."""
+"""``bert submit --watch``: compile, submit through the real client, follow to the end."""
 
 import os
 import subprocess
@@ -49,7 +49,7 @@ def on_vertex(api: PlatformApi) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_a_run_on_kubeflow_is_followed_to_its_end() -> None:
+def test_run_on_kubeflow_is_followed_to_its_end() -> None:
     with KubeflowApi(["SUCCEEDED"], tasks={"Trainer": "SUCCEEDED"}) as api:
         done = on_kubeflow(api)
     assert done.returncode == 0, done.stderr
@@ -63,7 +63,7 @@ def test_a_run_on_kubeflow_is_followed_to_its_end() -> None:
     assert set(run["pipeline_spec"]["pipeline_spec"]["root"]["dag"]["tasks"]) >= {"Trainer"}
 
 
-def test_a_failed_run_on_vertex_ends_with_1_and_says_why() -> None:
+def test_failed_run_on_vertex_exits_with_1_and_prints_the_reason() -> None:
     with VertexApi(["FAILED"], tasks={"Trainer": "FAILED"}, error="no quota for T4") as api:
         done = on_vertex(api)
     assert done.returncode == 1, done.stderr
@@ -73,7 +73,7 @@ def test_a_failed_run_on_vertex_ends_with_1_and_says_why() -> None:
     )
 
 
-def test_a_refused_run_leaves_nothing_behind() -> None:
+def test_refused_run_creates_nothing() -> None:
     with VertexApi(refuse=403) as api:
         done = on_vertex(api)
     assert done.returncode == 2

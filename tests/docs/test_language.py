@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).parents[2]
 #: Files and folders that are checked.
 CHECKED = (
     "benchmarks",
+    "cli",
+    "components",
     "data",
     "examples",
     "modules",
@@ -34,8 +36,11 @@ CHECKED = (
     "scripts",
     "tests/architecture",
     "tests/benchmarks",
+    "tests/cli",
+    "tests/components",
     "tests/data",
     "tests/docs",
+    "tests/e2e",
     "tests/examples",
     "tests/modules",
     "tests/pipeline",

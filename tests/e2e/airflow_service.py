@@ -1,4 +1,4 @@
-"""An Airflow of its own for the tests: ``make env-airflow`` installs it."""
+"""Airflow installation for the tests; ``make env-airflow`` installs it."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ AIRFLOW = REPOSITORY / ".venv-airflow" / "bin" / "airflow"
 
 
 class Airflow:
-    """An Airflow in a folder: SQLite, no examples, basic authentication."""
+    """Airflow in its own folder: SQLite, no examples, basic authentication."""
 
     def __init__(self, home: Path) -> None:
         self.dags = home / "dags"
@@ -28,7 +28,7 @@ class Airflow:
             "AIRFLOW__API__AUTH_BACKENDS": "airflow.api.auth.backend.basic_auth",
             "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "2",
             "AIRFLOW__WEBSERVER__SECRET_KEY": secrets.token_hex(16),
-            # Its packages are its own; the executor looks for `airflow` on the path.
+            # It has its own packages; the executor searches the path for `airflow`.
             "PATH": f"{AIRFLOW.parent}:{os.environ['PATH']}",
             "PYTHONPATH": "",
         }
@@ -41,13 +41,13 @@ class Airflow:
         return done.stdout
 
     def runs(self, dag_id: str) -> list[tuple[str, str, str]]:
-        """The DAG's runs, the oldest first: id, type and state."""
+        """Return id, type and state of the DAG's runs, oldest first."""
         return self._query(
             "SELECT run_id, run_type, state FROM dag_run WHERE dag_id = ? ORDER BY id", dag_id
         )
 
     def tasks(self, run_id: str) -> dict[str, str | None]:
-        """How the tasks of a run stand."""
+        """Return the states of a run's tasks, by task id."""
         return dict(
             self._query("SELECT task_id, state FROM task_instance WHERE run_id = ?", run_id)
         )
@@ -58,7 +58,7 @@ class Airflow:
 
     @contextlib.contextmanager
     def service(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A service that runs until the block ends."""
+        """Run a service until the block ends."""
         log = self.dags.parent / f"{arguments[0]}.log"
         with open(log, "wb") as file:
             process = subprocess.Popen(
@@ -75,7 +75,7 @@ class Airflow:
 
 
 def _end(service: subprocess.Popen[bytes]) -> None:
-    """End a service and all that it started, some of it in process groups of their own."""
+    """End a service and all processes that it started, some in their own process groups."""
     family = [*psutil.Process(service.pid).children(recursive=True), psutil.Process(service.pid)]
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""A workplace in an empty folder: the real ``bert`` command on a copy of the bundled sample."""
+"""Workplaces: folders in which the real ``bert`` command runs on the bundled sample."""
 
 import contextlib
 import csv
@@ -19,13 +19,13 @@ from tests.tiny_bert import write_tiny_bert
 REPOSITORY = Path(__file__).resolve().parents[2]
 SAMPLE = REPOSITORY / "data" / "sample" / "reviews.csv"
 
-#: What the events of a run say of each node: "ran", "cached", "failed" or "skipped".
+#: Node -> its state in the events of a run: "ran", "cached", "failed" or "skipped".
 States = dict[str, str]
 
 
 @dataclasses.dataclass
 class Workplace:
-    """A folder with data and a config, and the command that runs there."""
+    """Folder with data and settings, in which the ``bert`` command runs."""
 
     folder: Path
     settings: dict[str, str]
@@ -40,13 +40,13 @@ class Workplace:
         return self.folder / self.settings.get("pusher.base_directory", "serving_models/bert")
 
     def versions(self) -> list[str]:
-        """Version folders that a server would see."""
+        """Return the names of the version folders that a server would see."""
         if not self.models.is_dir():
             return []
         return sorted(entry.name for entry in self.models.iterdir() if entry.name.isdigit())
 
     def start(self, *arguments: str, **settings: object) -> subprocess.Popen[str]:
-        """Start ``bert`` here."""
+        """Start ``bert`` in the folder."""
         values = {**self.settings, **{k.replace("__", "."): v for k, v in settings.items()}}
         options = [f"--set={key}={value}" for key, value in values.items()]
         return subprocess.Popen(
@@ -59,13 +59,13 @@ class Workplace:
         )
 
     def bert(self, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-        """Run ``bert`` here and wait."""
+        """Run ``bert`` in the folder and wait for it."""
         process = self.start(*arguments, **settings)
         output, _ = process.communicate()
         return subprocess.CompletedProcess(process.args, process.returncode, output)
 
     def run(self, *arguments: str, **settings: object) -> States:
-        """``bert run`` that must succeed; what became of each node."""
+        """Run ``bert run``, which must succeed, and return the state of each node."""
         done = self.bert("run", *arguments, **settings)
         assert done.returncode == 0, done.stdout + self.log()
         return self.states()
@@ -91,18 +91,18 @@ class Workplace:
         pytest.fail(f"the run ended before {node} started:\n{self.log()}")
 
     def states(self) -> States:
-        """The last run's nodes."""
+        """Return the states of the last run's nodes."""
         events = _events(self._event_files()[-1])
         return {e["node"]: e["state"] for e in events if e["event"] == "node_finished"}
 
     def decision(self) -> dict:
-        """The newest decision of the Evaluator."""
+        """Return the newest decision of the Evaluator."""
         files = self.root.glob("Evaluator/evaluation/*/decision.json")
         newest = max(files, key=lambda path: int(path.parent.name))
         return json.loads(newest.read_text())
 
     def log(self) -> str:
-        """The end of the last run's log."""
+        """Return the end of the last run's log."""
         logs = sorted((self.root / "logs").glob("*.log"))
         return logs[-1].read_text(errors="replace")[-6000:] if logs else "(no log)"
 
@@ -125,7 +125,7 @@ def take_rows(source: Path, target: Path, count: int) -> None:
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workplace]:
-    """A workplace with the tiny encoder, 200 rows and gates that let a weak model through."""
+    """Create a workplace with the tiny encoder, 200 rows and gates that pass a weak model."""
     folder = tmp_path_factory.mktemp("tiny")
     write_tiny_bert(folder / "encoder")
     take_rows(SAMPLE, folder / "reviews.csv", 200)

@@ -1,4 +1,4 @@
-"""Long-running ``bert`` commands of a workplace: started, watched, killed and started again."""
+"""Long-running ``bert`` commands of a workplace that tests start, kill and restart."""
 
 import contextlib
 import dataclasses
@@ -15,7 +15,7 @@ import psutil
 
 from tests.e2e.conftest import REPOSITORY, Workplace
 
-#: A process on a busy machine may take this long to import TensorFlow and load a model.
+#: Longest time that a process on a busy machine takes to import TensorFlow and load a model.
 READY_SECONDS = 240
 
 
@@ -24,10 +24,11 @@ class Service:
     """One command.
 
     Attributes:
-        name: of its log file.
+        name: name of the service and its log file.
         command: the words after ``bert``.
-        workplace: where it runs, and with which settings.
-        ready_url: answers 200 once the service is ready; "" where nothing tells.
+        workplace: folder and settings of the command.
+        ready_url: URL that answers 200 once the service is ready; "" if there is none.
+        process: the newest process, or None before the first start.
     """
 
     name: str
@@ -57,13 +58,13 @@ class Service:
         wait_for(self._is_ready, f"{self.name} to be ready", lambda: self.tail())
 
     def kill(self) -> None:
-        """``kill -9``."""
+        """Kill the process with SIGKILL."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """End the process with SIGTERM, and return its exit code."""
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
@@ -90,10 +91,16 @@ def wait_for(
     explain: Callable[[], str] = str,
     seconds: float = READY_SECONDS,
 ) -> None:
-    """Look until it holds.
+    """Poll a condition until it holds.
+
+    Args:
+        condition: returns a true value once it holds.
+        what: description of the condition, for the error.
+        explain: returns details for the error.
+        seconds: longest time to wait.
 
     Raises:
-        AssertionError: it did not within ``seconds``; the message tells ``what`` and ``explain()``.
+        AssertionError: the condition did not hold within ``seconds``.
     """
     end = time.monotonic() + seconds
     while not condition():
@@ -102,8 +109,8 @@ def wait_for(
         time.sleep(0.2)
 
 
-def runs_under_way(workplace: Workplace) -> list[int]:
-    """Process ids of the ``bert run`` commands of this workplace, without their workers."""
+def active_runs(workplace: Workplace) -> list[int]:
+    """Return the process ids of this workplace's ``bert run`` commands, without their workers."""
     found = []
     for process in psutil.process_iter(["pid", "cmdline", "cwd"]):
         words = process.info["cmdline"] or []

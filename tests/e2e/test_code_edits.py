@@ -1,4 +1,4 @@
-"""An edit in ``modules/`` runs exactly the components that depend on it, and what follows them."""
+"""An edit in ``modules/`` runs only the components that depend on it, and their successors."""
 
 import dataclasses
 import shutil
@@ -10,12 +10,13 @@ from tests.e2e.conftest import REPOSITORY, Workplace
 
 pytestmark = pytest.mark.slow
 
-PACKAGES = ("pipeline", "components", "modules", "runners", "serving", "data")
+PACKAGES = ("cli", "pipeline", "components", "modules", "runners", "serving", "data")
+MODEL = "modules/network/model.py"
 
 
 @pytest.fixture(scope="module")
 def editable(tiny: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """The workplace, run once by a copy of the source that may be edited."""
+    """Run the workplace once with a copy of the source that tests can edit."""
     source = tmp_path_factory.mktemp("source")
     for package in PACKAGES:
         shutil.copytree(
@@ -35,23 +36,23 @@ def _append(path: Path, text: str) -> None:
     path.write_text(path.read_text() + text)
 
 
-def test_without_an_edit_nothing_runs(editable: Workplace) -> None:
+def test_nothing_runs_without_an_edit(editable: Workplace) -> None:
     assert _ran(editable) == set()
 
 
-def test_a_comment_runs_nothing(editable: Workplace) -> None:
-    _append(editable.source / "modules" / "model.py", "\n# A comment changes no behaviour.\n")
+def test_comment_runs_nothing_again(editable: Workplace) -> None:
+    _append(editable.source / MODEL, "\n# A comment changes no behaviour.\n")
     assert _ran(editable) == set()
 
 
-def test_the_model_is_the_trainers_business(editable: Workplace) -> None:
-    _append(editable.source / "modules" / "model.py", "\n_UNUSED = 1\n")
+def test_edit_of_the_model_runs_only_the_trainer_and_its_successors(editable: Workplace) -> None:
+    _append(editable.source / MODEL, "\n_UNUSED = 1\n")
     ran = _ran(editable)
     assert "Trainer" in ran
     assert not ran & {"ExampleGen", "StatisticsGen", "SchemaGen", "ExampleValidator", "Transform"}
 
 
-def test_preprocessing_is_transforms_business(editable: Workplace) -> None:
+def test_edit_of_preprocessing_runs_transform_and_its_successors(editable: Workplace) -> None:
     _append(editable.source / "modules" / "preprocessing.py", "\n_UNUSED = 1\n")
     ran = _ran(editable)
     assert {"Transform", "Trainer"} <= ran

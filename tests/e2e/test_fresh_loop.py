@@ -1,9 +1,9 @@
-"""The whole loop with real processes: drift, feedback, a retrain, a canary, and a bad model undone.
+"""The whole loop with real processes: drift, feedback, a new run, a canary and a rollback.
 
-A film classifier meets reviews of hotels, food, books and products. Drift is raised; feedback
-comes in; a run starts by itself; the better model is taken up by stages under load; no request
-fails. Then somebody delivers data with flipped labels: the model made of them passes its own test,
-for that is flipped, too, and is rolled back by itself for what users see.
+A film classifier receives reviews of hotels, food, books and products. Drift is raised; feedback
+arrives and starts a run; the better model is rolled out in stages under load, and no request fails.
+Then data with flipped labels is delivered: the model trained on it passes its own test, which is
+flipped, too, but is rolled back automatically because of the users' feedback.
 """
 
 import csv
@@ -30,7 +30,7 @@ pytestmark = [
     pytest.mark.timeout(2400),
     pytest.mark.skipif(
         REAL_DATA not in os.environ,
-        reason=f"{REAL_DATA} names no folder with imdb_5k.csv",
+        reason=f"{REAL_DATA} does not name a folder with imdb_5k.csv",
     ),
 ]
 
@@ -40,7 +40,7 @@ FLIP = {"0": "1", "1": "0"}
 
 @dataclasses.dataclass
 class Loop:
-    """The services of one workplace, and the reviews that its users send."""
+    """Services of one workplace, and the reviews that its users send."""
 
     workplace: Workplace
     server: Service
@@ -76,7 +76,7 @@ class Loop:
 
 
 class Load:
-    """Users who send reviews all the time and say when an answer is wrong."""
+    """Users who constantly send reviews and give feedback with the right label."""
 
     def __init__(self, loop: Loop, reviews: list[tuple[str, str]]) -> None:
         self._loop = loop
@@ -101,7 +101,7 @@ class Load:
             text, label = choose.choice(self._reviews)
             self.requests += 1
             try:
-                # Many users: a canary answers some of them, always the same.
+                # Many users, because a canary always answers the same ones.
                 answer = self._loop.predict([text], f"user-{self.requests % 50}")
                 self.versions.setdefault(answer["model_version"], self.requests)
                 self._loop.vote(answer["predictions"][0]["id"], label)
@@ -134,7 +134,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
             "rollout.min_requests": "40",
             "rollout.canary_share": "0.3",
             "rollout.max_latency_ratio": "10.0",
-            # Where the old model is wrong, the better one must differ.
+            # The better model must differ where the old one is wrong.
             "rollout.max_disagreement": "0.6",
         },
     )
@@ -161,7 +161,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
                 service.stop()
 
 
-def test_another_domain_raises_drift_and_nothing_starts_without_feedback(loop: Loop) -> None:
+def test_new_domain_raises_drift_and_starts_nothing_without_feedback(loop: Loop) -> None:
     for start in range(0, len(loop.reviews), 50):
         loop.predict([text for text, _ in loop.reviews[start : start + 50]])
     done = loop.workplace.bert("drift", "--json")
@@ -170,7 +170,7 @@ def test_another_domain_raises_drift_and_nothing_starts_without_feedback(loop: L
     assert len(loop.workplace.versions()) == 1
 
 
-def test_feedback_starts_a_run_whose_model_takes_over_without_a_failed_request(loop: Loop) -> None:
+def test_feedback_starts_a_run_whose_model_is_promoted_without_a_failed_request(loop: Loop) -> None:
     first = int(loop.workplace.versions()[0])
     for start in range(0, len(loop.reviews), 50):
         batch = loop.reviews[start : start + 50]
@@ -190,7 +190,7 @@ def test_feedback_starts_a_run_whose_model_takes_over_without_a_failed_request(l
     assert {"adopt", "start", "advance", "promote"} <= set(events)
 
 
-def test_a_prediction_is_traced_to_its_data_and_code(loop: Loop) -> None:
+def test_prediction_is_traced_to_its_data_and_code(loop: Loop) -> None:
     answer = loop.predict(["The breakfast was cold and the staff were colder."])
     done = loop.workplace.bert("trace", answer["predictions"][0]["id"], "--json")
     assert done.returncode == 0, done.stdout
@@ -201,7 +201,7 @@ def test_a_prediction_is_traced_to_its_data_and_code(loop: Loop) -> None:
     assert trace
 
 
-def test_a_model_of_flipped_labels_is_rolled_back_by_itself(loop: Loop) -> None:
+def test_model_of_flipped_labels_is_rolled_back_automatically(loop: Loop) -> None:
     stable = loop.rollout()["stable"]
     films = loop.workplace.folder / "films.csv"
     flipped = [(text, FLIP[label]) for text, label in _film_rows()[:FILMS]]
@@ -217,7 +217,7 @@ def test_a_model_of_flipped_labels_is_rolled_back_by_itself(loop: Loop) -> None:
 
 
 def _film_rows() -> list[tuple[str, str]]:
-    """``FILMS`` to train on, and 300 more."""
+    """Return ``FILMS`` rows to train on, and 300 more."""
     source = Path(os.environ[REAL_DATA]) / "imdb_5k.csv"
     with source.open(newline="", encoding="utf-8") as file:
         rows = list(itertools.islice(csv.DictReader(file), FILMS + 300))
@@ -230,7 +230,7 @@ def _write_rows(path: Path, rows: list[tuple[str, str]]) -> None:
 
 
 def _other_reviews() -> list[tuple[str, str]]:
-    """The bundled reviews of everything but films, with the films' labels."""
+    """Return the bundled reviews of everything except films, with the labels of the films."""
     with SAMPLE.open(newline="", encoding="utf-8") as file:
         return [
             (row["text"], str(int(row["label"] == "positive")))

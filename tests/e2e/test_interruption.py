@@ -1,4 +1,4 @@
-"""``kill -9`` anywhere, the same command again: it goes on where it was."""
+"""A run killed with ``kill -9`` at any point resumes when the command is repeated."""
 
 import json
 
@@ -28,22 +28,22 @@ TUNED = {
 }
 
 
-def test_a_killed_run_goes_on_where_it_was(tiny: Workplace) -> None:
-    """Kill the run in each component in turn; what was finished before is never run again."""
+def test_killed_run_resumes_where_it_stopped(tiny: Workplace) -> None:
+    """Kill the run in each component in turn: components that had finished never run again."""
     for node in NODES:
         tiny.kill_in(node, **TUNED)
         assert len(tiny.versions()) <= 1
     states = tiny.run(**TUNED)
     before_pusher = {name: states[name] for name in NODES[:-1]}
     assert set(before_pusher.values()) == {"cached"}
-    # The last kill may have come just before or just after the push.
+    # The last kill may have happened just before or just after the push.
     assert states["Pusher"] in {"ran", "cached"}
     assert len(tiny.versions()) == 1
     hidden = [entry.name for entry in tiny.models.iterdir() if not entry.name.isdigit()]
     assert not [name for name in hidden if (tiny.models / name / "saved_model.pb").exists()]
 
 
-def test_the_model_has_the_best_hyper_parameters_of_the_search(tiny: Workplace) -> None:
+def test_model_has_the_best_hyper_parameters_of_the_search(tiny: Workplace) -> None:
     [results] = tiny.root.glob("Tuner/tuner_results/*/tuner_results.json")
     trials = json.loads(results.read_text())
     assert sorted(trial["batch_size"] for trial in trials) == [16, 32]
@@ -54,8 +54,8 @@ def test_the_model_has_the_best_hyper_parameters_of_the_search(tiny: Workplace) 
     assert f"2 trials, the best scores {trials[0]['score']:.4f}" in shown.stdout
 
 
-def test_no_unpublished_artifact_is_ever_an_input(tiny: Workplace) -> None:
-    """Every input of every execution came from an execution that completed."""
+def test_unpublished_artifact_is_never_an_input(tiny: Workplace) -> None:
+    """Every input of every execution is the output of a completed execution."""
     from ml_metadata import metadata_store
     from ml_metadata.proto import metadata_store_pb2 as proto
 
@@ -76,4 +76,4 @@ def test_no_unpublished_artifact_is_ever_an_input(tiny: Workplace) -> None:
     assert used
     assert used <= published
     states = {execution.last_known_state for execution in executions.values()}
-    assert proto.Execution.RUNNING in states, "no run was killed in the middle of a component"
+    assert proto.Execution.RUNNING in states, "no run was killed during a component"

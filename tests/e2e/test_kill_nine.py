@@ -1,7 +1,7 @@
-"""``kill -9`` of gateway, watcher, model server and database, again and again, under traffic.
+"""Repeated ``kill -9`` of gateway, watcher, model server and database under traffic.
 
-Whatever is killed, feedback that was acknowledged is there, once; never are two runs under way; and
-the loop goes on: predictions are answered, and feedback starts runs.
+Acknowledged feedback is always stored exactly once, two runs are never running at the same time,
+and the loop continues: predictions are answered, and feedback starts runs.
 """
 
 import collections
@@ -24,7 +24,7 @@ from sqlalchemy import select
 from serving.records.database import Database
 from serving.records.tables import FeedbackRow, TriggeredRunRow
 from tests.e2e.conftest import SAMPLE, Workplace, take_rows
-from tests.e2e.services import Service, runs_under_way, wait_for
+from tests.e2e.services import Service, active_runs, wait_for
 from tests.pipeline.database_servers import (
     as_account,
     find_program,
@@ -43,7 +43,7 @@ SEED = 20_26
 
 
 class DatabaseServer:
-    """PostgreSQL that can be killed and started again on the same data."""
+    """PostgreSQL server that can be killed and restarted on the same data."""
 
     name = "database"
 
@@ -58,7 +58,7 @@ class DatabaseServer:
         self._process: subprocess.Popen[bytes] | None = None
 
     def kill(self) -> None:
-        """Kill the server and its children at once, as the kernel would for lack of memory."""
+        """Kill the server and its children at once, as the kernel does when out of memory."""
         pid_file = self._folder / "data" / "postmaster.pid"
         pid = self._process.pid if self._process else int(pid_file.read_text().split()[0])
         with_children = subprocess.run(
@@ -69,12 +69,16 @@ class DatabaseServer:
                 os.kill(victim, signal.SIGKILL)
             except ProcessLookupError:
                 continue
-        # A dead process that nobody waited for looks alive to the next server.
+        # To the next server, a dead process looks alive until its parent has waited for it.
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
 
     def start(self) -> None:
-        """Start it as a supervisor does: again, until the last of the killed ones is gone."""
+        """Start the server, as a supervisor does: retry until all killed processes have ended.
+
+        Raises:
+            AssertionError: it did not start in 60 attempts.
+        """
         for _ in range(60):
             with (self._folder / "server.log").open("ab") as log:
                 self._process = subprocess.Popen(
@@ -98,7 +102,7 @@ class DatabaseServer:
 
 
 class Traffic:
-    """Predictions and votes without pause; remembers which votes were acknowledged."""
+    """Constant predictions and feedback, with a record of the acknowledged feedback."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -133,7 +137,7 @@ class Traffic:
             time.sleep(0.02)
 
     def _vote(self, text: str, body: dict[str, str]) -> None:
-        """Vote until it is acknowledged, as a careful client does."""
+        """Send feedback until it is acknowledged, as a careful client does."""
         while not self._ended.is_set():
             status, _ = self._send("feedback", body)
             if status == 202:
@@ -144,7 +148,7 @@ class Traffic:
             time.sleep(0.1)
 
     def _send(self, path: str, body: dict[str, str]) -> tuple[int, dict[str, Any]]:
-        """Status and body of the answer; 0 when there was none."""
+        """Return status and body of the response; the status is 0 if there was none."""
         try:
             answer = httpx.post(f"{self._url}/v1/{path}", json=body, timeout=20)
         except httpx.TransportError:
@@ -190,7 +194,7 @@ def pushed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Workplace
         yield workplace, DatabaseServer(url)
 
 
-def test_nothing_acknowledged_is_lost_and_the_loop_goes_on(
+def test_no_acknowledged_feedback_is_lost_and_the_loop_continues(
     pushed: tuple[Workplace, DatabaseServer],
 ) -> None:
     workplace, database = pushed
@@ -241,7 +245,7 @@ def test_nothing_acknowledged_is_lost_and_the_loop_goes_on(
             if service.process:
                 service.stop()
         database.stop()
-        for pid in runs_under_way(workplace):
+        for pid in active_runs(workplace):
             os.kill(pid, signal.SIGKILL)
     refusals = {key for key in traffic.answers if key[1] >= 400}
     assert {status for _, status in refusals} <= {404, 503, 504}
@@ -253,7 +257,7 @@ def test_nothing_acknowledged_is_lost_and_the_loop_goes_on(
 
 
 def _check_votes(url: str, acknowledged: dict[str, str]) -> None:
-    """Each acknowledged vote once, with its label."""
+    """Check that each acknowledged feedback item is stored once, with its label."""
     stored: list[tuple[str, str]] = []
 
     def read() -> bool:
@@ -276,7 +280,7 @@ def _check_votes(url: str, acknowledged: dict[str, str]) -> None:
 
 
 def _wait_for_a_run(workplace: Workplace, watcher: Service) -> None:
-    """The feedback of the test starts a run, and that run ends well."""
+    """Wait until a run that the test's feedback started has succeeded."""
     database = Database(workplace.settings["feedback.database_url"])
 
     def has_ended() -> bool:
@@ -292,4 +296,4 @@ def _wait_for_a_run(workplace: Workplace, watcher: Service) -> None:
 
 def _observe(workplace: Workplace, at_once: list[int], ended: threading.Event) -> None:
     while not ended.wait(0.2):
-        at_once.append(len(runs_under_way(workplace)))
+        at_once.append(len(active_runs(workplace)))

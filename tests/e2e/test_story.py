@@ -1,4 +1,4 @@
-"""The story of docs/getting-started.md on the real encoder: run, ask, look; rerun, reject."""
+"""The steps of docs/getting-started.md with the real encoder: run, predict, rerun, reject."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ FIRST, *LATER = [block for block in ALL_BLOCKS if Path(__file__).name in block.s
 
 @pytest.fixture(scope="module")
 def story(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
-    """A copy of the repository in which ``make run`` was typed; settings are what it sets."""
+    """Copy the repository and run ``make run`` there, with the settings of that target."""
     assert FIRST.text == "make run"
     folder = copy_of_repository(tmp_path_factory.mktemp("repository"))
     workplace = Workplace(folder, {"data.slice_columns": '["domain"]'}, source=folder)
@@ -25,7 +25,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
     return workplace
 
 
-def test_the_first_model_is_pushed_and_the_output_says_so(story: Workplace) -> None:
+def test_first_model_is_pushed_and_the_output_names_it(story: Workplace) -> None:
     output = (story.folder / "first_output.txt").read_text()
     [version] = story.versions()
     assert f"serving_models/bert/{version}" in output
@@ -37,12 +37,12 @@ def test_the_first_model_is_pushed_and_the_output_says_so(story: Workplace) -> N
 
 
 @pytest.mark.parametrize("block", LATER, ids=str)
-def test_what_the_page_shows_next_works(block, story: Workplace) -> None:
+def test_later_blocks_of_the_page_work(block, story: Workplace) -> None:
     done = run_script(block.text, story.folder)
     assert done.returncode == 0, f"{block}\n{done.stdout}\n{done.stderr}"
 
 
-def test_the_pushed_model_knows_good_from_bad(story: Workplace) -> None:
+def test_pushed_model_tells_positive_from_negative(story: Workplace) -> None:
     texts = ["I loved every minute of it, wonderful.", "Terrible. A waste of money, avoid."]
     done = story.bert("predict", "--json", *texts)
     assert done.returncode == 0, done.stdout
@@ -50,14 +50,14 @@ def test_the_pushed_model_knows_good_from_bad(story: Workplace) -> None:
     assert [answer["label"] for answer in answers] == ["positive", "negative"]
 
 
-def test_a_rerun_trains_nothing_and_pushes_nothing(story: Workplace) -> None:
+def test_rerun_trains_and_pushes_nothing(story: Workplace) -> None:
     before = story.versions()
     states = story.run()
     assert {state for name, state in states.items() if name != "Resolver"} == {"cached"}
     assert story.versions() == before
 
 
-def test_a_worse_model_is_not_pushed_and_the_reason_is_printed(story: Workplace) -> None:
+def test_worse_model_is_not_pushed_and_the_reason_is_printed(story: Workplace) -> None:
     before = story.versions()
     done = story.bert("run", trainer__epochs=0)
     assert done.returncode == 0, done.stdout + story.log()
@@ -65,8 +65,8 @@ def test_a_worse_model_is_not_pushed_and_the_reason_is_printed(story: Workplace)
     assert "not pushed" in done.stdout.lower()
 
 
-def test_a_rejected_model_never_becomes_the_baseline(story: Workplace) -> None:
-    """After the rejection, the next candidate is still compared with the pushed model."""
+def test_rejected_model_never_becomes_the_baseline(story: Workplace) -> None:
+    """After a rejection, the next candidate is still compared with the pushed model."""
     before = story.versions()
     story.run(trainer__epochs=0, trainer__seed=7)
     assert story.versions() == before

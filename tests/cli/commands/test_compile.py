@@ -1,4 +1,4 @@
-"""``bert compile`` and ``bert submit``: what they refuse, at once and in one line."""
+"""Refusals of ``bert compile`` and ``bert submit``: immediate, and in one line."""
 
 import re
 from pathlib import Path
@@ -30,7 +30,7 @@ KUBEFLOW = [
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *words: str, settings: list[str]) -> str:
-    """The one line on standard error of a command that ends with exit code 2."""
+    """Run a command that must end with exit code 2; return its one line on standard error."""
     with pytest.raises(SystemExit) as end:
         main([*words, *(f"--set={setting}" for setting in settings)])
     assert end.value.code == 2
@@ -50,7 +50,7 @@ def test_unknown_runner_names_the_nearest(
     assert f"did you mean {guess}?" in refusal(capsys, command, f"--runner={name}", settings=[])
 
 
-def test_local_is_another_command(capsys: pytest.CaptureFixture[str]) -> None:
+def test_local_runner_points_to_bert_run(capsys: pytest.CaptureFixture[str]) -> None:
     assert "bert run" in refusal(capsys, "compile", "--runner=local", settings=[])
 
 
@@ -152,7 +152,7 @@ def test_image_of_an_unknown_node_names_the_nearest(capsys: pytest.CaptureFixtur
     ],
 )
 @pytest.mark.parametrize("command", ["compile", "submit"])
-def test_what_the_nodes_cannot_reach_or_run_is_refused(
+def test_settings_that_nodes_cannot_reach_or_run_are_refused(
     capsys: pytest.CaptureFixture[str], command: str, runner: str, settings: list[str], key: str
 ) -> None:
     assert refusal(capsys, command, f"--runner={runner}", settings=settings).startswith(
@@ -169,7 +169,7 @@ def test_what_the_nodes_cannot_reach_or_run_is_refused(
         f"europe-west1-docker.pkg.dev/shop/serving/tensorflow@sha256:{'0' * 64}",
     ],
 )
-def test_images_that_an_endpoint_serves(image: str) -> None:
+def test_image_that_an_endpoint_can_serve_is_accepted(image: str) -> None:
     settings = [*VERTEX, *ENDPOINT, f"vertex.endpoint_image={image}"]
     platform("vertex").check(load(assignments=settings, environ={}))
 
@@ -186,7 +186,7 @@ def test_images_that_an_endpoint_serves(image: str) -> None:
         "data.path=gs://bucket/reviews.csv",
     ],
 )
-def test_what_the_nodes_reach_is_legal(setting: str) -> None:
+def test_settings_that_nodes_can_reach_are_accepted(setting: str) -> None:
     platform("kubeflow").check(load(assignments=[*KUBEFLOW, setting], environ={}))
 
 
@@ -194,7 +194,7 @@ def test_what_the_nodes_reach_is_legal(setting: str) -> None:
     ("runner", "settings", "name"),
     [("kubeflow", KUBEFLOW, "pipeline.json"), ("vertex", VERTEX, "pipeline.yaml")],
 )
-def test_file_must_end_as_the_platform_reads_it(
+def test_output_file_needs_the_platforms_suffix(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, runner: str, settings: list[str], name: str
 ) -> None:
     file = tmp_path / name
@@ -203,7 +203,7 @@ def test_file_must_end_as_the_platform_reads_it(
     assert not file.exists()
 
 
-def test_host_and_project_are_needed_to_submit(capsys: pytest.CaptureFixture[str]) -> None:
+def test_submitting_needs_the_host_or_project(capsys: pytest.CaptureFixture[str]) -> None:
     assert "kubeflow.host is empty" in refusal(
         capsys, "submit", "--runner=kubeflow", settings=KUBEFLOW
     )

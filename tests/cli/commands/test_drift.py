@@ -1,4 +1,4 @@
-"""What ``bert drift`` prints, and its exit codes."""
+"""Output and exit codes of ``bert drift``."""
 
 import dataclasses
 import json
@@ -51,7 +51,7 @@ def make_report(*, drifted: bool) -> DriftReport:
     return check(describe_made(400, 1), window, LABELS, false_alarm_rate=0.01)
 
 
-def test_drift_is_exit_code_1(
+def test_drift_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(monkeypatch, tmp_path, make_report(drifted=True)) == 1
@@ -63,24 +63,24 @@ def test_drift_is_exit_code_1(
     [sentence] = [line for line in lines if line.startswith("! ")]
     assert "the length of texts drifted: median" in sentence
     assert any(
-        line.startswith("Drift was raised: 200 different texts against 400 held-out ones")
+        line.startswith("Drift detected: 200 different texts against 400 held-out ones")
         for line in lines
     )
 
 
-def test_no_drift_is_exit_code_0_with_the_quality(
+def test_no_drift_exits_with_0_and_prints_the_accuracy(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call(monkeypatch, tmp_path, make_report(drifted=False)) == 0
     output = capsys.readouterr().out
-    assert "No drift was raised" in output
+    assert "No drift detected" in output
     assert "accuracy 0.7500 (95% interval 0.6000 to 0.8600), macro F1 0.7000" in output
-    assert "on 40 answers whose label came back" in output
+    assert "on 40 predictions with feedback" in output
     assert "accuracy 0.8200 (95% interval 0.8000 to 0.8400) is estimated" in output
     assert "accuracy 0.9000 on the test split" in output
 
 
-def test_too_little_traffic_is_exit_code_3_and_says_so(
+def test_too_little_traffic_exits_with_3_and_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     nothing = dataclasses.replace(
@@ -99,7 +99,7 @@ def test_too_little_traffic_is_exit_code_3_and_says_so(
 
 
 @pytest.mark.parametrize(("drifted", "code"), [(True, 1), (False, 0), (None, 3)])
-def test_json_holds_both_reports(
+def test_json_contains_both_reports(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

@@ -1,4 +1,4 @@
-"""``bert feedback`` and ``bert keys``, as they are typed."""
+"""``bert feedback`` and ``bert keys`` on the command line."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ def database(config: Config) -> Iterator[Database]:
 
 @pytest.fixture
 def bert(config: Config, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple]:
-    """Run the command with the test's folders; returns exit code, output, errors."""
+    """Return a function that runs a command on the test's folders: exit code, output, errors."""
     options = [
         f"--set=pipeline.root={config.pipeline_root()}",
         f"--set=pusher.base_directory={config.push_directory()}",
@@ -44,7 +44,7 @@ def bert(config: Config, capsys: pytest.CaptureFixture[str]) -> Callable[..., tu
 
 
 def push(config: Config) -> None:
-    """A model that knows the labels."""
+    """Push a model that knows the labels."""
     folder = Path(config.push_directory()) / "1"
     (folder / "assets.extra").mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"")
@@ -56,7 +56,7 @@ def vote(database: Database, key: str, label: str, text: str) -> str:
     return store.add_vote(key_id=key, label=label, labels=LABELS, text=text).text_identity
 
 
-def test_from_votes_to_a_span(bert, config: Config, database: Database) -> None:
+def test_agreed_and_reviewed_votes_are_exported(bert, config: Config, database: Database) -> None:
     push(config)
     vote(database, "k", "pos", "a good film")
     vote(database, "l", "neg", "a bad film")
@@ -66,9 +66,9 @@ def test_from_votes_to_a_span(bert, config: Config, database: Database) -> None:
 
     code, out, err = bert("feedback", "export")
     assert (code, err) == (0, "")
-    assert "voters disagree" in out
-    assert "Nothing has run yet, so no text is held out" in out
-    assert "Set aside for a review: 2" in out
+    assert "conflicting votes" in out
+    assert "No run yet, so no texts are held out" in out
+    assert "Texts to review: 2" in out
     assert out.endswith(f"{config.spans_directory()}/span-1: 2 examples\n")
 
     _, out, _ = bert("feedback", "review")
@@ -79,7 +79,7 @@ def test_from_votes_to_a_span(bert, config: Config, database: Database) -> None:
         0, f"{disputed[:12]} is neg: disputed\n",
     )  # fmt: skip
     assert bert("feedback", "review", odd[:12], "--discard")[1].startswith(f"{odd[:12]} discarded")
-    assert bert("feedback", "review")[1] == "Nothing waits for a review.\n"
+    assert bert("feedback", "review")[1] == "No texts to review.\n"
 
     _, out, _ = bert("feedback", "export", "--json")
     report = json.loads(out)
@@ -92,8 +92,8 @@ def test_from_votes_to_a_span(bert, config: Config, database: Database) -> None:
     assert "span-2" in bert("feedback", "list")[1]
 
 
-def test_a_span_is_read_as_it_was_voted(bert, config: Config, database: Database) -> None:
-    """By the pipeline's own reader."""
+def test_reading_a_span_returns_the_voted_texts(bert, config: Config, database: Database) -> None:
+    """Read with the pipeline's own reader."""
     push(config)
     texts = ['"quoted", with commas', "lines\r\nand\rreturns\n.", "\ttabs; semicolons", "ünï ☃"]
     for text in texts:
@@ -114,13 +114,13 @@ def test_a_span_is_read_as_it_was_voted(bert, config: Config, database: Database
         (["abcdef"], "either --label LABEL or --discard"),
         (["abcdef", "--label", "pos", "--discard"], "either --label LABEL or --discard"),
         (["abcdef", "--discard", "--new-class"], "--new-class goes with --label"),
-        (["abcdef", "--label", "odd"], "legal are neg, pos; give one of them, or add --new-class"),
-        (["abcdef", "--label", ""], "give another --label"),
-        (["abcdef", "--label", "pos"], "nobody voted on a text 'abcdef'"),
+        (["abcdef", "--label", "odd"], "legal are neg, pos; use one of them, or add --new-class"),
+        (["abcdef", "--label", ""], "use another --label"),
+        (["abcdef", "--label", "pos"], "there is no feedback on a text 'abcdef'"),
         (["abcdef", "--label", "pos"], "`bert feedback review` lists"),
     ],
 )
-def test_reviews_that_say_nothing(bert, config: Config, words: list[str], message: str) -> None:
+def test_incomplete_review_is_refused(bert, config: Config, words: list[str], message: str) -> None:
     push(config)
     code, out, err = bert("feedback", "review", *words)
     assert (code, out) == (2, "")
@@ -128,7 +128,7 @@ def test_reviews_that_say_nothing(bert, config: Config, words: list[str], messag
     assert err.count("\n") == 1
 
 
-def test_a_label_that_no_run_would_take(bert, database: Database) -> None:
+def test_label_outside_data_labels_is_refused(bert, database: Database) -> None:
     identity = vote(database, "k", "odd", "strange")
     words = ("feedback", "review", identity, "--label", "odd", "--new-class")
     code, _, err = bert(*words, '--set=data.labels=["neg", "pos"]')
@@ -136,7 +136,7 @@ def test_a_label_that_no_run_would_take(bert, database: Database) -> None:
     assert "is not in data.labels" in err
 
 
-def test_a_key_from_making_it_to_taking_it_back(
+def test_key_works_until_it_is_disabled(
     bert, database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -161,14 +161,14 @@ def test_a_key_from_making_it_to_taking_it_back(
     assert set(listed) == {"id", "name", "scopes", "created", "disabled"}
 
 
-def test_a_key_as_json(bert, database: Database) -> None:
+def test_new_key_as_json_contains_the_secret(bert, database: Database) -> None:
     made = json.loads(bert("keys", "create", "--name", "x", "--scope", "admin", "--json")[1])
     key = ApiKeys(database).authenticate(made["key"])
     assert key is not None
     assert key.id == made["id"]
 
 
-def test_an_unknown_scope(bert) -> None:
+def test_unknown_scope_is_refused(bert) -> None:
     code, _, err = bert("keys", "create", "--name", "x", "--scope", "predcit")
     assert code == 2
     assert "legal scopes are predict, feedback, admin, not 'predcit'" in err

@@ -12,7 +12,7 @@ from tests.serving.rollout.traffic import Settings, call, push
 
 @pytest.fixture
 def bert(tmp_path: Path, capsys):
-    """Run a command here; its exit code and what it printed."""
+    """Return a function that runs a command: its exit code and output."""
 
     def run(*words: str, enabled: str = "true") -> tuple[int, str]:
         options = [
@@ -30,7 +30,7 @@ def bert(tmp_path: Path, capsys):
 
 @pytest.fixture
 def step(tmp_path: Path):
-    """One step of the watcher; yields the database too."""
+    """Yield a function that makes one poll of the rollout and returns the database."""
     root = tmp_path / "root"
     root.mkdir()
     database = Database(f"sqlite:///{root}/service.sqlite")
@@ -44,7 +44,7 @@ def step(tmp_path: Path):
     database.close()
 
 
-def test_status_of_a_canary(bert, step, tmp_path) -> None:
+def test_status_shows_a_canary_with_its_figures(bert, step, tmp_path) -> None:
     push(tmp_path / "pushed", 1)
     step()
     push(tmp_path / "pushed", 2)
@@ -64,7 +64,7 @@ def test_status_of_a_canary(bert, step, tmp_path) -> None:
     assert any(" start 2 watch it was pushed" in line for line in lines)
 
 
-def test_status_as_json(bert, step, tmp_path) -> None:
+def test_status_as_json_contains_stage_and_events(bert, step, tmp_path) -> None:
     push(tmp_path / "pushed", 1)
     step()
     record = json.loads(bert("rollout", "status", "--json")[1])
@@ -73,7 +73,7 @@ def test_status_as_json(bert, step, tmp_path) -> None:
     assert [event["action"] for event in record["events"]] == ["adopt"]
 
 
-def test_promote_and_roll_back(bert, step, tmp_path) -> None:
+def test_rollback_reverts_a_promotion(bert, step, tmp_path) -> None:
     push(tmp_path / "pushed", 1)
     step()
     push(tmp_path / "pushed", 2)
@@ -83,20 +83,20 @@ def test_promote_and_roll_back(bert, step, tmp_path) -> None:
     assert "add --force" in shown
     assert bert("promote", "--force") == (
         0,
-        "version 2 answers everybody; version 1 did, and `bert rollback` returns to it\n",
+        "version 2 receives all traffic; `bert rollback` returns to version 1\n",
     )
     assert bert("rollback", "--reason", "wrong") == (
         0,
-        "version 2 is rolled back; version 1 answers everybody\n",
+        "version 2 is rolled back; version 1 receives all traffic\n",
     )
     code, shown = bert("rollback")
     assert code == 2
-    assert "no other version has served that could be returned to" in shown
+    assert "there is no previous version to roll back to" in shown
     assert "rejected" in bert("rollout", "status")[1]
 
 
 @pytest.mark.parametrize("words", [("rollout", "status"), ("promote",), ("rollback",)])
-def test_what_is_missing_is_told(bert, words) -> None:
+def test_missing_version_or_setting_is_reported(bert, words) -> None:
     code, shown = bert(*words)
     assert code == 2
     assert "no version of model 'default' has been adopted" in shown

@@ -1,4 +1,4 @@
-"""``bert serve`` under a rollout: what it is told to serve, and real processes that swap."""
+"""``bert serve`` under a rollout: its settings, and real processes that swap versions."""
 
 import json
 import os
@@ -40,20 +40,20 @@ def config(tmp_path: Path) -> Config:
 
 
 def push(config: Config, version: int) -> None:
-    """As the Pusher does it: written beside, then renamed."""
+    """Push as the Pusher does: write to a temporary folder, then rename it."""
     base = Path(config.push_directory())
     half_plus_two.write(base / f"{version}.part", increment=float(version))
     os.rename(base / f"{version}.part", base / str(version))
 
 
 def push_broken(config: Config, version: int) -> None:
-    """The newest version, which no server can load."""
+    """Push a version that no server can load."""
     folder = Path(config.push_directory()) / str(version)
     folder.mkdir()
     (folder / "saved_model.pb").write_bytes(b"\xff no model")
 
 
-def test_the_newest_version_is_adopted_and_the_file_polled(config) -> None:
+def test_newest_version_is_adopted_and_the_config_file_polled(config) -> None:
     push(config, 1)
     push(config, 2)
     flags = rollout_flags(config, {"port": 0})
@@ -64,23 +64,23 @@ def test_the_newest_version_is_adopted_and_the_file_polled(config) -> None:
     assert 'key: "stable" value: 2' in Path(flags["model_config_file"]).read_text()
 
 
-def test_the_command_line_is_stronger(config) -> None:
+def test_command_line_overrides_the_defaults(config) -> None:
     push(config, 1)
     given = {"model_config_file_poll_wait_seconds": 0.1, "load_retry_interval_micros": 5}
     assert rollout_flags(config, given).items() >= given.items()
 
 
-def test_another_model_name_is_refused(config) -> None:
+def test_other_model_name_is_refused(config) -> None:
     with pytest.raises(UserError, match=r"set gateway\.model_name"):
         rollout_flags(config, {"model_name": "other"})
 
 
-def test_nothing_is_pushed(config) -> None:
+def test_serving_needs_a_pushed_version(config) -> None:
     with pytest.raises(UserError, match="`bert run` trains and pushes one"):
         rollout_flags(config, {})
 
 
-def test_without_the_database_the_last_word_stands(config, tmp_path) -> None:
+def test_last_config_file_is_served_without_the_database(config, tmp_path) -> None:
     push(config, 1)
     file = rollout_flags(config, {})["model_config_file"]
     away = load(
@@ -96,7 +96,7 @@ def test_without_the_database_the_last_word_stands(config, tmp_path) -> None:
 
 
 class Callers:
-    """Threads that ask for the label ``stable`` until they are told to stop."""
+    """Threads that call the label ``stable`` until they are stopped."""
 
     def __init__(self, url: str, count: int = 3) -> None:
         self._url = url
@@ -126,7 +126,7 @@ class Callers:
 
 
 def ask(client: Client) -> float:
-    """The version that answers: 2 / 2 + version."""
+    """Return the version that answers; the model computes 2 / 2 + version."""
     return float(client.predict_tensors({"x": [2.0]})["y"][0]) - 1
 
 
@@ -146,7 +146,9 @@ def bert(folder: Path, url: str, *words: str) -> subprocess.CompletedProcess:
 
 
 @pytest.mark.slow
-def test_swaps_under_callers_with_a_broken_newest_version(config, tmp_path) -> None:
+def test_callers_see_no_error_while_versions_swap_and_a_broken_one_is_pushed(
+    config, tmp_path
+) -> None:
     push(config, 1)
     options = [f"--set={each}" for each in settings(tmp_path)]
     flags = ["--max_num_load_retries", "0", "--model_config_file_poll_wait_seconds", "0.2"]
@@ -168,7 +170,7 @@ def test_swaps_under_callers_with_a_broken_newest_version(config, tmp_path) -> N
         callers.ask_more()
         assert ask(by_stable) == 1
 
-        # A push alone changes nothing; on trial, the candidate is loaded beside the stable one.
+        # A push alone changes nothing; the candidate is loaded next to the stable version.
         push(config, 2)
         controller.step(time.time())
         assert store.read("default").stage == LOADING
@@ -206,7 +208,7 @@ def test_swaps_under_callers_with_a_broken_newest_version(config, tmp_path) -> N
         wait_for(lambda: ask(by_stable) == 1)
         print(f"rolled back in {time.monotonic() - started:.1f} s")
         assert done.returncode == 0, done.stderr
-        assert "version 2 is rolled back; version 1 answers everybody" in done.stdout
+        assert "version 2 is rolled back; version 1 receives all traffic" in done.stdout
         callers.ask_more()
         wait_for(lambda: not available(2))
         callers.ask_more()
@@ -221,7 +223,7 @@ def test_swaps_under_callers_with_a_broken_newest_version(config, tmp_path) -> N
         assert set(callers.versions) == {1, 2}
         assert server.stop() == 0
 
-    # Without the model server a rollback says what it can do, and a promotion what it needs.
+    # Without the model server, a rollback works and a promotion needs --force.
     push(config, 5)
     done = bert(tmp_path, server.grpc, "promote", "5")
     assert done.returncode == 2
@@ -233,8 +235,8 @@ def test_swaps_under_callers_with_a_broken_newest_version(config, tmp_path) -> N
 
 
 @pytest.mark.slow
-def test_after_a_restart_the_stable_version_answers_first(config, tmp_path) -> None:
-    """Ready means that the stable version is there, whatever a broken candidate does."""
+def test_restarted_server_is_ready_with_the_stable_version(config, tmp_path) -> None:
+    """Ready means that the stable version is loaded, even if the candidate is broken."""
     push(config, 1)
     rollout_flags(config, {})
     push_broken(config, 2)

@@ -24,24 +24,26 @@ def test_accept_copies_the_inferred_schema(config: Config, inferred: Path) -> No
     assert config.curated_schema_file() == str(destination)
 
 
-def test_accepted_schema_is_shown_before_the_inferred_one(config: Config, inferred: Path) -> None:
+def test_accepted_schema_takes_precedence(config: Config, inferred: Path) -> None:
     assert schema.current(config) == inferred
     schema.accept_schema(config)
     assert schema.current(config) == config.schema_path()
 
 
-def test_last_run_with_a_schema_counts(config: Config, inferred: Path, add_run) -> None:
+def test_schema_of_the_last_run_that_has_one_is_used(
+    config: Config, inferred: Path, add_run
+) -> None:
     add_run("b")  # its file is gone
     assert schema.inferred_schema(config) == inferred
 
 
-def test_no_schema_yet(config: Config, metadata) -> None:
+def test_missing_schema_names_the_command_to_run(config: Config, metadata) -> None:
     metadata.add_node("a", "ExampleGen")
     with pytest.raises(UserError, match="bert run --to SchemaGen"):
         schema.accept_schema(config)
 
 
-def test_destination_that_cannot_be_written(config: Config, inferred: Path) -> None:
+def test_unwritable_destination_names_the_setting(config: Config, inferred: Path) -> None:
     config.schema_path().parent.touch()
-    with pytest.raises(UserError, match=r"cannot be written .*set schema\.path"):
+    with pytest.raises(UserError, match=r"cannot write .*set schema\.path"):
         schema.accept_schema(config)

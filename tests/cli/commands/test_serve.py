@@ -1,4 +1,4 @@
-"""``bert serve``: its options, its refusals, and the real server behind it."""
+"""``bert serve``: options, refusals, and a real server."""
 
 import dataclasses
 import json
@@ -27,7 +27,7 @@ Serve = Callable[..., int]
 
 @pytest.fixture
 def serve() -> Serve:
-    """Run ``bert serve`` here and answer its exit code."""
+    """Return a function that runs ``bert serve`` in this process and returns its exit code."""
 
     def run(*arguments: str) -> int:
         with pytest.raises(SystemExit) as caught:
@@ -39,7 +39,7 @@ def serve() -> Serve:
 
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch) -> list[ServerSettings]:
-    """Settings of the servers that were started; none really is."""
+    """Collect the settings of servers instead of starting them."""
     settings: list[ServerSettings] = []
 
     def make(given: ServerSettings) -> Any:
@@ -59,7 +59,7 @@ def test_every_setting_is_an_option() -> None:
     assert set(HELP) == {field.name for field in dataclasses.fields(ServerSettings)}
 
 
-def test_help_tells_the_settings_defaults(
+def test_help_shows_the_settings_defaults(
     serve: Serve, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
@@ -79,7 +79,7 @@ def test_pushed_model_is_served(
     assert started == [ServerSettings(model_base_path=f"{tmp_path}/models")]
 
 
-def test_flags_are_tensorflow_servings(
+def test_flags_are_named_as_in_tensorflow_serving(
     serve: Serve, started: list[ServerSettings], tmp_path: Path
 ) -> None:
     assert serve(
@@ -104,14 +104,14 @@ def test_flags_are_tensorflow_servings(
     [
         (["--set", "pusher.base_directory=nowhere"], r"no model is pushed to .*`bert run`"),
         (["--model_base_path=x", "--port=70000"], "port must be 0 to 65535"),
-        (["--model_base_path=x", "--enable_batching=perhaps"], "true or false, not 'perhaps'"),
+        (["--model_base_path=x", "--enable_batching=perhaps"], "true or false, received 'perhaps'"),
         (["--model_config_file=missing"], "missing: No such file"),
         (["--model_config_file=bad"], "bad is not a ModelServerConfig"),
         (["--model_base_path=x", "--monitoring_config_file=bad"], "bad"),
         (["--model_base_path=x", "--batching_parameters_file=bad"], "bad"),
     ],
 )
-def test_refusal_is_one_line_and_exit_code_2(
+def test_refusal_is_one_line_and_exits_with_2(
     serve: Serve,
     arguments: list[str],
     message: str,
@@ -129,7 +129,7 @@ def test_refusal_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.parametrize("option", ["port", "rest_api_port"])
-def test_port_in_use(
+def test_port_in_use_is_refused(
     serve: Serve, option: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -141,7 +141,7 @@ def test_port_in_use(
     assert error.splitlines()[-1].startswith(f"error: cannot listen on 127.0.0.1:{port}")
 
 
-def test_run_offers_serve_by_itself() -> None:
+def test_run_suggests_serve_and_predict() -> None:
     available = typer.main.get_command(cli.app).commands  # type: ignore[attr-defined]
     commands = next_commands("my.toml", [], served_directory="/models")
     assert {line.split()[1] for line in commands} <= set(available)
@@ -149,14 +149,14 @@ def test_run_offers_serve_by_itself() -> None:
     assert commands[1].startswith("bert predict --config my.toml ")
 
 
-def test_model_that_takes_no_text_gets_no_text() -> None:
+def test_model_without_text_input_suggests_its_metadata() -> None:
     numbers = SignatureMetadata({"x": TensorMetadata("DT_FLOAT", (None,))}, {}, "")
     models = {"half": ModelMetadata("half", 3, {"serving_default": numbers})}
     assert try_commands("http://h:1", models) == ["curl http://h:1/v1/models/half/metadata"]
 
 
 @pytest.mark.slow
-def test_server_answers_what_it_tells_to_type(tmp_path: Path) -> None:
+def test_suggested_commands_get_answers(tmp_path: Path) -> None:
     write_classifier(tmp_path / "models" / "3")
     with bert_serve("--set", "pusher.base_directory=models", folder=tmp_path) as server:
         assert server.lines[0].startswith("Ready in ")

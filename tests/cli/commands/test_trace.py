@@ -44,7 +44,7 @@ def push(config: Config, version=7) -> Path:
 
 @pytest.fixture
 def history(metadata, tmp_path):
-    """A run that trained, one that took the model from the cache and pushed it, a later one."""
+    """Record a run that trained, one that pushed the cached model, and a later one."""
     evaluation = tmp_path / "evaluation"
     evaluation.mkdir()
     decision = {"blessed": True, "metric": "accuracy", "candidate": 0.9, "sentences": ["Good."]}
@@ -77,7 +77,7 @@ def trace(config, database, wanted=f"{REQUEST}-0"):
     return read_trace(config, database, wanted)
 
 
-def test_the_whole_chain(config, database, history) -> None:
+def test_trace_follows_the_whole_chain(config, database, history) -> None:
     answer(database)
     push(config)
     found = trace(config, database)
@@ -101,7 +101,7 @@ def test_the_whole_chain(config, database, history) -> None:
     }
 
 
-def test_a_version_whose_folder_is_gone_is_found_by_its_push(config, database, history) -> None:
+def test_version_without_a_folder_is_found_by_its_push(config, database, history) -> None:
     answer(database)
     [origin] = trace(config, database).origins
     assert origin.trained.run_id == "trained"
@@ -110,7 +110,7 @@ def test_a_version_whose_folder_is_gone_is_found_by_its_push(config, database, h
     assert "does not exist, or pusher.base_directory has changed" in origin.missing[0]
 
 
-def test_without_runs_what_the_folder_says_is_told(config, database) -> None:
+def test_trace_without_runs_uses_the_pushed_folder(config, database) -> None:
     answer(database)
     push(config)
     [origin] = trace(config, database).origins
@@ -119,7 +119,7 @@ def test_without_runs_what_the_folder_says_is_told(config, database) -> None:
     assert origin.missing[0].startswith("the training run: pipeline 'test' has no runs under")
 
 
-def test_a_copied_folder_without_a_manifest(config, database, history) -> None:
+def test_missing_manifest_is_reported(config, database, history) -> None:
     answer(database, model_version=9)
     folder = push(config, 9)
     (folder / "push.json").unlink()
@@ -130,7 +130,7 @@ def test_a_copied_folder_without_a_manifest(config, database, history) -> None:
     ]  # fmt: skip
 
 
-def test_a_request_with_a_failed_canary(config, database) -> None:
+def test_request_with_a_failed_canary_traces_both_versions(config, database) -> None:
     answer(database)
     answer(database, suffix="-canary", model_version=8, role="canary", status="INTERNAL",
            label=None, score=None)  # fmt: skip
@@ -143,14 +143,14 @@ def test_a_request_with_a_failed_canary(config, database) -> None:
     assert found.missing == ["the text was not stored: gateway.store_texts was false"]
 
 
-def test_nobody_answered(config, database) -> None:
+def test_unanswered_request_has_no_version(config, database) -> None:
     answer(database, model_version=None, status="UNAVAILABLE", label=None, score=None)
     found = trace(config, database)
     assert found.origins == []
     assert found.missing == ["no version answered: the model server could not be reached"]
 
 
-def test_a_long_request_is_cut(config, database) -> None:
+def test_long_request_is_truncated(config, database) -> None:
     for position in range(SHOWN + 5):
         answer(database, position=position)
     found = trace(config, database, REQUEST[:8])
@@ -162,7 +162,7 @@ def test_a_long_request_is_cut(config, database) -> None:
     [("nothing-like-it", "there is no prediction"), (REQUEST[:3], "at least 6 characters"),
      ("%%%%%%%", "there is no"), (REQUEST[:10], "several requests begin")],
 )  # fmt: skip
-def test_what_is_not_found(config, database, wanted, words) -> None:
+def test_unknown_or_ambiguous_id_is_refused(config, database, wanted, words) -> None:
     answer(database)
     answer(database, request=REQUEST[:-1] + "0")
     with pytest.raises(UserError, match=words):
@@ -179,7 +179,7 @@ def run(config: Config, *words: str) -> None:
     assert not caught.value.code
 
 
-def test_the_command(config, database, history, capsys) -> None:
+def test_command_prints_the_trace(config, database, history, capsys) -> None:
     answer(database)
     push(config)
     run(config)
@@ -194,7 +194,7 @@ def test_the_command(config, database, history, capsys) -> None:
     assert "missing" not in shown
 
 
-def test_texts_are_shown_only_when_asked_for(config, database, capsys) -> None:
+def test_texts_are_shown_only_on_request(config, database, capsys) -> None:
     answer(database)
     run(config, "--show-text")
     assert "text: a secret text" in capsys.readouterr().out

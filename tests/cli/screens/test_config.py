@@ -34,14 +34,14 @@ def test_json_is_nested(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out)["trainer"]["epochs"] == 7
 
 
-def test_json_with_origins_has_a_row_for_each_key(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_with_origins_has_an_entry_for_each_key(capsys: pytest.CaptureFixture[str]) -> None:
     render(load(None, SECRET, {}), style="json", origins=True)
     rows = json.loads(capsys.readouterr().out)
     assert list(rows) == list(keys(Config))
     assert rows["trainer.epochs"] == {"value": 7, "origin": "--set trainer.epochs"}
 
 
-def test_lines_are_toml_with_their_origin(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_lines_are_toml_with_origins(capsys: pytest.CaptureFixture[str]) -> None:
     render(load(None, SECRET, {}), style="table", origins=True)
     lines = capsys.readouterr().out.splitlines()
     assert "trainer.epochs = 7  # --set trainer.epochs" in lines

@@ -32,23 +32,23 @@ def test_once_prints_the_decision(options: list[str], capsys: pytest.CaptureFixt
     assert "  cooldown free: nothing has run yet" in lines
 
 
-def test_once_as_json_also_when_nothing_is_new(
+def test_once_as_json_prints_a_repeated_decision_too(
     options: list[str], capsys: pytest.CaptureFixture
 ) -> None:
     bert("watch", "--once", *options)
     capsys.readouterr()
     assert bert("watch", "--once", "--json", *options) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["started"] is False
-    assert told["triggers"] == []
-    assert told["reason"] == "no trigger fired"
-    assert told["run"] is None
-    assert told["events"] == []
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["started"] is False
+    assert printed["triggers"] == []
+    assert printed["reason"] == "no trigger fired"
+    assert printed["run"] is None
+    assert printed["events"] == []
 
 
 def test_decisions_are_listed(options: list[str], capsys: pytest.CaptureFixture) -> None:
     assert bert("decisions", *options) == 0
-    assert capsys.readouterr().out.startswith("no decision yet")
+    assert capsys.readouterr().out.startswith("No decisions yet")
     bert("watch", "--once", *options)
     capsys.readouterr()
     assert bert("decisions", *options) == 0
@@ -60,29 +60,29 @@ def test_decisions_are_listed(options: list[str], capsys: pytest.CaptureFixture)
     assert row["details"]["signals"]["new_data"]["fired"] is False
 
 
-def test_an_impossible_schedule_is_the_users_to_put_right(
+def test_impossible_schedule_is_a_user_error(
     options: list[str], capsys: pytest.CaptureFixture
 ) -> None:
     assert bert("watch", "--once", *options, "--set=triggers.schedule=0 0 31 2 *") == 2
     assert "triggers.schedule" in capsys.readouterr().err
 
 
-def test_wait_goes_with_once(options: list[str], capsys: pytest.CaptureFixture) -> None:
+def test_wait_needs_once(options: list[str], capsys: pytest.CaptureFixture) -> None:
     assert bert("watch", "--wait", *options) == 2
-    assert "--wait goes with --once" in capsys.readouterr().err
+    assert "--wait needs --once" in capsys.readouterr().err
     assert bert("watch", "--once", "--wait", *options) == 0
 
 
-def test_exit_code_goes_with_once(options: list[str], capsys: pytest.CaptureFixture) -> None:
+def test_exit_code_needs_once(options: list[str], capsys: pytest.CaptureFixture) -> None:
     assert bert("watch", "--exit-code", *options) == 2
-    assert "--exit-code goes with --once" in capsys.readouterr().err
+    assert "--exit-code needs --once" in capsys.readouterr().err
 
 
-def test_nothing_due_has_an_exit_code_on_request(options: list[str]) -> None:
+def test_exit_code_option_returns_99_when_nothing_is_due(options: list[str]) -> None:
     assert bert("watch", "--once", "--exit-code", *options) == 99
 
 
-def test_a_database_that_is_away_is_no_decision(
+def test_unreachable_database_is_a_user_error(
     tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture
 ) -> None:
     away = "--set=feedback.database_url=sqlite:///" + str(tmp_path / "data.csv" / "no.sqlite")
@@ -91,19 +91,19 @@ def test_a_database_that_is_away_is_no_decision(
 
 
 @pytest.mark.slow
-def test_once_waits_for_the_run_that_it_starts(
+def test_wait_returns_after_the_started_run_ends(
     tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture
 ) -> None:
-    """The run is the pipeline's own and fails at once: its folder for logs is a file."""
+    """The run is a real one. It fails at once, because its log folder is a file."""
     bert("watch", "--once", *options)
     (tmp_path / "root" / "logs").touch()
     (tmp_path / "data.csv").write_text("text,label\nbad,neg\n")
     os.utime(tmp_path / "data.csv", (1, 1))
     capsys.readouterr()
     assert bert("watch", "--once", "--wait", "--json", *options) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["started"] is True
-    last = told["events"][-1]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["started"] is True
+    last = printed["events"][-1]
     assert last["details"]["state"] == "failed"
     assert "bert run ended with" in last["sentence"]
     log = next((tmp_path / "root" / "triggers").glob("run-1-*/log.txt"))

@@ -63,14 +63,14 @@ def test_board_follows_a_run(clock: Clock) -> None:
     assert (board.state, board.error, board.seconds) == ("failed", "x", 10)
 
 
-def test_board_does_not_stumble_over_unknown_events(clock: Clock) -> None:
+def test_board_ignores_unknown_events(clock: Clock) -> None:
     board = Board(clock)
     assert board.apply({"event": "something_new", "node": "A"}) is None
     assert board.apply({}) is None
     assert board.nodes == {}
 
 
-def test_step_says_what_it_knows() -> None:
+def test_step_description_omits_missing_fields() -> None:
     assert describe_step({"step": 3, "steps": 4}) == "step 3/4"
     assert describe_step({"loss": 1.0}) == "loss 1.0000"
     assert describe_step({"step": 3, "epochs": 2}) == ""
@@ -79,7 +79,7 @@ def test_step_says_what_it_knows() -> None:
     )
 
 
-def test_sources_for_people(clock: Clock) -> None:
+def test_source_description_counts_cached_sources(clock: Clock) -> None:
     board = Board(clock)
     board.apply({"event": "node_started", "node": "ExampleGen"})
     node = board.apply(
@@ -90,7 +90,7 @@ def test_sources_for_people(clock: Clock) -> None:
     assert describe_sources({"sources": 1, "from_cache": 0}) == "1 source, 0 from the cache"
 
 
-def test_trial_for_people() -> None:
+def test_trial_description_shows_the_best_score() -> None:
     event = {"trial": 2, "trials": 6, "objective": "val_accuracy", "best": 0.87123}
     assert describe_trial(event) == "trial 2/6, best val_accuracy 0.8712"
     assert describe_trial({"trial": 1}) == "trial 1"
@@ -101,7 +101,7 @@ def plain(clock: Clock) -> tuple[PlainDisplay, io.StringIO]:
     return PlainDisplay(Console(file=output, width=80), clock), output
 
 
-def test_plain_output_is_lines_without_control_characters(clock: Clock) -> None:
+def test_plain_output_has_no_control_characters(clock: Clock) -> None:
     display, output = plain(clock)
     with display:
         display(STARTED)
@@ -129,7 +129,7 @@ def test_plain_output_is_lines_without_control_characters(clock: Clock) -> None:
     assert all(character.isprintable() or character == "\n" for character in text)
 
 
-def test_plain_output_prints_few_steps(clock: Clock) -> None:
+def test_plain_output_prints_a_step_every_30_seconds(clock: Clock) -> None:
     display, output = plain(clock)
     display(STARTED)
     display({"event": "node_started", "node": "Trainer"})
@@ -156,14 +156,14 @@ def test_live_output_has_a_line_for_each_component() -> None:
     assert "loss 0.4213, 1:05 left" in lines[1]
 
 
-def test_live_output_says_that_it_is_starting() -> None:
+def test_live_output_starts_with_starting() -> None:
     display = LiveDisplay(Console(file=io.StringIO(), force_terminal=True, width=50))
     shown = Console(file=io.StringIO(), width=50)
     shown.print(display.__rich__())
     assert shown.file.getvalue().split()[-1] == "starting"
 
 
-def test_live_output_keeps_to_its_line_in_a_narrow_window() -> None:
+def test_live_output_does_not_wrap_in_a_narrow_window() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=50)
     display = LiveDisplay(console)
     display(STARTED)
@@ -174,13 +174,13 @@ def test_live_output_keeps_to_its_line_in_a_narrow_window() -> None:
     assert len(shown.file.getvalue().splitlines()) == 2
 
 
-def test_display_suits_the_console() -> None:
+def test_display_is_live_only_on_a_terminal() -> None:
     terminal = Console(file=io.StringIO(), force_terminal=True)
     assert isinstance(make_display(terminal), LiveDisplay)
     assert isinstance(make_display(Console(file=io.StringIO())), PlainDisplay)
 
 
-def test_summary_has_every_component(clock: Clock) -> None:
+def test_summary_lists_every_component(clock: Clock) -> None:
     board = Board(clock)
     board.apply(STARTED)
     board.apply({"event": "node_finished", "node": "A", "state": "ran", "seconds": 1.0})

@@ -16,7 +16,7 @@ def printed(config: Config) -> str:
     return output.getvalue()
 
 
-def test_result_has_metrics_decision_and_folder(config: Config, add_run) -> None:
+def test_result_shows_metrics_decision_and_folder(config: Config, add_run) -> None:
     add_run("a", version="2")
     text = printed(config)
     assert ["accuracy", "100", "0.9000", "0.8500", "+0.0500"] in map(str.split, text.splitlines())
@@ -24,22 +24,22 @@ def test_result_has_metrics_decision_and_folder(config: Config, add_run) -> None
     assert f"Pushed as version 2: {config.push_directory()}/2" in text
 
 
-def test_result_of_a_rejected_model(config: Config, add_run) -> None:
+def test_rejected_model_is_not_pushed(config: Config, add_run) -> None:
     add_run("a", blessed=False)
     assert "rejected: too bad.\nNot pushed: the candidate is rejected.\n" in printed(config)
 
 
-def test_result_of_a_cached_rerun(config: Config, add_run) -> None:
+def test_cached_rerun_is_up_to_date(config: Config, add_run) -> None:
     add_run("a", version="2", pusher="CACHED")
-    assert "Nothing new to push: version 2 stands, " in printed(config)
+    assert "Not pushed again: version 2 is up to date, " in printed(config)
 
 
-def test_result_of_a_failed_run(config: Config, metadata) -> None:
+def test_failed_run_shows_its_error(config: Config, metadata) -> None:
     metadata.add_node("a", "Trainer", state="FAILED", error="no [memory]")
     assert printed(config) == "Trainer failed: no [memory]\n"
 
 
-def test_quarantined_rows_are_never_silent(config: Config, metadata) -> None:
+def test_quarantined_rows_are_reported(config: Config, metadata) -> None:
     properties = {
         "examples": 97,
         "quarantined": 3,
@@ -49,7 +49,7 @@ def test_quarantined_rows_are_never_silent(config: Config, metadata) -> None:
     assert "3 of 100 rows are quarantined (empty text 2, not UTF-8 1): /e/" in printed(config)
 
 
-def test_what_became_of_feedback_is_said(config: Config, metadata) -> None:
+def test_use_of_feedback_is_reported(config: Config, metadata) -> None:
     properties = {
         "examples": 96,
         "quarantined": 1,
@@ -66,7 +66,9 @@ def test_what_became_of_feedback_is_said(config: Config, metadata) -> None:
     assert "1 of 100 rows are quarantined" in text
 
 
-def test_runs_table(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_are_listed_newest_first(
+    config: Config, add_run, capsys: pytest.CaptureFixture[str]
+) -> None:
     add_run("a", version="1")
     add_run("b", blessed=False)
     print_runs(read_reports(config, last=10), as_json=False)
@@ -78,7 +80,9 @@ def test_runs_table(config: Config, add_run, capsys: pytest.CaptureFixture[str])
     assert "version 1 pushed" in second
 
 
-def test_runs_as_json(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_as_json_are_limited_to_the_last(
+    config: Config, add_run, capsys: pytest.CaptureFixture[str]
+) -> None:
     for run_id in ("a", "b", "c"):
         add_run(run_id)
     print_runs(read_reports(config, last=2), as_json=True)
@@ -88,7 +92,9 @@ def test_runs_as_json(config: Config, add_run, capsys: pytest.CaptureFixture[str
     assert rows[0]["decision"] == "version 1 pushed"
 
 
-def test_show(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_prints_slices_and_artifacts(
+    config: Config, add_run, capsys: pytest.CaptureFixture[str]
+) -> None:
     add_run("a")
     print_run(read_report(config, None), as_json=False)
     out = capsys.readouterr().out
@@ -97,7 +103,9 @@ def test_show(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> No
     assert "Trainer.model: /m/a" in out
 
 
-def test_show_as_json(config: Config, add_run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_show_as_json_contains_decision_and_nodes(
+    config: Config, add_run, capsys: pytest.CaptureFixture[str]
+) -> None:
     add_run("a")
     print_run(read_report(config, "a"), as_json=True)
     record = json.loads(capsys.readouterr().out)
@@ -123,7 +131,7 @@ def test_next_commands_look_where_the_run_was() -> None:
     assert command == "bert show --config my.toml --set 'pipeline.root=/tmp/a b'"
 
 
-def test_the_tuners_trials_are_shown_the_best_first(
+def test_trials_are_shown_best_first(
     config: Config, metadata, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trials = [

@@ -1,4 +1,4 @@
-"""Intervals: as wide as theory says, paired, repeatable, and equal to the plain loop."""
+"""Bootstrap intervals against theory and a plain loop."""
 
 import numpy as np
 import pytest
@@ -8,7 +8,7 @@ from components.evaluation.metrics import METRICS, ScoredExamples, point_values
 
 
 def binary(correct: np.ndarray, true: np.ndarray | None = None) -> ScoredExamples:
-    """Answers that are right where ``correct`` says so."""
+    """Return answers that are right where ``correct`` is true."""
     if true is None:
         true = np.arange(len(correct)) % 2
     predicted = np.where(correct, true, 1 - true)
@@ -26,7 +26,7 @@ def compare(
     return bootstrap.compare(metric, candidate, baseline, samples=2000, confidence=0.95, seed=seed)
 
 
-def test_interval_of_accuracy_is_as_wide_as_the_binomial_says() -> None:
+def test_interval_of_accuracy_matches_the_binomial() -> None:
     examples, share = 1000, 0.8
     interval = compare(binary(np.arange(examples) < share * examples), None).candidate
     half = 1.96 * np.sqrt(share * (1 - share) / examples)
@@ -34,18 +34,18 @@ def test_interval_of_accuracy_is_as_wide_as_the_binomial_says() -> None:
     assert interval.high == pytest.approx(share + half, abs=0.004)
 
 
-def test_a_model_against_itself_differs_by_nothing() -> None:
+def test_model_compared_with_itself_has_no_difference() -> None:
     model = binary(np.random.default_rng(0).random(200) < 0.7)
     comparison = compare(model, model)
     assert comparison.difference == bootstrap.Interval(0.0, 0.0)
     assert comparison.better_share == 0.0
 
 
-def test_pairing_cancels_what_is_hard_for_both() -> None:
+def test_pairing_narrows_the_interval_of_the_difference() -> None:
     random = np.random.default_rng(0)
     ours = random.random(400) < 0.7
     theirs = ours.copy()
-    theirs[np.flatnonzero(ours)[:8]] = False  # the same answers but for eight examples
+    theirs[np.flatnonzero(ours)[:8]] = False  # the same answers except for eight examples
     comparison = compare(binary(ours), binary(theirs))
     assert comparison.difference is not None
     assert comparison.baseline is not None
@@ -53,10 +53,10 @@ def test_pairing_cancels_what_is_hard_for_both() -> None:
     alone = comparison.candidate.high - comparison.candidate.low
     assert width < alone / 2
     assert comparison.difference.low > 0
-    assert comparison.candidate.low < comparison.baseline.high  # apart, they would overlap
+    assert comparison.candidate.low < comparison.baseline.high  # unpaired intervals overlap
 
 
-def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+def test_interval_has_its_nominal_coverage() -> None:
     random = np.random.default_rng(3)
     held = 0
     for trial in range(200):
@@ -68,14 +68,14 @@ def test_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     assert 0.84 <= held / 200 <= 0.96
 
 
-def test_same_seed_same_interval() -> None:
+def test_same_seed_gives_the_same_interval() -> None:
     model = binary(np.random.default_rng(0).random(150) < 0.7)
     assert compare(model, None, seed=1) == compare(model, None, seed=1)
     first, second = (next(bootstrap.resample(150, 5, seed)) for seed in (1, 2))
     assert (first != second).any()
 
 
-def test_memory_does_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chunk_size_does_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     model = binary(np.random.default_rng(0).random(150) < 0.7)
     whole = compare(model, None)
     monkeypatch.setattr(bootstrap, "_CHUNK_CELLS", 1000)
@@ -85,7 +85,7 @@ def test_memory_does_not_change_the_answer(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
-def test_resamples_are_measured_as_if_drawn_one_by_one(metric: str) -> None:
+def test_batched_resamples_equal_a_plain_loop(metric: str) -> None:
     random = np.random.default_rng(0)
     true = random.integers(0, 3, 40)
     model = ScoredExamples(true, random.dirichlet(np.ones(3), 40).astype(np.float32))
@@ -97,12 +97,12 @@ def test_resamples_are_measured_as_if_drawn_one_by_one(metric: str) -> None:
         assert value == pytest.approx(alone, abs=1e-6)
 
 
-def test_different_examples_cannot_be_paired() -> None:
+def test_models_on_different_examples_cannot_be_paired() -> None:
     with pytest.raises(ValueError, match="same examples"):
         compare(binary(np.ones(4, bool)), binary(np.ones(4, bool), np.array([1, 1, 0, 0])))
 
 
-def test_a_metric_that_is_not_defined_has_no_interval() -> None:
+def test_undefined_metric_has_no_interval() -> None:
     one_class = binary(np.ones(10, bool), np.ones(10, np.int64))
     interval = compare(one_class, None, "auc").candidate
     assert np.isnan([interval.low, interval.high]).all()

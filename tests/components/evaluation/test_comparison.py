@@ -1,4 +1,4 @@
-"""Two models and a test split whose labels differ."""
+"""Comparison of two models and a test split with different labels."""
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def decide(candidate: ModelPredictions, baseline: ModelPredictions | None = None
     return comparable, comparable.decide({name: {"": metrics(0.5, 4)} for name in both})
 
 
-def test_labels_that_a_model_does_not_know_count_as_wrong_and_are_noted() -> None:
+def test_labels_unknown_to_a_model_count_as_wrong_and_are_noted() -> None:
     comparable, decision = decide(
         predictions("neg", "pos"), predictions("neg", problems=("it is old",))
     )
@@ -34,10 +34,10 @@ def test_labels_that_a_model_does_not_know_count_as_wrong_and_are_noted() -> Non
     notes = " ".join(decision.notes)
     assert "the candidate does not know the labels 'odd': the 1 test" in notes
     assert "the baseline does not know the labels 'odd', 'pos': the 2 test" in notes
-    assert "of the baseline, it is old" in notes
+    assert "for the baseline, it is old" in notes
 
 
-def test_model_that_knows_no_label_of_the_test_split_is_rejected() -> None:
+def test_model_that_shares_no_label_with_the_test_split_is_rejected() -> None:
     _, decision = decide(predictions("yes", "no"))
     assert not decision.blessed
     assert any("none of its labels" in reason for reason in decision.reasons)

@@ -1,4 +1,4 @@
-"""Each metric against a value worked out by hand, and weights against repeated examples."""
+"""Metrics against values computed by hand, and weights against repeated examples."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def answers(true: list[int], scores: list[list[float]]) -> ScoredExamples:
 
 @pytest.fixture
 def three_classes() -> ScoredExamples:
-    # True 0: right, right, taken for 1. True 1: right, taken for 2. True 2: right.
+    # True 0: right, right, predicted as 1. True 1: right, predicted as 2. True 2: right.
     return answers(
         [0, 0, 0, 1, 1, 2],
         [
@@ -37,7 +37,7 @@ def random_answers(examples: int = 60, classes: int = 4, seed: int = 0) -> Score
     return ScoredExamples(true, scores.round(1).astype(np.float32))
 
 
-def test_values_by_hand(three_classes: ScoredExamples) -> None:
+def test_metrics_match_values_computed_by_hand(three_classes: ScoredExamples) -> None:
     values = metrics.point_values(three_classes)
     assert values["accuracy"] == pytest.approx(4 / 6)
     precision, recall = [1.0, 0.5, 0.5], [2 / 3, 0.5, 1.0]
@@ -51,7 +51,7 @@ def test_values_by_hand(three_classes: ScoredExamples) -> None:
     np.testing.assert_allclose(by_class["f1"], f1)
 
 
-def test_auc_is_the_share_of_pairs_in_order_with_ties_half() -> None:
+def test_auc_is_the_share_of_ordered_pairs_with_ties_counting_half() -> None:
     some = random_answers()
     by_class = metrics.class_values(some)["auc"]
     for index, value in enumerate(by_class):
@@ -62,11 +62,11 @@ def test_auc_is_the_share_of_pairs_in_order_with_ties_half() -> None:
     assert metrics.point_values(some)["auc"] == pytest.approx(by_class.mean())
 
 
-def test_auc_of_one_class_is_not_defined() -> None:
+def test_auc_of_a_single_class_is_undefined() -> None:
     assert np.isnan(metrics.point_values(answers([1, 1], [[0.4, 0.6], [0.7, 0.3]]))["auc"])
 
 
-def test_calibration_error_by_hand() -> None:
+def test_calibration_error_matches_a_value_computed_by_hand() -> None:
     # Two bins: 0.95 twice, half right; 0.65 twice, all right.
     some = answers([0, 1, 0, 0], [[0.95, 0.05], [0.95, 0.05], [0.65, 0.35], [0.65, 0.35]])
     expected = 0.5 * abs(0.5 - 0.95) + 0.5 * abs(1.0 - 0.65)
@@ -77,25 +77,25 @@ def test_full_confidence_falls_into_the_last_bin() -> None:
     assert metrics.point_values(answers([0], [[1.0, 0.0]]))["calibration_error"] == 0.0
 
 
-def test_classes_that_are_only_predicted_do_not_enter_the_mean() -> None:
+def test_classes_that_are_only_predicted_are_excluded_from_the_mean() -> None:
     some = answers([0, 0], [[0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
     assert metrics.point_values(some)["macro_recall"] == pytest.approx(0.5)
     assert np.isnan(metrics.class_values(some)["recall"][1:]).all()
 
 
-def test_no_answer_is_wrong_and_has_a_column_of_its_own() -> None:
+def test_no_answer_counts_as_wrong_in_its_own_column() -> None:
     some = answers([0, 1], [[0.0, 0.0], [0.2, 0.8]])
     assert metrics.point_values(some)["accuracy"] == 0.5
     assert metrics.confusion_matrix(some).tolist() == [[0, 0, 1], [0, 1, 0]]
 
 
-def test_confusion_matrix(three_classes: ScoredExamples) -> None:
+def test_confusion_matrix_matches_counts_by_hand(three_classes: ScoredExamples) -> None:
     expected = [[2, 1, 0, 0], [0, 1, 1, 0], [0, 0, 1, 0]]
     assert metrics.confusion_matrix(three_classes).tolist() == expected
 
 
 @pytest.mark.parametrize("name", sorted(metrics.METRICS))
-def test_a_weight_of_two_is_the_example_twice(name: str) -> None:
+def test_weighting_equals_repeating_examples(name: str) -> None:
     some = random_answers()
     counts = np.random.default_rng(1).integers(0, 3, len(some.true))
     chosen = np.repeat(np.arange(len(some.true)), counts)
@@ -104,7 +104,7 @@ def test_a_weight_of_two_is_the_example_twice(name: str) -> None:
     assert weighted[0] == pytest.approx(metrics.point_values(repeated)[name], abs=1e-6)
 
 
-def test_the_constant_answer_reaches_the_majority_share() -> None:
+def test_constant_answer_has_the_accuracy_of_the_majority_share() -> None:
     true = np.array([2, 2, 2, 0, 1])
     constant = metrics.constant_answers(true, 3)
     assert metrics.point_values(constant)["accuracy"] == pytest.approx(0.6)

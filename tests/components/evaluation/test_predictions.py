@@ -24,7 +24,7 @@ def test_test_split_without_examples_is_refused(tmp_path: Path, files: int) -> N
         read_test_split(str(tmp_path), [])
 
 
-def test_column_that_an_example_lacks_is_empty(tmp_path: Path) -> None:
+def test_missing_column_of_an_example_is_empty(tmp_path: Path) -> None:
     rows = [("good film", "positive"), ("bad", "negative")]
     examples = exports.make_examples(tmp_path, rows, {"domain": ["films", ""]})
     split = Path(examples.uri, "Split-test")
@@ -41,7 +41,7 @@ def test_column_that_an_example_lacks_is_empty(tmp_path: Path) -> None:
     assert test.columns == {"domain": ["films", "", ""], "stars": ["", "", "3"]}
 
 
-def test_labels_in_another_number_than_the_scores_are_refused(export: Path, tmp_path: Path) -> None:
+def test_different_numbers_of_labels_and_scores_are_refused(export: Path, tmp_path: Path) -> None:
     test = read_test_split(
         str(Path(exports.make_examples(tmp_path, [("good", "positive")]).uri, "Split-test")), []
     )
@@ -52,7 +52,7 @@ def test_labels_in_another_number_than_the_scores_are_refused(export: Path, tmp_
     with pytest.raises(ModelError, match="must agree"):
         predict(str(export), test)
     labels.unlink()
-    with pytest.raises(ModelError, match="must name its labels"):
+    with pytest.raises(ModelError, match="must list its labels"):
         predict(str(export), test)
     labels.write_text(before)
 

@@ -1,4 +1,4 @@
-"""Readiness and replay against the real fronts of our model server, without TensorFlow."""
+"""Readiness and replay against the real REST and gRPC fronts, without TensorFlow."""
 
 import dataclasses
 import time
@@ -34,7 +34,7 @@ def soon(seconds: float = 30.0) -> float:
     return time.monotonic() + seconds
 
 
-def test_replay_asks_in_every_way_over_both_protocols() -> None:
+def test_replay_sends_texts_in_every_way_over_both_protocols() -> None:
     examples = [wrap_text(text) for text in TEXTS]
     with served(classifier()) as server:
         reply = replay(server, TEXTS, examples, soon())
@@ -46,14 +46,14 @@ def test_replay_asks_in_every_way_over_both_protocols() -> None:
     assert check_reply(reply, EXPECTED, 1e-4) == []
 
 
-def test_replay_asks_a_bfloat16_signature_too() -> None:
+def test_replay_also_calls_a_bfloat16_signature() -> None:
     with served(classifier(twin=lambda text: keyword_scores(text, 1.999))) as server:
         reply = replay(server, TEXTS, [], soon())
     assert set(reply["answers"]["grpc"]) == WAYS | {"bfloat16"}
     assert check_reply(reply, EXPECTED, 1e-4) == []
 
 
-def test_latency_is_the_slower_protocols() -> None:
+def test_latency_is_that_of_the_slower_protocol() -> None:
     servable = classifier()
     with served(servable) as server:
         reply = replay(server, TEXTS, [], soon())
@@ -63,7 +63,7 @@ def test_latency_is_the_slower_protocols() -> None:
         assert reply[name] == max(each[name] for each in reply["latency_ms"].values())
 
 
-def test_signature_that_fails_is_reported_and_not_timed() -> None:
+def test_failing_signature_is_reported_but_not_timed() -> None:
     servable = classifier()
     servable.failure = ServingError(Code.INTERNAL, "out of order")
     with served(servable) as server:
@@ -74,16 +74,16 @@ def test_signature_that_fails_is_reported_and_not_timed() -> None:
     assert not {"p50_ms", "p99_ms", "peak_memory_mb"} & set(reply)
 
 
-def test_available_model_is_not_waited_for() -> None:
+def test_available_model_needs_no_wait() -> None:
     with served(classifier()) as server:
         wait_until_available(server, soon())
 
 
-def test_model_that_cannot_be_loaded_is_refused_at_once() -> None:
+def test_model_that_cannot_be_loaded_is_refused_immediately() -> None:
     failed = VersionStatus(1, State.END, Code.INVALID_ARGUMENT, "no such op")
     with (
         served(classifier(), state=failed) as server,
-        pytest.raises(ModelError, match="cannot serve it: no such op"),
+        pytest.raises(ModelError, match="cannot load the model: no such op"),
     ):
         wait_until_available(server, soon())
 
@@ -91,12 +91,14 @@ def test_model_that_cannot_be_loaded_is_refused_at_once() -> None:
 @pytest.mark.parametrize(
     ("servables", "state", "said"),
     [
-        ([classifier()], VersionStatus(1, State.LOADING), "the server says LOADING"),
+        ([classifier()], VersionStatus(1, State.LOADING), "the server reports: LOADING"),
         ([], None, "Could not find any versions of model candidate"),
     ],
     ids=["loading", "unknown to the server"],
 )
-def test_model_that_is_late_is_refused_with_the_last_status(servables, state, said) -> None:
+def test_model_that_is_not_available_in_time_is_refused_with_its_status(
+    servables, state, said
+) -> None:
     with (
         served(*servables, state=state) as server,
         pytest.raises(ModelError, match=rf"not available in time; .*{said}"),
@@ -104,6 +106,6 @@ def test_model_that_is_late_is_refused_with_the_last_status(servables, state, sa
         wait_until_available(server, soon(0.2))
 
 
-def test_example_without_text_has_an_empty_one() -> None:
+def test_example_without_text_has_an_empty_text() -> None:
     assert text_of(wrap_text("gut, größer")) == "gut, größer".encode()
     assert text_of(b"") == b""

@@ -49,9 +49,7 @@ printable = st.text(st.characters(exclude_categories=["Cs"], exclude_characters=
 
 
 @given(st.lists(st.tuples(printable, printable)), st.sampled_from(["\n", "\r\n", "\r"]))
-def test_what_is_written_by_rfc_4180_is_read_back(
-    table: list[tuple[str, str]], line_end: str
-) -> None:
+def test_rfc_4180_csv_is_read_back_unchanged(table: list[tuple[str, str]], line_end: str) -> None:
     target = io.StringIO()
     writer = csv.writer(target, quoting=csv.QUOTE_ALL, lineterminator=line_end)
     writer.writerows([("text", "label"), *table])
@@ -59,13 +57,13 @@ def test_what_is_written_by_rfc_4180_is_read_back(
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_give_rows_or_bad_rows_and_every_line_is_accounted_for(content: bytes) -> None:
+def test_any_bytes_become_rows_or_bad_rows_without_gaps(content: bytes) -> None:
     rows = rows_of(b"text,label\n" + content)
     starts = [row.line for row in rows]
     assert starts == sorted(set(starts))
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8", "surrogateescape", newline="")
     filled = [number for number, line in enumerate(text, 2) if line.strip("\r\n")]
-    # Records follow each other without a gap: the first filled line starts the first record.
+    # Records follow one another without gaps, so the first filled line starts the first record.
     assert bool(filled) == bool(rows)
     if filled:
         assert starts[0] == filled[0]
@@ -85,32 +83,32 @@ def test_line_numbers_are_physical_lines(line_end: str) -> None:
     assert rows[0].text == f"one{line_end}two"
 
 
-def test_last_line_needs_no_line_end() -> None:
+def test_last_line_may_lack_a_line_end() -> None:
     assert pairs(rows_of("text,label\na,b")) == [("a", "b")]
 
 
-def test_columns_are_taken_by_name_in_any_order() -> None:
+def test_columns_are_found_by_name_in_any_order() -> None:
     rows = rows_of("id,label,text,lang\n1,pos,fine,en\n", Columns("text", "label", ("lang", "id")))
     assert rows == [RawRow(2, "fine", "pos", ("en", "1"))]
 
 
-def test_byte_order_mark_is_no_part_of_the_first_name() -> None:
+def test_byte_order_mark_is_not_part_of_the_first_name() -> None:
     assert pairs(rows_of(b"\xef\xbb\xbftext,label\na,b\n")) == [("a", "b")]
     assert pairs(rows_of(b'\xef\xbb\xbf"text","label"\na,b\n')) == [("a", "b")]
 
 
-def test_names_may_be_padded() -> None:
+def test_spaces_around_column_names_are_ignored() -> None:
     assert pairs(rows_of("text, label \na,b\n")) == [("a", "b")]
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
-def test_delimiter_is_found_by_the_header(delimiter: str) -> None:
+def test_delimiter_is_detected_from_the_header(delimiter: str) -> None:
     other = ";" if delimiter == "," else ","
     content = f'text{delimiter}label\nso{other} so{delimiter}a\n"x{delimiter}y"{delimiter}b\n'
     assert pairs(rows_of(content)) == [(f"so{other} so", "a"), (f"x{delimiter}y", "b")]
 
 
-def test_delimiter_can_be_given() -> None:
+def test_delimiter_can_be_set() -> None:
     assert pairs(rows_of("text;x,label\na,b\n", Columns("text;x", "label"), delimiter=",")) == [
         ("a", "b")
     ]
@@ -135,7 +133,7 @@ def test_bad_quotes_cost_one_record_not_the_file() -> None:
     assert pairs(rows[1:]) == [("fine", "b")]
 
 
-def test_quote_left_open_counts_every_line_that_it_hides() -> None:
+def test_unclosed_quote_counts_every_line_after_it() -> None:
     hidden = "".join(f"row {number},a\n" for number in range(98))
     rows = rows_of(f'text,label\nfine,a\n"open,b\n{hidden}')
     assert isinstance(rows[0], RawRow)
@@ -146,7 +144,7 @@ def test_quote_left_open_counts_every_line_that_it_hides() -> None:
     assert "99 lines" in bad.detail
 
 
-def test_quote_left_open_takes_bounded_memory_and_still_counts_every_line() -> None:
+def test_unclosed_quote_takes_bounded_memory_and_counts_every_line() -> None:
     lines = 40_000
     content = 'text,label\n"open,b\n' + "some words of a row,a\n" * lines
     (bad,) = rows_of(content, max_text_bytes=1000)
@@ -156,7 +154,7 @@ def test_quote_left_open_takes_bounded_memory_and_still_counts_every_line() -> N
 
 @pytest.mark.parametrize("limit_multiple", [5, 50])
 @pytest.mark.parametrize("broken_lines", [False, True])
-def test_record_beyond_the_limit_is_skipped_and_the_next_is_read(
+def test_record_over_the_limit_is_skipped_and_the_next_is_read(
     limit_multiple: int, broken_lines: bool
 ) -> None:
     unit = 'word ""quoted"" word\n' if broken_lines else 'word ""quoted"" word '
@@ -168,7 +166,7 @@ def test_record_beyond_the_limit_is_skipped_and_the_next_is_read(
     assert rows[1].line == (3 + long.count("\n"))
 
 
-def test_field_beyond_the_default_limit_of_csv_is_read() -> None:
+def test_field_over_the_default_limit_of_csv_is_read() -> None:
     before = csv.field_size_limit(131_072)
     try:
         long = "x" * 300_000
@@ -177,12 +175,12 @@ def test_field_beyond_the_default_limit_of_csv_is_read() -> None:
         csv.field_size_limit(max(before, csv.field_size_limit()))
 
 
-def test_bytes_that_are_no_utf8_stay_in_their_own_row() -> None:
+def test_invalid_utf8_affects_only_its_own_row() -> None:
     rows = rows_of(b"text,label\ncaf\xe9,a\nfine,b\n")
     assert pairs(rows) == [("caf\udce9", "a"), ("fine", "b")]
 
 
-def test_nul_is_read_not_choked_on() -> None:
+def test_nul_does_not_break_the_reader() -> None:
     assert pairs(rows_of(b"text,label\na\0b,c\n")) == [("a\0b", "c")]
 
 
@@ -191,11 +189,11 @@ def test_empty_file_is_refused(content: bytes) -> None:
     assert "f.csv is empty" in refusal(content)
 
 
-def test_header_alone_gives_no_rows() -> None:
+def test_header_only_gives_no_rows() -> None:
     assert rows_of("text,label\n") == []
 
 
-def test_missing_column_names_those_found_and_the_nearest() -> None:
+def test_missing_column_error_lists_columns_and_suggests_the_nearest() -> None:
     message = refusal("Text,sentiment\na,b\n")
     assert "no column 'text'" in message
     assert "Text, sentiment" in message
@@ -204,13 +202,13 @@ def test_missing_column_names_those_found_and_the_nearest() -> None:
     assert "Did you mean data.label_column=labels?" in message
 
 
-def test_missing_header_is_suspected() -> None:
+def test_error_suggests_a_missing_header() -> None:
     message = refusal(f"{'I liked this film a lot. ' * 8},pos\nbad,neg\n")
     assert "Is the header line missing?" in message
     assert len(message) < 500
 
 
-def test_column_that_is_there_twice_is_refused() -> None:
+def test_duplicate_column_is_refused() -> None:
     assert "2 columns named 'text'" in refusal("text,label,text\na,b,c\n")
 
 
@@ -223,23 +221,23 @@ def test_column_that_is_there_twice_is_refused() -> None:
         ("utf-32", "UTF-32"),
     ],
 )
-def test_wide_encodings_are_refused(encoding: str, name: str) -> None:
+def test_utf16_and_utf32_are_refused(encoding: str, name: str) -> None:
     message = refusal("text,label\na,b\n".encode(encoding))
-    assert f"is {name}; only UTF-8 is read. Convert it first: iconv -f {name} -t" in message
+    assert f"is {name}; only UTF-8 is supported. Convert it first: iconv -f {name} -t" in message
 
 
-def test_second_byte_order_mark_is_no_part_of_a_name() -> None:
+def test_second_byte_order_mark_is_not_part_of_a_name() -> None:
     rows = rows_of(b"\xef\xbb\xbf\xef\xbb\xbftext,label\na,b\n")
     assert rows == [RawRow(2, "a", "b")]
 
 
-def test_no_name_is_proposed_that_cannot_be_typed() -> None:
+def test_unprintable_column_name_is_not_suggested() -> None:
     message = refusal("te\0xt,label\na,b\n")
     assert message.isprintable()
     assert "Did you mean" not in message
 
 
-def test_slices_may_lack_where_they_are_not_required() -> None:
+def test_optional_slice_columns_may_be_missing() -> None:
     columns = Columns("text", "label", ("s", "t"), slices_required=False)
     assert rows_of("text,t,label\na,x,b\n", columns) == [RawRow(2, "a", "b", (None, "x"))]
 
@@ -249,7 +247,7 @@ def test_unreadable_header_is_refused() -> None:
 
 
 @pytest.mark.parametrize("size", [10, 2000])
-def test_gzip_is_known_by_its_bytes(tmp_path: Path, size: int) -> None:
+def test_gzip_is_detected_from_its_bytes(tmp_path: Path, size: int) -> None:
     path = tmp_path / "misnamed.csv"
     path.write_bytes(gzip.compress(b"text,label\n" + b"word,a\n" * size))
     with files.open_binary(str(path)) as stream:
@@ -261,7 +259,7 @@ def test_gzip_is_known_by_its_bytes(tmp_path: Path, size: int) -> None:
 @pytest.mark.parametrize(
     ("name", "count"), [("imdb_25k.csv", 25_000), ("news20_train.csv", 11_314)]
 )
-def test_real_files_are_read_as_the_csv_module_reads_them(name: str, count: int) -> None:
+def test_real_files_give_the_same_rows_as_the_csv_module(name: str, count: int) -> None:
     path = Path(os.environ["BERT_REAL_DATA"]) / name
     with path.open("rb") as stream:
         rows = pairs(list(read_csv(stream, COLUMNS, source=name, max_text_bytes=1_000_000)))

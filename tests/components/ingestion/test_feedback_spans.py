@@ -1,4 +1,4 @@
-"""ExampleGen with feedback spans beside the data, and with what earlier runs have parsed."""
+"""ExampleGen with feedback spans and the cache of parsed files."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def reviews(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Folder and name of each file that a parser was called for."""
+    """Folder and name of each file that was parsed."""
     found: list[str] = []
     read = Source.read
 
@@ -76,14 +76,14 @@ def new(count: int, start: int = 0) -> list[tuple[str, str]]:
     return [(f"feedback {number}", ("bad", "good")[number % 2]) for number in range(start, count)]
 
 
-def test_no_folder_is_no_feedback(spans: Spans, reviews: Path) -> None:
+def test_missing_span_folder_means_no_feedback(spans: Spans, reviews: Path) -> None:
     ran = spans.run(reviews)
     assert (ran.number("span"), ran.string("feedback_spans")) == (0, "[]")
     assert ran.string("feedback_counts") == "{}"
     assert ran.digests() == run(spans.root, reviews, code_digest="1").digests()
 
 
-def test_all_spans_are_read_beside_the_data(spans: Spans, reviews: Path) -> None:
+def test_all_spans_are_read_with_the_data(spans: Spans, reviews: Path) -> None:
     first = spans.run(reviews)
     spans.add(2, new(10))
     spans.add(10, new(20, start=10))
@@ -96,7 +96,7 @@ def test_all_spans_are_read_beside_the_data(spans: Spans, reviews: Path) -> None
     assert ran.string("input_fingerprint") != first.string("input_fingerprint")
 
 
-def test_a_new_span_runs_the_node_again_and_nothing_else_does(spans: Spans, reviews: Path) -> None:
+def test_only_a_new_span_runs_the_node_again(spans: Spans, reviews: Path) -> None:
     spans.add(1, new(10))
     assert spans.run(reviews).executions == spans.run(reviews).executions == 1
     (spans.folder / "span-1" / "summary.json").write_text("{}")
@@ -108,9 +108,7 @@ def test_a_new_span_runs_the_node_again_and_nothing_else_does(spans: Spans, revi
     assert spans.run(reviews).executions == 3, "the number decides which label is newer"
 
 
-def test_columns_have_the_names_of_the_config_and_slices_may_lack(
-    spans: Spans, tmp_path: Path
-) -> None:
+def test_spans_use_the_configured_columns_and_may_lack_slices(spans: Spans, tmp_path: Path) -> None:
     table = [(*row, f"d{number % 2}") for number, row in enumerate(rows(60))]
     data = write_csv(tmp_path / "r.csv", table, ("review", "verdict", "domain"))
     spans.add(1, [("new one", "good")], ("review", "verdict"))
@@ -124,7 +122,7 @@ def test_columns_have_the_names_of_the_config_and_slices_may_lack(
         spans.run(plain, **names)
 
 
-def test_newer_labels_win_but_never_in_the_test_split(spans: Spans, tmp_path: Path) -> None:
+def test_newer_labels_win_except_in_the_test_split(spans: Spans, tmp_path: Path) -> None:
     table = [(*row, "films") for row in rows(60)]
     data = write_csv(tmp_path / "r.csv", table, (*HEADER, "domain"))
     before = spans.run(data, slice_columns=["domain"])
@@ -154,16 +152,16 @@ def test_bad_rows_of_a_span_are_quarantined(spans: Spans, reviews: Path) -> None
     ]
 
 
-def test_a_span_that_the_data_path_names_too_is_read_once(spans: Spans, reviews: Path) -> None:
+def test_span_that_the_data_path_also_matches_is_read_once(spans: Spans, reviews: Path) -> None:
     spans.add(1, new(10))
     ran = spans.run(reviews, spans.folder / "span-*" / "feedback.csv")
     assert ran.number("examples") == 70
     assert json.loads(ran.string("feedback_counts")) == {"added": 10}
 
 
-def test_broken_folders_are_one_line(spans: Spans, reviews: Path) -> None:
+def test_broken_span_folder_error_is_one_line(spans: Spans, reviews: Path) -> None:
     (spans.folder / "span-4").mkdir(parents=True)
-    with pytest.raises(DataError, match=r"span-4 has no feedback\.csv; put it back"):
+    with pytest.raises(DataError, match=r"span-4 has no feedback\.csv; restore the file"):
         spans.run(reviews)
     assert last_execution_state(spans.root) == metadata_store_pb2.Execution.FAILED
     shutil.rmtree(spans.folder)
@@ -174,8 +172,8 @@ def test_broken_folders_are_one_line(spans: Spans, reviews: Path) -> None:
         spans.run(reviews, spans_directory="nowhere://bucket/feedback")
 
 
-def test_the_executor_reads_the_spans_that_the_driver_saw(spans: Spans, reviews: Path) -> None:
-    """A span exported meanwhile is for the next run; it does not fail this one."""
+def test_executor_reads_the_spans_that_the_driver_found(spans: Spans, reviews: Path) -> None:
+    """A span exported meanwhile belongs to the next run and does not fail this one."""
     spans.add(1, new(10))
     node = make_example_gen(paths=[str(reviews)], split=SPLIT, spans_directory=str(spans.folder))
     seen = driver._resolve(node.exec_properties)
@@ -189,7 +187,7 @@ def test_the_executor_reads_the_spans_that_the_driver_saw(spans: Spans, reviews:
 
 
 def whole(ran: Ran) -> dict[str, bytes]:
-    """All that a run left, artifact properties among it, but for the file's own place."""
+    """Return the content of all files and the properties of an artifact, except its name."""
     found = {
         str(path.relative_to(ran.uri)): path.read_bytes()
         for path in sorted(ran.uri.rglob("*"))
@@ -202,7 +200,7 @@ def whole(ran: Ran) -> dict[str, bytes]:
     return found
 
 
-def test_what_was_parsed_once_is_not_parsed_again(
+def test_cached_file_is_not_parsed_again(
     spans: Spans,
     tmp_path: Path,
     parsed: list[str],
@@ -226,7 +224,7 @@ def test_what_was_parsed_once_is_not_parsed_again(
     assert len(ran.quarantine()) == 2
 
 
-def test_an_entry_that_is_damaged_anywhere_is_parsed_again(
+def test_damaged_cache_entry_is_parsed_again(
     spans: Spans, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parsed: list[str]
 ) -> None:
     monkeypatch.setattr(parse_cache, "_FRAME_BYTES", 1000)
@@ -248,7 +246,7 @@ def test_an_entry_that_is_damaged_anywhere_is_parsed_again(
     for number, (name, damage) in enumerate(damages.items()):
         entry.write_bytes(damage)
         parsed.clear()
-        # The digest of the paths' order changes the execution, not the entries.
+        # Another quarantine directory runs the node again but has no effect on the cache entries.
         ran = spans.run(reviews, quarantine_directory=str(tmp_path / str(number)))
         assert len(parsed) == 1, name
         assert whole(ran) == expected, name
@@ -269,7 +267,7 @@ def test_an_entry_that_is_damaged_anywhere_is_parsed_again(
         ({"data_format": "csv"}, True),
     ],
 )
-def test_what_changes_the_rows_parses_again(
+def test_only_settings_that_affect_rows_parse_again(
     spans: Spans, reviews: Path, parsed: list[str], changes: dict[str, Any], reused: bool
 ) -> None:
     spans.run(reviews)
@@ -278,14 +276,14 @@ def test_what_changes_the_rows_parses_again(
     assert (parsed == []) == reused
 
 
-def test_a_run_that_fails_leaves_no_entry(spans: Spans, tmp_path: Path) -> None:
+def test_failed_run_leaves_no_cache_entry(spans: Spans, tmp_path: Path) -> None:
     bad = write_csv(tmp_path / "r.csv", [*rows(60), *[("", "good")] * 9], HEADER)
     with pytest.raises(DataError, match="cannot be used"):
         spans.run(bad)
     assert not spans.entries()
 
 
-def test_entries_that_the_last_runs_did_not_use_are_removed(
+def test_entries_unused_by_the_last_runs_are_removed(
     spans: Spans, tmp_path: Path, reviews: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parse_cache, "KEPT_RUNS", 2)
@@ -309,6 +307,6 @@ def test_entries_that_the_last_runs_did_not_use_are_removed(
     assert len(json.loads((spans.cache / "uses.json").read_text())) == 1
 
 
-def test_a_cache_that_cannot_be_written_does_not_stop_the_run(spans: Spans, reviews: Path) -> None:
+def test_unwritable_cache_does_not_stop_the_run(spans: Spans, reviews: Path) -> None:
     spans.cache.write_text("a file")
     assert spans.run(reviews).number("examples") == 60

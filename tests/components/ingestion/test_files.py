@@ -1,4 +1,4 @@
-"""Remote paths, on a file system that Beam does not know from a real object store."""
+"""Remote paths, on a file system that looks like a real object store to Beam."""
 
 import dataclasses
 import gzip
@@ -21,7 +21,7 @@ from modules.contract.errors import DataError
 
 
 class StoreFileSystem(LocalFileSystem):
-    """An object store: keys with slashes, no folders. The objects lie in a local folder."""
+    """Object store with slashes in keys and no folders; the objects are files of a local folder."""
 
     root: ClassVar[Path]
 
@@ -83,7 +83,7 @@ def rows(sources: list[Source]) -> list[tuple[object, object]]:
 
 
 @pytest.mark.usefixtures("store")
-def test_object_store_is_read_like_a_disk() -> None:
+def test_object_store_is_read_like_a_local_folder() -> None:
     assert files.exists("store://bucket/a.csv")
     assert files.is_folder("store://bucket/classes")
     assert not files.is_folder("store://bucket/a.csv")
@@ -95,20 +95,20 @@ def test_object_store_is_read_like_a_disk() -> None:
     assert total_bytes(classes) == 12
 
 
-def test_fingerprint_is_that_of_the_content_wherever_it_lies(store: Path) -> None:
+def test_fingerprint_is_the_same_for_local_and_remote_copies(store: Path) -> None:
     remote = find_sources(["store://bucket/a.csv", "store://bucket/classes"], "auto")
     local = find_sources([f"{store}/bucket/a.csv", f"{store}/bucket/classes"], "auto")
     assert fingerprint(remote) == fingerprint(local)
 
 
 @pytest.mark.usefixtures("store")
-def test_object_that_is_not_there_is_refused() -> None:
+def test_missing_object_is_refused() -> None:
     with pytest.raises(DataError, match=r"no such file or folder: store://bucket/c\.csv"):
         find_sources(["store://bucket/c.csv"], "auto")
 
 
-def test_spans_in_an_object_store_are_read_beside_the_data(store: Path) -> None:
-    """TensorFlow's file systems, which know no such scheme, have no part in it."""
+def test_spans_in_an_object_store_are_read_with_the_data(store: Path) -> None:
+    """No file system of TensorFlow is involved: none supports this scheme."""
     settings = IngestionSettings(
         paths=("store://bucket/a.csv",),
         data_format="auto",

@@ -37,21 +37,21 @@ def checked_rows(table: pa.Table, columns: Columns | None = None) -> list[Labell
         ),
     ],
 )
-def test_label_of_any_scalar_type_is_text(labels: pa.Array, expected: list[str]) -> None:
+def test_label_of_any_scalar_type_becomes_text(labels: pa.Array, expected: list[str]) -> None:
     texts = list("xyz")[: len(expected)]
     rows = checked_rows(pa.table({"text": texts, "label": labels, "other": texts}))
     assert rows == [LabelledText(t, v) for t, v in zip(texts, expected, strict=True)]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.binary(), pa.large_binary()])
-def test_text_of_any_string_type(kind: pa.DataType) -> None:
+def test_text_may_have_any_string_type(kind: pa.DataType) -> None:
     texts = pa.array(["naïve", "line\nbreak"]).cast(kind)
     rows = checked_rows(pa.table({"label": ["a", "b"], "text": texts}))
     assert rows == [LabelledText("naïve", "a"), LabelledText("line\nbreak", "b")]
 
 
-def test_bad_values_cost_their_rows() -> None:
-    # Arrow itself does not check what a string column is told to hold.
+def test_bad_values_affect_only_their_own_rows() -> None:
+    # Arrow does not check that a string column holds valid UTF-8.
     broken = pa.Array.from_buffers(
         pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\2\0\0\0"), pa.py_buffer(b"\xe9\xff")]
     )
@@ -66,13 +66,13 @@ def test_bad_values_cost_their_rows() -> None:
     assert [row.line for row in rows if isinstance(row, BadRow)] == [2, 3, 4]
 
 
-def test_nested_label_is_no_scalar() -> None:
+def test_nested_label_is_refused() -> None:
     rows = checked_rows(pa.table({"text": ["x"], "label": [["a", "b"]]}))
     assert isinstance(rows[0], BadRow)
     assert rows[0].reason is Reason.LABEL_NOT_A_SCALAR
 
 
-def test_column_name_with_a_dot() -> None:
+def test_column_name_may_contain_a_dot() -> None:
     table = pa.table({"a.text": ["x"], "label": ["1"], "slice.b": ["s"]})
     rows = checked_rows(table, Columns("a.text", "label", ("slice.b",)))
     assert rows == [LabelledText("x", "1", ("s",))]
@@ -83,13 +83,13 @@ def test_missing_column_is_refused() -> None:
         checked_rows(pa.table({"text": ["x"], "labels": [1]}))
 
 
-def test_text_that_is_no_string_column_is_refused() -> None:
+def test_text_column_without_strings_is_refused() -> None:
     with pytest.raises(DataError, match=r"'text' holds int64, not strings"):
         checked_rows(pa.table({"text": [1], "label": [1]}))
 
 
 @pytest.mark.parametrize("content", [b"", b"text,label\n", b"PAR1 and then nothing PAR1"])
-def test_file_that_is_no_parquet_is_refused(content: bytes) -> None:
+def test_file_that_is_not_parquet_is_refused(content: bytes) -> None:
     with pytest.raises(DataError, match=r"^f\.parquet cannot be read as Parquet: [^\n]*$"):
         list(read_parquet(io.BytesIO(content), Columns("text", "label"), source="f.parquet"))
 

@@ -29,24 +29,24 @@ def test_run_stops_when_more_than_the_share_is_bad(
     assert (report.refusal(share, "q.jsonl") is not None) is stops
 
 
-def test_refusal_says_what_where_and_what_next() -> None:
+def test_refusal_names_counts_files_and_the_next_step() -> None:
     rows = [bad(line, Reason.NOT_UTF8) for line in range(5, 9)]
     message = report_of(90, bad(2), *rows).refusal(0.01, "root/quarantine/q.jsonl")
     assert message == (
         "5 of 95 rows (5.3%) cannot be used, the limit is 1% (data.max_bad_share): not_utf8 4, "
-        "empty_text 1; first: f.csv:2 empty_text; f.csv:5 not_utf8; f.csv:6 not_utf8. All of "
-        "them, with reasons: root/quarantine/q.jsonl. To go on: convert the file, e.g. iconv -f "
+        "empty_text 1; first: f.csv:2 empty_text; f.csv:5 not_utf8; f.csv:6 not_utf8. All bad "
+        "rows, with reasons: root/quarantine/q.jsonl. To continue: convert the file, e.g. iconv -f "
         "latin1 -t utf-8"
     )
 
 
-def test_share_just_over_the_limit_does_not_read_as_the_limit() -> None:
+def test_share_just_over_the_limit_is_rounded_up() -> None:
     message = report_of(9_899, *[bad(line) for line in range(100)]).refusal(0.01, "q")
     assert message is not None
     assert "(1.1%)" in message
 
 
-def test_quote_never_closed_counts_all_its_lines() -> None:
+def test_unclosed_quote_counts_all_its_lines() -> None:
     report = report_of(10, bad(3, Reason.UNCLOSED_QUOTE, rows=90))
     assert (report.rows, report.quarantined) == (100, 90)
     message = report.refusal(0.5, "q")

@@ -34,7 +34,7 @@ RULES = RowRules(max_text_bytes=100)
         (0, "0"),
     ],
 )
-def test_label_is_text_whatever_type_it_came_as(value: object, label: str) -> None:
+def test_label_of_any_type_becomes_text(value: object, label: str) -> None:
     assert check_row(RawRow(1, "a text", value), RULES) == LabelledText("a text", label)
 
 
@@ -62,17 +62,17 @@ def test_label_is_text_whatever_type_it_came_as(value: object, label: str) -> No
         ("x", "\udce9", Reason.NOT_UTF8),
     ],
 )
-def test_bad_value_names_its_reason(text: object, label: object, reason: Reason) -> None:
+def test_bad_value_gives_its_reason(text: object, label: object, reason: Reason) -> None:
     checked = check_row(RawRow(7, text, label), RULES)
     assert isinstance(checked, BadRow)
     assert (checked.line, checked.reason, checked.rows) == (7, reason, 1)
 
 
-def test_text_of_exactly_the_limit_is_legal() -> None:
+def test_text_of_exactly_the_limit_is_accepted() -> None:
     assert check_row(RawRow(1, "é" * 50, "a"), RULES) == LabelledText("é" * 50, "a")
 
 
-def test_closed_label_set_refuses_others() -> None:
+def test_label_outside_the_configured_set_is_refused() -> None:
     rules = RowRules(100, frozenset({"pos", "neg"}))
     assert check_row(RawRow(1, "x", "pos"), rules) == LabelledText("x", "pos")
     checked = check_row(RawRow(1, "x", "positive"), rules)
@@ -80,12 +80,12 @@ def test_closed_label_set_refuses_others() -> None:
     assert (checked.reason, checked.detail) == (Reason.UNKNOWN_LABEL, "positive")
 
 
-def test_missing_slice_is_empty_text() -> None:
+def test_missing_slice_value_is_an_empty_string() -> None:
     checked = check_row(RawRow(1, "x", "a", (None, 3, "films")), RULES)
     assert checked == LabelledText("x", "a", ("", "3", "films"))
 
 
-def test_text_is_kept_as_it_came() -> None:
+def test_text_is_kept_unchanged() -> None:
     text = "  <b>Ａ</b>\r\n tail "
     assert check_row(RawRow(1, text, "a"), RULES) == LabelledText(text, "a")
 

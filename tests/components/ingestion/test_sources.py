@@ -42,29 +42,29 @@ def read(source: Source) -> list[tuple[str, RawRow | BadRow]]:
         ("a.parquet", "parquet"),
     ],
 )
-def test_format_is_known_by_the_name(tmp_path: Path, name: str, kind: str) -> None:
+def test_format_is_detected_from_the_file_name(tmp_path: Path, name: str, kind: str) -> None:
     path = write(tmp_path / name)
     assert find_sources([path], "auto") == [Source(path, kind)]
 
 
-def test_given_format_rules_over_the_name(tmp_path: Path) -> None:
+def test_configured_format_overrides_the_file_name(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt")
     assert find_sources([path], "jsonl") == [Source(path, "jsonl")]
-    assert "cannot tell the format" in refusal([path])
+    assert "cannot determine the format" in refusal([path])
 
 
-def test_several_files_and_globs_each_once(tmp_path: Path) -> None:
+def test_overlapping_paths_and_globs_read_each_file_once(tmp_path: Path) -> None:
     paths = [write(tmp_path / name) for name in ("b.csv", "a.csv", "c.csv")]
     found = find_sources([paths[2], str(tmp_path / "*.csv"), f"{tmp_path}/./a.csv"], "auto")
     assert [source.path for source in found] == [paths[2], paths[1], paths[0]]
 
 
-def test_name_with_glob_characters_is_a_name_first(tmp_path: Path) -> None:
+def test_existing_file_with_glob_characters_is_not_a_pattern(tmp_path: Path) -> None:
     path = write(tmp_path / "reviews[1].csv")
     assert find_sources([path], "auto") == [Source(path, "csv")]
 
 
-def test_file_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
+def test_missing_file_error_suggests_the_nearest_name(tmp_path: Path) -> None:
     path = write(tmp_path / "reviews.csv")
     assert refusal([f"{path[:-5]}.csv"]) == (
         f"no such file or folder: {path[:-5]}.csv. Did you mean {path}?"
@@ -73,7 +73,7 @@ def test_file_that_is_not_there_names_the_nearest(tmp_path: Path) -> None:
     assert "no file matches" in refusal([str(tmp_path / "*.jsonl")])
 
 
-def test_folder_of_data_files(tmp_path: Path) -> None:
+def test_folder_of_data_files_is_read_in_order(tmp_path: Path) -> None:
     paths = [write(tmp_path / name) for name in ("1.csv", "2.csv.gz", ".hidden.csv", "notes.md")]
     assert [source.path for source in find_sources([str(tmp_path)], "auto")] == paths[:2]
     write(tmp_path / "3.jsonl")
@@ -86,7 +86,7 @@ def test_folder_without_data_is_refused(tmp_path: Path) -> None:
     assert "holds no data" in refusal([str(tmp_path)], "folders")
 
 
-def test_folder_per_class(tmp_path: Path) -> None:
+def test_one_folder_per_class_is_read(tmp_path: Path) -> None:
     write(tmp_path / "pos" / "2.txt", "second\r\nline")
     write(tmp_path / "pos" / "1.txt", b"\xef\xbb\xbffirst")
     write(tmp_path / "pos" / ".3.txt", "hidden")
@@ -105,7 +105,7 @@ def test_folder_per_class(tmp_path: Path) -> None:
     assert "data.format is folders" in refusal([str(tmp_path / "README.txt")], "folders")
 
 
-def test_what_is_no_text_in_a_class_folder_is_a_bad_row(tmp_path: Path) -> None:
+def test_other_files_in_a_class_folder_are_bad_rows(tmp_path: Path) -> None:
     for name in ("pos/1.txt", "pos/2.text", "pos/more/3.txt", "neg/1.html", "empty/.keep"):
         write(tmp_path / name, "words")
     sources = find_sources([str(tmp_path)], "auto")
@@ -121,7 +121,7 @@ def test_what_is_no_text_in_a_class_folder_is_a_bad_row(tmp_path: Path) -> None:
     assert fingerprint(sources) != first
 
 
-def test_cut_gzip_is_refused_not_taken_for_the_end(tmp_path: Path) -> None:
+def test_truncated_gzip_is_refused(tmp_path: Path) -> None:
     whole = gzip.compress(b"text,label\n" + os.urandom(50_000).hex().encode() + b",a\n")
     path = write(tmp_path / "a.csv.gz", whole[: len(whole) // 2])
     with pytest.raises(DataError, match="cannot be read to its end"):
@@ -129,7 +129,7 @@ def test_cut_gzip_is_refused_not_taken_for_the_end(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a.csv.gz", "a.csv"])
-def test_gzip_in_gzip_is_unpacked(tmp_path: Path, name: str) -> None:
+def test_nested_gzip_is_decompressed(tmp_path: Path, name: str) -> None:
     packed = gzip.compress(gzip.compress(gzip.compress(b"text,label\na,b\n")))
     path = write(tmp_path / name, packed)
     assert [row for _, row in read(Source(path, "csv"))] == [RawRow(2, "a", "b")]
@@ -148,7 +148,9 @@ def test_gzip_in_gzip_is_unpacked(tmp_path: Path, name: str) -> None:
         (gzip.compress(b"PK\x03\x04rest", mtime=0), "is a ZIP archive"),
     ],
 )
-def test_what_is_no_text_is_named(tmp_path: Path, kind: str, content: bytes, words: str) -> None:
+def test_binary_file_is_refused_by_name(
+    tmp_path: Path, kind: str, content: bytes, words: str
+) -> None:
     path = write(tmp_path / f"a.{kind}", content)
     with pytest.raises(DataError) as caught:
         read(Source(path, kind))
@@ -156,11 +158,11 @@ def test_what_is_no_text_is_named(tmp_path: Path, kind: str, content: bytes, wor
 
 
 @pytest.mark.parametrize("path", ["foo://bucket/a.csv", "https://example.com/a.csv"])
-def test_unknown_scheme_is_one_line(path: str) -> None:
+def test_unknown_scheme_error_is_one_line(path: str) -> None:
     assert refusal([path]).startswith(f"data.path {path} cannot be read")
 
 
-def test_link_to_nothing_says_so(tmp_path: Path) -> None:
+def test_broken_link_is_named_in_the_error(tmp_path: Path) -> None:
     link = tmp_path / "a.csv"
     link.symlink_to(tmp_path / "gone.csv")
     assert "is a link to" in refusal([str(link)])
@@ -170,11 +172,11 @@ def test_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
     try:
         write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")))
     except OSError:
-        pytest.skip("this file system takes UTF-8 names alone")
+        pytest.skip("this file system accepts only UTF-8 names")
     assert "caf\\xe9.csv is not UTF-8; rename it" in refusal([str(tmp_path)])
 
 
-def test_fingerprint_follows_content_alone(tmp_path: Path) -> None:
+def test_fingerprint_depends_only_on_content(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv")
     (source,) = find_sources([path], "auto")
     first = fingerprint([source])
@@ -191,7 +193,7 @@ def test_fingerprint_follows_content_alone(tmp_path: Path) -> None:
     assert fingerprint([source]) != first
 
 
-def test_fingerprint_of_folders_follows_labels(tmp_path: Path) -> None:
+def test_fingerprint_of_folders_depends_on_labels(tmp_path: Path) -> None:
     write(tmp_path / "a" / "pos" / "1.txt", "x")
     write(tmp_path / "b" / "neg" / "1.txt", "x")
     write(tmp_path / "c" / "pos" / "1.txt", "x")
@@ -204,7 +206,7 @@ def test_file_that_vanished_is_refused(tmp_path: Path) -> None:
         fingerprint([Source(str(tmp_path / "gone.csv"), "csv")])
 
 
-def test_total_bytes(tmp_path: Path) -> None:
+def test_total_bytes_is_the_sum_of_file_sizes(tmp_path: Path) -> None:
     write(tmp_path / "pos" / "1.txt", "xyz")
     write(tmp_path / "neg" / "1.txt", "x")
     assert total_bytes(find_sources([str(tmp_path)], "auto")) == 4

@@ -17,7 +17,7 @@ EDGES = {"ExampleGen": [], "StatisticsGen": ["ExampleGen"]}
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> Config:
-    """A config, and a compiler that needs no TFX."""
+    """Return a config, and replace the compiler by one without TFX."""
     monkeypatch.setattr(airflow, "edges", lambda config: EDGES)
     return load(
         None,
@@ -42,23 +42,23 @@ def _plan(source: str) -> dict:
     raise AssertionError("no PLAN")
 
 
-def test_the_file_holds_the_graph_and_the_settings(compiled: Config) -> None:
+def test_dag_file_contains_graph_and_settings(compiled: Config) -> None:
     plan = _plan(airflow.compile_pipeline(compiled))
     assert plan["nodes"] == EDGES
     assert (plan["dag_id"], plan["schedule"], plan["retries"]) == ("bert", "@daily", 3)
     assert plan["python"] == sys.executable
 
 
-def test_no_schedule_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_schedule_becomes_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(airflow, "edges", lambda config: EDGES)
     assert _plan(airflow.compile_pipeline(load(None, (), {})))["schedule"] is None
 
 
-def test_the_file_holds_no_password(compiled: Config) -> None:
+def test_dag_file_contains_no_password(compiled: Config) -> None:
     assert "hidden" not in airflow.compile_pipeline(compiled)
 
 
-def test_the_nodes_get_the_same_config(compiled: Config) -> None:
+def test_nodes_load_the_same_config(compiled: Config) -> None:
     again = load(None, assignments(compiled, without=("airflow.",)), {})
     differing = {
         name
@@ -68,34 +68,34 @@ def test_the_nodes_get_the_same_config(compiled: Config) -> None:
     assert differing == {"airflow", "metadata"}
 
 
-def test_the_file_is_the_same_for_the_same_config(compiled: Config) -> None:
+def test_equal_configs_give_equal_dag_files(compiled: Config) -> None:
     assert airflow.compile_pipeline(compiled) == airflow.compile_pipeline(compiled)
 
 
 @pytest.mark.parametrize("key", ["data.pth", "pipeline.name", "tuner.enabled", "metadata.url"])
-def test_a_parameter_that_a_run_cannot_set_is_refused(key: str) -> None:
+def test_parameter_that_a_run_cannot_set_is_refused(key: str) -> None:
     with pytest.raises(UserError, match=rf"airflow\.parameters: .*'{key}'"):
         airflow.check(load(None, [f'airflow.parameters=["{key}"]'], {}))
 
 
-def test_the_default_parameters_are_legal() -> None:
+def test_default_parameters_are_accepted() -> None:
     airflow.check(load(None, (), {}))
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ((), "airflow.schedule: legal with airflow.gated is"),
-        (("airflow.schedule=@daily", "airflow.catchup=true"), "airflow.catchup: legal with"),
+        ((), "airflow.schedule: must say how often"),
+        (("airflow.schedule=@daily", "airflow.catchup=true"), "airflow.catchup: must be false"),
         (("airflow.schedule=@daily", "triggers.schedule=0 0 31 2 *"), "triggers.schedule: must be"),
     ],
 )
-def test_a_gate_that_could_not_work_is_refused(settings: tuple[str, ...], words: str) -> None:
+def test_unworkable_gate_settings_are_refused(settings: tuple[str, ...], words: str) -> None:
     with pytest.raises(UserError, match=words):
         airflow.check(load(None, ["airflow.gated=true", *settings], {}))
 
 
-def test_a_gated_dag_with_a_schedule_is_legal(compiled: Config) -> None:
+def test_gated_dag_with_a_schedule_is_accepted(compiled: Config) -> None:
     assert _plan(airflow.compile_pipeline(compiled))["gated"] is False
     gated = load(None, ["airflow.gated=true", "airflow.schedule=@daily"], {})
     airflow.check(gated)
@@ -107,11 +107,11 @@ def test_a_gated_dag_with_a_schedule_is_legal(compiled: Config) -> None:
     [
         ("", "admin", "airflow.url is empty"),
         ("http://127.0.0.1:1", "", "set AIRFLOW_USERNAME and AIRFLOW_PASSWORD"),
-        ("http://airflow.example:8080", "admin", "https only"),
+        ("http://airflow.example:8080", "admin", "must use https"),
         ("http://127.0.0.1:1", "admin", "cannot be reached"),
     ],
 )
-def test_bad_connections_are_one_line(
+def test_bad_connection_is_reported_in_one_line(
     url: str, user: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW_USERNAME", user)
@@ -123,12 +123,12 @@ def test_bad_connections_are_one_line(
 
 
 @pytest.mark.parametrize("arguments", [[], ["{"], ["[]"], ['{"node": "Trainer"}'], ["{}", "{}"]])
-def test_a_node_refuses_another_order(arguments: list[str]) -> None:
-    with pytest.raises(UserError, match="legal is one JSON object"):
+def test_node_refuses_a_malformed_order(arguments: list[str]) -> None:
+    with pytest.raises(UserError, match="must receive one JSON object"):
         task_order.read(arguments, "node", "run_id", module="runners.airflow.node")
 
 
-def test_a_bad_parameter_ends_the_node_with_exit_code_2(
+def test_bad_parameter_ends_the_node_with_exit_code_2(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(node.deferred_imports, "install", lambda: None)

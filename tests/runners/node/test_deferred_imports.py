@@ -1,4 +1,4 @@
-"""The light modules weigh nothing, and turn into the real ones when they are used."""
+"""Light modules cost nothing to import and become the real ones when used."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from tfx.orchestration.portable import launcher
 
 
 def _run(code: str) -> str:
-    """Run ``code`` behind the deferral, in a process of its own; return what it printed last."""
+    """Run ``code`` with deferred imports in a separate process; return its last line of output."""
     done = subprocess.run(
         [sys.executable, "-c", PREAMBLE + textwrap.dedent(code)],
         cwd=REPOSITORY,
@@ -30,17 +30,17 @@ def _run(code: str) -> str:
     return done.stdout.strip().splitlines()[-1]
 
 
-def test_the_launcher_imports_without_the_heavy_packages() -> None:
+def test_importing_the_launcher_imports_no_heavy_package() -> None:
     heavy = "('apache_beam', 'keras', 'tensorflow_model_analysis', 'tensorflow.python')"
     assert _run(f"print([name for name in {heavy} if name in sys.modules])") == "[]"
 
 
 @pytest.mark.slow
-def test_what_is_for_a_screen_stays_out() -> None:
+def test_display_packages_are_not_imported() -> None:
     printed = _run("""
         import apache_beam, keras_tuner, tensorflow_data_validation
         import tensorflow_model_analysis as tfma
-        # TFMA swallows an ImportError of its own and then lacks its last names.
+        # TFMA catches an ImportError of its own and then lacks its last names.
         print(
             [name for name in ("IPython", "ipywidgets") if name in sys.modules],
             tfma.ExtractEvaluateAndWriteResults.__name__,
@@ -52,7 +52,7 @@ def test_what_is_for_a_screen_stays_out() -> None:
 
 
 @pytest.mark.slow
-def test_every_name_becomes_the_real_one_on_use() -> None:
+def test_light_modules_become_real_when_used() -> None:
     printed = _run("""
         import tensorflow.compat.v1 as tf1
         import tensorflow as tf
@@ -76,7 +76,7 @@ def test_every_name_becomes_the_real_one_on_use() -> None:
     assert printed == "LocalFilesystem 3 Session True BeamExecutorOperator TensorflowFilesystem"
 
 
-def test_the_stand_in_for_doc_controls_has_every_name_of_the_real_one() -> None:
+def test_light_doc_controls_has_every_name_of_the_real_module() -> None:
     import ast
     import importlib.util
 

@@ -1,10 +1,10 @@
-"""The end of a process: its code, its output and what was to run last are kept."""
+"""Exit of a process: exit code, output and registered functions."""
 
 import subprocess
 import sys
 
 
-def test_output_and_what_was_registered_are_kept() -> None:
+def test_end_process_keeps_output_and_runs_exit_functions() -> None:
     code = """
 import atexit
 from runners.node.node_runner import end_process

@@ -1,4 +1,4 @@
-"""Loopback servers that speak the APIs of Kubeflow Pipelines and Vertex AI to the real clients."""
+"""Loopback servers for the APIs of Kubeflow Pipelines and Vertex AI, used with the real clients."""
 
 import dataclasses
 import json
@@ -22,7 +22,7 @@ class ApiError(Exception):
 
 @dataclasses.dataclass
 class Request:
-    """What a client sent."""
+    """A request of a client."""
 
     method: str
     path: str
@@ -32,13 +32,13 @@ class Request:
 
 
 class PlatformApi:
-    """A server on a free port of the loopback.
+    """A server on a free loopback port.
 
     Args:
-        states: of a run, one for each look; the last stays.
-        refuse: a status with which runs are refused, or 0.
-        tasks: of a run, at every look: name -> state.
-        error: message of a failed run.
+        states: the states of a run, one for each poll; the last one stays.
+        refuse: the HTTP status with which runs are refused, or 0.
+        tasks: the tasks of a run at every poll: name -> state.
+        error: the message of a failed run.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class PlatformApi:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(
-            # Half a second, the default, is what every test would wait for at its end.
+            # With the default, every test would wait half a second at its end.
             target=lambda: self._server.serve_forever(poll_interval=0.02),
             daemon=True,
         )
@@ -85,7 +85,7 @@ class PlatformApi:
         self._thread.join()
 
     def sent(self, method: str, path: str) -> Iterator[Request]:
-        """Requests whose path ends so."""
+        """Return the requests whose path ends with ``path``."""
         return (r for r in self.requests if r.method == method and r.path.endswith(path))
 
     def _handle(self, handler: BaseHTTPRequestHandler) -> None:
@@ -108,23 +108,23 @@ class PlatformApi:
         handler.wfile.write(content)
 
     def answer(self, request: Request) -> JSON:
-        """The answer's body."""
+        """Return the body of the response."""
         raise NotImplementedError
 
     def error(self, error: ApiError) -> JSON:
-        """An error's body."""
+        """Return the body of an error response."""
         return {"error": {"code": error.status, "message": str(error)}}
 
     def next_state(self) -> str:
-        """How the run stands at this look."""
+        """Return the state of the run at this poll."""
         self._state = next(self._states, self._state)
         return self._state
 
 
 class KubeflowApi(PlatformApi):
-    """Kubeflow Pipelines' v2beta1 API, the part that submits and watches.
+    """Kubeflow Pipelines' v2beta1 API: submission and polling of runs.
 
-    Checks a pipeline as ``backend/src/apiserver/template/v2_template.go`` does.
+    It checks a pipeline as ``backend/src/apiserver/template/v2_template.go`` does.
     """
 
     def answer(self, request: Request) -> JSON:
@@ -140,7 +140,7 @@ class KubeflowApi(PlatformApi):
         if path == "runs":
             return self._create(request.body)
         if match := re.fullmatch(r"runs/(.+)", path):
-            return self._look(match[1])
+            return self._poll(match[1])
         raise ApiError(404, path)
 
     def _create(self, run: JSON) -> JSON:
@@ -157,7 +157,7 @@ class KubeflowApi(PlatformApi):
         self.runs[run_id] = run
         return {"run_id": run_id, "display_name": run["display_name"]}
 
-    def _look(self, run_id: str) -> JSON:
+    def _poll(self, run_id: str) -> JSON:
         details = [
             {"display_name": name, "state": state, "run_id": run_id}
             for name, state in self._tasks.items()
@@ -173,7 +173,7 @@ class KubeflowApi(PlatformApi):
 
 
 class VertexApi(PlatformApi):
-    """Vertex AI's v1 API, the part that submits and watches pipeline jobs."""
+    """Vertex AI's v1 API: submission and polling of pipeline jobs."""
 
     def answer(self, request: Request) -> JSON:
         if self._refuse:
@@ -188,9 +188,9 @@ class VertexApi(PlatformApi):
             name = f"{match[1]}/{job_id}"
             self.runs[name] = request.body
             return {**request.body, "name": name, "state": "PIPELINE_STATE_PENDING"}
-        return self._look(f"{match[1]}/{match[2]}")
+        return self._poll(f"{match[1]}/{match[2]}")
 
-    def _look(self, name: str) -> JSON:
+    def _poll(self, name: str) -> JSON:
         details = [
             {
                 "taskId": str(number),
@@ -209,19 +209,19 @@ class VertexApi(PlatformApi):
 
 
 class CustomJobApi(PlatformApi):
-    """Vertex AI's v1 API, the part that runs custom jobs.
+    """Vertex AI's v1 API: custom jobs.
 
     Args:
-        **settings: of ``PlatformApi``.
-        on_look: called with the job at every look; may do what the job does. What it returns is
-            the job's state, unless it is None.
+        on_poll: called with the job at every poll; may do the job's work. Its result is the job's
+            state, unless it is None.
+        **settings: passed to ``PlatformApi``.
     """
 
     def __init__(
-        self, *, on_look: Callable[[JSON], str | None] | None = None, **settings: Any
+        self, *, on_poll: Callable[[JSON], str | None] | None = None, **settings: Any
     ) -> None:
         super().__init__(**settings)
-        self._on_look = on_look
+        self._on_poll = on_poll
         self.cancelled: list[str] = []
 
     def answer(self, request: Request) -> JSON:
@@ -239,7 +239,7 @@ class CustomJobApi(PlatformApi):
         if request.method == "POST":
             self.runs[name] = request.body
             return {**request.body, "name": name, "state": "JOB_STATE_PENDING"}
-        state = self._on_look(self.runs[name]) if self._on_look else None
+        state = self._on_poll(self.runs[name]) if self._on_poll else None
         state = state or self.next_state()
         found = {**self.runs[name], "name": name, "state": f"JOB_STATE_{state}"}
         if self._error:

@@ -1,4 +1,4 @@
-"""The container's entrypoint without a platform: what it changes, and one task as a process."""
+"""The container's entrypoint without a platform, in process and once as a process."""
 
 import json
 import subprocess
@@ -37,21 +37,21 @@ SPECIFICATION = {"artifacts": {"model": {"artifactType": MODEL}}}
 
 
 @pytest.mark.parametrize("empty", [{}, {"type": {}}])
-def test_missing_type_comes_from_the_specification(mounts: Path, empty: dict[str, Any]) -> None:
+def test_missing_type_is_taken_from_the_specification(mounts: Path, empty: dict[str, Any]) -> None:
     order = task(**empty)
     entrypoint.prepare(order, SPECIFICATION)
     [model] = order["inputs"]["artifacts"]["model"]["artifacts"]
     assert model["type"] == MODEL
 
 
-def test_given_type_stays(mounts: Path) -> None:
+def test_given_type_is_kept(mounts: Path) -> None:
     given = {"schemaTitle": "tfx.Model"}
     order = task(type=given)
     entrypoint.prepare(order, SPECIFICATION)
     assert order["inputs"]["artifacts"]["model"]["artifacts"][0]["type"] == given
 
 
-def test_artifacts_are_reached_through_mounts(mounts: Path) -> None:
+def test_artifacts_are_accessed_through_mounts(mounts: Path) -> None:
     order = task()
     entrypoint.prepare(order, SPECIFICATION)
     [model] = order["inputs"]["artifacts"]["model"]["artifacts"]
@@ -61,15 +61,15 @@ def test_artifacts_are_reached_through_mounts(mounts: Path) -> None:
     assert (mounts / "s3/bucket/run/Pusher/pushed_model").is_dir()
 
 
-def test_output_names_uris_again(mounts: Path) -> None:
+def test_output_contains_uris_instead_of_mounts(mounts: Path) -> None:
     file = mounts / "s3" / "bucket" / "output.json"
-    said = {"artifacts": {"m": {"artifacts": [{"uri": f"{mounts}/s3/bucket/run/m"}]}}}
-    entrypoint.write_output(file, said)
+    result = {"artifacts": {"m": {"artifacts": [{"uri": f"{mounts}/s3/bucket/run/m"}]}}}
+    entrypoint.write_output(file, result)
     [artifact] = json.loads(file.read_text())["artifacts"]["m"]["artifacts"]
     assert artifact["uri"] == "s3://bucket/run/m"
 
 
-def test_whole_numbers_of_a_driver_stay_whole() -> None:
+def test_integers_of_a_driver_stay_integers() -> None:
     order, specification = task(), {}
     found = {"parameterValues": {"span": 3, "input_fingerprint": "abc"}}
     entrypoint.merge(found, order, specification)
@@ -77,16 +77,16 @@ def test_whole_numbers_of_a_driver_stay_whole() -> None:
     assert specification["parameters"] == {"span": {"parameterType": "NUMBER_INTEGER"}}
 
 
-def test_metadata_of_a_driver_joins_the_outputs() -> None:
+def test_metadata_of_a_driver_is_added_to_the_outputs() -> None:
     order = task()
-    said = {"artifacts": {"pushed_model": {"artifacts": [{"metadata": {"span": 3}}]}}}
-    entrypoint.merge(said, order, {})
+    result = {"artifacts": {"pushed_model": {"artifacts": [{"metadata": {"span": 3}}]}}}
+    entrypoint.merge(result, order, {})
     assert order["outputs"]["artifacts"]["pushed_model"]["artifacts"][0]["metadata"] == {"span": 3}
 
 
 @pytest.mark.slow
-def test_what_the_user_can_mend_is_one_line(tmp_path: Path) -> None:
-    """ExampleGen's task with data that is not there, as a process of its own."""
+def test_user_error_is_reported_in_one_line(tmp_path: Path) -> None:
+    """Run ExampleGen's task with missing data in a separate process."""
     parameters = {
         "paths": json.dumps([str(tmp_path / "nothing.csv")]),
         "data_format": "auto",

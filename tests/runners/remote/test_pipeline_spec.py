@@ -1,7 +1,7 @@
-"""The compiled specs against golden files, for both stacks: they differ in versions alone.
+"""Comparison of compiled specs with golden files, for both stacks, which differ only in versions.
 
-After an intended change, ``BERT_UPDATE_GOLDEN=1 python -m pytest`` with this file's path rewrites
-the files; read the difference before you commit it.
+After an intended change, rewrite the files with ``BERT_UPDATE_GOLDEN=1 python -m pytest`` and this
+file's path, and read the difference before you commit it.
 """
 
 import copy
@@ -90,15 +90,15 @@ def check(name: str, compiled: Any) -> None:
     assert text == file.read_text("utf-8")
 
 
-def test_kubeflow_is_as_before(kubeflow_documents: list[dict[str, Any]]) -> None:
+def test_kubeflow_spec_equals_the_golden_file(kubeflow_documents: list[dict[str, Any]]) -> None:
     check("kubeflow.json", kubeflow_documents)
 
 
-def test_vertex_is_as_before(vertex_job: dict[str, Any]) -> None:
+def test_vertex_spec_equals_the_golden_file(vertex_job: dict[str, Any]) -> None:
     check("vertex.json", vertex_job)
 
 
-def test_every_node_runs_our_entrypoint_in_the_fixed_image(vertex_job: dict[str, Any]) -> None:
+def test_every_node_runs_our_entrypoint_in_the_configured_image(vertex_job: dict[str, Any]) -> None:
     spec = vertex_job["pipelineSpec"]
     assert set(pipeline_spec.tasks(spec)) == set(NODES)
     for node in NODES:
@@ -107,7 +107,7 @@ def test_every_node_runs_our_entrypoint_in_the_fixed_image(vertex_job: dict[str,
         assert container["command"] == ["python", "-m", "runners.remote.container_entrypoint"]
 
 
-def test_only_training_gets_the_accelerator(vertex_job: dict[str, Any]) -> None:
+def test_only_training_nodes_get_the_accelerator(vertex_job: dict[str, Any]) -> None:
     spec = vertex_job["pipelineSpec"]
     resources = {node: pipeline_spec.container(spec, node)["resources"] for node in NODES}
     with_accelerator = {node for node, found in resources.items() if "accelerator" in found}
@@ -117,7 +117,7 @@ def test_only_training_gets_the_accelerator(vertex_job: dict[str, Any]) -> None:
     assert resources["ExampleGen"] == {"cpuLimit": 2.0, "memoryLimit": 8.0}
 
 
-def test_image_of_one_node(kubeflow_documents: list[dict[str, Any]]) -> None:
+def test_image_can_be_set_for_one_node(kubeflow_documents: list[dict[str, Any]]) -> None:
     spec = kubeflow_documents[0]
     assert pipeline_spec.container(spec, "Trainer")["image"] == f"{IMAGE}-gpu"
     assert pipeline_spec.container(spec, "Evaluator")["image"] == IMAGE
@@ -137,7 +137,7 @@ def test_kubeflow_settings_reach_every_executor(kubeflow_documents: list[dict[st
         assert settings["nodeSelector"]["labels"] == {"pool": "batch", **gpu}
 
 
-def test_without_settings_kubeflow_gets_one_document() -> None:
+def test_kubeflow_without_settings_has_no_platform_spec() -> None:
     config = kubeflow_config(
         "kubeflow.volumes={}",
         "kubeflow.secrets=[]",
@@ -149,12 +149,15 @@ def test_without_settings_kubeflow_gets_one_document() -> None:
     assert kubeflow.platform_settings(config) is None
 
 
-def test_what_changes_by_itself_is_not_cached(
+def test_nodes_with_changing_inputs_are_not_cached(
     kubeflow_documents: list[dict[str, Any]], vertex_job: dict[str, Any]
 ) -> None:
     for spec, always in (
         (kubeflow_documents[0], {"ExampleGen", "Resolver"}),
-        (vertex_job["pipelineSpec"], {"Resolver"}),  # the hook's fingerprint guards ExampleGen
+        (
+            vertex_job["pipelineSpec"],
+            {"Resolver"},
+        ),  # ExampleGen's cache key has the hook's fingerprint
     ):
         tasks = pipeline_spec.tasks(spec)
         assert {name for name, task in tasks.items() if "cachingOptions" not in task} == always
@@ -171,7 +174,7 @@ def test_beam_arguments_reach_every_container() -> None:
         assert [argument for argument in arguments if argument in given] == given
 
 
-def test_relative_files_are_those_of_the_image(
+def test_relative_paths_are_mapped_to_the_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -182,8 +185,8 @@ def test_relative_files_are_those_of_the_image(
     assert str(tmp_path) not in text
 
 
-def test_checkpoints_outlive_a_pod(kubeflow_documents: list[dict[str, Any]]) -> None:
-    """A Trainer that is started again finds them on the volume, not in the object store."""
+def test_checkpoints_are_kept_on_a_volume(kubeflow_documents: list[dict[str, Any]]) -> None:
+    """A restarted Trainer reads them from the volume; it cannot access the object store."""
     task = pipeline_spec.tasks(kubeflow_documents[0])["Trainer"]
     settings = json.loads(task["inputs"]["parameters"]["custom_config"]["runtimeValue"]["constant"])
     directory = json.loads(settings["training"])["checkpoint_directory"]
@@ -198,10 +201,10 @@ def test_checkpoints_outlive_a_pod(kubeflow_documents: list[dict[str, Any]]) -> 
         (["feedback.spans=gs://bucket/feedback"], "gs://bucket/feedback"),
     ],
 )
-def test_feedback_and_parsed_files_lie_where_pods_reach_them(
+def test_feedback_and_parsed_files_are_where_pods_can_access_them(
     settings: list[str], spans: str
 ) -> None:
-    """Not under the root, which only Kubeflow's launcher reaches."""
+    """They are not under the root, which only Kubeflow's launcher can access."""
     spec = yaml.safe_load(kubeflow.compile_pipeline(kubeflow_config(*settings)).split("\n---")[0])
     parameters = pipeline_spec.tasks(spec)["ExampleGen"]["inputs"]["parameters"]
     assert parameters["spans_directory"]["runtimeValue"]["constant"] == spans
@@ -210,7 +213,7 @@ def test_feedback_and_parsed_files_lie_where_pods_reach_them(
 
 
 def test_runtime_parameters_keep_their_defaults() -> None:
-    """TFX's compiler drops them, and Kubeflow then refuses a run that does not give them."""
+    """TFX's compiler drops them, and Kubeflow then refuses a run without them."""
     from tfx.dsl.components.common.importer import Importer
     from tfx.orchestration import pipeline as tfx_pipeline
     from tfx.orchestration.data_types import RuntimeParameter
@@ -229,5 +232,5 @@ def test_runtime_parameters_keep_their_defaults() -> None:
     assert declared["defaultValue"] == "gs://bucket/schema"
 
 
-def test_node_names_suit_kubernetes() -> None:
+def test_node_names_are_valid_in_kubernetes() -> None:
     assert all(re.fullmatch(r"[A-Za-z][A-Za-z0-9-]*", name) for name in NODES)

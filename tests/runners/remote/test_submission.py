@@ -1,4 +1,4 @@
-"""Submission through the real clients, kfp.Client and Google's, to a server on the loopback."""
+"""Submission with the real clients, kfp.Client and Google's, to loopback servers."""
 
 import json
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def followed(
     return seen, end
 
 
-def test_kubeflow_gets_the_spec_its_root_and_its_platform_settings() -> None:
+def test_kubeflow_receives_spec_root_and_platform_settings() -> None:
     with KubeflowApi(["PENDING", "RUNNING", "SUCCEEDED"], tasks={"One": "SUCCEEDED"}) as api:
         config = kubeflow_config(api, "kubeflow.service_account=trainer")
         seen, end = followed(KubeflowConnection, config, kubeflow_package())
@@ -74,7 +74,7 @@ def test_kubeflow_gets_the_spec_its_root_and_its_platform_settings() -> None:
     assert experiment.body["display_name"] == "bert"
 
 
-def test_kubeflow_failure_is_told() -> None:
+def test_kubeflow_failure_is_reported() -> None:
     api = KubeflowApi(["RUNNING", "FAILED"], tasks={"Trainer": "FAILED"}, error="exit code 137")
     with api:
         _, end = followed(KubeflowConnection, kubeflow_config(api), kubeflow_package())
@@ -82,7 +82,7 @@ def test_kubeflow_failure_is_told() -> None:
     assert end.error == "exit code 137"
 
 
-def test_kubeflow_token_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kubeflow_token_is_sent_with_every_request(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBEFLOW_TOKEN", "secret-token")
     with KubeflowApi(["SUCCEEDED"]) as api:
         followed(KubeflowConnection, kubeflow_config(api), kubeflow_package())
@@ -91,21 +91,21 @@ def test_kubeflow_token_goes_along(monkeypatch: pytest.MonkeyPatch) -> None:
         }
 
 
-def test_kubeflow_token_never_goes_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kubeflow_token_is_never_sent_over_http(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBEFLOW_TOKEN", "secret-token")
     config = load(assignments=["kubeflow.host=http://kubeflow.example.com"], environ={})
-    with pytest.raises(UserError, match="over https only"):
+    with pytest.raises(UserError, match="must use https"):
         KubeflowConnection(config)
 
 
-def test_kubeflow_refused_credentials_name_the_variable() -> None:
+def test_kubeflow_refused_credentials_error_names_the_variable() -> None:
     with KubeflowApi(refuse=401) as api:
         with pytest.raises(UserError, match="KUBEFLOW_TOKEN"):
             KubeflowConnection(kubeflow_config(api))
         assert api.runs == {}
 
 
-def test_kubeflow_refused_run_is_one_line() -> None:
+def test_kubeflow_refused_run_is_reported_in_one_line() -> None:
     with KubeflowApi(refuse=500) as api:
         connection = KubeflowConnection(kubeflow_config(api))
         with pytest.raises(UserError, match="500") as error:
@@ -114,7 +114,7 @@ def test_kubeflow_refused_run_is_one_line() -> None:
         assert api.runs == {}
 
 
-def test_kubeflow_unreachable_host_is_known_at_once() -> None:
+def test_kubeflow_unreachable_host_is_reported_on_connect() -> None:
     with KubeflowApi() as api:
         config = kubeflow_config(api)
     with pytest.raises(UserError, match="nothing answers"):
@@ -126,7 +126,7 @@ def test_kubeflow_needs_a_host() -> None:
         KubeflowConnection(load(environ={}))
 
 
-def test_vertex_gets_the_job() -> None:
+def test_vertex_receives_the_job() -> None:
     with VertexApi(["PENDING", "RUNNING", "SUCCEEDED"], tasks={"One": "SUCCEEDED"}) as api:
         config = vertex_config(
             api,
@@ -145,13 +145,13 @@ def test_vertex_gets_the_job() -> None:
     assert job["pipelineSpec"]["schemaVersion"] == "2.1.0"
 
 
-def test_vertex_failure_is_told() -> None:
+def test_vertex_failure_is_reported() -> None:
     with VertexApi(["RUNNING", "FAILED"], tasks={"Trainer": "FAILED"}, error="no quota") as api:
         _, end = followed(VertexConnection, vertex_config(api), vertex_package())
     assert (end.state, end.error) == ("FAILED", "Trainer: no quota")
 
 
-def test_vertex_refused_job_is_one_line() -> None:
+def test_vertex_refused_job_is_reported_in_one_line() -> None:
     with VertexApi(refuse=403) as api:
         connection = VertexConnection(vertex_config(api))
         with pytest.raises(UserError, match=r"403: .*Permission denied"):
@@ -159,7 +159,7 @@ def test_vertex_refused_job_is_one_line() -> None:
         assert api.runs == {}
 
 
-def test_vertex_unreachable_host_is_one_line() -> None:
+def test_vertex_unreachable_host_is_reported_in_one_line() -> None:
     with VertexApi() as api:
         config = vertex_config(api)
     with pytest.raises(UserError, match="cannot be reached"):
@@ -171,13 +171,13 @@ def test_vertex_needs_a_project() -> None:
         VertexConnection(load(environ={}))
 
 
-def test_vertex_never_speaks_http_to_another_machine() -> None:
+def test_vertex_refuses_http_to_another_machine() -> None:
     words = ["vertex.api_endpoint=http://example.com", "vertex.project=shop"]
-    with pytest.raises(UserError, match="on this machine alone"):
+    with pytest.raises(UserError, match="http only on this machine"):
         VertexConnection(load(assignments=words, environ={}))
 
 
-def test_vertex_without_credentials_says_how_to_get_them(
+def test_vertex_missing_credentials_error_explains_how_to_get_them(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("NO_GCE_CHECK", "true")

@@ -180,7 +180,7 @@ def test_other_suffix_is_refused_before_anything_is_written(
     with pytest.raises(SystemExit) as ended:
         main([*words, *options])
     assert ended.value.code == 2
-    assert "--cronjob: legal is a file that ends in .yaml" in capsys.readouterr().err
+    assert "--cronjob must end in .yaml" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,9 +1,9 @@
-"""A loopback server that speaks Vertex AI's v1 API: Model Registry and endpoints.
+"""A loopback server for Vertex AI's v1 API: Model Registry and endpoints.
 
-It keeps what it is told and refuses what the API's own reference says that it refuses: unknown
-fields, ids, aliases and labels of another form, traffic that does not add up to 100, a model that
-is not registered, taking a model with traffic off. Names have the project's number in them, as
-Google's have. Operations are asked for under ``/ui/``, the first path that Google's clients know.
+It stores what it receives and refuses what the API's reference says is refused: unknown fields,
+malformed ids, aliases and labels, traffic that does not add up to 100, models that are not
+registered, and undeploying a model that has traffic. As at Google, names contain the project's
+number. Operations are polled under ``/ui/``, the first path that Google's clients try.
 """
 
 import itertools
@@ -22,35 +22,35 @@ _PLACE = r"/projects/(?P<project>[^/]+)/locations/(?P<region>[^/]+)"
 
 
 class PredictionApi(PlatformApi):
-    """The server.
+    """The loopback server.
 
     Args:
         failures: "upload", "create", "deploy" or "undeploy" -> message with which that operation
-            ends, until it is taken out.
-        looks: how often an operation is not done yet when it is asked for.
-        **settings: of ``PlatformApi``.
+            fails, until the entry is removed.
+        polls: number of responses in which an operation is not finished yet.
+        **settings: passed to ``PlatformApi``.
     """
 
     def __init__(
-        self, *, failures: Mapping[str, str] | None = None, looks: int = 0, **settings: Any
+        self, *, failures: Mapping[str, str] | None = None, polls: int = 0, **settings: Any
     ) -> None:
         super().__init__(**settings)
         self.failures = dict(failures or {})
-        self.models: dict[str, list[JSON]] = {}  # by id; the versions
-        self.endpoints: dict[str, JSON] = {}  # by number
-        self._looks = looks
+        self.models: dict[str, list[JSON]] = {}  # id -> versions
+        self.endpoints: dict[str, JSON] = {}  # number -> endpoint
+        self._polls = polls
         self._operations: dict[str, JSON] = {}
         self._numbers = itertools.count(1001)
         self._region = ""
 
     @property
     def changes(self) -> list[str]:
-        """What was asked to be changed: the last words of the requests' paths, in order."""
+        """The requested changes, in order: the last words of the paths of POST requests."""
         posts = (r.path.rpartition("/")[2] for r in self.requests if r.method == "POST")
         return [path.rpartition(":")[2] for path in posts]
 
     def deployed(self) -> dict[str, int]:
-        """MODEL@NUMBER of each deployed model of the only endpoint -> its traffic in per cent."""
+        """Return MODEL@NUMBER -> traffic in per cent, for the models of the only endpoint."""
         [endpoint] = self.endpoints.values()
         split = endpoint.get("trafficSplit", {})
         return {
@@ -106,7 +106,7 @@ class PredictionApi(PlatformApi):
         if message := self.failures.get("upload"):
             return self._begin(f"models/{model_id}", "UploadModelResponse", error=message)
         versions = self.models.setdefault(model_id, [])
-        for version in versions:  # an alias names one version
+        for version in versions:  # an alias belongs to one version
             version["versionAliases"] = [a for a in version["versionAliases"] if a not in aliases]
         number = str(len(versions) + 1)
         name = f"{self._parent}/models/{model_id}"
@@ -186,29 +186,29 @@ class PredictionApi(PlatformApi):
             raise ApiError(400, f"Traffic percentages must add up to 100, received {dict(split)}")
 
     def _begin(self, place: str, kind: str, response: JSON | None = None, error: str = "") -> JSON:
-        """A long-running operation, which has done its work already and tells so later."""
+        """Return a long-running operation whose work is done, but which reports so later."""
         number = str(next(self._numbers))
         end = {"error": {"code": 8, "message": error}} if error else None
         self._operations[number] = {
             "name": f"{self._parent}/{place}/operations/{number}",
-            "looks": self._looks,
+            "polls": self._polls,
             "end": end or {"response": {"@type": _PACKAGE + kind, **(response or {})}},
         }
-        return self._look_at(self._operations[number])
+        return self._poll(self._operations[number])
 
     def _operation(self, _: Request, words: JSON) -> JSON:
-        return self._look_at(self._operations[words["number"]])
+        return self._poll(self._operations[words["number"]])
 
-    def _look_at(self, operation: JSON) -> JSON:
-        operation["looks"] -= 1
-        if operation["looks"] >= 0:
+    def _poll(self, operation: JSON) -> JSON:
+        operation["polls"] -= 1
+        if operation["polls"] >= 0:
             return {"name": operation["name"]}
         return {"name": operation["name"], "done": True, **operation["end"]}
 
 
 def _parsed(kind: str, body: JSON) -> JSON:
-    """The body as its message reads it; unknown fields are refused."""
-    from google.cloud import aiplatform_v1  # takes 1.3 s, which other tests need not wait for
+    """Return the body as its message parses it; refuse unknown fields."""
+    from google.cloud import aiplatform_v1  # takes 1.3 s, which other tests need not spend
 
     message = getattr(aiplatform_v1, kind).pb()()
     try:

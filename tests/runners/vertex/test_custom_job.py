@@ -1,6 +1,6 @@
-"""Custom jobs of Trainer and Tuner on Vertex AI: submitted, followed, cancelled, told.
+"""Custom jobs of Trainer and Tuner on Vertex AI, with Google's client and a loopback server.
 
-Google's client speaks to a server on the loopback. ``tests/conformance`` runs a job's containers.
+``tests/conformance`` runs a job's containers.
 """
 
 import json
@@ -48,7 +48,7 @@ def run(api: CustomJobApi, *assignments: str) -> None:
     custom_job.run_elsewhere(text, words, poll_seconds=0)
 
 
-def test_the_job_is_the_same_command_on_a_chief_and_workers(
+def test_job_runs_the_same_command_on_chief_and_workers(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with CustomJobApi(states=["QUEUED", "PENDING", "RUNNING", "RUNNING", "SUCCEEDED"]) as api:
@@ -85,20 +85,20 @@ def test_the_job_is_the_same_command_on_a_chief_and_workers(
 
 
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED", "EXPIRED", "PARTIALLY_SUCCEEDED"])
-def test_a_job_that_does_not_succeed_fails_the_node(state: str) -> None:
+def test_unsuccessful_job_fails_the_node(state: str) -> None:
     with CustomJobApi(states=["RUNNING", state], error="out of memory") as api:
         with pytest.raises(UserError, match=f"{JOB} ended as {state}: out of memory"):
             run(api)
         assert api.cancelled == []
 
 
-def test_a_node_that_is_cancelled_cancels_the_job() -> None:
+def test_cancelled_node_cancels_its_job() -> None:
     def cancel(_: dict[str, Any]) -> str:
         os.kill(os.getpid(), signal.SIGTERM)
         return "RUNNING"
 
     before = signal.getsignal(signal.SIGTERM)
-    with CustomJobApi(on_look=cancel) as api:
+    with CustomJobApi(on_poll=cancel) as api:
         with pytest.raises(SystemExit) as end:
             run(api)
         assert end.value.code == 128 + signal.SIGTERM
@@ -106,30 +106,30 @@ def test_a_node_that_is_cancelled_cancels_the_job() -> None:
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_a_refused_job_is_one_line() -> None:
+def test_refused_job_is_reported_in_one_line() -> None:
     with CustomJobApi(refuse=403) as api:
         with pytest.raises(UserError, match=r"403: .*Permission denied"):
             run(api)
         assert api.runs == {}
 
 
-def test_an_accelerator_that_vertex_lacks_is_refused_before_anything_is_sent() -> None:
+def test_unknown_accelerator_is_refused_before_a_request_is_sent() -> None:
     with CustomJobApi() as api:
-        with pytest.raises(UserError, match=r"^resources\.accelerator: legal .* NVIDIA_L4"):
+        with pytest.raises(UserError, match=r"^resources\.accelerator: must be .* NVIDIA_L4"):
             run(api, "resources.accelerator=NVIDIA_X9")
         assert api.requests == []
 
 
 @pytest.mark.slow
-def test_trainer_and_tuner_alone_are_compiled_so() -> None:
+def test_only_trainer_and_tuner_are_compiled_to_custom_jobs() -> None:
     config = make_config("tuner.enabled=true", "vertex.tuning_workers=2")
     vertex.check(config)
     spec = json.loads(vertex.compile_pipeline(config))["pipelineSpec"]
-    alone = make_config("tuner.enabled=true", "vertex.training_workers=0")
-    spec_alone = json.loads(vertex.compile_pipeline(alone))["pipelineSpec"]
+    without = make_config("tuner.enabled=true", "vertex.training_workers=0")
+    spec_without = json.loads(vertex.compile_pipeline(without))["pipelineSpec"]
     jobs = {}
     for node in pipeline_spec.tasks(spec):
-        mine, other = (pipeline_spec.container(s, node) for s in (spec, spec_alone))
+        mine, other = (pipeline_spec.container(s, node) for s in (spec, spec_without))
         if node not in ("Trainer", "Tuner"):
             assert mine == other
             continue
@@ -145,7 +145,7 @@ def test_trainer_and_tuner_alone_are_compiled_so() -> None:
     }
 
 
-def test_a_tuner_that_is_off_needs_no_machines() -> None:
+def test_disabled_tuner_needs_no_machines() -> None:
     assignments = ("vertex.tuning_workers=2", "vertex.training_workers=0")
     assert custom_job.workers(make_config(*assignments), "Tuner") == 0
     on = make_config(*assignments, "tuner.enabled=true")
@@ -158,7 +158,7 @@ def test_a_tuner_that_is_off_needs_no_machines() -> None:
 
 
 @pytest.mark.parametrize(("role", "writes"), [("chief", True), ("worker", False)])
-def test_the_chief_alone_writes_the_output(
+def test_only_the_chief_writes_the_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, writes: bool
 ) -> None:
     cluster = {"chief": ["one:2222"], "worker": ["two:2222"]}

@@ -1,6 +1,6 @@
-"""Pushed models on a Vertex AI endpoint: what is registered, deployed, moved, taken off and told.
+"""Deployment of pushed models to a Vertex AI endpoint, with Google's client and a loopback server.
 
-Google's client speaks to a server on the loopback. ``tests/conformance`` runs a pipeline with it.
+``tests/conformance`` runs a pipeline with that server.
 """
 
 import json
@@ -39,13 +39,13 @@ def make_config(*assignments: str) -> Config:
 
 
 class Pushes:
-    """A bucket with pushed versions, and the Pusher's task after them."""
+    """A bucket to which versions are pushed."""
 
     def __init__(self, folder: Path) -> None:
         self.bucket = folder / "gcs" / "bucket"
 
     def push(self, version: int, fingerprint: str = "") -> dict[str, Any]:
-        """The ``PushedModel`` of a new version."""
+        """Push a new version and return its ``PushedModel``."""
         folder = self.bucket / "models" / str(version)
         (folder / MANIFEST_FILE).parent.mkdir(parents=True, exist_ok=True)
         (folder / "saved_model.pb").write_text(f"model {version}")
@@ -75,17 +75,17 @@ def api() -> Iterator[PredictionApi]:
 
 
 def deploy(api: PredictionApi, artifact: dict[str, Any], *assignments: str) -> dict[str, Any]:
-    """What the Pusher's task does after its executor; its metadata then."""
+    """Do what the Pusher's task does after its executor; return the metadata of ``artifact``."""
     settings = endpoint.settings_of(make_config(f"vertex.api_endpoint={api.url}", *assignments))
     output = {"artifacts": {"pushed_model": {"artifacts": [artifact]}}}
     endpoint.deploy_pushed(settings.to_json(), output)
     return artifact["metadata"]
 
 
-def test_the_first_version_gets_an_endpoint_and_all_traffic(
+def test_first_version_creates_the_endpoint_and_gets_all_traffic(
     api: PredictionApi, pushes: Pushes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = deploy(api, pushes.push(17), "vertex.endpoint_traffic=10")
+    metadata = deploy(api, pushes.push(17), "vertex.endpoint_traffic=10")
     assert api.changes == ["upload", "endpoints", "deployModel"]
     assert api.deployed() == {"bert@1": 100}
     [model] = api.models["bert"]
@@ -102,16 +102,16 @@ def test_the_first_version_gets_an_endpoint_and_all_traffic(
         "minReplicaCount": 1,
         "maxReplicaCount": 1,
     }
-    assert said["vertex_endpoint"] == endpoint["name"]
-    assert said["vertex_model"] == "projects/shop/locations/europe-west1/models/bert@1"
+    assert metadata["vertex_endpoint"] == endpoint["name"]
+    assert metadata["vertex_model"] == "projects/shop/locations/europe-west1/models/bert@1"
     assert capsys.readouterr().out.splitlines() == [
         "projects/shop/locations/europe-west1/models/bert@1: version 17 registered",
-        f"{endpoint['name']}: made",
+        f"{endpoint['name']}: created",
         f"{endpoint['name']}: bert@1 deployed, traffic 100%",
     ]
 
 
-def test_tensorflow_serving_gets_a_folder_around_the_version(
+def test_tensorflow_serving_gets_a_folder_that_contains_the_version(
     api: PredictionApi, pushes: Pushes
 ) -> None:
     deploy(api, pushes.push(17))
@@ -137,7 +137,7 @@ def test_tensorflow_serving_gets_a_folder_around_the_version(
     }
 
 
-def test_a_prebuilt_container_gets_the_version_itself(api: PredictionApi, pushes: Pushes) -> None:
+def test_prebuilt_container_gets_the_version_folder(api: PredictionApi, pushes: Pushes) -> None:
     deploy(api, pushes.push(17), f"vertex.endpoint_image={PREBUILT}")
     [model] = api.models["bert"]
     assert model["artifactUri"] == "gs://bucket/models/17"
@@ -145,7 +145,7 @@ def test_a_prebuilt_container_gets_the_version_itself(api: PredictionApi, pushes
     assert not (pushes.bucket / "bert").exists()
 
 
-def test_machines_are_as_configured(api: PredictionApi, pushes: Pushes) -> None:
+def test_version_runs_on_the_configured_machines(api: PredictionApi, pushes: Pushes) -> None:
     deploy(
         api,
         pushes.push(17),
@@ -167,7 +167,7 @@ def test_machines_are_as_configured(api: PredictionApi, pushes: Pushes) -> None:
     }
 
 
-def test_the_next_version_takes_the_traffic_and_the_old_one_goes(
+def test_next_version_takes_all_traffic_and_the_old_one_is_undeployed(
     api: PredictionApi, pushes: Pushes
 ) -> None:
     deploy(api, pushes.push(17))
@@ -180,19 +180,23 @@ def test_the_next_version_takes_the_traffic_and_the_old_one_goes(
     ]
 
 
-def test_old_versions_stay_where_they_shall(api: PredictionApi, pushes: Pushes) -> None:
+def test_old_versions_stay_deployed_without_undeploy(api: PredictionApi, pushes: Pushes) -> None:
     deploy(api, pushes.push(17))
     deploy(api, pushes.push(18), "vertex.endpoint_undeploy=false")
     assert api.deployed() == {"bert@1": 0, "bert@2": 100}
 
 
-def test_a_share_of_the_traffic(api: PredictionApi, pushes: Pushes) -> None:
+def test_new_version_gets_the_configured_share_of_traffic(
+    api: PredictionApi, pushes: Pushes
+) -> None:
     deploy(api, pushes.push(17))
     deploy(api, pushes.push(18), "vertex.endpoint_traffic=10")
     assert api.deployed() == {"bert@1": 90, "bert@2": 10}
 
 
-def test_the_same_version_again_changes_nothing(api: PredictionApi, pushes: Pushes) -> None:
+def test_deploying_the_same_version_again_changes_nothing(
+    api: PredictionApi, pushes: Pushes
+) -> None:
     first = deploy(api, pushes.push(17))
     before = list(api.changes)
     again = deploy(api, pushes.push(17))
@@ -200,7 +204,7 @@ def test_the_same_version_again_changes_nothing(api: PredictionApi, pushes: Push
     assert again == first
 
 
-def test_traffic_that_a_person_has_moved_back_stays(api: PredictionApi, pushes: Pushes) -> None:
+def test_manually_changed_traffic_is_kept(api: PredictionApi, pushes: Pushes) -> None:
     deploy(api, pushes.push(17))
     deploy(api, pushes.push(18), "vertex.endpoint_undeploy=false")
     [endpoint] = api.endpoints.values()
@@ -211,7 +215,7 @@ def test_traffic_that_a_person_has_moved_back_stays(api: PredictionApi, pushes: 
     assert new in {model["id"] for model in endpoint["deployedModels"]}
 
 
-def test_other_machines_take_over_the_share_of_the_same_version(
+def test_new_machines_take_over_the_traffic_of_the_same_version(
     api: PredictionApi, pushes: Pushes
 ) -> None:
     deploy(api, pushes.push(17))
@@ -223,21 +227,21 @@ def test_other_machines_take_over_the_share_of_the_same_version(
     assert replicas == [1, 3]
 
 
-def test_another_image_is_another_version(api: PredictionApi, pushes: Pushes) -> None:
+def test_different_image_registers_a_new_version(api: PredictionApi, pushes: Pushes) -> None:
     deploy(api, pushes.push(17))
     deploy(api, pushes.push(17), f"vertex.endpoint_image={PREBUILT}")
     assert [model["containerSpec"]["imageUri"] for model in api.models["bert"]] == [IMAGE, PREBUILT]
     assert api.deployed() == {"bert@2": 100}
 
 
-def test_models_of_others_are_left_alone(api: PredictionApi, pushes: Pushes) -> None:
-    """Another pipeline serves on the same endpoint: its traffic moves, its model stays."""
+def test_models_of_other_pipelines_stay_deployed(api: PredictionApi, pushes: Pushes) -> None:
+    """Another pipeline serves on the same endpoint: its traffic moves, but its model stays."""
     deploy(api, pushes.push(17), "pipeline.name=other")
     deploy(api, pushes.push(17))
     assert api.deployed() == {"other@1": 0, "bert@1": 100}
 
 
-def test_an_endpoint_by_its_resource_name(api: PredictionApi, pushes: Pushes) -> None:
+def test_endpoint_is_found_by_resource_name(api: PredictionApi, pushes: Pushes) -> None:
     deploy(api, pushes.push(17))
     [endpoint] = api.endpoints.values()
     deploy(api, pushes.push(18), f"vertex.endpoint={endpoint['name']}")
@@ -248,7 +252,7 @@ def test_an_endpoint_by_its_resource_name(api: PredictionApi, pushes: Pushes) ->
     assert len(api.models["bert"]) == 2
 
 
-def test_two_endpoints_of_one_name_are_refused(api: PredictionApi, pushes: Pushes) -> None:
+def test_ambiguous_endpoint_name_is_refused(api: PredictionApi, pushes: Pushes) -> None:
     for number in ("5", "6"):
         name = f"{PARENT}/endpoints/{number}"
         api.endpoints[number] = {"name": name, "displayName": "reviews"}
@@ -258,26 +262,26 @@ def test_two_endpoints_of_one_name_are_refused(api: PredictionApi, pushes: Pushe
 
 
 @pytest.mark.parametrize("metadata", [{"pushed": 0, "outcome": "the Evaluator did not bless it"}])
-def test_a_rejected_model_reaches_nothing(
+def test_rejected_model_causes_no_request(
     api: PredictionApi, pushes: Pushes, metadata: dict[str, Any]
 ) -> None:
     assert deploy(api, pushes.artifact(**metadata)) == metadata
     assert api.requests == []
 
 
-def test_an_operation_that_takes_its_time(pushes: Pushes) -> None:
-    with PredictionApi(looks=1) as api:
+def test_unfinished_operation_is_polled(pushes: Pushes) -> None:
+    with PredictionApi(polls=1) as api:
         deploy(api, pushes.push(17))
         assert api.deployed() == {"bert@1": 100}
         assert any("/operations/" in request.path for request in api.requests)
 
 
 @pytest.mark.parametrize(
-    ("step", "stands"),
+    ("step", "counts"),
     [("upload", (0, 0)), ("create", (1, 0)), ("deploy", (1, 1)), ("undeploy", (2, 1))],
 )
-def test_a_failure_is_one_line_and_the_next_run_makes_up_for_it(
-    api: PredictionApi, pushes: Pushes, step: str, stands: tuple[int, int]
+def test_failure_is_reported_in_one_line_and_completed_by_the_next_run(
+    api: PredictionApi, pushes: Pushes, step: str, counts: tuple[int, int]
 ) -> None:
     version = 17
     if step == "undeploy":
@@ -288,11 +292,11 @@ def test_a_failure_is_one_line_and_the_next_run_makes_up_for_it(
     with pytest.raises(UserError) as refusal:
         deploy(api, artifact)
     line = str(refusal.value)
-    assert f"version {version} stands at gs://bucket/models/{version}" in line
+    assert f"version {version} was pushed to gs://bucket/models/{version}" in line
     assert "429: Quota of n1-standard-4" in line
     assert "submit the same run again" in line
     assert "vertex_endpoint" not in artifact["metadata"]
-    assert (sum(map(len, api.models.values())), len(api.endpoints)) == stands
+    assert (sum(map(len, api.models.values())), len(api.endpoints)) == counts
     assert all(traffic in (0, 100) for e in api.endpoints for traffic in api.deployed().values())
     del api.failures[step]
     deploy(api, pushes.push(version))
@@ -301,9 +305,7 @@ def test_a_failure_is_one_line_and_the_next_run_makes_up_for_it(
     assert len(api.endpoints) == 1
 
 
-def test_a_failed_deployment_leaves_the_traffic_where_it_was(
-    api: PredictionApi, pushes: Pushes
-) -> None:
+def test_failed_deployment_does_not_change_the_traffic(api: PredictionApi, pushes: Pushes) -> None:
     deploy(api, pushes.push(17))
     api.failures["deploy"] = "no such machine"
     with pytest.raises(UserError, match="no such machine"):
@@ -311,7 +313,7 @@ def test_a_failed_deployment_leaves_the_traffic_where_it_was(
     assert api.deployed() == {"bert@1": 100}
 
 
-def test_a_refused_account_is_one_line(pushes: Pushes) -> None:
+def test_refused_account_is_reported_in_one_line(pushes: Pushes) -> None:
     with (
         PredictionApi(refuse=403) as api,
         pytest.raises(UserError, match=r"403: .*Permission denied"),
@@ -331,20 +333,20 @@ def test_a_refused_account_is_one_line(pushes: Pushes) -> None:
         ({"a": 100, "b": 0}, 50, ("b",), {"a": 100, "0": 0}),
     ],
 )
-def test_traffic_always_adds_up(
+def test_traffic_always_adds_up_to_100(
     now: dict[str, int], share: int, replaced: tuple[str, ...], after: dict[str, int]
 ) -> None:
     assert deployment.traffic_split(now, share, replaced) == after
     assert sum(after.values()) == 100
 
 
-def test_an_accelerator_that_vertex_lacks_is_refused_at_compile_time() -> None:
-    with pytest.raises(UserError, match=r"^vertex\.endpoint_accelerator: legal .* NVIDIA_L4"):
+def test_unknown_accelerator_is_refused_at_compile_time() -> None:
+    with pytest.raises(UserError, match=r"^vertex\.endpoint_accelerator: must be .* NVIDIA_L4"):
         endpoint.settings_of(make_config("vertex.endpoint_accelerator=NVIDIA_X9"))
 
 
 @pytest.mark.slow
-def test_the_pusher_alone_is_compiled_so() -> None:
+def test_only_the_pusher_is_compiled_to_deploy() -> None:
     config, without = make_config(), make_config("vertex.endpoint=")
     vertex.check(config)
     spec, spec_without = (

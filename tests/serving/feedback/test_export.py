@@ -53,7 +53,7 @@ def spans(tmp_path: Path) -> Path:
     return tmp_path / "feedback"
 
 
-def test_a_span_holds_what_was_voted_and_nothing_else(database: Database, spans: Path) -> None:
+def test_span_holds_exactly_the_usable_votes(database: Database, spans: Path) -> None:
     vote(database, *NASTY)
     vote(database, "held  OUT", "new class", "disputed")
     vote(database, "new class", label="odd")
@@ -72,7 +72,7 @@ def test_a_span_holds_what_was_voted_and_nothing_else(database: Database, spans:
     assert report.counts["held_out"] == 1
 
 
-def test_the_summary_lies_beside_the_rows(database: Database, spans: Path) -> None:
+def test_summary_is_written_next_to_the_rows(database: Database, spans: Path) -> None:
     vote(database, "a", "disputed")
     vote(database, "disputed", key="l", label="neg")
     report = export(database, spans)
@@ -87,7 +87,7 @@ def test_the_summary_lies_beside_the_rows(database: Database, spans: Path) -> No
     assert (spans / "span-1/feedback.csv").stat().st_mode & 0o222 == 0
 
 
-def test_the_same_votes_give_the_same_bytes(tmp_path: Path) -> None:
+def test_equal_votes_give_equal_bytes(tmp_path: Path) -> None:
     found = []
     for name in "ab":
         database = Database(f"sqlite:///{tmp_path}/{name}.sqlite")
@@ -100,7 +100,7 @@ def test_the_same_votes_give_the_same_bytes(tmp_path: Path) -> None:
     assert found[0] == found[1]
 
 
-def test_a_text_goes_to_one_span_ever(database: Database, spans: Path) -> None:
+def test_text_is_exported_only_once(database: Database, spans: Path) -> None:
     vote(database, "first")
     export(database, spans)
     before = (spans / "span-1/feedback.csv").read_bytes()
@@ -111,7 +111,7 @@ def test_a_text_goes_to_one_span_ever(database: Database, spans: Path) -> None:
     assert (spans / "span-1/feedback.csv").read_bytes() == before
 
 
-def test_nothing_new_writes_no_span(database: Database, spans: Path) -> None:
+def test_export_without_new_votes_writes_no_span(database: Database, spans: Path) -> None:
     assert export(database, spans).number is None
     vote(database, "a")
     export(database, spans)
@@ -121,8 +121,8 @@ def test_nothing_new_writes_no_span(database: Database, spans: Path) -> None:
     assert len(list_spans(database, str(spans))) == 1
 
 
-def test_the_only_key_has_no_cap_but_one_of_two_has(database: Database, spans: Path) -> None:
-    """With one key there is nobody to be outvoted by."""
+def test_share_is_capped_only_if_several_keys_may_vote(database: Database, spans: Path) -> None:
+    """With a single key, nobody can outvote it."""
     vote(database, "a", "b", "c")
     assert export(database, spans, max_share_per_key=0.5).examples == 3
     vote(database, "d", "e", "f")
@@ -130,7 +130,7 @@ def test_the_only_key_has_no_cap_but_one_of_two_has(database: Database, spans: P
     assert export(database, spans, max_share_per_key=0.5).counts["over_share"] == 3
 
 
-def test_a_review_makes_a_conflict_usable(database: Database, spans: Path) -> None:
+def test_review_makes_a_conflict_usable(database: Database, spans: Path) -> None:
     vote(database, "disputed")
     vote(database, "disputed", key="l", label="neg")
     assert export(database, spans).number is None
@@ -139,7 +139,7 @@ def test_a_review_makes_a_conflict_usable(database: Database, spans: Path) -> No
     assert rows(spans / "span-1")[1:] == [["disputed", "neg"]]
 
 
-def test_exports_at_once_write_each_text_once(database: Database, spans: Path) -> None:
+def test_concurrent_exports_write_each_text_once(database: Database, spans: Path) -> None:
     vote(database, *(f"text {number}" for number in range(20)))
     with ThreadPoolExecutor(4) as pool:
         reports = list(pool.map(lambda _: export(database, spans), range(4)))
@@ -161,7 +161,7 @@ export.export_span(database, sys.argv[2], set(), labels, settings)
 
 
 @pytest.mark.parametrize("where", ["before the rename", "after the rename"])
-def test_an_export_that_was_killed_is_healed(
+def test_next_export_recovers_from_a_killed_one(
     database: Database, database_url: str, spans: Path, where: str
 ) -> None:
     vote(database, *NASTY)
@@ -191,7 +191,7 @@ def test_an_export_that_was_killed_is_healed(
     assert not list(spans.glob(".*"))
 
 
-def test_a_healed_span_is_remembered_with_its_texts(database: Database, spans: Path) -> None:
+def test_unrecorded_span_is_recorded_with_its_texts(database: Database, spans: Path) -> None:
     vote(database, "a")
     data = span_files.encode_rows([("A", "pos"), ("b", "neg")], ("text", "label"))
     span_files.write_span(spans, 4, data, {"counts": {"votes": 2}})
@@ -205,7 +205,7 @@ def test_a_healed_span_is_remembered_with_its_texts(database: Database, spans: P
         assert session.scalar(select(func.count()).select_from(SpanTextRow)) == 3
 
 
-def test_numbers_are_not_used_twice(database: Database, spans: Path) -> None:
+def test_span_numbers_are_not_reused(database: Database, spans: Path) -> None:
     vote(database, "a")
     folder = export(database, spans).path
     assert folder is not None
@@ -215,7 +215,7 @@ def test_numbers_are_not_used_twice(database: Database, spans: Path) -> None:
     assert [span.state for span in list_spans(database, str(spans))] == ["missing", "sound"]
 
 
-def test_a_changed_span_is_told(database: Database, spans: Path) -> None:
+def test_changed_span_is_reported(database: Database, spans: Path) -> None:
     vote(database, "a")
     export(database, spans)
     file = spans / "span-1/feedback.csv"
@@ -224,19 +224,19 @@ def test_a_changed_span_is_told(database: Database, spans: Path) -> None:
     assert [span.state for span in list_spans(database, str(spans))] == ["changed"]
 
 
-def test_the_files_may_have_other_columns(database: Database, spans: Path) -> None:
+def test_span_uses_the_given_column_names(database: Database, spans: Path) -> None:
     vote(database, "a")
     columns = ("review, in words", "stars")
     export_span(database, spans, set(), LABELS, ExportSettings(), columns=columns)
     assert rows(spans / "span-1")[0] == list(columns)
 
 
-def test_a_folder_far_away_is_refused(database: Database) -> None:
+def test_remote_folder_is_refused(database: Database) -> None:
     with pytest.raises(UserError, match="local or mounted folder, not gs://bucket/spans"):
         export_span(database, "gs://bucket/spans", set(), LABELS, ExportSettings())
 
 
-def test_a_folder_that_cannot_be_written_loses_nothing(database: Database, tmp_path: Path) -> None:
+def test_unwritable_folder_loses_no_votes(database: Database, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     vote(database, "a")
     with pytest.raises(UserError, match=r"cannot be written: .*; set feedback\.spans"):
@@ -244,7 +244,7 @@ def test_a_folder_that_cannot_be_written_loses_nothing(database: Database, tmp_p
     assert export(database, tmp_path / "spans").examples == 1
 
 
-def test_a_strange_folder_stops_the_export(database: Database, spans: Path) -> None:
+def test_foreign_span_folder_stops_the_export(database: Database, spans: Path) -> None:
     os.makedirs(spans / "span-1")
     vote(database, "a")
     with pytest.raises(UserError, match="move its folder away"):

@@ -1,4 +1,4 @@
-"""Any order of votes, reviews, exports and crashes: nothing is lost, nothing is there twice."""
+"""Any order of votes, reviews, exports and crashes loses nothing and duplicates nothing."""
 
 import shutil
 import tempfile
@@ -27,11 +27,11 @@ KEYS = ("k", "l", "m")
 
 
 class CrashError(Exception):
-    """Stands for ``kill -9``: nobody cleans up the transaction but the database."""
+    """Stands in for ``kill -9``: only the database cleans up the transaction."""
 
 
 class LoopOfVotes(RuleBasedStateMachine):
-    """The model: who said what last, and what each span held when it was written."""
+    """The model: the last vote of each voter, and the content of each span when it was written."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class LoopOfVotes(RuleBasedStateMachine):
                 assert label in LABELS
 
     def _check_share(self, number: int) -> None:
-        """Of the span that was just written, before anybody votes again."""
+        """Check the span that was just written, before further votes."""
         rows = span_files.read_rows(self.spans / f"span-{number}")
         sources: Counter[str] = Counter()
         for text, label in rows:

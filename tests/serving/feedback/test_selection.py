@@ -1,4 +1,4 @@
-"""The choice of examples, without a database: rules one by one, then properties of any votes."""
+"""The selection of examples without a database: each rule, then properties of any votes."""
 
 from collections import Counter
 
@@ -37,7 +37,7 @@ def choose(
     held_out: tuple[str, ...] = (),
     labels: tuple[str, ...] = LABELS,
 ) -> Selection:
-    """Votes are (text, key, label), the oldest first."""
+    """Select from votes (text, key, label), oldest first."""
     rows = [vote(number, *each, updated=number) for number, each in enumerate(votes, 1)]
     reviewed = {
         text: ReviewRow(text_identity=text, label=label) for text, label in (reviews or {}).items()
@@ -46,30 +46,30 @@ def choose(
 
 
 def outcome(selection: Selection) -> dict[str, str]:
-    """Text -> its label, or the reason in angle brackets."""
+    """Map each text to its label, or to the reason in angle brackets."""
     chosen = {each.text_identity: each.label or "" for each in selection.examples}
     return chosen | {each.text_identity: f"<{each.reason}>" for each in selection.left_out}
 
 
-def test_voters_who_agree_make_one_example() -> None:
+def test_agreeing_votes_become_one_example() -> None:
     selection = choose(("a", "k", "pos"), ("a", "l", "pos"))
     [example] = selection.examples
     assert (example.text, example.label) == ("a!", "pos")
     assert example.votes == (("k", "pos"), ("l", "pos"))
 
 
-def test_a_conflict_is_set_aside_with_both_votes() -> None:
+def test_conflict_is_set_aside_with_both_votes() -> None:
     [conflict] = choose(("a", "k", "pos"), ("a", "l", "neg")).of(rules.CONFLICT)
     assert conflict.votes == (("k", "pos"), ("l", "neg"))
     assert conflict.label is None
 
 
-def test_the_last_vote_of_a_key_on_a_text_counts() -> None:
+def test_last_vote_of_a_key_on_a_text_counts() -> None:
     """A text may be predicted twice, and voted on twice."""
     assert outcome(choose(("a", "k", "pos"), ("a", "k", "neg"))) == {"a": "neg"}
 
 
-def test_callers_without_a_key_may_be_different_people() -> None:
+def test_votes_without_a_key_must_all_agree() -> None:
     assert outcome(choose(("a", ANONYMOUS, "pos"), ("a", ANONYMOUS, "neg"))) == {"a": "<conflict>"}
     two = ExportSettings(min_votes=2)
     votes = [("a", ANONYMOUS, "pos"), ("a", ANONYMOUS, "pos")]
@@ -77,7 +77,7 @@ def test_callers_without_a_key_may_be_different_people() -> None:
     assert outcome(choose(*votes, ("a", "k", "pos"), settings=two)) == {"a": "pos"}
 
 
-def test_a_review_outweighs_all_votes() -> None:
+def test_review_overrides_all_votes() -> None:
     votes = [("a", "k", "pos"), ("a", "l", "neg"), ("b", "k", "pos"), ("c", "k", "odd")]
     reviews = {"a": "neg", "b": None, "c": "odd"}
     strict = ExportSettings(min_votes=3, max_share_per_key=0.01)
@@ -86,25 +86,25 @@ def test_a_review_outweighs_all_votes() -> None:
     assert selection.counts()["reviewed"] == 2
 
 
-def test_a_review_cannot_lift_what_is_held_out_or_exported() -> None:
+def test_review_does_not_export_held_out_or_exported_texts() -> None:
     votes = [("a", "k", "pos"), ("b", "k", "pos")]
     reviews: dict[str, str | None] = {"a": "pos", "b": "pos"}
     selection = choose(*votes, reviews=reviews, held_out=("a",), exported=("b",))
     assert outcome(selection) == {"a": "<held_out>", "b": "<already_exported>"}
 
 
-def test_a_label_outside_the_vocabulary_is_kept_aside() -> None:
+def test_label_outside_the_vocabulary_is_set_aside() -> None:
     [aside] = choose(("a", "k", "odd")).of(rules.NEW_CLASS)
     assert aside.votes == (("k", "odd"),)
     assert outcome(choose(("a", "k", "odd"), labels=("odd",))) == {"a": "odd"}
 
 
-def test_without_a_vocabulary_the_votes_own_note_counts() -> None:
+def test_known_flag_of_the_vote_counts_without_a_vocabulary() -> None:
     rows = [vote(1, "a", "k", "odd", known=False), vote(2, "b", "l", "fine")]
     assert outcome(select_examples(rows, {}, (), NO_CAP)) == {"a": "<new_class>", "b": "fine"}
 
 
-def test_a_text_that_no_run_would_take_is_left_out() -> None:
+def test_text_over_the_byte_limit_is_left_out() -> None:
     settings = ExportSettings(max_share_per_key=1.0, max_text_bytes=4)
     selection = choose(("aaa", "k", "pos"), ("ääa", "k", "pos"), settings=settings)
     assert outcome(selection) == {"aaa": "pos", "ääa": "<text_too_long>"}
@@ -122,7 +122,9 @@ def test_a_text_that_no_run_would_take_is_left_out() -> None:
         (1.0, {"k": 10}, {"k": 10}),
     ],
 )
-def test_share_of_one_key(share: float, per_key: dict[str, int], expected: dict) -> None:
+def test_no_key_exceeds_its_share_of_the_span(
+    share: float, per_key: dict[str, int], expected: dict
+) -> None:
     votes = [(f"{key}{n}", key, "pos") for key, count in per_key.items() for n in range(count)]
     selection = choose(*votes, settings=ExportSettings(max_share_per_key=share))
     taken = Counter(example.votes[0][0] for example in selection.examples)
@@ -130,7 +132,7 @@ def test_share_of_one_key(share: float, per_key: dict[str, int], expected: dict)
     assert selection.counts()["over_share"] == len(votes) - sum(expected.values())
 
 
-def test_what_two_keys_agree_on_comes_from_neither() -> None:
+def test_example_of_two_agreeing_keys_counts_for_neither() -> None:
     votes = [(str(n), key, "pos") for n in range(5) for key in ("k", "l")]
     assert len(choose(*votes, settings=ExportSettings()).examples) == 5
 
@@ -163,7 +165,7 @@ SETTINGS = st.builds(
     exported=st.frozensets(TEXTS, max_size=3),
     held_out=st.frozensets(TEXTS, max_size=3),
 )
-def test_any_votes(votes, settings, reviews, exported, held_out) -> None:
+def test_selection_rules_hold_for_any_votes(votes, settings, reviews, exported, held_out) -> None:
     def chosen() -> Selection:
         return choose(
             *votes,
@@ -204,10 +206,10 @@ def test_any_votes(votes, settings, reviews, exported, held_out) -> None:
     share=st.floats(0.01, 1.0),
     most=st.integers(1, 60),
 )
-def test_the_largest_span_is_written(
+def test_largest_feasible_span_is_chosen(
     free: int, per_key: list[int], share: float, most: int
 ) -> None:
-    """Compared with trying every size."""
+    """Compare with a search over all sizes."""
     settings = ExportSettings(max_share_per_key=share, max_examples=most)
 
     def feasible(size: int) -> bool:

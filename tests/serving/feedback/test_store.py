@@ -35,7 +35,7 @@ def votes(database: Database) -> list[tuple[str, str, str]]:
         return [(vote.key_id, vote.target, vote.label) for vote in session.scalars(query)]
 
 
-def test_a_vote_on_a_prediction_keeps_what_was_answered(
+def test_vote_on_a_prediction_stores_the_predicted_label(
     store: FeedbackStore, database: Database
 ) -> None:
     store.record_predictions([prediction("r", "A film", model_version=7)])
@@ -48,7 +48,7 @@ def test_a_vote_on_a_prediction_keeps_what_was_answered(
     assert (kept.created, kept.updated) == (1000.0, 1000.0)
 
 
-def test_a_repeated_vote_is_one_vote(store: FeedbackStore, database: Database) -> None:
+def test_repeated_vote_is_stored_once(store: FeedbackStore, database: Database) -> None:
     store.record_predictions([prediction("r", "A film")])
     first = store.add_vote(key_id="k", label="neg", prediction_id="r-0")
     again = store.add_vote(key_id="k", label="neg", prediction_id="r")
@@ -56,7 +56,9 @@ def test_a_repeated_vote_is_one_vote(store: FeedbackStore, database: Database) -
     assert votes(database) == [("k", "r-0", "neg")]
 
 
-def test_another_label_replaces_the_vote(store: FeedbackStore, database: Database) -> None:
+def test_vote_with_another_label_replaces_the_first(
+    store: FeedbackStore, database: Database
+) -> None:
     first = store.add_vote(key_id="k", label="neg", labels=LABELS, text="A  Film")
     later = store.add_vote(key_id="k", label="odd", labels=LABELS, text="a film")
     assert (later.id, later.created, later.changed) == (first.id, False, True)
@@ -66,7 +68,7 @@ def test_another_label_replaces_the_vote(store: FeedbackStore, database: Databas
     assert (kept.created, kept.updated) == (1000.0, 1001.0)
 
 
-def test_different_voters_and_targets_are_different_votes(
+def test_votes_of_different_voters_and_targets_are_separate(
     store: FeedbackStore, database: Database
 ) -> None:
     store.record_predictions([prediction("r", "a"), prediction("s", "a")])
@@ -75,7 +77,7 @@ def test_different_voters_and_targets_are_different_votes(
     assert len(votes(database)) == 3
 
 
-def test_the_same_vote_from_many_threads_is_one(store: FeedbackStore, database: Database) -> None:
+def test_concurrent_equal_votes_are_stored_once(store: FeedbackStore, database: Database) -> None:
     barrier = threading.Barrier(6)
 
     def vote(_: int) -> bool:
@@ -88,7 +90,9 @@ def test_the_same_vote_from_many_threads_is_one(store: FeedbackStore, database: 
     assert len(votes(database)) == 1
 
 
-def test_votes_from_many_threads_are_all_kept(store: FeedbackStore, database: Database) -> None:
+def test_concurrent_different_votes_are_all_stored(
+    store: FeedbackStore, database: Database
+) -> None:
     def vote(number: int) -> int:
         return store.add_vote(key_id=f"k{number % 3}", label="pos", text=f"text {number}").id
 
@@ -117,9 +121,7 @@ REFUSED: list[tuple[dict[str, str], type[FeedbackError]]] = [
 ]
 
 
-def test_what_cannot_be_kept_is_refused_in_one_line(
-    store: FeedbackStore, database: Database
-) -> None:
+def test_invalid_votes_are_refused_with_one_line(store: FeedbackStore, database: Database) -> None:
     store.record_predictions(
         [
             prediction("two", "first", 0),
@@ -137,7 +139,7 @@ def test_what_cannot_be_kept_is_refused_in_one_line(
     assert votes(database) == []
 
 
-def test_a_text_that_was_not_kept_may_come_with_the_vote(store: FeedbackStore) -> None:
+def test_text_that_was_not_stored_may_be_sent_with_the_vote(store: FeedbackStore) -> None:
     store.record_predictions([prediction("hidden", "Hidden", kept=False)])
     vote = store.add_vote(key_id="k", label="pos", prediction_id="hidden-0", text="hidden ")
     assert vote.prediction_id == "hidden-0"
@@ -153,7 +155,7 @@ def test_without_a_vocabulary_every_label_counts(store: FeedbackStore) -> None:
     assert not store.add_vote(key_id="k", label="anything", labels=LABELS, text="b").known
 
 
-def test_predictions_that_are_sent_again_stay_as_they_are(
+def test_predictions_recorded_again_stay_unchanged(
     store: FeedbackStore, database: Database
 ) -> None:
     shadow = {"model_version": 2, "created": 1.0, "status": "ok", "latency_ms": 1.0}
@@ -171,13 +173,13 @@ def test_predictions_that_are_sent_again_stay_as_they_are(
     assert shadows == ["pos"]
 
 
-def test_a_text_with_nul_is_answered_but_not_kept(store: FeedbackStore) -> None:
+def test_text_with_nul_is_not_stored(store: FeedbackStore) -> None:
     store.record_predictions([prediction("r", "a\x00b")])
     with pytest.raises(TextNotKeptError):
         store.add_vote(key_id="k", label="pos", prediction_id="r-0")
 
 
-def test_old_predictions_go_unless_somebody_voted(
+def test_old_predictions_without_votes_are_deleted(
     store: FeedbackStore, database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serving.feedback.store._DELETE_AT_ONCE", 4)

@@ -17,12 +17,12 @@ from serving.records.database import Database
 from tests.serving.client.client_stubs import Call, Fault, Stub, grpc_stub
 
 LABELS = ["bad", "good"]
-VERSION = 7  # the one that the stub calls available
+VERSION = 7  # the version that the stub reports as available
 
 
 @dataclasses.dataclass
 class Gateway:
-    """A running one.
+    """A running gateway.
 
     Attributes:
         client: calls it from a loopback address.
@@ -46,7 +46,7 @@ class Gateway:
         assert self.parts.recorder.flush(10)
 
     def key(self, *scopes: str) -> dict[str, str]:
-        """Headers with a new key."""
+        """Return headers with a new key."""
         _, secret = ApiKeys(self.database).create("test", scopes)
         return {"authorization": f"Bearer {secret}"}
 
@@ -59,7 +59,7 @@ def write_labels(folder: Path, version: int = VERSION) -> None:
 
 
 def break_versions(stub: Stub) -> dict[int, Fault]:
-    """Faults of single versions; a stub of itself knows only faults of all."""
+    """Make the stub apply faults per version, and return the dict to put them in."""
     broken: dict[int, Fault] = {}
     enter = stub.enter
 
@@ -113,7 +113,7 @@ def gateway(
 
 
 def error_of(response: Any) -> tuple[int, str]:
-    """Status and code; every error has the one shape."""
+    """Return status and code, after checking the error's shape."""
     body = response.json()
     assert set(body) == {"error"}
     assert set(body["error"]) == {"code", "message", "request_id"}

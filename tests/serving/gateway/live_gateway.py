@@ -17,11 +17,11 @@ _START_SECONDS = 120
 
 @dataclasses.dataclass
 class LiveGateway:
-    """A ready one.
+    """A running ``bert gateway`` process.
 
     Attributes:
-        url: without a slash at its end.
-        log: its JSON lines so far.
+        url: its URL, without a trailing slash.
+        log: its JSON log lines so far.
     """
 
     process: subprocess.Popen[str]
@@ -35,7 +35,7 @@ def command(*arguments: str) -> list[str]:
 
 @contextlib.contextmanager
 def live_gateway(folder: Path, server_url: str, *assignments: str) -> Iterator[LiveGateway]:
-    """Run it; ``assignments`` are ``key=value`` of the config."""
+    """Run a gateway; ``assignments`` are ``key=value`` of the config."""
     options = [word for assignment in assignments for word in ("--set", assignment)]
     process = subprocess.Popen(
         command("--server_url", server_url, *options),

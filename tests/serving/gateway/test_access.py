@@ -25,7 +25,7 @@ def make_key(database: Database) -> None:
     ApiKeys(database).create("somebody", ["admin"])
 
 
-def test_open_to_this_machine_until_a_key_exists(tmp_path: Path) -> None:
+def test_no_key_is_required_locally_until_one_exists(tmp_path: Path) -> None:
     with gateway(tmp_path) as running:
         assert running.predict("a").status_code == 200
     with gateway(tmp_path / "b", prepare=make_key) as running:
@@ -35,9 +35,7 @@ def test_open_to_this_machine_until_a_key_exists(tmp_path: Path) -> None:
         assert running.client.get("/healthz").status_code == 200
 
 
-def test_a_key_that_is_made_closes_the_door(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_first_key_turns_on_authentication(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.gateway.authentication.FRESH_SECONDS", 0.0)
     with gateway(tmp_path) as running:
         assert running.predict("a").status_code == 200
@@ -54,7 +52,9 @@ def test_a_key_that_is_made_closes_the_door(
         ({}, {"x-forwarded-for": "192.0.2.1"}),
     ],
 )
-def test_who_needs_a_key(tmp_path: Path, options: Any, headers: dict[str, str]) -> None:
+def test_key_is_required_outside_plain_local_access(
+    tmp_path: Path, options: Any, headers: dict[str, str]
+) -> None:
     with gateway(tmp_path, **options) as running:
         assert error_of(running.predict("a", headers=headers))[0] == 401
 
@@ -69,14 +69,16 @@ def test_who_needs_a_key(tmp_path: Path, options: Any, headers: dict[str, str]) 
         ({"origin": "null"}, "origin_refused"),
     ],
 )
-def test_pages_of_others_are_kept_out(tmp_path: Path, headers: dict[str, str], code: str) -> None:
+def test_pages_of_other_origins_are_refused(
+    tmp_path: Path, headers: dict[str, str], code: str
+) -> None:
     with gateway(tmp_path) as running:
         assert error_of(running.predict("a", headers=headers)) == (403, code)
         own = {"host": "localhost:8080", "origin": "http://localhost:8080"}
         assert running.predict("a", headers=own).status_code == 200
 
 
-def test_scopes(tmp_path: Path) -> None:
+def test_each_scope_admits_only_its_routes(tmp_path: Path) -> None:
     with gateway(tmp_path, authentication="required") as running:
         predict, feedback, admin = (
             running.key(scope) for scope in ("predict", "feedback", "admin")
@@ -113,12 +115,12 @@ def test_scopes(tmp_path: Path) -> None:
         {"x-api-key": ""},
     ],
 )
-def test_bad_keys(tmp_path: Path, headers: dict[str, Any]) -> None:
+def test_invalid_keys_are_refused(tmp_path: Path, headers: dict[str, Any]) -> None:
     with gateway(tmp_path, authentication="required") as running:
         assert error_of(running.predict("a", headers=headers)) == (401, "unauthenticated")
 
 
-def test_a_disabled_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_disabled_key_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serving.gateway.authentication.FRESH_SECONDS", 0.0)
     with gateway(tmp_path, authentication="required") as running:
         headers = running.key("predict")
@@ -160,7 +162,9 @@ def test_database_answers_are_cached_briefly_and_bridge_an_outage(
     database.close()
 
 
-def test_a_known_key_outlives_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cached_key_works_while_the_database_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("serving.gateway.authentication.FRESH_SECONDS", 0.0)
 
     def refuse(*_: object) -> Any:
@@ -175,7 +179,7 @@ def test_a_known_key_outlives_the_database(tmp_path: Path, monkeypatch: pytest.M
         assert error_of(answer) == (503, "database_unavailable")
 
 
-def test_rate_limits(tmp_path: Path) -> None:
+def test_requests_over_the_rate_limit_are_refused(tmp_path: Path) -> None:
     with gateway(tmp_path, requests_per_minute=12) as running:  # a burst of two
         assert [running.predict("a").status_code for _ in range(3)] == [200, 200, 429]
         answer = running.predict("a")
@@ -185,7 +189,7 @@ def test_rate_limits(tmp_path: Path) -> None:
         assert "bert_gateway_rate_limited_total 2.0" in running.client.get("/metrics").text
 
 
-def test_guessing_keys_is_slowed_down(tmp_path: Path) -> None:
+def test_key_guessing_is_rate_limited(tmp_path: Path) -> None:
     with gateway(tmp_path, requests_per_minute=12, authentication="required") as running:
         wrong = {"authorization": "Bearer wrong"}
         statuses = [running.predict("a", headers=wrong).status_code for _ in range(3)]
@@ -193,7 +197,7 @@ def test_guessing_keys_is_slowed_down(tmp_path: Path) -> None:
         assert running.predict("a", headers=running.key("predict")).status_code == 200
 
 
-def test_the_bucket_fills_up_again() -> None:
+def test_bucket_refills_over_time() -> None:
     now = 0.0
     limiter = RateLimiter(60, clock=lambda: now)  # one a second, ten at once
     assert [limiter.take("a") for _ in range(10)] == [0.0] * 10
@@ -207,7 +211,7 @@ def test_the_bucket_fills_up_again() -> None:
     assert [limiter.take("a") > 0 for _ in range(11)] == [False] * 10 + [True]
 
 
-def test_an_open_address_needs_keys_at_the_start(tmp_path: Path) -> None:
+def test_public_address_needs_a_key_at_start(tmp_path: Path) -> None:
     database = Database(f"sqlite:///{tmp_path}/records.sqlite")
     settings = GatewaySettings(database_url="", host="0.0.0.0")
     with pytest.raises(UserError, match=r"0\.0\.0\.0 .* no API key .*bert keys create"):
@@ -218,7 +222,7 @@ def test_an_open_address_needs_keys_at_the_start(tmp_path: Path) -> None:
     database.close()
 
 
-def test_a_network_shares_a_limit() -> None:
+def test_ipv6_network_shares_a_rate_limit() -> None:
     assert network_of("2001:db8::1") == network_of("2001:db8::2")
     assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
     assert network_of("192.0.2.1") != network_of("192.0.2.2")

@@ -19,7 +19,7 @@ def fail(breaker: CircuitBreaker, times: int) -> None:
         breaker.failed()
 
 
-def test_failures_in_a_row_open_it() -> None:
+def test_consecutive_failures_open_the_breaker() -> None:
     breaker, _ = make()
     fail(breaker, 2)
     breaker.succeeded()
@@ -31,7 +31,7 @@ def test_failures_in_a_row_open_it() -> None:
     assert breaker.retry_after() == 5.0
 
 
-def test_one_call_tries_again_and_closes_it() -> None:
+def test_successful_trial_call_closes_the_breaker() -> None:
     breaker, clock = make()
     fail(breaker, 3)
     clock.now = 4.9
@@ -44,7 +44,7 @@ def test_one_call_tries_again_and_closes_it() -> None:
     assert [breaker.allow() for _ in range(3)] == [True] * 3
 
 
-def test_a_failed_trial_opens_it_again() -> None:
+def test_failed_trial_call_opens_the_breaker_again() -> None:
     breaker, clock = make()
     fail(breaker, 3)
     clock.now = 5.0
@@ -56,12 +56,12 @@ def test_a_failed_trial_opens_it_again() -> None:
     assert breaker.allow()
 
 
-def test_a_trial_without_outcome_does_not_block_for_ever() -> None:
+def test_trial_call_without_outcome_does_not_block_forever() -> None:
     breaker, clock = make()
     fail(breaker, 3)
     clock.now = 5.0
     assert breaker.allow()
     breaker.release()
     assert breaker.allow()
-    clock.now = 10.0  # this one never told
+    clock.now = 10.0  # the second trial call has no outcome
     assert breaker.allow()

@@ -34,8 +34,8 @@ def database_away(running: Gateway, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield
 
 
-def test_feedback_follows_its_prediction_at_once(shared: Gateway) -> None:
-    for _ in range(20):  # most come before the prediction is written
+def test_feedback_is_accepted_right_after_its_prediction(shared: Gateway) -> None:
+    for _ in range(20):  # most items arrive before the prediction is written
         prediction = shared.predict("a good film").json()["predictions"][0]
         answer = shared.feedback(prediction_id=prediction["id"], label="bad")
         assert answer.status_code == 202, answer.text
@@ -47,7 +47,7 @@ def test_feedback_follows_its_prediction_at_once(shared: Gateway) -> None:
     }
 
 
-def test_a_repeated_vote_is_kept_once(shared: Gateway) -> None:
+def test_repeated_feedback_is_stored_once(shared: Gateway) -> None:
     request_id = shared.predict("once").json()["request_id"]
     before = votes(shared)
     first = shared.feedback(request_id=request_id, label="good").json()
@@ -57,7 +57,7 @@ def test_a_repeated_vote_is_kept_once(shared: Gateway) -> None:
     assert votes(shared) == before + 1
 
 
-def test_votes_at_once_are_one_vote(shared: Gateway) -> None:
+def test_concurrent_equal_feedback_is_stored_once(shared: Gateway) -> None:
     request_id = shared.predict("at once").json()["request_id"]
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         sent = [pool.submit(shared.feedback, request_id=request_id, label="good") for _ in range(8)]
@@ -66,7 +66,7 @@ def test_votes_at_once_are_one_vote(shared: Gateway) -> None:
     assert sum(answer["created"] for answer in answers) == 1
 
 
-def test_an_unknown_label_is_kept_aside(shared: Gateway) -> None:
+def test_unknown_label_is_set_aside(shared: Gateway) -> None:
     answer = shared.feedback(text="neither", label="so-so")
     assert answer.status_code == 202
     assert answer.json()["known"] is False
@@ -94,7 +94,7 @@ def test_an_unknown_label_is_kept_aside(shared: Gateway) -> None:
         ({"items": []}, 422, "invalid_request"),
     ],
 )
-def test_votes_that_cannot_be_kept(
+def test_invalid_feedback_is_refused_and_not_stored(
     shared: Gateway, vote: dict[str, Any], status: int, code: str
 ) -> None:
     before = votes(shared)
@@ -102,12 +102,12 @@ def test_votes_that_cannot_be_kept(
     assert votes(shared) == before
 
 
-def test_a_request_of_several_texts_needs_the_prediction(shared: Gateway) -> None:
+def test_request_id_of_several_texts_is_refused(shared: Gateway) -> None:
     request_id = shared.predict("one", "two").json()["request_id"]
     assert error_of(shared.feedback(request_id=request_id, label="good"))[0] == 404
 
 
-def test_several_votes_are_kept_or_refused_one_by_one(shared: Gateway) -> None:
+def test_feedback_items_are_stored_or_refused_separately(shared: Gateway) -> None:
     items = [
         {"text": "first", "label": "good"},
         {"prediction_id": "unknown", "label": "good"},
@@ -120,7 +120,7 @@ def test_several_votes_are_kept_or_refused_one_by_one(shared: Gateway) -> None:
     assert second["error"]["code"] == "unknown_prediction"
 
 
-def test_texts_that_are_not_kept_come_with_the_vote(tmp_path: Path) -> None:
+def test_feedback_needs_the_text_if_texts_are_not_stored(tmp_path: Path) -> None:
     with gateway(tmp_path, store_texts=False) as running:
         prediction = running.predict("a film").json()["predictions"][0]["id"]
         refused = running.feedback(prediction_id=prediction, label="good")
@@ -131,7 +131,7 @@ def test_texts_that_are_not_kept_come_with_the_vote(tmp_path: Path) -> None:
         assert kept.status_code == 202
 
 
-def test_reviews(shared: Gateway) -> None:
+def test_review_sets_the_label_or_discards_the_text(shared: Gateway) -> None:
     shared.feedback(text="reviewed", label="good")
     answer = shared.client.post("/v1/reviews", json={"text": "reviewed", "label": "bad"})
     assert answer.status_code == 200
@@ -146,7 +146,9 @@ def test_reviews(shared: Gateway) -> None:
     assert error_of(nobody)[0] == 404
 
 
-def test_the_database_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gateway_predicts_while_the_database_is_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with gateway(tmp_path) as running:
         assert running.predict("before").json()["stored"] is True
         running.flush()
@@ -170,7 +172,7 @@ def test_the_database_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert running.client.get("/readyz").json()["database"] == "ok"
 
 
-def test_what_does_not_fit_into_memory_is_dropped_and_counted(
+def test_predictions_over_the_queue_limit_are_dropped_and_counted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with gateway(tmp_path) as running:

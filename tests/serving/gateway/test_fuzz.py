@@ -1,4 +1,4 @@
-"""Whatever comes, no answer is a 500 and each error has the one shape."""
+"""For any request, no response is a 500 and all errors have the same shape."""
 
 import json
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def check(status: int, content: str) -> None:
 @pytest.mark.parametrize("path", ["/v1/predict", "/v1/feedback", "/v1/reviews"])
 @settings(max_examples=150, deadline=None, suppress_health_check=_QUIET)
 @given(body=_json.map(json.dumps) | st.binary(max_size=300))
-def test_any_body(path: str, body: str | bytes) -> None:
+def test_any_body_gets_a_well_formed_response(path: str, body: str | bytes) -> None:
     content = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
     headers = {"content-type": "application/json"}
     answer = _running[0].client.post(path, content=content, headers=headers)
@@ -62,7 +62,7 @@ def test_any_body(path: str, body: str | bytes) -> None:
 
 @settings(max_examples=100, deadline=None, suppress_health_check=_QUIET)
 @given(text=st.text(st.characters(exclude_categories=("Cs",)), max_size=200))
-def test_any_text_is_answered_and_can_be_voted_on(text: str) -> None:
+def test_any_text_gets_a_prediction_and_accepts_feedback(text: str) -> None:
     client = _running[0].client
     answer = client.post("/v1/predict", json={"text": text})
     check(answer.status_code, answer.text)
@@ -75,7 +75,7 @@ def test_any_text_is_answered_and_can_be_voted_on(text: str) -> None:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=_QUIET)
 @given(lines=st.lists(_json.map(json.dumps).map(str.encode) | st.binary(max_size=80), max_size=6))
-def test_any_stream(lines: list[bytes]) -> None:
+def test_any_stream_gets_one_result_per_line(lines: list[bytes]) -> None:
     content = b"\n".join(lines)
     headers = {"content-type": "application/jsonl"}
     answer = _running[0].client.post("/v1/predict/stream", content=content, headers=headers)
@@ -89,7 +89,7 @@ def test_any_stream(lines: list[bytes]) -> None:
     name=st.sampled_from(["authorization", "x-api-key", "x-sticky-key", "host", "origin"]),
     value=st.binary(max_size=60).filter(lambda value: not set(value) & set(b"\r\n\0")),
 )
-def test_any_header(name: str, value: bytes) -> None:
+def test_any_header_gets_a_well_formed_response(name: str, value: bytes) -> None:
     answer = _running[0].client.post(
         "/v1/predict", json={"text": "a"}, headers={name: value.decode("latin-1").encode("latin-1")}
     )

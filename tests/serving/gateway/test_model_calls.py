@@ -1,4 +1,4 @@
-"""Calls of the model server: what each outcome means for the version's circuit breaker."""
+"""Calls to the model server: the effect of each outcome on the version's circuit breaker."""
 
 import asyncio
 import math
@@ -66,7 +66,7 @@ def test_call_that_takes_too_long_opens_the_breaker(run: Run, stub: Stub) -> Non
     assert len(stub.calls) <= 1
 
 
-def test_caller_that_leaves_does_not_count_against_the_version(run: Run, stub: Stub) -> None:
+def test_disconnected_caller_does_not_count_as_a_failure(run: Run, stub: Stub) -> None:
     stub.gate.clear()
 
     async def use(calls: ModelCalls) -> None:
@@ -89,12 +89,12 @@ def test_scores_that_are_not_finite_are_refused(run: Run, stub: Stub) -> None:
         run(lambda calls: calls.predict(7, ["a"], 20.0))
 
 
-def test_newest_version_is_remembered_while_the_server_is_away(run: Run, stub: Stub) -> None:
+def test_newest_version_is_cached_while_the_server_is_unavailable(run: Run, stub: Stub) -> None:
     async def use(calls: ModelCalls) -> None:
         assert await calls.newest() == 7
         asked = len(stub.calls)
         assert await calls.newest() == 7
-        assert len(stub.calls) == asked, "it was heard a moment ago"
+        assert len(stub.calls) == asked, "it is cached"
         stub.always = Fault(Code.UNAVAILABLE)
         assert await calls.newest(ask=True) == 7
         assert len(stub.calls) == asked + 1
@@ -102,7 +102,7 @@ def test_newest_version_is_remembered_while_the_server_is_away(run: Run, stub: S
     run(use)
 
 
-def test_server_that_was_never_heard_has_no_newest_version(run: Run, stub: Stub) -> None:
+def test_server_that_never_answered_has_no_newest_version(run: Run, stub: Stub) -> None:
     stub.always = Fault(Code.UNAVAILABLE)
     with pytest.raises(ClientError):
         run(lambda calls: calls.newest())

@@ -24,7 +24,7 @@ def test_labels_of_no_version_are_the_newest_versions(tmp_path: Path) -> None:
     assert files.labels(7) == tuple(LABELS)
 
 
-def test_labels_that_come_late_are_found(tmp_path: Path) -> None:
+def test_labels_written_later_are_read(tmp_path: Path) -> None:
     files = ModelFiles(str(tmp_path))
     assert files.labels(7) == ()
     write_labels(tmp_path, 7)

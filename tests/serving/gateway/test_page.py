@@ -111,7 +111,7 @@ def text_of(browser: Any, name: str) -> str:
 
 
 def complaints(browser: Any) -> list[str]:
-    """What the browser says of errors and of the security policy."""
+    """Return the browser's messages about errors and the security policy."""
     return [entry["message"] for entry in browser.get_log("browser")]
 
 
@@ -130,7 +130,7 @@ def take_picture(browser: Any, name: str) -> None:
         browser.save_screenshot(str(Path(folder, f"{name}.png")))
 
 
-def test_a_text_is_classified_and_corrected(
+def test_page_classifies_a_text_and_sends_a_correction(
     browser: Any, running: LiveGateway, folder: Path
 ) -> None:
     from selenium.webdriver.common.by import By
@@ -161,7 +161,7 @@ def test_a_text_is_classified_and_corrected(
     assert complaints(browser) == []
 
 
-def test_what_comes_from_others_is_text(browser: Any, running: LiveGateway) -> None:
+def test_page_shows_foreign_content_as_text(browser: Any, running: LiveGateway) -> None:
     browser.get(running.url)
     wait(browser, "document.querySelectorAll('#decisions li').length == 2")
     classify(browser, _HTML)
@@ -170,7 +170,7 @@ def test_what_comes_from_others_is_text(browser: Any, running: LiveGateway) -> N
     assert browser.title == "Text classifier"
 
 
-def test_the_policy_stops_what_is_not_the_pages_own(browser: Any, running: LiveGateway) -> None:
+def test_security_policy_blocks_foreign_scripts(browser: Any, running: LiveGateway) -> None:
     browser.get(running.url)
     browser.execute_script(
         "const script = document.createElement('script');"
@@ -181,7 +181,7 @@ def test_the_policy_stops_what_is_not_the_pages_own(browser: Any, running: LiveG
     assert any("Content Security Policy" in complaint for complaint in complaints(browser))
 
 
-def test_it_fits_a_telephone_and_a_dark_room(browser: Any, running: LiveGateway) -> None:
+def test_page_fits_a_phone_and_dark_mode(browser: Any, running: LiveGateway) -> None:
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True},
@@ -205,9 +205,7 @@ def test_it_fits_a_telephone_and_a_dark_room(browser: Any, running: LiveGateway)
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 
 
-def test_everything_has_a_name_and_can_be_reached_by_keyboard(
-    browser: Any, running: LiveGateway
-) -> None:
+def test_every_control_has_an_accessible_name(browser: Any, running: LiveGateway) -> None:
     from selenium.webdriver.common.by import By
 
     browser.get(running.url)
@@ -218,7 +216,9 @@ def test_everything_has_a_name_and_can_be_reached_by_keyboard(
     assert len(browser.find_elements(By.TAG_NAME, "h1")) == 1
 
 
-def test_with_keys_it_asks_for_one(browser: Any, folder: Path, stub: Stub, tmp_path: Path) -> None:
+def test_page_asks_for_an_api_key_and_keeps_it(
+    browser: Any, folder: Path, stub: Stub, tmp_path: Path
+) -> None:
     from selenium.webdriver.common.by import By
 
     url = f"sqlite:///{tmp_path}/records.sqlite"
@@ -229,7 +229,7 @@ def test_with_keys_it_asks_for_one(browser: Any, folder: Path, stub: Stub, tmp_p
     with live_gateway(tmp_path, stub.url, *settings) as running:
         browser.get(running.url)
         classify(browser, "a good film")
-        assert "API key is needed" in text_of(browser, "try-status")
+        assert "API key is required" in text_of(browser, "try-status")
         browser.find_element(By.ID, "key").send_keys(secret + "\n")
         wait(browser, "document.querySelectorAll('#model dd').length > 2")
         classify(browser, "a good film")
@@ -239,7 +239,7 @@ def test_with_keys_it_asks_for_one(browser: Any, folder: Path, stub: Stub, tmp_p
         assert stored == secret
 
 
-def test_policy_names_each_script_and_style() -> None:
+def test_security_policy_lists_each_script_and_style() -> None:
     policy = security_policy("<style>a{}</style><script>one()</script><script>two()</script>")
     parts = dict(part.strip().split(" ", 1) for part in policy.split(";"))
     assert parts["default-src"] == "'none'"

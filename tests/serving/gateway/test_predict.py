@@ -26,7 +26,7 @@ def rows(running: Gateway, request_id: str) -> list[PredictionRow]:
         return list(session.scalars(query.order_by(PredictionRow.position)))
 
 
-def test_texts_are_answered_in_order(shared: Gateway) -> None:
+def test_predictions_are_in_the_order_of_the_texts(shared: Gateway) -> None:
     answer = shared.predict("a good film", "a film", "a good room")
     assert answer.status_code == 200
     body = answer.json()
@@ -42,13 +42,13 @@ def test_texts_are_answered_in_order(shared: Gateway) -> None:
     }
 
 
-def test_the_version_that_answers_is_asked_by_number(shared: Gateway) -> None:
+def test_model_server_is_called_with_the_version_number(shared: Gateway) -> None:
     shared.predict("which")
     assert shared.stub.calls[-1].route == f"default/{VERSION}"
     assert 0 < (shared.stub.calls[-1].time_remaining or 0) < 6
 
 
-def test_answers_are_recorded(shared: Gateway) -> None:
+def test_predictions_are_recorded(shared: Gateway) -> None:
     request_id = shared.predict("a good film", "Ünï").json()["request_id"]
     first, second = rows(shared, request_id)
     assert (first.id, first.text, first.label, first.status) == (
@@ -84,13 +84,13 @@ def test_answers_are_recorded(shared: Gateway) -> None:
         (b'{"text": "' + b"a" * 2048 + b'"}', 413, "body_too_large"),
     ],
 )
-def test_bad_bodies(shared: Gateway, body: bytes, status: int, code: str) -> None:
+def test_invalid_bodies_are_refused(shared: Gateway, body: bytes, status: int, code: str) -> None:
     headers = {"content-type": "application/json"}
     answer = shared.client.post("/v1/predict", content=body, headers=headers)
     assert error_of(answer) == (status, code)
 
 
-def test_a_body_without_length_is_counted(shared: Gateway) -> None:
+def test_body_without_length_is_limited_while_it_arrives(shared: Gateway) -> None:
     headers = {"content-type": "application/json"}
     chunks = (b'{"text": "' + b"a" * 1000 for _ in range(3))
     answer = shared.client.post("/v1/predict", content=chunks, headers=headers)
@@ -99,7 +99,7 @@ def test_a_body_without_length_is_counted(shared: Gateway) -> None:
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
-def test_only_json_is_taken(shared: Gateway, kind: str) -> None:
+def test_only_json_is_accepted(shared: Gateway, kind: str) -> None:
     answer = shared.client.post(
         "/v1/predict", content=b'{"text": "a"}', headers={"content-type": kind}
     )
@@ -120,14 +120,14 @@ def test_review_names_a_text_or_an_identity(shared: Gateway, review: dict[str, s
     assert error_of(answer) == (422, "invalid_request")
 
 
-def test_errors_of_routing_have_the_same_shape(shared: Gateway) -> None:
+def test_routing_errors_have_the_same_shape(shared: Gateway) -> None:
     assert error_of(shared.client.get("/v1/nothing")) == (404, "not_found")
     assert error_of(shared.client.get("/v1/predict")) == (405, "method_not_allowed")
     assert error_of(shared.client.get("/v1/decisions?limit=0")) == (422, "invalid_request")
     assert error_of(shared.client.get("/v1/decisions?limit=" + "9" * 5000))[0] == 422
 
 
-def test_an_error_of_our_own_has_the_same_shape(
+def test_internal_errors_have_the_same_shape_and_hide_the_cause(
     shared: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
@@ -149,7 +149,9 @@ def test_an_error_of_our_own_has_the_same_shape(
         (Fault(Code.DEADLINE_EXCEEDED), 504, "model_timeout"),
     ],
 )
-def test_faults_of_the_model_server(shared: Gateway, fault: Fault, status: int, code: str) -> None:
+def test_model_server_errors_are_translated_and_recorded(
+    shared: Gateway, fault: Fault, status: int, code: str
+) -> None:
     shared.broken[VERSION] = fault
     try:
         answer = shared.predict("a")
@@ -161,7 +163,7 @@ def test_faults_of_the_model_server(shared: Gateway, fault: Fault, status: int, 
     assert (row.status, row.label) == (fault.code.name, None)
 
 
-def test_scores_that_are_no_numbers(shared: Gateway) -> None:
+def test_nan_scores_are_an_error(shared: Gateway) -> None:
     shared.stub.outputs = lambda texts: {
         "scores": [[float("nan")] * 2] * len(texts),
         "label": ["bad"] * len(texts),
@@ -173,7 +175,7 @@ def test_scores_that_are_no_numbers(shared: Gateway) -> None:
         shared.stub.outputs = None
 
 
-def test_unavailable_is_tried_again(tmp_path: Path) -> None:
+def test_unavailable_calls_are_retried(tmp_path: Path) -> None:
     with gateway(tmp_path, retries=2) as running:
         running.predict("a")
         running.stub.faults = [UNAVAILABLE, UNAVAILABLE]
@@ -182,7 +184,7 @@ def test_unavailable_is_tried_again(tmp_path: Path) -> None:
         assert running.predict("a").status_code == 502
 
 
-def test_the_breaker_leaves_a_failing_server_alone(tmp_path: Path) -> None:
+def test_open_breaker_stops_calls_to_a_failing_server(tmp_path: Path) -> None:
     with gateway(tmp_path, breaker_failures=2, breaker_seconds=60) as running:
         running.predict("a")
         running.broken[VERSION] = Fault(Code.INTERNAL)
@@ -196,7 +198,7 @@ def test_the_breaker_leaves_a_failing_server_alone(tmp_path: Path) -> None:
         assert 'breaker_open{model_version="7"} 1.0' in running.client.get("/metrics").text
 
 
-def test_texts_are_kept_and_logged_only_where_wanted(
+def test_texts_are_stored_and_logged_only_if_configured(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", "serving.gateway")

@@ -11,12 +11,12 @@ class Clock:
         return self.now
 
 
-def test_zero_is_no_limit() -> None:
+def test_zero_means_no_limit() -> None:
     limiter = RateLimiter(0)
     assert {limiter.take("a") for _ in range(1000)} == {0.0}
 
 
-def test_callers_unseen_for_longest_are_forgotten() -> None:
+def test_least_recently_seen_callers_are_forgotten() -> None:
     limiter = RateLimiter(6, clock=Clock())  # one at once
     callers = [str(number) for number in range(20_000)]
     assert {limiter.take(caller) for caller in callers} == {0.0}
@@ -24,7 +24,7 @@ def test_callers_unseen_for_longest_are_forgotten() -> None:
     assert limiter.take(callers[0]) == 0.0
 
 
-def test_waiting_ends_when_there_is_a_request_to_take(monkeypatch) -> None:
+def test_wait_ends_when_the_next_request_is_allowed(monkeypatch) -> None:
     clock = Clock()
     pauses: list[float] = []
 

@@ -1,4 +1,4 @@
-"""The gateway in a process of its own, with PostgreSQL, with ``bert serve``, and at its end."""
+"""The gateway in a separate process: with PostgreSQL, with ``bert serve``, and at shutdown."""
 
 import contextlib
 import http.client
@@ -35,7 +35,7 @@ def post(running: LiveGateway, path: str, body: Any) -> Any:
 
 
 def wait_until_closed(running: LiveGateway) -> None:
-    """Until it takes no more connections."""
+    """Wait until the gateway accepts no more connections."""
     with contextlib.suppress(urllib.error.URLError, http.client.HTTPException, OSError):
         while True:
             urllib.request.urlopen(f"{running.url}/healthz", timeout=10)
@@ -68,7 +68,7 @@ def test_every_database_keeps_predictions_and_votes(tmp_path: Path, database_url
         assert running.client.get("/v1/decisions", headers=admin).json() == {"items": []}
 
 
-def test_before_bert_serve(tmp_path: Path) -> None:
+def test_gateway_predicts_with_bert_serve(tmp_path: Path) -> None:
     base = tmp_path / "models"
     write_classifier(base / "5")
     options = (f"pusher.base_directory={base}", f"pipeline.root={tmp_path}/root")
@@ -80,17 +80,17 @@ def test_before_bert_serve(tmp_path: Path) -> None:
         texts = ["A good film.", "A bad hotel.", ""]
         body = post(running, "/v1/predict", {"texts": texts})
         assert body["model_version"] == 5
-        for told, answer in zip(body["predictions"], client.predict(texts), strict=True):
-            assert told["label"] == answer.label
-            assert told["score"] == pytest.approx(answer.score, abs=1e-4)
-            assert sum(told["scores"].values()) == pytest.approx(1, abs=1e-3)
+        for shown, answer in zip(body["predictions"], client.predict(texts), strict=True):
+            assert shown["label"] == answer.label
+            assert shown["score"] == pytest.approx(answer.score, abs=1e-4)
+            assert sum(shown["scores"].values()) == pytest.approx(1, abs=1e-3)
         vote = {"prediction_id": body["predictions"][0]["id"], "label": "good"}
         assert post(running, "/v1/feedback", vote)["created"] is True
         with urllib.request.urlopen(f"{running.url}/readyz") as ready:
             assert ready.status == 200
 
 
-def test_sigterm_answers_what_is_under_way_and_stores_it(tmp_path: Path) -> None:
+def test_sigterm_answers_and_stores_running_requests(tmp_path: Path) -> None:
     write_labels(tmp_path / "models")
     url = f"sqlite:///{tmp_path}/records.sqlite"
     options = (f"feedback.database_url={url}", f"pusher.base_directory={tmp_path}/models")
@@ -128,7 +128,9 @@ def test_sigterm_answers_what_is_under_way_and_stores_it(tmp_path: Path) -> None
         (["--server_url", "ftp://x"], "gateway.server_url"),
     ],
 )
-def test_a_start_that_cannot_be(tmp_path: Path, options: list[str], words: str) -> None:
+def test_invalid_settings_end_the_start_with_one_line(
+    tmp_path: Path, options: list[str], words: str
+) -> None:
     settings = ["--set", f"pipeline.root={tmp_path}/root"]
     ended = subprocess.run(
         command(*options, *settings),

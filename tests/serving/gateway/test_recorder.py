@@ -1,4 +1,4 @@
-"""Predictions that the database refuses, and what happens at the end."""
+"""Predictions that the database refuses, queue limits, and shutdown."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +55,7 @@ def counts(metrics: GatewayMetrics) -> dict[str, float]:
     return {line.split('"')[1]: float(line.split()[-1]) for line in page if line.startswith(name)}
 
 
-def test_record_that_the_database_refuses_does_not_hold_up_the_others(database: Database) -> None:
+def test_refused_record_does_not_block_the_others(database: Database) -> None:
     metrics = GatewayMetrics()
     recorder = Recorder(FeedbackStore(database), metrics)
     assert recorder.record([prediction(0), prediction(1, status=None), prediction(2)])
@@ -66,7 +66,7 @@ def test_record_that_the_database_refuses_does_not_hold_up_the_others(database: 
     assert counts(metrics) == {"written": 2, "dropped": 1}
 
 
-def test_records_beyond_the_bound_are_dropped(database: Database) -> None:
+def test_records_over_the_queue_limit_are_dropped(database: Database) -> None:
     metrics = GatewayMetrics()
     recorder = Recorder(FeedbackStore(database), metrics, max_waiting=2)
     assert recorder.record([prediction(0), prediction(1)])
@@ -87,7 +87,7 @@ class AwayStore(FeedbackStore):
         raise OperationalError("INSERT", {}, OSError("connection refused"))
 
 
-def test_recorder_ends_while_the_database_is_away(
+def test_recorder_stops_while_the_database_is_unavailable(
     database: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
     recorder = Recorder(AwayStore(database), GatewayMetrics())

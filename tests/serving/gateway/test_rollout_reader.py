@@ -11,7 +11,7 @@ STATE = RolloutState("default", 1, stable=7)
 
 
 class Store:
-    """Gives one state after another; None is a database that is away."""
+    """Returns one state after another; None is an unavailable database."""
 
     def __init__(self, *states: RolloutState | None) -> None:
         self.states = list(states)
@@ -23,7 +23,9 @@ class Store:
         return state
 
 
-def test_last_state_stands_while_the_database_is_away(caplog: pytest.LogCaptureFixture) -> None:
+def test_last_state_is_kept_while_the_database_is_unavailable(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def main() -> None:
         reader = RolloutReader(Store(STATE, None, None, STATE), "default")
         for _ in range(4):
@@ -34,7 +36,7 @@ def test_last_state_stands_while_the_database_is_away(caplog: pytest.LogCaptureF
     assert len(caplog.records) == 1, "warned once"
 
 
-def test_new_state_is_seen_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_state_is_polled_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rollout_reader, "INTERVAL_SECONDS", 0.001)
     later = RolloutState("default", 2, stable=8)
 

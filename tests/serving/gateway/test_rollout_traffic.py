@@ -15,7 +15,7 @@ from serving.rollout.state import RolloutStore
 from tests.serving.client.client_stubs import Call, Fault
 from tests.serving.gateway.gateways import Gateway, error_of, gateway, write_labels
 
-#: Requests to the candidate at a time; those behind them wait.
+#: Concurrent requests to the candidate; further ones wait.
 MIRRORED_AT_ONCE = 2
 
 
@@ -41,7 +41,7 @@ def rollout(
 
 
 def caller(running: Gateway, role: str) -> dict[str, str]:
-    """Headers of a caller whom the canary answers, or not."""
+    """Return headers of a caller who is assigned to a version with this role."""
     state = RolloutStore(running.database).read("default")
     number = next(n for n in range(1000) if assign(state, f"anonymous:{n}", 0.5).role == role)
     return {"x-sticky-key": str(number)}
@@ -59,7 +59,7 @@ def wait_for_shadows(running: Gateway, count: int) -> list[ShadowPredictionRow]:
 
 @contextlib.contextmanager
 def silent_candidate(running: Gateway) -> Iterator[threading.Semaphore]:
-    """A candidate that does not answer; released once for each request that has reached it."""
+    """Let the candidate not answer; the semaphore is released for each request that reaches it."""
     asked, end = threading.Semaphore(0), threading.Event()
     enter = running.stub.enter
 
@@ -76,7 +76,7 @@ def silent_candidate(running: Gateway) -> Iterator[threading.Semaphore]:
         end.set()
 
 
-def test_a_canary_answers_its_callers_alone(tmp_path: Path) -> None:
+def test_canary_answers_only_its_callers(tmp_path: Path) -> None:
     write_labels(tmp_path / "models", 8)
     with gateway(tmp_path, prepare=rollout("canary"), canary_share=0.5) as running:
         for role, version in (("canary", 8), ("stable", 7)):
@@ -88,14 +88,14 @@ def test_a_canary_answers_its_callers_alone(tmp_path: Path) -> None:
 
 
 def test_without_rollouts_the_newest_version_answers(tmp_path: Path) -> None:
-    """A row that an earlier rollout left says nothing of what the server holds now."""
+    """The row of an earlier rollout does not describe what the server has loaded now."""
     with gateway(tmp_path, prepare=rollout("canary"), canary_share=0.5, rollouts=False) as running:
         for _ in range(4):
             assert running.predict("a").json()["role"] == "stable"
         assert running.client.get("/v1/model").json()["rollout"] is None
 
 
-def test_until_the_stable_version_is_loaded_the_one_before_answers(tmp_path: Path) -> None:
+def test_previous_version_answers_until_the_stable_one_is_loaded(tmp_path: Path) -> None:
     prepare = rollout("full", candidate=None, previous=6)
     with gateway(tmp_path, prepare=prepare) as running:
         running.broken[7] = Fault(Code.NOT_FOUND)
@@ -105,7 +105,7 @@ def test_until_the_stable_version_is_loaded_the_one_before_answers(tmp_path: Pat
         assert running.predict("a good film").json()["model_version"] == 7
 
 
-def test_where_a_canary_fails_the_stable_version_answers(tmp_path: Path) -> None:
+def test_stable_version_answers_when_a_canary_fails(tmp_path: Path) -> None:
     with gateway(tmp_path, prepare=rollout("canary"), canary_share=0.5) as running:
         headers = caller(running, "canary")
         for code in (Code.UNAVAILABLE, Code.NOT_FOUND, Code.INTERNAL, Code.DEADLINE_EXCEEDED):
@@ -122,7 +122,7 @@ def test_where_a_canary_fails_the_stable_version_answers(tmp_path: Path) -> None
             assert running.feedback(request_id=request_id, label="good").status_code == 202
 
 
-def test_a_broken_canary_is_left_alone(tmp_path: Path) -> None:
+def test_breaker_stops_calls_to_a_broken_canary(tmp_path: Path) -> None:
     options = {"canary_share": 0.5, "breaker_failures": 2, "breaker_seconds": 60.0}
     with gateway(tmp_path, prepare=rollout("canary"), **options) as running:
         headers = caller(running, "canary")
@@ -132,7 +132,7 @@ def test_a_broken_canary_is_left_alone(tmp_path: Path) -> None:
         assert len([call for call in running.stub.calls if call.route == "default/8"]) == 2
 
 
-def test_a_shadow_sees_the_texts_and_answers_nobody(tmp_path: Path) -> None:
+def test_shadow_gets_the_texts_but_answers_no_request(tmp_path: Path) -> None:
     with gateway(tmp_path, prepare=rollout("shadow")) as running:
         body = running.predict("a good film", "a film").json()
         assert (body["role"], body["model_version"]) == ("stable", 7)
@@ -146,7 +146,7 @@ def test_a_shadow_sees_the_texts_and_answers_nobody(tmp_path: Path) -> None:
         }
 
 
-def test_a_failing_shadow_is_recorded_and_harms_nobody(tmp_path: Path) -> None:
+def test_failing_shadow_is_recorded_without_failing_requests(tmp_path: Path) -> None:
     with gateway(tmp_path, prepare=rollout("shadow")) as running:
         running.broken[8] = Fault(Code.INTERNAL)
         assert running.predict("a").status_code == 200
@@ -154,7 +154,7 @@ def test_a_failing_shadow_is_recorded_and_harms_nobody(tmp_path: Path) -> None:
         assert (row.status, row.label) == ("INTERNAL", None)
 
 
-def test_a_slow_shadow_is_dropped_not_waited_for(tmp_path: Path) -> None:
+def test_requests_do_not_wait_for_a_slow_shadow(tmp_path: Path) -> None:
     with (
         gateway(tmp_path, prepare=rollout("shadow"), timeout_seconds=60.0) as running,
         silent_candidate(running) as asked,
@@ -169,7 +169,7 @@ def test_a_slow_shadow_is_dropped_not_waited_for(tmp_path: Path) -> None:
         )
 
 
-def test_a_promotion_is_seen_and_a_version_that_went_is_not_asked_for_long(tmp_path: Path) -> None:
+def test_request_to_a_removed_version_is_answered_by_the_promoted_one(tmp_path: Path) -> None:
     with gateway(tmp_path, prepare=rollout("full", None)) as running:
         assert running.predict("a").json()["model_version"] == 7
         with running.database.begin() as session:
@@ -181,7 +181,7 @@ def test_a_promotion_is_seen_and_a_version_that_went_is_not_asked_for_long(tmp_p
         assert body["model_version"] == 9
 
 
-def test_without_any_version_the_error_says_so(tmp_path: Path) -> None:
+def test_no_available_version_is_a_503(tmp_path: Path) -> None:
     with gateway(tmp_path) as running:
         running.stub.always = Fault(Code.NOT_FOUND, "no such model")
         answer = running.predict("a")
@@ -191,7 +191,7 @@ def test_without_any_version_the_error_says_so(tmp_path: Path) -> None:
         assert (ready.status_code, ready.json()["model_server"]) == (503, "away")
 
 
-def test_the_state_is_shown(tmp_path: Path) -> None:
+def test_model_route_returns_labels_evaluation_and_rollout(tmp_path: Path) -> None:
     evaluation = {"metric": "accuracy", "metrics": {"accuracy": 0.9}, "examples": 100}
     with gateway(tmp_path, prepare=rollout("shadow"), evaluation=evaluation) as running:
         body = running.client.get("/v1/model").json()

@@ -1,4 +1,4 @@
-"""Streams, over real sockets: what an in-process client sends is whole before it is read."""
+"""Streams over real sockets: an in-process client sends its whole body before it is read."""
 
 import contextlib
 import http.client
@@ -58,7 +58,7 @@ def lines_of(content: bytes) -> list[dict[str, Any]]:
     return [json.loads(line) for line in content.splitlines()]
 
 
-def test_each_line_has_its_answer_or_its_error(live: tuple[LiveGateway, Stub]) -> None:
+def test_each_line_gets_a_result_or_an_error(live: tuple[LiveGateway, Stub]) -> None:
     running, _ = live
     body = b"\n".join(
         [
@@ -105,7 +105,7 @@ def test_each_line_has_its_answer_or_its_error(live: tuple[LiveGateway, Stub]) -
         assert connection.getresponse().status == 202
 
 
-def test_answers_come_while_lines_are_still_sent(live: tuple[LiveGateway, Stub]) -> None:
+def test_results_arrive_while_lines_are_still_sent(live: tuple[LiveGateway, Stub]) -> None:
     running, _ = live
     parts = urlsplit(running.url)
     head = (
@@ -127,7 +127,7 @@ def test_answers_come_while_lines_are_still_sent(live: tuple[LiveGateway, Stub])
             rest += raw.recv(65536)
 
 
-def test_a_failing_model_server_is_told_in_each_line(live: tuple[LiveGateway, Stub]) -> None:
+def test_failing_model_server_is_reported_in_each_line(live: tuple[LiveGateway, Stub]) -> None:
     running, stub = live
     stub.always = Fault(Code.INTERNAL)
     try:
@@ -139,7 +139,7 @@ def test_a_failing_model_server_is_told_in_each_line(live: tuple[LiveGateway, St
     post(running, b'"good again"\n')
 
 
-def test_errors_before_the_first_line(live: tuple[LiveGateway, Stub]) -> None:
+def test_stream_is_refused_before_its_first_line(live: tuple[LiveGateway, Stub]) -> None:
     running, _ = live
     status, content = post(running, b'"a"', {"content-type": "application/json"})
     assert status == 415
@@ -149,7 +149,7 @@ def test_errors_before_the_first_line(live: tuple[LiveGateway, Stub]) -> None:
     assert post(running, b"") == (200, b"")
 
 
-def test_an_endless_json_body_is_cut_off(live: tuple[LiveGateway, Stub]) -> None:
+def test_endless_json_body_is_cut_off(live: tuple[LiveGateway, Stub]) -> None:
     running, _ = live
 
     def endless() -> Iterator[bytes]:
@@ -160,7 +160,7 @@ def test_an_endless_json_body_is_cut_off(live: tuple[LiveGateway, Stub]) -> None
         kind = {"content-type": "application/json"}
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request("POST", "/v1/predict", endless(), kind, encode_chunked=True)
-            raise AssertionError("it was read for ever")
+            raise AssertionError("the body was read without limit")
 
 
 @pytest.mark.slow
@@ -194,11 +194,11 @@ def test_many_lines_take_constant_memory(live: tuple[LiveGateway, Stub]) -> None
             peak = max(peak, process.memory_info().rss)
             stub.calls.clear()
         sender.join()
-    assert answered >= count * 0.999  # a few names fall between two reads
+    assert answered >= count * 0.999  # a few matches are split between two reads
     assert peak - before < 150e6, f"{(peak - before) / 1e6:.0f} MB more"
 
 
-def test_lines_are_cut_wherever_chunks_end() -> None:
+def test_lines_are_split_wherever_chunks_end() -> None:
     text = b"one\ntwo\r\n\nlong long\nlast"
     for size in range(1, len(text) + 1):
         splitter = LineSplitter(5)

@@ -1,4 +1,4 @@
-"""Descriptions of texts that no model saw, and a client that describes texts by their words."""
+"""Synthetic descriptions of texts, and a client that describes texts by their words."""
 
 from collections.abc import Mapping, Sequence
 from types import SimpleNamespace
@@ -14,7 +14,7 @@ LABELS = ("neg", "pos")
 
 
 def describe_made(count: int, seed: int, **changes: Any) -> Descriptions:
-    """Undrifted texts; ``changes`` replace columns."""
+    """Return descriptions of undrifted texts; ``changes`` replace columns."""
     generator = np.random.default_rng(seed)
     sure = generator.beta(5, 2, count).astype(np.float32) / 2 + 0.5
     answers = generator.integers(0, 2, count).astype(np.int32)
@@ -36,7 +36,7 @@ def describe_made(count: int, seed: int, **changes: Any) -> Descriptions:
 
 
 class WordClient:
-    """In place of a ``Client``: "good" speaks for "pos"; it counts the texts it is asked about."""
+    """A fake ``Client``: predicts "pos" for texts with "good", and records the texts."""
 
     def __init__(self, *_: Any, signatures: Sequence[str] = ("serving_monitoring",), **__: Any):
         self.asked: list[str] = []

@@ -1,4 +1,4 @@
-"""Which windows are raised, by which test, and what the report says."""
+"""The windows that are raised, the tests that raise them, and the report."""
 
 import json
 
@@ -29,7 +29,7 @@ def test_undrifted_traffic_is_not_raised_and_the_report_is_reproducible() -> Non
 
 
 @pytest.mark.parametrize("name", [test.name for test in TESTS])
-def test_each_test_raises_what_it_is_for_and_no_other(name: str) -> None:
+def test_each_test_detects_only_its_own_kind_of_drift(name: str) -> None:
     count, generator = 200, np.random.default_rng(5)
     base = describe_made(count, 2)
     changes = {
@@ -48,11 +48,11 @@ def test_each_test_raises_what_it_is_for_and_no_other(name: str) -> None:
 
 
 def _one_class(base: Descriptions) -> dict[str, np.ndarray]:
-    """All answers "pos", as sure as before."""
+    """Predict "pos" for all texts, with unchanged confidence."""
     return {"scores": np.sort(base.scores, axis=1), "answers": np.ones_like(base.answers)}
 
 
-def test_a_trifle_is_not_raised_however_sure_it_is() -> None:
+def test_significant_but_small_difference_is_not_raised() -> None:
     count = 1500
     reference = describe_made(count, 1)
     window = describe_made(count, 2)
@@ -66,13 +66,13 @@ def test_a_trifle_is_not_raised_however_sure_it_is() -> None:
     assert "too little to matter" in length.sentence
 
 
-def test_a_very_low_rate_can_still_be_reached() -> None:
+def test_drift_is_raised_at_a_very_low_alarm_rate() -> None:
     window = describe_made(150, 2, embeddings=np.full((150, WIDTH), 3.0, np.float32))
     report = check_made(window, rate=0.001)
     assert "embeddings" in raised(report)
 
 
-def test_a_class_that_only_the_window_has_is_raised_and_named() -> None:
+def test_class_that_only_the_window_has_is_raised_and_named() -> None:
     reference = describe_made(400, 1)
     window = describe_made(200, 2)
     wide = [np.pad(texts.scores, ((0, 0), (0, 1))) for texts in (reference, window)]
@@ -84,8 +84,8 @@ def test_a_class_that_only_the_window_has_is_raised_and_named() -> None:
     assert classes.window.startswith("new 100%")
 
 
-def test_holms_limits() -> None:
+def test_holm_limits_match_the_procedure() -> None:
     assert holm_limits([0.2, 0.001, 0.012], 0.03) == pytest.approx([0.03, 0.01, 0.015])
-    # The first that fails ends it: what comes after is held to the same limit, and fails as well.
+    # After the first that fails, the same limit applies to all that follow, which fail as well.
     assert holm_limits([0.02, 0.2, 0.021], 0.03) == pytest.approx([0.01, 0.01, 0.01])
     assert holm_limits([0.01, 0.015, 0.03], 0.03) == pytest.approx([0.01, 0.015, 0.03])

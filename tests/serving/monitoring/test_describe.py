@@ -1,4 +1,4 @@
-"""Texts go to the server in batches and come back in their order."""
+"""Texts are sent to the server in batches and described in their order."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from serving.monitoring.descriptions import hashed_shares
 from tests.serving.monitoring.made_descriptions import LABELS, WordClient
 
 
-def test_rows_are_in_the_order_of_the_texts() -> None:
+def test_descriptions_are_in_the_order_of_the_texts() -> None:
     texts = [f"{'good ' * (n % 7)}text {n}" for n in range(150)] + ["\u2603 snow"]
     client = WordClient()
     described = describe(texts, client, LABELS)  # type: ignore[arg-type]
@@ -24,18 +24,18 @@ def test_rows_are_in_the_order_of_the_texts() -> None:
     np.testing.assert_allclose(described.confidence[:2], [0.8, 0.9], rtol=1e-6)
 
 
-def test_a_model_without_the_signature_is_named() -> None:
+def test_model_without_the_signature_is_refused() -> None:
     client = WordClient(signatures=["serving_default"])
     with pytest.raises(UserError, match="without the signature serving_monitoring"):
         describe(["a"], client, LABELS)  # type: ignore[arg-type]
 
 
-def test_another_models_labels_are_refused() -> None:
-    with pytest.raises(UserError, match="tells 2 labels apart and the pushed version of that"):
+def test_labels_of_another_model_are_refused() -> None:
+    with pytest.raises(UserError, match="has 2 labels, but the pushed version of that number has"):
         describe(["a"], WordClient(), ["a", "b", "c"])  # type: ignore[arg-type]
 
 
-def test_words_are_hashed_alike_whatever_their_case_and_the_texts_length() -> None:
+def test_word_shares_ignore_case_and_text_length() -> None:
     shares = hashed_shares(["Good film, good", "GOOD film , good " * 50, "", "\ud800 x"])
     np.testing.assert_allclose(shares[0], shares[1], atol=1e-6)
     np.testing.assert_allclose(shares.sum(axis=1), [1, 1, 0, 1], rtol=1e-4)

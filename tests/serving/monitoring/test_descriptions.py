@@ -17,7 +17,7 @@ def columns(texts: int) -> dict[str, np.ndarray]:
     }
 
 
-def test_columns_come_back_and_may_be_more_than_needed() -> None:
+def test_further_columns_are_ignored() -> None:
     found = Descriptions.from_columns({**columns(3), "more": np.zeros(1)})
     assert len(found) == 3
     assert set(found.columns()) == set(columns(0))
@@ -34,7 +34,7 @@ def test_columns_come_back_and_may_be_more_than_needed() -> None:
     ],
     ids=["a column is missing", "another length", "other buckets"],
 )
-def test_columns_that_do_not_fit_are_refused(changes: dict[str, np.ndarray | None]) -> None:
+def test_invalid_columns_are_refused(changes: dict[str, np.ndarray | None]) -> None:
     given = {**columns(3), **changes}
     with pytest.raises(ValueError, match=r"column|words"):
         Descriptions.from_columns({k: v for k, v in given.items() if v is not None})

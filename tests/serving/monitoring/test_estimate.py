@@ -1,4 +1,4 @@
-"""Accuracy without labels: right where confidence means what it says, with an honest interval."""
+"""Estimated accuracy is right where confidence is calibrated, and its interval has its coverage."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from serving.monitoring.estimate import calibrated_confidence, estimate_accuracy
 
 
 def draw(count: int, seed: int, logits: tuple[float, float], sharpen: float) -> tuple:
-    """Scores that overstate by ``sharpen``, and whether the answers are right."""
+    """Return scores that are overconfident by ``sharpen``, and whether predictions are correct."""
     generator = np.random.default_rng(seed)
     true = generator.normal(*logits, count)
     sure = 1 / (1 + np.exp(-np.abs(true)))
@@ -21,12 +21,12 @@ def test_temperature_undoes_overconfidence() -> None:
     assert fit_temperature(scores, correct) == pytest.approx(3.0, rel=0.1)
 
 
-def test_one_is_the_temperature_of_what_is_calibrated() -> None:
+def test_temperature_one_leaves_scores_unchanged() -> None:
     scores, _ = draw(10, 1, (0, 3), sharpen=1.0)
     np.testing.assert_allclose(calibrated_confidence(scores, 1.0), scores.max(axis=1), rtol=1e-6)
 
 
-def test_harder_texts_are_seen() -> None:
+def test_estimate_falls_on_harder_texts() -> None:
     reference, correct = draw(2000, 1, (0, 4), sharpen=3.0)
     window, right = draw(2000, 2, (0, 1), sharpen=3.0)
     estimate = estimate_accuracy(reference, correct, window, 0.95)
@@ -35,7 +35,7 @@ def test_harder_texts_are_seen() -> None:
     assert estimate.low < estimate.accuracy < estimate.high
 
 
-def test_the_interval_holds_the_accuracy_about_as_often_as_it_says() -> None:
+def test_interval_covers_the_accuracy_at_its_confidence_level() -> None:
     inside = 0
     for seed in range(100):
         reference, correct = draw(500, seed, (0, 3), sharpen=2.0)
@@ -46,7 +46,7 @@ def test_the_interval_holds_the_accuracy_about_as_often_as_it_says() -> None:
     assert inside >= 80
 
 
-def test_scores_of_zero_and_one_are_taken() -> None:
+def test_scores_of_zero_and_one_are_accepted() -> None:
     scores = np.array([[1.0, 0.0], [0.0, 1.0]])
     estimate = estimate_accuracy(scores, np.array([True, True]), scores, 0.95)
     assert 0.9 < estimate.accuracy <= 1.0

@@ -1,4 +1,4 @@
-"""A reference comes back as it was, or not at all."""
+"""A stored reference is loaded unchanged, or not at all."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def make_reference() -> Reference:
     return Reference(7, LABELS, "/models/7", texts, true)
 
 
-def test_it_comes_back(tmp_path: Path) -> None:
+def test_saved_reference_is_loaded_unchanged(tmp_path: Path) -> None:
     reference = make_reference()
     reference.save(tmp_path / "7")
     back = Reference.load(tmp_path / "7")
@@ -30,7 +30,7 @@ def test_it_comes_back(tmp_path: Path) -> None:
     ]
 
 
-def test_what_is_missing_damaged_or_mixed_up_is_none(tmp_path: Path) -> None:
+def test_missing_or_damaged_reference_is_none(tmp_path: Path) -> None:
     assert Reference.load(tmp_path) is None
     make_reference().save(tmp_path)
     arrays = tmp_path / "reference.npz"
@@ -50,7 +50,7 @@ def test_pickles_are_refused(tmp_path: Path) -> None:
     assert load_descriptions(path) is None
 
 
-def test_descriptions_come_back(tmp_path: Path) -> None:
+def test_saved_descriptions_are_loaded_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "window.npz"
     assert load_descriptions(path) is None
     save_descriptions(path, describe_made(5, 1))

@@ -1,4 +1,4 @@
-"""Each test keeps its false-alarm rate on data of one source, and finds a real difference."""
+"""Each test keeps its false-alarm rate on data of one source, and detects a real difference."""
 
 from collections.abc import Callable
 
@@ -31,7 +31,7 @@ def _vectors(generator: np.random.Generator, count: int, drifted: bool) -> np.nd
 
 
 def _rates(old: np.ndarray, new: np.ndarray, deals: Deals) -> Difference:
-    """Unknown tokens among 20 of each text."""
+    """Compare the rates of unknown tokens, with 20 tokens per text."""
 
     def events(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return (numbers > 1.5).astype(int), np.full(len(numbers), 20)
@@ -56,21 +56,21 @@ def run(case: str, seed: int, *, drifted: bool) -> Difference:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_p_values_of_one_source_are_at_least_uniform(case: str) -> None:
+def test_p_values_are_not_too_small_without_a_difference(case: str) -> None:
     p_values = np.array([run(case, seed, drifted=False).p for seed in range(100)])
-    # Of 100 at a rate of 0.1 more than 20 come with a probability of 0.0008.
+    # At a rate of 0.1, more than 20 of 100 occur with a probability of 0.0008.
     assert np.sum(p_values <= 0.1) <= 20
     assert np.mean(p_values) > 0.4
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_real_difference_is_found(case: str) -> None:
+def test_real_difference_is_detected(case: str) -> None:
     found = [run(case, seed, drifted=True) for seed in range(20)]
     assert np.mean([difference.p <= 0.05 for difference in found]) >= 0.8
     assert np.mean([difference.effect for difference in found]) > 0
 
 
-def test_the_same_seed_gives_the_same_p_value() -> None:
+def test_same_seed_gives_the_same_p_value() -> None:
     assert run("mmd", 3, drifted=False) == run("mmd", 3, drifted=False)
 
 
@@ -83,7 +83,7 @@ def test_deals_keep_their_sizes_and_are_uniform() -> None:
     assert deals.actual().tolist() == [[0] * 7 + [1] * 3]
 
 
-def test_the_discrepancy_is_the_textbook_one() -> None:
+def test_mean_discrepancy_equals_the_textbook_formula() -> None:
     generator = np.random.default_rng(0)
     x, y = generator.normal(0, 1, (6, 3)), generator.normal(1, 1, (4, 3))
     pooled = np.concatenate([x, y])
@@ -103,7 +103,7 @@ def test_the_discrepancy_is_the_textbook_one() -> None:
     np.testing.assert_allclose(observed, [expected], rtol=1e-5)
 
 
-def test_a_lower_rate_is_no_increase() -> None:
+def test_lower_rate_is_not_an_increase() -> None:
     trials = np.full(50, 10)
     many, none = np.full(50, 3), np.zeros(50, int)
     difference = two_sample.rate_increase((many, trials), (none, trials), Deals(50, 50, 199, 0))
@@ -111,7 +111,7 @@ def test_a_lower_rate_is_no_increase() -> None:
     assert difference.p == 1.0
 
 
-def test_equal_texts_and_constant_numbers_are_no_difference() -> None:
+def test_equal_sets_have_no_difference() -> None:
     same = np.ones((20, 4), np.float32)
     assert two_sample.maximum_mean_discrepancy(same, same, Deals(20, 20, 99, 0)).p == 1.0
     assert two_sample.share_distance(same[:, 0], same[:, 0], Deals(20, 20, 99, 0)).p == 1.0

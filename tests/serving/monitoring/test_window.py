@@ -1,4 +1,4 @@
-"""Which texts of the traffic are looked at; on SQLite and PostgreSQL."""
+"""The texts read from the traffic, on SQLite and PostgreSQL."""
 
 from modules.contract.text_identity import text_identity
 from serving.monitoring.window import count_texts, read_texts
@@ -11,7 +11,7 @@ def fill(database: Database, count: int) -> None:
         session.add_all(prediction(f"r{n}", f"text {n}", created=100.0 + n) for n in range(count))
 
 
-def test_a_text_that_comes_again_counts_once(database: Database) -> None:
+def test_repeated_text_counts_once(database: Database) -> None:
     fill(database, 3)
     with database.begin() as session:
         session.add_all(prediction(f"again{n}", "Text  1", created=101.0) for n in range(50))
@@ -21,14 +21,14 @@ def test_a_text_that_comes_again_counts_once(database: Database) -> None:
     assert count_texts(database, 0, 999) == (3, 3)
 
 
-def test_the_window_ends_before_its_end_and_errors_are_left_out(database: Database) -> None:
+def test_window_excludes_its_end_and_failed_requests(database: Database) -> None:
     fill(database, 5)
     with database.begin() as session:
         session.add(prediction("failed", "no answer", created=102.0, status="UNAVAILABLE"))
     assert sorted(read_texts(database, 101.0, 104.0, 10)) == ["text 1", "text 2", "text 3"]
 
 
-def test_texts_that_were_not_kept_are_counted_and_not_read(database: Database) -> None:
+def test_texts_that_were_not_stored_are_counted_but_not_read(database: Database) -> None:
     fill(database, 2)
     with database.begin() as session:
         hidden = prediction("hidden", "secret", created=100.0)
@@ -38,7 +38,7 @@ def test_texts_that_were_not_kept_are_counted_and_not_read(database: Database) -
     assert sorted(read_texts(database, 0, 999, 10)) == ["text 0", "text 1"]
 
 
-def test_the_draw_is_even_over_time_and_mostly_stays(database: Database) -> None:
+def test_sample_is_uniform_over_time_and_stable(database: Database) -> None:
     fill(database, 1200)
     drawn = read_texts(database, 0, 9999, 600)
     assert len(set(drawn)) == 600

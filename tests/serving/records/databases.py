@@ -1,4 +1,4 @@
-"""The databases that records live in: a SQLite file, and a real PostgreSQL server."""
+"""Databases for records: a SQLite file, and a real PostgreSQL server."""
 
 import itertools
 from collections.abc import Iterator
@@ -15,14 +15,14 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
-    """URL of a server's own database."""
+    """URL of the server's default database."""
     with database_servers.postgresql(password="s3cret") as url:
         yield url
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """URL of an empty database, of each kind."""
+    """URL of an empty database, on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/service.sqlite"
     server = request.getfixturevalue("postgresql_server")

@@ -9,7 +9,7 @@ from serving.records.tables import OK, STABLE, PredictionRow
 def prediction(
     request_id: str, text: str, position: int = 0, *, kept: bool = True, **values: Any
 ) -> PredictionRow:
-    """The answer "pos", by version 1, unless ``values`` say otherwise; ``kept``: with its text."""
+    """Return a prediction of "pos" by version 1; ``values`` replace columns."""
     return PredictionRow(
         **{
             "id": f"{request_id}-{position}",

@@ -15,7 +15,7 @@ def keys(database: Database) -> ApiKeys:
     return ApiKeys(database)
 
 
-def test_a_key_is_known_by_its_secret_alone(keys: ApiKeys) -> None:
+def test_key_is_identified_only_by_its_secret(keys: ApiKeys) -> None:
     key, secret = keys.create(" the site ", [FEEDBACK, PREDICT, PREDICT])
     assert (key.name, key.scopes) == ("the site", [PREDICT, FEEDBACK])
     assert secret.startswith(f"bert_{key.id}_")
@@ -35,7 +35,7 @@ def test_a_key_is_known_by_its_secret_alone(keys: ApiKeys) -> None:
         assert keys.authenticate(wrong) is None, wrong
 
 
-def test_the_secret_is_kept_nowhere(keys: ApiKeys, database: Database) -> None:
+def test_secret_is_not_stored(keys: ApiKeys, database: Database) -> None:
     key, secret = keys.create("me", [ADMIN])
     random = secret.removeprefix(f"bert_{key.id}_")
     with database.read() as session:
@@ -44,7 +44,7 @@ def test_the_secret_is_kept_nowhere(keys: ApiKeys, database: Database) -> None:
     assert random not in repr(tuple(row))
 
 
-def test_a_key_of_another_id_does_not_open(keys: ApiKeys) -> None:
+def test_secret_with_another_id_is_refused(keys: ApiKeys) -> None:
     first, secret = keys.create("first", [PREDICT])
     second, _ = keys.create("second", [ADMIN])
     assert keys.authenticate(secret.replace(first.id, second.id)) is None
@@ -62,7 +62,7 @@ def test_secrets_are_compared_in_constant_time(
     monkeypatch.setattr(keys_module.hmac, "compare_digest", compare)
     keys.create("me", [PREDICT])
     assert keys.authenticate("bert_000000000000_x") is None
-    assert compared == [(32, 32)], "also when there is no such id"
+    assert compared == [(32, 32)], "even if the id does not exist"
 
 
 def test_disabled_key_ends_at_once(keys: ApiKeys, database: Database) -> None:
@@ -70,17 +70,17 @@ def test_disabled_key_ends_at_once(keys: ApiKeys, database: Database) -> None:
     key, secret = keys.create("me", [PREDICT])
     assert other_process.authenticate(secret) is not None
     disabled = keys.disable(key.id).disabled
-    assert keys.disable(key.id).disabled == disabled, "the first time stands"
+    assert keys.disable(key.id).disabled == disabled, "the first time is kept"
     assert keys.authenticate(secret) is None
     assert other_process.authenticate(secret) is None
 
 
-def test_whether_any_was_made(keys: ApiKeys) -> None:
+def test_exist_counts_disabled_keys(keys: ApiKeys) -> None:
     assert not keys.exist()
     key, _ = keys.create("me", [PREDICT])
     assert keys.exist()
     keys.disable(key.id)
-    assert keys.exist(), "a disabled key still says that keys are wanted"
+    assert keys.exist(), "a disabled key still counts"
 
 
 def test_list_is_in_the_order_of_creation(keys: ApiKeys) -> None:
@@ -97,12 +97,14 @@ def test_list_is_in_the_order_of_creation(keys: ApiKeys) -> None:
         ("me", ["predcit"], "legal scopes are predict, feedback, admin, not 'predcit'"),
     ],
 )
-def test_bad_keys_are_refused(keys: ApiKeys, name: str, scopes: list[str], message: str) -> None:
+def test_invalid_names_and_scopes_are_refused(
+    keys: ApiKeys, name: str, scopes: list[str], message: str
+) -> None:
     with pytest.raises(UserError, match=message):
         keys.create(name, scopes)
     assert not keys.exist()
 
 
-def test_disabling_what_is_not_there(keys: ApiKeys) -> None:
+def test_disabling_an_unknown_key_is_an_error(keys: ApiKeys) -> None:
     with pytest.raises(UserError, match="bert keys list"):
         keys.disable("nobody")

@@ -25,7 +25,7 @@ def count(database: Database) -> int | None:
         return session.scalar(select(func.count()).select_from(PredictionRow))
 
 
-def test_what_is_written_is_read_as_it_was(database: Database) -> None:
+def test_rows_are_read_back_unchanged(database: Database) -> None:
     text = "Ünïcode \U0001f600 \"quotes\",\r\nlines 'x'"
     with database.begin() as session:
         session.add(prediction("r", text, model_version=2**60, created=1795566709.3339984))
@@ -40,7 +40,7 @@ def test_what_is_written_is_read_as_it_was(database: Database) -> None:
         assert bytes(session.get_one(ApiKeyRow, "k").digest) == bytes(range(32))
 
 
-def test_a_failed_transaction_writes_nothing(database: Database) -> None:
+def test_failed_transaction_writes_nothing(database: Database) -> None:
     def write() -> None:
         with database.begin() as session:
             session.add(prediction("r", "text"))
@@ -52,7 +52,7 @@ def test_a_failed_transaction_writes_nothing(database: Database) -> None:
     assert count(database) == 0
 
 
-def test_a_reader_waits_for_no_writer(database: Database) -> None:
+def test_reader_does_not_wait_for_a_writer(database: Database) -> None:
     with ThreadPoolExecutor(1) as pool, database.begin() as session:
         session.add(prediction("r", "text"))
         session.flush()
@@ -60,7 +60,7 @@ def test_a_reader_waits_for_no_writer(database: Database) -> None:
 
 
 def test_writers_that_read_first_take_turns(database: Database) -> None:
-    """On SQLite, readers that turn into writers would fail with "database is locked"."""
+    """On SQLite, a reader that turns writer would fail with "database is locked"."""
     barrier = threading.Barrier(4)
 
     def write(writer: int) -> None:
@@ -93,7 +93,7 @@ def test_processes_may_open_a_new_database_at_once(database_url: str) -> None:
         assert (process.returncode, errors) == (0, "")
 
 
-def test_a_committed_row_outlives_the_kill_of_its_writer(
+def test_committed_row_survives_the_kill_of_its_writer(
     database: Database, database_url: str
 ) -> None:
     code = (
@@ -116,13 +116,13 @@ def test_a_committed_row_outlives_the_kill_of_its_writer(
 @pytest.mark.parametrize(
     "url", ["mysql", "sqlite//x", "mysql://me:s3cret@host/x", "postgresql://me:s3cret@host:port/x"]
 )
-def test_a_url_that_is_none(url: str) -> None:
+def test_invalid_url_is_refused_without_its_password(url: str) -> None:
     with pytest.raises(UserError, match=r"feedback\.database_url must be") as caught:
         Database(url)
     assert "s3cret" not in str(caught.value)
 
 
-def test_a_server_that_is_away() -> None:
+def test_unavailable_server_is_reported_without_its_password() -> None:
     url = f"postgresql://me:s3cret@127.0.0.1:{free_port()}/records"
     with pytest.raises(UserError, match="cannot be opened") as caught:
         Database(url)
@@ -132,15 +132,13 @@ def test_a_server_that_is_away() -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_reported(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(UserError, match="cannot be made"):
+    with pytest.raises(UserError, match="cannot be created"):
         Database(f"sqlite:///{tmp_path}/a/b.sqlite")
 
 
-def test_a_server_that_comes_up_is_waited_for(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_starting_server_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     causes = ["Connection refused", "the database system is starting up"]
 
     def create_tables(engine: object) -> None:
@@ -155,7 +153,7 @@ def test_a_server_that_comes_up_is_waited_for(
 @pytest.mark.parametrize(
     ("cause", "patience"), [("password authentication failed", 30.0), ("Connection refused", 0.0)]
 )
-def test_what_waiting_cannot_mend_is_told_at_once(
+def test_other_errors_are_raised_without_waiting(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cause: str, patience: float
 ) -> None:
     tries = []
@@ -170,10 +168,10 @@ def test_what_waiting_cannot_mend_is_told_at_once(
     assert len(tries) == 1
 
 
-def test_a_cause_is_one_line_without_the_statement() -> None:
+def test_cause_is_one_line_without_the_statement() -> None:
     driver = Exception("connection refused\n  Is the server running?")
-    told = OperationalError("INSERT INTO prediction VALUES (?)", {"text": "secret"}, driver)
-    assert cause_of(told) == "connection refused"
+    error = OperationalError("INSERT INTO prediction VALUES (?)", {"text": "secret"}, driver)
+    assert cause_of(error) == "connection refused"
     assert cause_of(StatementError("no such\ntable", "SELECT secret", {}, None)) == "no such"
     assert len(cause_of(RuntimeError("x" * 1000))) == 200
     assert cause_of(RuntimeError()) == ""

@@ -23,7 +23,7 @@ def postgresql_url() -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def either_database(request, tmp_path: Path) -> Iterator[Database]:
-    """SQLite and PostgreSQL, empty."""
+    """An empty database, on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
         yield request.getfixturevalue("database")
         return

@@ -16,7 +16,7 @@ UP, BROKEN = ServedVersion(True), ServedVersion(False, "no such op")
 
 
 class World:
-    """A push directory, a database and what a server would say."""
+    """A push directory, a database and the status that a server would report."""
 
     def __init__(self, folder: Path, database: Database) -> None:
         self.folder = folder / "pushed"
@@ -55,7 +55,7 @@ def world(tmp_path, database) -> World:
 
 @pytest.fixture
 def on_trial(world) -> World:
-    """Version 1 serves, 2 is in shadow since 200."""
+    """Version 1 serves, version 2 is in shadow since time 200."""
     push(world.folder, 1)
     world.step(100.0)
     push(world.folder, 2)
@@ -65,19 +65,19 @@ def on_trial(world) -> World:
     return world
 
 
-def test_nothing_pushed_is_nothing_done(world) -> None:
+def test_step_without_a_pushed_version_does_nothing(world) -> None:
     assert world.step(1.0) == []
     assert world.state is None
 
 
-def test_the_newest_version_is_adopted(world) -> None:
+def test_newest_version_is_adopted(world) -> None:
     push(world.folder, 1, 3, 2)
     assert world.step(1.0) == [("adopt", 3)]
     assert world.state.served == (3,)
     assert world.step(2.0) == []
 
 
-def test_from_push_to_full_traffic(on_trial) -> None:
+def test_candidate_advances_from_push_to_full_traffic(on_trial) -> None:
     on_trial.shadow(210.0, 19)
     assert on_trial.step(220.0) == []
     on_trial.shadow(210.0, 1)
@@ -103,7 +103,7 @@ def test_from_push_to_full_traffic(on_trial) -> None:
         ({"labels": ("neg",)}, "in shadow: 20 of 20 answers differ"),
     ],
 )
-def test_a_bad_candidate_is_rolled_back_for_good(on_trial, options, reason) -> None:
+def test_bad_candidate_is_rolled_back_and_not_restarted(on_trial, options, reason) -> None:
     on_trial.shadow(210.0, 20, **options)
     assert on_trial.step(220.0) == [("rollback", 2)]
     assert on_trial.state.rejected == (2,)
@@ -113,7 +113,7 @@ def test_a_bad_candidate_is_rolled_back_for_good(on_trial, options, reason) -> N
     assert on_trial.step(230.0) == []
 
 
-def test_wrong_answers_are_rolled_back_by_feedback(on_trial) -> None:
+def test_feedback_on_wrong_predictions_rolls_back(on_trial) -> None:
     on_trial.settings = Settings(max_disagreement=1.0, min_requests=1000)
     for number in range(30):
         text = f"text {number}"
@@ -123,26 +123,26 @@ def test_wrong_answers_are_rolled_back_by_feedback(on_trial) -> None:
     assert on_trial.step(220.0) == [("rollback", 2)]
 
 
-def test_a_stage_that_decides_nothing_ends(on_trial) -> None:
+def test_undecided_stage_is_rolled_back(on_trial) -> None:
     assert on_trial.step(200.0 + 24 * 3600) == []
     assert on_trial.step(201.0 + 24 * 3600) == [("rollback", 2)]
 
 
-def test_a_newer_version_supersedes_the_candidate(on_trial) -> None:
+def test_newer_version_supersedes_the_candidate(on_trial) -> None:
     push(on_trial.folder, 4)
     assert on_trial.step(210.0) == [("start", 4)]
     assert on_trial.state.rejected == ()
     assert on_trial.state.candidate == 4
     assert on_trial.state.stage == LOADING
     event = RolloutStore(on_trial.database).events("default")[0]
-    assert event.reason.endswith("it supersedes version 2 on trial")
+    assert event.reason.endswith("it supersedes the candidate 2")
 
 
-def test_a_candidate_gets_no_traffic_before_the_server_holds_it(on_trial) -> None:
+def test_candidate_gets_no_traffic_before_it_is_loaded(on_trial) -> None:
     push(on_trial.folder, 3)
     on_trial.step(210.0)
     assert "versions: 3\n" in on_trial.file
-    on_trial.server = None  # away, for days
+    on_trial.server = None  # unavailable for days
     assert on_trial.step(210.0 + 99 * 3600) == []
     on_trial.server = {1: UP, 3: ServedVersion(False)}
     assert on_trial.step(220.0 + 99 * 3600) == []
@@ -151,7 +151,7 @@ def test_a_candidate_gets_no_traffic_before_the_server_holds_it(on_trial) -> Non
     assert on_trial.step(230.0 + 99 * 3600) == [("advance", 3)]
 
 
-def test_a_version_that_cannot_be_loaded_is_rolled_back(on_trial) -> None:
+def test_version_that_cannot_be_loaded_is_rolled_back(on_trial) -> None:
     push(on_trial.folder, 3)
     on_trial.server = {1: UP, 2: UP, 3: BROKEN}
     # The older candidate, superseded and not rejected, is the newest again.
@@ -160,12 +160,12 @@ def test_a_version_that_cannot_be_loaded_is_rolled_back(on_trial) -> None:
     assert on_trial.state.stable == 1
 
 
-def test_a_candidate_whose_folder_is_gone(on_trial) -> None:
+def test_candidate_without_its_folder_is_rolled_back(on_trial) -> None:
     shutil.rmtree(on_trial.folder / "2")
     assert on_trial.step(210.0) == [("rollback", 2)]
 
 
-def test_no_stages_promote_once_the_server_holds_it(world) -> None:
+def test_without_stages_a_loaded_candidate_is_promoted(world) -> None:
     world.settings = Settings(stages=())
     push(world.folder, 1)
     world.step(1.0)
@@ -175,7 +175,7 @@ def test_no_stages_promote_once_the_server_holds_it(world) -> None:
     assert world.step(3.0) == [("promote", 2)]
 
 
-def test_without_a_server_to_ask_it_is_trusted_to_load(world) -> None:
+def test_candidate_is_assumed_to_load_without_a_server_status(world) -> None:
     world.settings, world.asks = Settings(stages=()), False
     push(world.folder, 1)
     world.step(1.0)
@@ -183,17 +183,17 @@ def test_without_a_server_to_ask_it_is_trusted_to_load(world) -> None:
     assert world.step(2.0) == [("start", 2), ("promote", 2)]
 
 
-def test_a_stable_version_that_cannot_be_loaded_any_more(on_trial) -> None:
+def test_stable_version_that_no_longer_loads_is_rolled_back(on_trial) -> None:
     store = RolloutStore(on_trial.database)
     store.change(transitions.promote(on_trial.state, 2, 1.0, "by hand"), now=1.0, by="me")
     on_trial.server = {1: ServedVersion(False), 2: BROKEN}
-    assert on_trial.step(220.0) == []  # nothing would be won
+    assert on_trial.step(220.0) == []  # the previous version cannot answer either
     on_trial.server = {1: UP, 2: BROKEN}
     assert on_trial.step(230.0) == [("rollback", 2)]
     assert on_trial.state.stable == 1
 
 
-def test_a_first_version_that_cannot_be_loaded(world) -> None:
+def test_first_version_that_cannot_be_loaded_is_replaced(world) -> None:
     push(world.folder, 1, 2)
     world.step(1.0)
     world.server = {2: BROKEN}
@@ -201,14 +201,14 @@ def test_a_first_version_that_cannot_be_loaded(world) -> None:
     assert world.state.rejected == (2,)
 
 
-def test_the_file_is_mended_after_a_crash_between_commit_and_write(on_trial) -> None:
+def test_file_is_restored_after_a_crash_between_commit_and_write(on_trial) -> None:
     wanted = on_trial.file
     model_config_file.path(on_trial.folder).unlink()
     assert on_trial.step(210.0) == []
     assert on_trial.file == wanted
 
 
-def test_of_two_controllers_one_wins(world) -> None:
+def test_one_of_several_concurrent_controllers_wins(world) -> None:
     push(world.folder, 1)
     world.step(1.0)
     push(world.folder, 2)
@@ -229,6 +229,6 @@ def test_of_two_controllers_one_wins(world) -> None:
     assert model_config_file.text(world.state, world.folder) == world.file
 
 
-def test_a_remote_push_directory_is_refused(database) -> None:
+def test_remote_push_directory_is_refused(database) -> None:
     with pytest.raises(UserError, match="on a file system"):
         RolloutController(database, "gs://bucket/pushed", "default", Settings())

@@ -16,11 +16,11 @@ def database(either_database):
 
 
 @pytest.mark.parametrize("stage", [SHADOW, CANARY])
-def test_nothing_was_asked(database, stage) -> None:
+def test_figures_without_traffic_are_zero(database, stage) -> None:
     assert read_figures(database, state(stage), 100.0) == StageFigures()
 
 
-def test_a_canary_and_the_stable_version_side_by_side(database) -> None:
+def test_calls_of_the_canary_and_the_stable_version_are_counted(database) -> None:
     for latency in (10.0, 30.0, 20.0):
         call(database, 1, "stable", 101.0, latency_ms=latency, labels=("pos", "neg"))
     for latency in (5.0, 50.0, 7.0, 9.0):
@@ -35,7 +35,7 @@ def test_a_canary_and_the_stable_version_side_by_side(database) -> None:
     assert (figures.compared, figures.disagreements) == (0, 0)
 
 
-def test_parts_of_a_stream_are_calls_of_their_own(database) -> None:
+def test_parts_of_a_stream_are_separate_calls(database) -> None:
     from serving.records.tables import PredictionRow
 
     with database.begin() as session:
@@ -52,7 +52,7 @@ def test_parts_of_a_stream_are_calls_of_their_own(database) -> None:
     assert read_figures(database, state(CANARY), 50.0).candidate == Traffic(3, 1, 10.0)
 
 
-def test_a_shadow_is_compared_on_the_same_texts(database) -> None:
+def test_shadow_is_compared_on_the_same_texts(database) -> None:
     first = call(database, 1, "stable", 101.0, labels=("pos", "neg"), latency_ms=10.0)
     mirror(database, first, 2, 101.0, labels=("pos", "pos"), latency_ms=40.0)
     second = call(database, 1, "stable", 102.0, latency_ms=20.0)
@@ -66,7 +66,7 @@ def test_a_shadow_is_compared_on_the_same_texts(database) -> None:
     assert (figures.compared, figures.disagreements) == (2, 1)
 
 
-def test_feedback_is_counted_once_a_text(database) -> None:
+def test_feedback_is_counted_once_per_text(database) -> None:
     texts = ["a", "b", "c", "d", "e"]
     shadowed = call(database, 1, "stable", 60.0, labels=["pos"] * 5, texts=texts)
     mirror(database, shadowed, 2, 60.0, labels=["neg"] * 5)

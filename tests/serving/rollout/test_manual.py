@@ -44,12 +44,12 @@ def test_adopting_twice_changes_nothing(rollout, store, folder) -> None:
     assert model_config_file.path(folder).is_file()
 
 
-def test_nothing_pushed_is_told(database, tmp_path) -> None:
+def test_adopting_without_a_pushed_version_is_an_error(database, tmp_path) -> None:
     with pytest.raises(UserError, match="`bert run` trains and pushes one"):
         ManualRollout(database, tmp_path / "none", "default", "me").adopt()
 
 
-def test_promote_and_back(rollout, store, folder) -> None:
+def test_rollback_after_a_promotion_restores_the_previous_version(rollout, store, folder) -> None:
     rollout.promote(2, "looks good")
     assert (state(store).stable, state(store).previous) == (2, 1)
     event = rollout.roll_back("it does not")
@@ -58,7 +58,7 @@ def test_promote_and_back(rollout, store, folder) -> None:
     assert model_config_file.path(folder).read_text() == model_config_file.text(
         state(store), folder
     )
-    with pytest.raises(UserError, match="no other version has served"):
+    with pytest.raises(UserError, match="there is no previous version to roll back to"):
         rollout.roll_back("again")
 
 
@@ -69,7 +69,7 @@ def test_rolling_back_a_candidate_leaves_the_stable_version(rollout, store) -> N
     assert (state(store).stable, state(store).stage) == (1, FULL)
 
 
-def test_a_rejected_version_may_be_chosen_again(rollout, store) -> None:
+def test_rejected_version_may_be_promoted_again(rollout, store) -> None:
     rollout.promote(2, "a")
     rollout.roll_back("b")
     assert rollout.choose(2) == 2
@@ -78,14 +78,14 @@ def test_a_rejected_version_may_be_chosen_again(rollout, store) -> None:
     assert (state(store).stable, state(store).rejected) == (2, ())
 
 
-def test_what_is_newer_than_a_chosen_older_version_stays_away(rollout, store) -> None:
+def test_promoting_an_older_version_rejects_the_newer_ones(rollout, store) -> None:
     rollout.promote(2, "a")
     rollout.promote(1, "b")
     assert (state(store).stable, state(store).previous) == (1, None)
     assert state(store).rejected == (2, 3)
 
 
-def test_a_version_that_cannot_be_loaded_is_not_promoted(rollout, store) -> None:
+def test_version_that_cannot_be_loaded_is_not_promoted(rollout, store) -> None:
     answers = iter([{1: UP}, {1: UP, 2: BROKEN}])
     with pytest.raises(UserError, match="cannot load version 2: no such op; the stable version 1"):
         rollout.load(2, lambda: next(answers), 5)
@@ -93,7 +93,7 @@ def test_a_version_that_cannot_be_loaded_is_not_promoted(rollout, store) -> None
     assert state(store).stable == 1
 
 
-def test_a_server_that_is_away_or_slow_is_told(rollout, store) -> None:
+def test_unavailable_or_slow_server_is_reported(rollout, store) -> None:
     with pytest.raises(UserError, match="add --force"):
         rollout.load(2, lambda: None, 5)
     assert state(store).candidate is None
@@ -103,25 +103,25 @@ def test_a_server_that_is_away_or_slow_is_told(rollout, store) -> None:
 
 @pytest.mark.parametrize(
     ("version", "words"),
-    [(None, "no version is on trial; version 1 serves, pushed are 1, 2, 3"),
-     (9, "no version 9 under"), (1, "version 1 is the stable version already")],
+    [(None, "there is no candidate; the stable version is 1, pushed are 1, 2, 3"),
+     (9, "version 9 is not in"), (1, "version 1 is already the stable version")],
 )  # fmt: skip
-def test_what_cannot_be_promoted(rollout, version, words) -> None:
+def test_invalid_promotions_are_refused(rollout, version, words) -> None:
     with pytest.raises(UserError, match=re.escape(words)):
         rollout.choose(version)
 
 
-def test_the_candidate_is_the_default(rollout) -> None:
+def test_candidate_is_promoted_by_default(rollout) -> None:
     rollout.load(3, lambda: {3: UP}, 1)
     assert rollout.choose(None) == 3
 
 
-def test_before_anything_was_adopted(database, folder) -> None:
+def test_rollback_before_any_adoption_is_an_error(database, folder) -> None:
     with pytest.raises(UserError, match="adopts the newest"):
         ManualRollout(database, folder, "default", "me").roll_back("no")
 
 
-def test_it_imports_nothing_heavy() -> None:
+def test_manual_rollout_imports_nothing_heavy() -> None:
     code = "import sys, serving.rollout.manual; print(*sys.modules)"
     modules = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -138,10 +138,10 @@ def test_version_that_is_served_needs_no_trial(rollout, store) -> None:
     assert state(store) == before, "only a candidate is rejected"
 
 
-def test_rollout_that_changes_all_the_time_is_left_alone(rollout, monkeypatch) -> None:
+def test_rollout_that_keeps_changing_is_an_error(rollout, monkeypatch) -> None:
     def change(*_, **__):
         raise ConflictError
 
     monkeypatch.setattr(RolloutStore, "change", change)
-    with pytest.raises(UserError, match="all the time"):
+    with pytest.raises(UserError, match="keeps changing"):
         rollout.promote(2, "looks good")

@@ -19,7 +19,7 @@ def parse(words: str) -> model_config.ModelConfig:
     return model
 
 
-def test_the_protocol_buffers_read_it() -> None:
+def test_protocol_buffers_parse_the_file() -> None:
     model = parse(model_config_file.text(STATE, "/models/reviews"))
     assert model.name == "default"
     assert model.base_path == "/models/reviews"
@@ -27,31 +27,32 @@ def test_the_protocol_buffers_read_it() -> None:
     assert model.labels == {"stable": 3, "canary": 5}
 
 
-def test_a_canary_label_only_for_a_canary() -> None:
+def test_canary_label_exists_only_for_a_canary() -> None:
     state = dataclasses.replace(STATE, stage=LOADING)
     assert parse(model_config_file.text(state, "/models")).labels == {"stable": 3}
 
 
 @pytest.mark.parametrize("words", ['a "quoted" \\ folder', "it's", "Größe/模型", "line\nbreak"])
-def test_any_name_survives(words) -> None:
+def test_names_with_special_characters_are_escaped(words) -> None:
     state = dataclasses.replace(STATE, model=words)
     model = parse(model_config_file.text(state, f"/{words}"))
     assert (model.name, model.base_path) == (words, f"/{words}")
 
 
-def test_it_is_replaced_as_a_whole_and_only_when_it_differs(tmp_path) -> None:
+def test_file_is_replaced_atomically_and_only_if_it_differs(tmp_path) -> None:
     file = model_config_file.path(tmp_path)
     assert model_config_file.write(STATE, tmp_path)
     first = os.stat(file)
     assert first.st_mode & 0o777 == 0o644
     assert not model_config_file.write(STATE, tmp_path)
-    assert os.stat(file) == first
+    same = os.stat(file)  # except the time of the last read
+    assert (same.st_ino, same.st_mtime_ns) == (first.st_ino, first.st_mtime_ns)
     assert model_config_file.write(dataclasses.replace(STATE, revision=5, stable=1), tmp_path)
     assert os.stat(file).st_ino != first.st_ino
     assert [entry.name for entry in file.parent.iterdir()] == ["models.txt"]
 
 
-def test_a_file_cut_short_is_mended(tmp_path) -> None:
+def test_truncated_file_is_rewritten(tmp_path) -> None:
     model_config_file.write(STATE, tmp_path)
     file = model_config_file.path(tmp_path)
     file.write_bytes(b"model_config_list { \xff")
@@ -59,7 +60,7 @@ def test_a_file_cut_short_is_mended(tmp_path) -> None:
     assert parse(file.read_text("utf-8")).labels["stable"] == 3
 
 
-def test_a_change_while_it_is_written_is_not_overwritten(tmp_path, database, monkeypatch) -> None:
+def test_concurrent_change_is_not_overwritten(tmp_path, database, monkeypatch) -> None:
     store = RolloutStore(database)
     first = RolloutState("default", 1, stable=1)
     store.change(Change(first, "adopt", 1, "first"), now=1.0, by="a")

@@ -18,13 +18,13 @@ def action(stage=CANARY, now=3600.0, settings=SETTINGS, **changes) -> str:
     return judge(state, dataclasses.replace(GOOD, **changes), settings, now).action
 
 
-def test_within_every_limit_it_goes_on() -> None:
+def test_candidate_within_every_limit_advances() -> None:
     assert action(SHADOW) == "advance"
     assert action(CANARY) == "promote"
     assert action(SHADOW, settings=Settings(stages=("shadow",), min_requests=200)) == "promote"
 
 
-def test_nothing_promotes_nothing() -> None:
+def test_candidate_without_traffic_is_never_promoted() -> None:
     nothing = {"candidate": Traffic(), "stable": Traffic(), "compared": 0, "disagreements": 0}
     for stage in (SHADOW, CANARY):
         assert action(stage, **nothing) == "wait"
@@ -44,17 +44,17 @@ def test_failures_do_not_count_as_answers() -> None:
     [(1, 1, "wait"), (3, 1, "wait"), (3, 3, "rollback"), (60, 1, "wait"), (60, 10, "rollback"),
      (300, 3, "promote"), (300, 4, "rollback"), (5000, 50, "promote"), (5000, 90, "rollback")],
 )  # fmt: skip
-def test_errors(requests, failures, expected) -> None:
+def test_error_rate_is_judged_with_its_uncertainty(requests, failures, expected) -> None:
     assert action(candidate=Traffic(requests, failures, 10.0)) == expected
 
 
-def test_failures_that_the_stable_version_has_too_are_not_the_candidate_s() -> None:
+def test_failures_shared_with_the_stable_version_do_not_count() -> None:
     outage = {"candidate": Traffic(300, 30, 10.0), "stable": Traffic(3000, 300, 10.0)}
     assert action(**outage) == "wait"
     assert action(**{**outage, "candidate": Traffic(300, 60, 10.0)}) == "rollback"
 
 
-def test_latency() -> None:
+def test_latency_is_judged_from_min_requests_on() -> None:
     assert action(candidate=Traffic(200, 0, 20.0)) == "promote"
     assert action(candidate=Traffic(200, 0, 20.1)) == "rollback"
     assert action(candidate=Traffic(3, 0, 90.0)) == "wait"
@@ -70,7 +70,7 @@ def test_disagreement_counts_in_shadow() -> None:
     assert action(SHADOW, **few, disagreements=20) == "rollback"
 
 
-def test_a_surely_better_version_may_disagree() -> None:
+def test_significantly_better_version_may_disagree() -> None:
     def with_feedback(ours, theirs):
         return action(
             SHADOW, disagreements=120, candidate_feedback=Outcomes(*ours),
@@ -82,7 +82,7 @@ def test_a_surely_better_version_may_disagree() -> None:
     assert with_feedback((0, 0), (60, 100)) == "rollback"
 
 
-def test_accuracy_rolls_back_only_when_the_loss_is_sure() -> None:
+def test_accuracy_rolls_back_only_a_significant_loss() -> None:
     def with_feedback(ours, theirs):
         return action(
             candidate_feedback=Outcomes(*ours), stable_feedback=Outcomes(*theirs),
@@ -95,7 +95,7 @@ def test_accuracy_rolls_back_only_when_the_loss_is_sure() -> None:
     assert with_feedback((90, 100), (60, 100)) == "wait"
 
 
-def test_the_reason_holds_the_figures() -> None:
+def test_reason_contains_the_figures() -> None:
     state = RolloutState("default", 3, 1, candidate=2, stage=CANARY, stage_started=0.0)
     bad = dataclasses.replace(GOOD, candidate=Traffic(300, 60, 10.0))
     verdict = judge(state, bad, SETTINGS, 10.0)
@@ -105,7 +105,7 @@ def test_the_reason_holds_the_figures() -> None:
     assert verdict.details["candidate"] == {"requests": 300, "failures": 60, "median_ms": 10.0}
 
 
-def test_stages() -> None:
+def test_next_stage_is_the_next_configured_one() -> None:
     assert next_stage(LOADING, ("shadow", "canary")) == SHADOW
     assert next_stage(LOADING, ("canary",)) == CANARY
     assert next_stage(LOADING, ()) is None

@@ -18,12 +18,12 @@ def store(database) -> RolloutStore:
     return RolloutStore(database)
 
 
-def test_nothing_before_the_first_change(store) -> None:
+def test_store_is_empty_before_the_first_change(store) -> None:
     assert store.read("default") is None
     assert store.events("default") == []
 
 
-def test_what_is_written_is_read(store) -> None:
+def test_written_state_and_events_are_read_back(store) -> None:
     store.change(Change(FIRST, "adopt", 3, "first"), now=10.0, by="watch")
     second = dataclasses.replace(
         FIRST, revision=2, previous=1, candidate=5, stage=CANARY, rejected=(2, 4)
@@ -37,7 +37,7 @@ def test_what_is_written_is_read(store) -> None:
     assert oldest.action == "adopt"
 
 
-def test_reasons_of_rejections_are_kept(store) -> None:
+def test_reasons_of_rejections_are_stored(store) -> None:
     rejected = dataclasses.replace(FIRST, rejected=(7,))
     store.change(Change(rejected, "rollback", 7, "too slow"), now=1.0, by="watch")
     again = dataclasses.replace(rejected, revision=2, rejected=(7, 8))
@@ -45,7 +45,7 @@ def test_reasons_of_rejections_are_kept(store) -> None:
     assert store.rejections("default") == {7: "too slow", 8: "wrong"}
 
 
-def test_a_change_from_an_old_state_is_refused_with_its_event(store) -> None:
+def test_change_of_an_outdated_state_writes_nothing(store) -> None:
     store.change(Change(FIRST, "adopt", 3, "first"), now=1.0, by="a")
     second = dataclasses.replace(FIRST, revision=2, candidate=4, stage=CANARY)
     store.change(Change(second, "start", 4, "pushed"), now=2.0, by="a")
@@ -56,7 +56,7 @@ def test_a_change_from_an_old_state_is_refused_with_its_event(store) -> None:
     assert len(store.events("default")) == 2
 
 
-def test_of_many_at_once_one_wins(database) -> None:
+def test_one_of_many_concurrent_changes_wins(database) -> None:
     wins, barrier = [], threading.Barrier(8)
 
     def work(version: int) -> None:
@@ -80,6 +80,6 @@ def test_of_many_at_once_one_wins(database) -> None:
     assert [event.version for event in store.events("default")] == wins
 
 
-def test_served_versions() -> None:
+def test_served_versions_are_ascending() -> None:
     assert FIRST.served == (3,)
     assert dataclasses.replace(FIRST, candidate=9, previous=1).served == (1, 3, 9)

@@ -1,4 +1,4 @@
-"""Random pushes, servers, traffic and people; what must hold always, holds."""
+"""Invariants of a rollout under random pushes, servers, traffic and manual steps."""
 
 import tempfile
 from pathlib import Path
@@ -52,9 +52,9 @@ class RolloutMachine(RuleBasedStateMachine):
         }
 
     def seen(self, before, after) -> None:
-        """Check a step, and remember who has served."""
+        """Check a step, and remember the versions that have served."""
         if before and before.stable != after.stable and before.stable in after.rejected:
-            # Only a broken version that nothing served before is replaced by a newcomer.
+            # Only a broken version without a previous one is replaced by a new one.
             assert after.stable in self.have_served or before.stable in self.broken
         self.have_served.add(after.stable)
 

@@ -28,7 +28,9 @@ def test_failed_version_without_predecessor_is_replaced_and_rejected() -> None:
     ],
     ids=["a predecessor", "no stable version", "the failed version itself", "a rejected version"],
 )
-def test_failed_version_is_not_replaced_by(state: RolloutState, version: int) -> None:
+def test_invalid_replacements_of_a_failed_version_are_refused(
+    state: RolloutState, version: int
+) -> None:
     with pytest.raises(NotPossibleError):
         transitions.replace_failed(state, version, NOW, "")
 
@@ -39,12 +41,12 @@ def test_version_that_serves_or_was_rejected_is_not_started(version: int) -> Non
         transitions.start(ON_TRIAL, version, NOW, "")
 
 
-def test_rejected_version_is_started_again_by_hand() -> None:
+def test_rejected_version_is_started_again_on_request() -> None:
     state = transitions.start(SERVING, 5, NOW, "", again=True).state
     assert (state.candidate, state.stage, state.rejected) == (5, LOADING, ())
 
 
-def test_previous_version_on_trial_is_nothing_to_roll_back_to() -> None:
+def test_previous_version_on_trial_is_no_longer_previous() -> None:
     assert transitions.start(SERVING, 6, NOW, "").state.previous is None
 
 

@@ -1,4 +1,4 @@
-"""Rows as the gateway and people write them."""
+"""Rows as the gateway and its callers write them."""
 
 import dataclasses
 import itertools
@@ -25,7 +25,7 @@ class Settings:
 
 
 def push(directory: Path, *versions: int) -> None:
-    """Make version folders that look like models."""
+    """Create version folders that look like models."""
     for version in versions:
         folder = directory / str(version)
         folder.mkdir(parents=True)
@@ -43,7 +43,7 @@ def call(
     latency_ms: float = 10.0,
     texts=None,
 ) -> list[str]:
-    """One request with a text for each label; returns the predictions' ids."""
+    """Record a request with a text for each label, and return the ids of its predictions."""
     request = f"r{next(_numbers)}"
     texts = texts or [f"{request} text {position}" for position in range(len(labels))]
     rows = [
@@ -71,7 +71,7 @@ def mirror(
     status: str = OK,
     latency_ms: float = 10.0,
 ) -> None:
-    """The candidate's answers to a request."""
+    """Record the candidate's answers to a request."""
     with database.begin() as session:
         session.add_all(
             ShadowPredictionRow(
@@ -83,7 +83,7 @@ def mirror(
 
 
 def vote(database: Database, text: str, label: str, *, key: str = "k", known: bool = True) -> None:
-    """One vote on a text."""
+    """Record a vote on a text."""
     with database.begin() as session:
         session.add(
             FeedbackRow(

@@ -1,1 +1,1 @@
-"""Where a pipeline runs, and the ``bert`` command."""
+"""Runners: the places where a pipeline runs, and what starts, records and traces its runs."""

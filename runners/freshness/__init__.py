@@ -1,1 +1,1 @@
-"""Monitoring of deployed data and export of feedback for retraining."""
+"""Monitoring of recent traffic, and export of feedback for retraining."""

@@ -1,4 +1,4 @@
-"""Exports feedback as the config asks; `bert feedback export` and `bert watch` both call this."""
+"""Export of feedback by the config, for ``bert feedback export`` and ``bert watch``."""
 
 import functools
 import os
@@ -16,10 +16,10 @@ from serving.records.database import Database
 
 
 def export(config: Config, database: Database) -> SpanReport:
-    """Write the next span, if there is anything to write.
+    """Write the next span, if there are new examples.
 
     Raises:
-        UserError: the folder cannot be written, or the last run's test split is gone.
+        UserError: the folder cannot be written, or the last run's test split does not exist.
         SQLAlchemyError: the database failed.
     """
     return export_span(
@@ -33,10 +33,11 @@ def export(config: Config, database: Database) -> SpanReport:
 
 
 def usable(config: Config, database: Database) -> Selection:
-    """What ``export`` would write now, and what it would leave out and why.
+    """Return what ``export`` would write now, and what it would leave out and why.
 
     Raises:
-        UserError: the last run's test split is gone.
+        UserError: the last run's test split does not exist.
+        SQLAlchemyError: the database failed.
     """
     return FeedbackStore(database).usable_examples(
         export_settings(config),
@@ -46,7 +47,7 @@ def usable(config: Config, database: Database) -> Selection:
 
 
 def export_settings(config: Config) -> ExportSettings:
-    """The ``[feedback]`` section's rules of export."""
+    """Return the rules of export, from ``[feedback]`` and ``[data]``."""
     return ExportSettings(
         min_votes=config.feedback.min_votes,
         max_share_per_key=config.feedback.max_share_per_key,
@@ -56,25 +57,29 @@ def export_settings(config: Config) -> ExportSettings:
 
 
 def held_out_identities(config: Config) -> frozenset[str]:
-    """Text identities, 64 hex digits each, of the test split of the last run that has one.
+    """Read the text identities of the test split of the last run that has one.
 
-    The texts of a run are read once in a process, which takes TensorFlow's import.
+    Reading imports TensorFlow; a run's texts are read once per process.
 
     Returns:
-        Empty when nothing has run: then nothing is held out yet.
+        Text identities, 64 hex digits each. Empty before the first run: nothing is held out yet.
 
     Raises:
-        DataError: the run's test split is gone, so nobody knows what must not be trained on.
+        DataError: the run's test split does not exist, so it is unknown which texts must not be
+            trained on.
     """
     folders = _test_split_folders(config)
     return _read_identities(folders) if folders else frozenset()
 
 
 def label_vocabulary(config: Config) -> list[str]:
-    """The labels of the model that was pushed last, in id order; else ``data.labels``.
+    """Return the labels of the model that was pushed last, or else ``data.labels``.
 
     Returns:
-        Empty when neither is there.
+        Labels in id order; empty if there is neither.
+
+    Raises:
+        UserError: the pushed version has no label list.
     """
     pushed = complete_versions(config.push_directory())
     return read_labels(pushed[max(pushed)]) if pushed else list(config.data.labels)
@@ -106,8 +111,8 @@ def _read_identities(folders: tuple[str, ...]) -> frozenset[str]:
     files = [name for each in folders for name in sorted(tf.io.gfile.glob(os.path.join(each, "*")))]
     if not files:
         raise DataError(
-            f"the test split of the last run is gone from {', '.join(folders)}, so feedback cannot "
-            "be kept apart from it; `bert run` makes it again"
+            f"the test split of the last run is missing in {', '.join(folders)}, so feedback "
+            "cannot be kept apart from it; create it again: bert run"
         )
     found = set()
     for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():

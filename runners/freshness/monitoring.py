@@ -1,4 +1,4 @@
-"""Drift and quality of what the deployed version serves, for ``bert drift`` and ``bert watch``."""
+"""Drift and quality of the deployed version, for ``bert drift`` and ``bert watch``."""
 
 import contextlib
 import dataclasses
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from serving.monitoring.reference import Reference
     from serving.records.database import Database
 
-#: Held-out texts that the reference is drawn from.
+#: Maximum number of held-out texts in the reference.
 REFERENCE_TEXTS = 2_000
 #: For one request of 64 texts, on a busy server.
 _TIMEOUT_SECONDS = 120.0
-#: Beside the reference: the last window's descriptions.
+#: File of the last window's descriptions, next to the reference.
 _WINDOW = "window.npz"
 
 
@@ -32,16 +32,17 @@ def drift_report(config: Config, database: "Database", now: float) -> "DriftRepo
     """Test the recent traffic against the held-out data of the deployed version.
 
     Args:
-        config: names the server, the window and the false-alarm rate.
-        database: of the gateway.
+        config: gives the server, the window and the false-alarm rate.
+        database: the gateway's database.
         now: end of the window, seconds since 1970.
 
     Returns:
-        The tests; None when there were too few different texts to decide anything.
+        The tests; None if there are too few different texts to decide.
 
     Raises:
-        UserError: texts are not kept, no server answers, or the version's run is not known.
-        SQLAlchemyError: the database failed or is away.
+        UserError: texts are not stored, the server cannot be reached, or the run that made the
+            version is unknown.
+        SQLAlchemyError: the database failed or is unavailable.
     """
     from serving.monitoring.check import check
     from serving.monitoring.window import count_texts, read_texts
@@ -53,7 +54,7 @@ def drift_report(config: Config, database: "Database", now: float) -> "DriftRepo
         return None
     if kept < settings.min_texts:
         raise UserError(
-            f"of {answered} recent texts {kept} were kept, and drift needs {settings.min_texts}; "
+            f"{kept} of {answered} recent texts are stored, but drift needs {settings.min_texts}; "
             "set gateway.store_texts=true"
         )
     texts = read_texts(database, since, now, settings.max_texts)
@@ -69,18 +70,18 @@ def drift_report(config: Config, database: "Database", now: float) -> "DriftRepo
 
 
 def quality_report(config: Config, database: "Database", now: float) -> "QualityReport":
-    """How often the deployed version's recent answers were right.
+    """Measure the deployed version's accuracy on recent feedback, or estimate it without.
 
     Args:
-        config: names the server, the window and the intervals' confidence.
-        database: of the gateway.
+        config: gives the server, the window and the intervals' confidence.
+        database: the gateway's database.
         now: end of the window, seconds since 1970.
 
     Returns:
-        What can be told; ``notes`` say why the rest is missing.
+        The values that are known; ``notes`` say why others are missing.
 
     Raises:
-        SQLAlchemyError: the database failed or is away.
+        SQLAlchemyError: the database failed or is unavailable.
     """
     from serving.feedback.store import FeedbackStore
     from serving.monitoring.quality import QualityReport, macro_f1
@@ -112,13 +113,13 @@ def quality_report(config: Config, database: "Database", now: float) -> "Quality
         confidence=settings.confidence,
         window_start=since,
         window_end=now,
-        notes=() if outcomes else ("no label of a recent answer came back",),
+        notes=() if outcomes else ("no feedback on recent predictions",),
     )
     return _with_estimate(config, database, _with_evaluation(config, report))
 
 
 def deployed_version(config: Config, database: "Database") -> int | None:
-    """The version that answers: the rollout's stable one, else the newest that was pushed."""
+    """Return the rollout's stable version, or else the newest pushed one."""
     from serving.rollout.state import RolloutStore
 
     if config.rollout.enabled:
@@ -129,15 +130,15 @@ def deployed_version(config: Config, database: "Database") -> int | None:
 
 
 def load_reference(config: Config, version: int, client: "Client") -> "Reference":
-    """The version's reference, read from its cache or made by asking the server.
+    """Load a version's reference from its cache, or make it by asking the model server.
 
     Args:
-        config: names the run and the push directory.
-        version: that ``client`` is about.
-        client: of the model server.
+        config: gives the pipeline, its metadata and the push directory.
+        version: the version that ``client`` calls.
+        client: client of the model server.
 
     Raises:
-        UserError: the run that made the version is not known, or the server refuses.
+        UserError: the run that made the version is unknown, or the server rejects a request.
     """
     import numpy as np
 
@@ -157,13 +158,13 @@ def load_reference(config: Config, version: int, client: "Client") -> "Reference
     index = {label: position for position, label in enumerate(labels)}
     true = np.array([index.get(held_out.labels[row], -1) for row in drawn], np.int32)
     reference = Reference(version, tuple(labels), source, texts, true)
-    (folder / _WINDOW).unlink(missing_ok=True)  # of another model under the same number
+    (folder / _WINDOW).unlink(missing_ok=True)  # may be of another model with the same number
     reference.save(folder)
     return reference
 
 
 def draw_texts(texts: Sequence[str], limit: int) -> list[int]:
-    """Row numbers of different texts, drawn as ``serving.monitoring.window`` draws."""
+    """Draw different texts as ``serving.monitoring.window`` does; return their indices."""
     from modules.contract.text_identity import text_identity
 
     rows: dict[bytes, int] = {}
@@ -191,7 +192,7 @@ def _with_evaluation(config: Config, report: "QualityReport") -> "QualityReport"
 def _with_estimate(
     config: Config, database: "Database", report: "QualityReport"
 ) -> "QualityReport":
-    """Add what the model's confidence says of its accuracy."""
+    """Add the accuracy that is estimated from the model's confidence."""
     from serving.monitoring.estimate import estimate_accuracy
     from serving.monitoring.window import read_texts
 
@@ -223,14 +224,18 @@ def _with_note(report: "QualityReport", note: str) -> "QualityReport":
 
 @contextlib.contextmanager
 def _deployed(config: Config, database: "Database") -> Iterator[tuple["Client", int]]:
-    """A client of the version that answers, and its number."""
+    """Yield a client of the deployed version, and the version's number.
+
+    Raises:
+        UserError: no version has been pushed.
+    """
     from serving.client import Client
 
     version = deployed_version(config, database)
     if version is None:
         raise UserError(
-            f"no version stands in {config.push_directory()}; `bert run` pushes one, and "
-            "pusher.base_directory must be the folder that the model server reads"
+            f"no version in {config.push_directory()}; push one with `bert run`, or set "
+            "pusher.base_directory to the folder that the model server reads"
         )
     with Client(
         config.gateway.server_url,
@@ -244,7 +249,7 @@ def _deployed(config: Config, database: "Database") -> Iterator[tuple["Client", 
 def _describe_cached(
     config: Config, reference: "Reference", texts: list[str], client: "Client"
 ) -> "Descriptions":
-    """Describe a window; what the last window shared with it is not asked again."""
+    """Describe a window; ask the server only for texts that the last window did not have."""
     from modules.contract.text_identity import text_identity
     from serving.monitoring.describe import describe
     from serving.monitoring.descriptions import concatenate
@@ -271,8 +276,8 @@ def _folder(config: Config, version: int) -> Path:
     root = config.pipeline_root()
     if "://" in root:
         raise UserError(
-            f"the reference of version {version} is kept under pipeline.root, which must be a "
-            f"folder of this machine here, not {root}; mount it, or set pipeline.root=FOLDER and "
+            f"the reference of version {version} is stored under pipeline.root, which must be a "
+            f"folder on this machine; received {root}; mount it, or set pipeline.root=FOLDER and "
             "metadata.url"
         )
     return Path(root, "monitoring", str(version))
@@ -286,8 +291,8 @@ def _user_errors() -> Iterator[None]:
         yield
     except ConnectionFailedError as error:
         raise UserError(
-            f"{error.message}; drift is told by the model server: `bert serve` starts one, "
-            "gateway.server_url says where it is"
+            f"{error.message}; drift needs the model server: start one with `bert serve`, or set "
+            "gateway.server_url"
         ) from error
     except ClientError as error:
-        raise UserError(f"the model server refuses: {error}") from error
+        raise UserError(f"the model server rejected the request: {error}") from error

@@ -1,4 +1,4 @@
-"""The run that made a deployed version, and the texts that its training never saw."""
+"""The run that made a deployed version, and the texts that it was not trained on."""
 
 import dataclasses
 import gzip
@@ -13,7 +13,7 @@ from pipeline.config import Config
 from runners.lineage.records import Run
 from runners.lineage.runs import read_runs
 
-#: Eval chose the epoch and test judged the model; neither trained it.
+#: Splits that the model was not trained on: eval selects the epoch, test evaluates the model.
 SPLITS = (features.EVAL_SPLIT, features.TEST_SPLIT)
 #: Nodes whose outputs are needed.
 _NODES = ("ExampleGen", "Trainer", "Evaluator")
@@ -24,8 +24,8 @@ class HeldOut:
     """Texts with their true labels.
 
     Attributes:
-        texts: as they came in.
-        labels: of each.
+        texts: texts as they were read from the data.
+        labels: true label of each text.
     """
 
     texts: list[str]
@@ -33,10 +33,10 @@ class HeldOut:
 
 
 def read_source(config: Config, version: int) -> str:
-    """URI of the ``Model`` artifact that was pushed as a version.
+    """Return the URI of the ``Model`` artifact that was pushed as a version.
 
     Raises:
-        UserError: the version stands nowhere, or no manifest says what it is.
+        UserError: the version does not exist, or its manifest cannot be read.
     """
     folder = version_folder(config.push_directory(), version)
     try:
@@ -44,15 +44,15 @@ def read_source(config: Config, version: int) -> str:
     except (OSError, ValueError) as error:
         raise UserError(
             f"the manifest of version {version} cannot be read from {folder / MANIFEST_FILE}; "
-            "pusher.base_directory must be the folder that the model server reads"
+            "set pusher.base_directory to the folder that the model server reads"
         ) from error
 
 
 def find_run(config: Config, source: str) -> Run:
-    """The newest run whose Trainer's model lies at ``source``.
+    """Find the newest run whose Trainer's model has the URI ``source``.
 
     Raises:
-        UserError: the metadata knows none.
+        UserError: no recorded run has it.
     """
     for run in read_runs(config, with_outputs=_NODES):
         model = run.artifact("Trainer", "Model")
@@ -65,32 +65,32 @@ def find_run(config: Config, source: str) -> Run:
 
 
 def read_held_out(run: Run) -> HeldOut:
-    """The eval and test splits of a run.
+    """Read the eval and test splits of a run.
 
     Raises:
         UserError: the run has no examples, or they cannot be read here.
     """
     artifact = run.artifact("ExampleGen", "Examples")
     if artifact is None:
-        raise UserError(f"run {run.run_id} has no examples; `bert run` makes a run that has")
+        raise UserError(f"run {run.run_id} has no examples; start a new run: bert run")
     examples = [
         example for split in SPLITS for example in read_examples(f"{artifact.uri}/Split-{split}")
     ]
     if not examples:
         raise UserError(
-            f"{artifact.uri} holds no eval and no test split that this machine can read; "
-            "pipeline.root must be where the run's data lies"
+            f"{artifact.uri} holds no eval or test split that this machine can read; "
+            "set pipeline.root to the folder that holds the run's data"
         )
     return HeldOut([text for text, _ in examples], [label for _, label in examples])
 
 
 def read_examples(folder: str) -> Iterator[tuple[str, str]]:
-    """Text and label of each example in a split's gzip TFRecords, in file order.
+    """Yield text and label of each example in a split's gzip TFRecords, in file order.
 
     Local files are read without TensorFlow, whose import takes seconds.
 
     Raises:
-        UserError: a file is damaged.
+        UserError: a file is damaged, or holds a record without text or label.
     """
     from serving.protocol.protos import example_pb2
 
@@ -102,12 +102,16 @@ def read_examples(folder: str) -> Iterator[tuple[str, str]]:
                 for key in (features.TEXT, features.LABEL)
             )
         except (ValueError, IndexError) as error:
-            raise UserError(f"{name} holds a record that is no example with a label") from error
+            raise UserError(f"{name} holds a record without text or label") from error
         yield text, label
 
 
 def _records(folder: str) -> Iterator[tuple[str, bytes]]:
-    """Each record with its file's name."""
+    """Yield each record with the name of its file.
+
+    Raises:
+        UserError: a file is damaged.
+    """
     if "://" in folder:
         import tensorflow as tf
 

@@ -1,4 +1,4 @@
-"""Reads what the Evaluator and the Pusher left behind in a run."""
+"""Outputs of a run's Evaluator, Pusher and Tuner."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ _METRICS_FILE = "metrics.json"
 
 
 def read_evaluation(run: Run) -> EvaluationRecord | None:
-    """The run's evaluation; None when it has none."""
+    """Read the run's evaluation; None if it has none."""
     artifact = run.artifact("Evaluator", "ModelEvaluation")
     if artifact is None:
         return None
@@ -19,12 +19,12 @@ def read_evaluation(run: Run) -> EvaluationRecord | None:
 
 
 def read_evaluation_folder(folder: Path) -> EvaluationRecord:
-    """What lies in the folder of a ``ModelEvaluation``."""
+    """Read the folder of a ``ModelEvaluation``; files that do not exist read as empty."""
     return EvaluationRecord(_read(folder / _DECISION_FILE), _read(folder / _METRICS_FILE))
 
 
 def read_push(run: Run) -> Push | None:
-    """What the run's Pusher did; None when it did not get so far."""
+    """Read what the run's Pusher did; None if it did not run or failed."""
     node = run.node("Pusher")
     artifact = run.artifact("Pusher", "PushedModel")
     if node is None or artifact is None or node.state not in ("ran", "cached"):
@@ -48,12 +48,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 _RESULTS_FILE = "tuner_results.json"
 _NOT_TUNED = ("trial_id", "score")
-#: Hyperband's own bookkeeping begins so.
+#: Prefix of Hyperband's own values.
 _KEPT_BY_HYPERBAND = "tuner/"
 
 
 def read_trials(run: Run) -> list[TrialRecord]:
-    """The trials of the run's Tuner, the best first; none where it has no Tuner."""
+    """Read the trials of the run's Tuner, the best first; none if it has no Tuner."""
     artifact = run.artifact("Tuner", "TunerResults")
     if artifact is None:
         return []

@@ -1,4 +1,4 @@
-"""Records of runs: what ran, what it measured, what became of the model. No reader is in here."""
+"""Records of runs: nodes, artifacts, evaluation and push. Other modules read them."""
 
 import dataclasses
 import re
@@ -13,7 +13,7 @@ class Artifact:
 
     Attributes:
         type: TFX's artifact type, e.g. "Model".
-        uri: where it lies.
+        uri: its location.
         properties: properties and custom properties, by name.
     """
 
@@ -24,16 +24,16 @@ class Artifact:
 
 @dataclasses.dataclass(frozen=True)
 class NodeRun:
-    """One component in one run.
+    """One node of a run.
 
     Attributes:
-        name: the component's id.
+        name: the node's id.
         state: "ran", "cached", "failed" or "unfinished".
-        started: seconds since the epoch.
-        seconds: how long it took.
+        started: seconds since 1970.
+        seconds: duration.
         outputs: output key -> artifacts.
         error: why it failed; "" otherwise.
-        parameters: what it was given beside its inputs, TFX's execution properties.
+        parameters: its parameters, TFX's execution properties.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Run:
 
     @property
     def started(self) -> float:
-        """Seconds since the epoch."""
+        """Start of the first node, seconds since 1970."""
         return min(node.started for node in self.nodes)
 
     @property
     def seconds(self) -> float:
-        """From the first component's start to the last one's end."""
+        """Duration from the first node's start to the last one's end."""
         return max(node.started + node.seconds for node in self.nodes) - self.started
 
     @property
@@ -72,11 +72,11 @@ class Run:
         return "succeeded" if self.node("Pusher") else "partial"
 
     def node(self, name: str) -> NodeRun | None:
-        """The component of that id, when it took part."""
+        """Return the node with that id; None if the run has none."""
         return next((node for node in self.nodes if node.name == name), None)
 
     def artifact(self, node: str, artifact_type: str) -> Artifact | None:
-        """The component's last output of a type."""
+        """Return a node's last output of a type, or None."""
         found = self.node(node)
         outputs = found.outputs.values() if found else ()
         matching = [
@@ -94,10 +94,10 @@ class MetricRow:
 
     Attributes:
         slice: name of the slice; "" is the whole test split.
-        metric: its name.
-        examples: how many examples the slice holds.
-        candidate: the new model's value; None where it is not defined.
-        baseline: the pushed model's; None without a baseline.
+        metric: name of the metric.
+        examples: number of examples in the slice.
+        candidate: the candidate's value; None if it is undefined.
+        baseline: the baseline's value; None without a baseline.
     """
 
     slice: str
@@ -116,7 +116,7 @@ class MetricRow:
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationRecord:
-    """The Evaluator's files; what an older run did not write is empty.
+    """The Evaluator's files. Values that an older run did not write are empty.
 
     Attributes:
         decision: content of ``decision.json``.
@@ -128,31 +128,31 @@ class EvaluationRecord:
 
     @property
     def metric(self) -> str:
-        """The metric that decides."""
+        """Name of the deciding metric."""
         return str(self.decision.get("metric", ""))
 
     @property
     def candidate(self) -> float | None:
-        """The candidate's value of the metric that decides."""
+        """The candidate's value of the deciding metric."""
         return self.decision.get("candidate")
 
     @property
     def blessed(self) -> bool | None:
-        """Whether the candidate may be pushed; None when that is not on record."""
+        """Whether the candidate may be pushed; None if that is not recorded."""
         return self.decision.get("blessed")
 
     @property
     def sentences(self) -> list[str]:
-        """What was compared, on how much, how sure, why (not)."""
+        """The decision in sentences: the comparison, the examples, the confidence, the reasons."""
         return [str(sentence) for sentence in self.decision.get("sentences", ())]
 
     def overall(self) -> list[MetricRow]:
-        """Every metric on the whole test split."""
+        """Return every metric on the whole test split."""
         names = _metric_names(self._slices("candidate").get(_OVERALL, {}))
         return [self._row(_OVERALL, name) for name in names]
 
     def by_slice(self) -> list[MetricRow]:
-        """The deciding metric on every slice, the whole test split first."""
+        """Return the deciding metric on every slice, the whole test split first."""
         names = sorted(self._slices("candidate"), key=_natural)
         return [self._row(name, self.metric) for name in names]
 
@@ -173,14 +173,14 @@ class EvaluationRecord:
 
 @dataclasses.dataclass(frozen=True)
 class Push:
-    """What the Pusher did.
+    """Result of the Pusher.
 
     Attributes:
-        pushed: whether this run has a model in the push directory.
-        version: its version number; "" when none was pushed.
-        directory: the version's folder; "" when none was pushed.
-        cached: the push is an earlier run's; nothing was pushed again.
-        reason: the Pusher's own words.
+        pushed: whether this run's model is in the push directory.
+        version: its version number; "" if it was not pushed.
+        directory: the version's folder; "" if it was not pushed.
+        cached: whether an earlier run pushed it, and nothing was pushed again.
+        reason: the Pusher's explanation.
     """
 
     pushed: bool
@@ -192,23 +192,23 @@ class Push:
 
 @dataclasses.dataclass(frozen=True)
 class TrialRecord:
-    """A trial that finished.
+    """A finished trial.
 
     Attributes:
-        score: the objective.
-        values: hyper-parameter -> what was tried.
+        score: value of the objective.
+        values: hyper-parameter -> value.
     """
 
     score: float
     values: dict[str, Any]
 
     def described(self) -> str:
-        """The values in words: ``batch_size 32, learning_rate 1.093e-05``."""
+        """Return the values as text: ``batch_size 32, learning_rate 1.093e-05``."""
         return ", ".join(f"{name} {number(value)}" for name, value in self.values.items())
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Sorts "length=17-64" before "length=257+"."""
+    """Return a sort key that puts "length=17-64" before "length=257+"."""
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
     ]
@@ -223,19 +223,19 @@ def _metric_names(values: dict[str, Any]) -> list[str]:
 
 
 def number(value: Any) -> str:
-    """A hyper-parameter's value in four digits."""
+    """Format a hyper-parameter's value, with four significant digits."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @dataclasses.dataclass(frozen=True)
 class QuarantinedRows:
-    """Rows of the data that ExampleGen set aside.
+    """Rows of the data that ExampleGen quarantined.
 
     Attributes:
-        count: how many.
-        rows: how many rows were read, these among them.
-        reasons: count by reason.
-        folder: where they are kept.
+        count: number of quarantined rows.
+        rows: number of rows read, quarantined ones included.
+        reasons: reason -> number of rows.
+        folder: folder that holds the rows.
     """
 
     count: int
@@ -250,7 +250,7 @@ class FeedbackRows:
 
     Attributes:
         spans: numbers of the spans.
-        counts: rows by ``components.ingestion.resolution.RowOutcome``.
+        counts: ``components.ingestion.resolution.RowOutcome`` -> number of rows.
     """
 
     spans: list[int]
@@ -259,15 +259,15 @@ class FeedbackRows:
 
 @dataclasses.dataclass(frozen=True)
 class RunReport:
-    """A run and all that its components left behind.
+    """A run with the results of its nodes.
 
     Attributes:
-        run: with its outputs.
-        evaluation: None when the run has none.
-        push: None when the Pusher did not run or failed.
-        trials: of the Tuner, the best first.
-        quarantined: None when every row was an example.
-        feedback: None when no span was read.
+        run: the run with its outputs.
+        evaluation: the evaluation; None if the run has none.
+        push: the push; None if the Pusher did not run or failed.
+        trials: the Tuner's trials, the best first.
+        quarantined: the quarantined rows; None if there are none.
+        feedback: the feedback rows; None if no span was read.
     """
 
     run: Run
@@ -284,6 +284,6 @@ class RunReport:
 
     @property
     def infra_validation(self) -> str:
-        """The InfraValidator's outcome in words; "" without one."""
+        """The InfraValidator's outcome as a sentence; "" without one."""
         blessing = self.run.artifact("InfraValidator", "InfraBlessing")
         return str(blessing.properties.get("outcome") or "") if blessing else ""

@@ -1,4 +1,4 @@
-"""Reads runs together with what their components left behind."""
+"""Reports of runs: a run with the results of its nodes."""
 
 import json
 
@@ -14,21 +14,21 @@ def read_report(config: Config, run_id: str | None = None) -> RunReport:
     """Read one run in full.
 
     Args:
-        config: names the pipeline and its metadata.
-        run_id: the run, or the start of its id; None is the last.
+        config: gives the pipeline and its metadata.
+        run_id: the run's id, or its beginning; None is the last run.
 
     Raises:
-        UserError: there is no such run, or several begin so.
+        UserError: the run does not exist, or several ids begin like that.
     """
     return _report(read_run(config, run_id))
 
 
 def read_reports(config: Config, *, last: int) -> list[RunReport]:
-    """Read evaluation and push of the newest runs, the newest first.
+    """Read evaluation and push of the last runs, the newest first.
 
     Args:
-        config: names the pipeline and its metadata.
-        last: how many.
+        config: gives the pipeline and its metadata.
+        last: number of runs.
 
     Raises:
         NothingRanError: nothing has run yet.

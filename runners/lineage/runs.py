@@ -1,7 +1,7 @@
-"""What has run: pipeline runs, their components and artifacts, read from ML Metadata.
+"""Pipeline runs, their nodes and artifacts, read from ML Metadata.
 
-Reads the store itself instead of TFX's wrappers: importing TFX takes seconds. Filter queries are
-avoided, for ml-metadata 1.21 is built without the parser that they need.
+The store is read directly and not through TFX, because importing TFX takes seconds. Filter queries
+are avoided, because ml-metadata 1.21 is built without the parser that they need.
 """
 
 import json
@@ -14,7 +14,7 @@ from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.lineage.records import Artifact, NodeRun, Run
 
-#: Execution states of ML Metadata, in the words of the display.
+#: Execution state of ML Metadata -> ``NodeRun.state``.
 _STATES = {
     "COMPLETE": "ran",
     "CACHED": "cached",
@@ -31,11 +31,11 @@ class NothingRanError(UserError):
 
 
 def read_runs(config: Config, *, with_outputs: Iterable[str] = ()) -> list[Run]:
-    """All runs of the config's pipeline, the newest first.
+    """Read all runs of the config's pipeline, the newest first.
 
     Args:
-        config: names the pipeline and its metadata.
-        with_outputs: ids of components whose outputs are read as well.
+        config: gives the pipeline and its metadata.
+        with_outputs: ids of nodes whose outputs are read too.
 
     Raises:
         NothingRanError: nothing has run yet.
@@ -45,14 +45,14 @@ def read_runs(config: Config, *, with_outputs: Iterable[str] = ()) -> list[Run]:
 
 
 def read_run(config: Config, run_id: str | None = None) -> Run:
-    """One run with all outputs.
+    """Read one run with all outputs.
 
     Args:
-        config: names the pipeline and its metadata.
-        run_id: the run, or the start of its id; None is the last.
+        config: gives the pipeline and its metadata.
+        run_id: the run's id, or its beginning; None is the last run.
 
     Raises:
-        UserError: there is no such run, or several begin so.
+        UserError: the run does not exist, or several ids begin like that.
     """
     reader = _Reader(config)
     names = reader.run_ids()
@@ -68,7 +68,7 @@ def read_run(config: Config, run_id: str | None = None) -> Run:
 
 
 class _Reader:
-    """Reads one pipeline's runs out of a metadata store."""
+    """Reader of one pipeline's runs in a metadata store."""
 
     def __init__(self, config: Config) -> None:
         url = urlsplit(config.metadata_url())
@@ -112,8 +112,8 @@ class _Reader:
         return [self.run(name, with_outputs) for name in self._executions]
 
     def run(self, name: str, with_outputs: set[str] | None = None) -> Run:
-        """The run; ``with_outputs`` None reads every component's outputs."""
-        # A component that was tried again within the run counts by its last try.
+        """Read a run; if ``with_outputs`` is None, with the outputs of every node."""
+        # Of a node that was retried within the run, only the last attempt counts.
         last = {
             self._nodes[execution.id]: execution
             for execution in sorted(self._executions[name], key=lambda execution: execution.id)
@@ -173,7 +173,7 @@ def _node_run(name: str, execution: Any, outputs: dict[str, list[Artifact]]) -> 
 
 
 def _error(execution: Any) -> str:
-    """The first line of the message that TFX stored with a failed execution."""
+    """Return the first line of the message that TFX stored with a failed execution."""
     if _RESULT_PROPERTY not in execution.custom_properties:
         return ""
     result = _value(execution.custom_properties[_RESULT_PROPERTY])
@@ -198,7 +198,7 @@ def _properties(record: Any) -> dict[str, Any]:
 
 
 def _value(value: Any) -> Any:
-    """A property as a JSON type."""
+    """Return a property as a JSON type."""
     kind = value.WhichOneof("value")
     if kind == "struct_value":
         from google.protobuf import json_format

@@ -1,4 +1,4 @@
-"""Follows an answer back: prediction -> version -> training run -> data spans -> code."""
+"""Trace of a prediction: prediction -> version -> training run -> data spans -> code."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from runners.lineage.version_origin import Origin, VersionOrigins
 from serving.records.database import Database
 from serving.records.tables import OK, PredictionRow
 
-#: Texts of one request that are shown; a stream may have a million.
+#: Maximum number of predictions of a request that are shown; a stream may have a million.
 SHOWN = 20
 _SHORTEST_START = 6
 
@@ -39,7 +39,7 @@ class TracedPrediction:
         return self.status == OK
 
     def as_json(self, *, show_text: bool) -> dict[str, Any]:
-        """As JSON types."""
+        """Return JSON types."""
         found = dataclasses.asdict(self)
         if not show_text:
             del found["text"]
@@ -48,13 +48,13 @@ class TracedPrediction:
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """One request, and where its answers come from.
+    """One request, and the origins of its predictions.
 
     Attributes:
-        request_id: of the request.
-        predictions: the asked one, or the first ``SHOWN`` of the request.
-        count: how many there are.
-        origins: of each version that took part, in the order of their numbers.
+        request_id: id of the request.
+        predictions: the prediction that was asked for, or the first ``SHOWN`` of the request.
+        count: number of predictions.
+        origins: origin of each version that took part, by version number.
         missing: links of the chain that cannot be followed, and why.
     """
 
@@ -65,7 +65,7 @@ class Trace:
     missing: Sequence[str]
 
     def as_json(self, *, show_text: bool) -> dict[str, Any]:
-        """As JSON types."""
+        """Return JSON types."""
         return {
             "request_id": self.request_id,
             "count": self.count,
@@ -76,15 +76,15 @@ class Trace:
 
 
 def read_trace(config: Config, database: Database, wanted: str) -> Trace:
-    """Follow a prediction or a request.
+    """Trace a prediction or a request to its training runs.
 
     Args:
-        config: names the push directory and the metadata of the runs.
-        database: where the gateway kept its answers.
-        wanted: id of a prediction or a request, or the start of a request's.
+        config: gives the push directory and the metadata of the runs.
+        database: the gateway's database of predictions.
+        wanted: id of a prediction or a request, or the beginning of a request's id.
 
     Raises:
-        UserError: there is none, or several requests begin so.
+        UserError: there is none, or several request ids begin like that.
     """
     predictions, count, versions = _find(database, wanted.strip())
     origins = VersionOrigins(config)
@@ -92,7 +92,7 @@ def read_trace(config: Config, database: Database, wanted: str) -> Trace:
     if None in versions:
         missing.append("no version answered: the model server could not be reached")
     if any(each.text is None for each in predictions):
-        missing.append("the text was not kept: gateway.store_texts was false")
+        missing.append("the text was not stored: gateway.store_texts was false")
     return Trace(
         request_id=predictions[0].request_id,
         predictions=[_traced(row) for row in predictions],
@@ -103,7 +103,7 @@ def read_trace(config: Config, database: Database, wanted: str) -> Trace:
 
 
 def _find(database: Database, wanted: str) -> tuple[list[PredictionRow], int, set[int | None]]:
-    # A failed try of a canary stands beside the answer, with the same request and position.
+    # A failed attempt of a canary is a row next to the answer, with the same request and position.
     with database.read() as session:
         rows = list(session.scalars(select(PredictionRow).where(PredictionRow.id == wanted)))
         if rows:
@@ -120,7 +120,11 @@ def _find(database: Database, wanted: str) -> tuple[list[PredictionRow], int, se
 
 
 def _request(scalars: Callable[[Select[Any]], Any], wanted: str) -> str:
-    """The id of the one request that is meant."""
+    """Return the id of the request that an id or its beginning selects.
+
+    Raises:
+        UserError: none or several requests match.
+    """
     start = PredictionRow.request_id.startswith(wanted, autoescape=True)
     meant = or_(PredictionRow.request_id == wanted, start)
     if len(wanted) < _SHORTEST_START:
@@ -129,11 +133,11 @@ def _request(scalars: Callable[[Select[Any]], Any], wanted: str) -> str:
     if wanted in found:
         return wanted
     if len(found) > 1:
-        raise UserError(f"several requests begin with {wanted!r}; give more of the id")
+        raise UserError(f"several requests begin with {wanted!r}; give more of the request id")
     if not found:
         raise UserError(
-            f"there is no prediction and no request {wanted!r}; the gateway's answers carry a "
-            "request id, of which at least 6 characters are needed, and are kept for "
+            f"there is no prediction or request {wanted!r}; give at least {_SHORTEST_START} "
+            "characters of the request id of a response; predictions are kept for "
             "gateway.retention_days"
         )
     return str(found[0])

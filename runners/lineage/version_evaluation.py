@@ -1,4 +1,4 @@
-"""How good was a pushed version found to be? Its evaluation, found by the model that was pushed."""
+"""Evaluation of a pushed version, found by the model that was pushed."""
 
 import logging
 from typing import Any
@@ -13,10 +13,10 @@ _log = logging.getLogger(__name__)
 
 
 class VersionEvaluations:
-    """Looks evaluations up in the metadata; what was found once is kept.
+    """Evaluations of pushed versions, read from the metadata and cached.
 
     Args:
-        config: names the pipeline, its metadata and the push directory.
+        config: gives the pipeline, its metadata and the push directory.
     """
 
     def __init__(self, config: Config) -> None:
@@ -24,16 +24,18 @@ class VersionEvaluations:
         self._found: dict[int, dict[str, Any]] = {}
 
     def read(self, version: int) -> dict[str, Any]:
-        """Figures of a version on the test split; empty where they are not on record here.
+        """Return a version's figures on the test split; empty if they are not recorded here.
 
         Args:
-            version: its number.
+            version: version number.
         """
         if version not in self._found:
             try:
                 figures = self._search(version)
-            except Exception as error:  # a page without figures is better than no page
-                _log.warning("the evaluation of version %d: %s", version, type(error).__name__)
+            except Exception as error:  # the page works without figures
+                _log.warning(
+                    "cannot read the evaluation of version %d: %s", version, type(error).__name__
+                )
                 return {}
             if not figures:
                 return {}
@@ -67,7 +69,7 @@ class VersionEvaluations:
         return {}
 
     def _source(self, version: int) -> str:
-        """URI of the ``Model`` artifact that was pushed; "" when it is not known."""
+        """Return the URI of the ``Model`` artifact that was pushed; "" if it is unknown."""
         try:
             return read_manifest(version_folder(self._config.push_directory(), version)).source
         except (OSError, ValueError):

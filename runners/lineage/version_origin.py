@@ -1,4 +1,4 @@
-"""Where a pushed version comes from: its manifest, its runs, their data, their code."""
+"""Origin of a pushed version: its manifest, its runs, their data and code."""
 
 import dataclasses
 import json
@@ -18,11 +18,11 @@ _FROM_CARD = ("encoder", "train_examples", "eval_examples", "data_fingerprint", 
 
 @dataclasses.dataclass(frozen=True)
 class RunReference:
-    """A run.
+    """Reference to a run.
 
     Attributes:
-        run_id: its id.
-        started: seconds since 1970.
+        run_id: the run's id.
+        started: when it started, seconds since 1970.
     """
 
     run_id: str
@@ -31,15 +31,15 @@ class RunReference:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingData:
-    """What was trained on.
+    """Data that a version was trained on.
 
     Attributes:
-        uri: of the ``Examples``.
-        examples: how many, all splits.
-        fingerprint: of the content of all files.
-        paths: the base data.
-        feedback_spans: numbers of the spans that were read beside it.
-        feedback: rows of theirs by what became of each, such as "added" and "relabelled".
+        uri: URI of the ``Examples``.
+        examples: number of examples in all splits.
+        fingerprint: fingerprint of the content of all files.
+        paths: paths of the base data.
+        feedback_spans: numbers of the feedback spans that were read in addition.
+        feedback: outcome, such as "added" or "relabelled" -> number of feedback rows.
     """
 
     uri: str
@@ -52,12 +52,12 @@ class TrainingData:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """How the version came to be pushed.
+    """Evaluation of a version before its push.
 
     Attributes:
-        blessed: whether the Evaluator let it pass.
-        metric: the one that decided.
-        value: its value on the test split.
+        blessed: whether the Evaluator blessed it.
+        metric: name of the deciding metric.
+        value: value of that metric on the test split.
         sentences: the decision in words.
     """
 
@@ -69,19 +69,19 @@ class Evaluation:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """All that is known of one version.
+    """Origin of one version.
 
     Attributes:
-        version: its number.
-        folder: where it was pushed; "" when it is not there.
+        version: version number.
+        folder: folder of the version; "" if it does not exist.
         source: URI of the ``Model`` artifact.
         model: encoder, sizes and fingerprints, from the model card.
         trained: the run that trained it.
-        pushed: the run that pushed it; another one where the model was taken from the cache.
-        data: what it was trained on.
-        evaluation: what let it pass.
-        code: digest of the code of each component, by name.
-        missing: what cannot be told, and why.
+        pushed: the run that pushed it; a later run if that took the model from the cache.
+        data: the data that it was trained on.
+        evaluation: the evaluation before its push.
+        code: component name -> digest of its code.
+        missing: what is unknown, and why.
     """
 
     version: int
@@ -97,10 +97,10 @@ class Origin:
 
 
 class VersionOrigins:
-    """Looks versions up.
+    """Origins of pushed versions.
 
     Args:
-        config: names the push directory and the metadata of the runs.
+        config: gives the push directory and the metadata of the runs.
     """
 
     def __init__(self, config: Config) -> None:
@@ -108,7 +108,7 @@ class VersionOrigins:
         self._runs: list[Run] | None = None
 
     def read(self, version: int) -> Origin:
-        """All that is known of a version; ``missing`` says what is not."""
+        """Read the origin of a version; ``missing`` says what is unknown."""
         folder = pushed_model.version_folder(self._config.push_directory(), version)
         missing: list[str] = []
         source, card = "", {}
@@ -117,8 +117,8 @@ class VersionOrigins:
             card = _read_card(folder, missing)
         else:
             missing.append(
-                f"the version's folder: {folder} is gone, or pusher.base_directory is another one; "
-                "runs are searched by what the Pusher recorded"
+                f"the version's folder: {folder} does not exist, or pusher.base_directory has "
+                "changed; the run is looked up by what the Pusher recorded"
             )
         origin = Origin(
             version,
@@ -131,7 +131,7 @@ class VersionOrigins:
         return self._with_runs(origin)
 
     def _with_runs(self, origin: Origin) -> Origin:
-        """Add what the metadata knows."""
+        """Add the runs from the metadata."""
         try:
             if self._runs is None:
                 self._runs = read_runs(self._config, with_outputs=_NODES)
@@ -175,7 +175,7 @@ def _read_source(folder: Path, missing: list[str]) -> str:
         return pushed_model.read_manifest(folder).source
     except (OSError, ValueError):
         path = folder / pushed_model.MANIFEST_FILE
-        missing.append(f"the manifest: {path} is not there or not readable")
+        missing.append(f"the manifest: {path} does not exist or cannot be read")
         return ""
 
 
@@ -185,12 +185,12 @@ def _read_card(folder: Path, missing: list[str]) -> dict[str, Any]:
         return {name: card[name] for name in _FROM_CARD if name in card}
     except (OSError, ValueError):
         path = folder / pushed_model.MODEL_CARD_FILE
-        missing.append(f"the model card: {path} is not there or not readable")
+        missing.append(f"the model card: {path} does not exist or cannot be read")
         return {}
 
 
 def _training_run(runs: list[Run], source: str) -> Run | None:
-    """The run whose Trainer made the model; the oldest, where later ones took it from the cache."""
+    """Return the run whose Trainer made the model, not one that took it from the cache."""
     matching = [run for run in runs if source and _model_uri(run) == source]
     trained = [run for run in matching if _state(run, "Trainer") == "ran"]
     found = trained or matching
@@ -198,7 +198,7 @@ def _training_run(runs: list[Run], source: str) -> Run | None:
 
 
 def _pushing_run(runs: list[Run], origin: Origin) -> Run | None:
-    """The run whose Pusher put the version there; not one that took the push from the cache."""
+    """Return the run whose Pusher pushed the version, not one that took it from the cache."""
     for run in reversed(runs):
         push = read_push(run)
         if push is None or not push.pushed or push.version != str(origin.version):
@@ -240,7 +240,7 @@ def _data(run: Run, missing: list[str]) -> TrainingData | None:
 def _evaluation(run: Run, missing: list[str]) -> Evaluation | None:
     record = read_evaluation(run)
     if record is None or not record.decision:
-        missing.append(f"the evaluation: run {run.run_id} has none, or its folder is gone")
+        missing.append(f"the evaluation: run {run.run_id} has none, or its folder no longer exists")
         return None
     return Evaluation(record.blessed, record.metric, record.candidate, record.sentences)
 
@@ -251,7 +251,7 @@ def _code_digests(run: Run) -> dict[str, str]:
 
 
 def _code_digest(node: NodeRun) -> str:
-    """A parameter of our own components; within JSON, of TFX's."""
+    """Return the digest: a parameter of our components, part of a JSON parameter of TFX's."""
     if digest := node.parameters.get("code_digest"):
         return str(digest)
     try:
@@ -271,7 +271,7 @@ def _count(artifact: Artifact, name: str) -> int | None:
 
 
 def _counts(text: Any) -> dict[str, int]:
-    """Empty where an older run kept none."""
+    """Parse counts; empty if an older run stored none."""
     try:
         return {str(name): int(count) for name, count in json.loads(text).items() if count}
     except (TypeError, ValueError, AttributeError):

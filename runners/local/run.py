@@ -1,8 +1,8 @@
-"""The local runner: the pipeline in one worker process, watched from here.
+"""The local runner: runs the pipeline in one worker process and watches it.
 
-A worker of its own keeps TensorFlow's and Beam's chatter off the screen (it goes to a log file),
-keeps the command line responsive, and makes a crash, or the kernel's out-of-memory killer, a
-failed run instead of a vanished prompt.
+The separate process keeps TensorFlow's and Beam's output off the screen (it goes to a log file),
+keeps the command line responsive, and turns a crash, or the kernel's out-of-memory killer, into a
+failed run instead of a killed command.
 """
 
 import contextlib
@@ -28,21 +28,21 @@ Event = dict[str, Any]
 
 #: Seconds between polls of the worker's events.
 _POLL_SECONDS = 0.1
-#: Seconds the worker gets to end by itself after SIGTERM.
+#: Seconds that the worker has to end after SIGTERM, before SIGKILL.
 _GRACE_SECONDS = 10.0
 
 
 @dataclasses.dataclass(frozen=True)
 class RunOutcome:
-    """How a run ended.
+    """Outcome of a run.
 
     Attributes:
         run_id: the pipeline run's id in the metadata.
         state: "succeeded" or "failed".
-        log: file with everything the worker printed.
+        log: file with everything that the worker printed.
         seconds: wall-clock time.
         error: one line, or None.
-        user_error: the error is one the user can put right.
+        user_error: whether the user can fix the error.
     """
 
     run_id: str
@@ -64,15 +64,16 @@ def run(
 
     Args:
         config: the resolved configuration.
-        from_node: first node to run, e.g. "Trainer"; what lies before comes from the last run.
+        from_node: first node to run, e.g. "Trainer"; earlier nodes' outputs are the last run's.
         to_node: last node to run.
         on_event: called with each event, in order (see ``runners.local.worker``).
 
     Returns:
-        How it ended. A failed component is an outcome, not an exception.
+        The outcome. A failed component is an outcome, not an exception.
 
     Raises:
-        UserError: no such node, another run holds the pipeline root, or it cannot be written.
+        UserError: the node does not exist, another run uses the pipeline root, or the root cannot
+            be written.
     """
     check_node("--from", from_node, config)
     check_node("--to", to_node, config)
@@ -92,7 +93,11 @@ def run(
 
 @contextlib.contextmanager
 def _exclusive(root: Path) -> Iterator[None]:
-    """One run at a time on a root. The kernel drops the lock when its holder dies."""
+    """Lock a pipeline root for one run. The kernel releases the lock when its holder dies.
+
+    Raises:
+        UserError: another run is using the root.
+    """
     with open(root / ".lock", "a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -173,11 +178,11 @@ def _start_worker(
         stdout=log_file,
         stderr=subprocess.STDOUT,
         env={**os.environ, PROGRESS_FILE_VARIABLE: str(events), "PYTHONUNBUFFERED": "1"},
-        # Ctrl-C reaches this process alone; it then ends the worker and all its children.
+        # Ctrl-C reaches only this process, which then ends the worker and all its children.
         start_new_session=True,
     )
-    # Over a pipe, for a metadata URL may hold a password and arguments are public. The pipe stays
-    # open: its end tells the worker that nobody watches any more.
+    # Over a pipe, because a metadata URL may hold a password and arguments are public. The pipe
+    # stays open: when it closes, the worker knows that this process has ended.
     assert worker.stdin is not None
     with contextlib.suppress(BrokenPipeError):
         worker.stdin.write(json.dumps(order).encode() + b"\n")
@@ -190,13 +195,13 @@ def _read_events(file: Any, handle: Callable[[Event], None]) -> None:
         position = file.tell()
         line = file.readline()
         if not line.endswith("\n"):
-            file.seek(position)  # half a line: the rest comes with the next poll
+            file.seek(position)  # an incomplete line: read it with the next poll
             return
         handle(json.loads(line))
 
 
 def stop(worker: subprocess.Popen[bytes]) -> None:
-    """End the worker and everything it started."""
+    """End the worker and every process that it started."""
     for sign, patience in ((signal.SIGTERM, _GRACE_SECONDS), (signal.SIGKILL, None)):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(worker.pid, sign)

@@ -1,13 +1,14 @@
 """The process that runs a pipeline for ``runners.local.run``, node by node.
 
-Started as ``python -m runners.local.worker`` with one JSON object on standard input: ``config``,
-``run_id``, ``from_node``, ``to_node``. Reports events through ``modules.contract.progress``:
+It is started as ``python -m runners.local.worker`` with one JSON object on standard input:
+``config``, ``run_id``, ``from_node``, ``to_node``. It reports events through
+``modules.contract.progress``:
 
 - ``run_started`` (run_id, nodes), ``run_finished`` (state, seconds, error, user_error)
 - ``node_started`` (node), ``node_finished`` (node, state, seconds, error)
-- whatever a component emits meanwhile, such as ``step``
+- what a component emits while it runs, such as ``step``
 
-The nodes run through TFX's own launcher; only what surrounds it is ours.
+The nodes run through TFX's own launcher.
 """
 
 import json
@@ -29,12 +30,12 @@ from runners.node.node_runner import NodeRunner, describe_error, end_process
 
 logger = logging.getLogger(__name__)
 
-#: Nodes that do little but wait for a process of their own. Beside them the others go on.
+#: Nodes that mostly wait for a process of their own. Other nodes run at the same time.
 WAITING_NODES = frozenset({"InfraValidator"})
 
 
 def main() -> int:
-    """Read the order, run the pipeline, report. Returns the exit code."""
+    """Read the order, run the pipeline and report; return the exit code."""
     order = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_watcher, daemon=True).start()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
@@ -50,7 +51,7 @@ def main() -> int:
 
 
 def _end_with_watcher() -> None:
-    """End when the watcher's end of the pipe closes: a killed command must not run on unseen."""
+    """End with the process that watches: a killed command must not leave a run behind."""
     sys.stdin.read()
     os.killpg(0, signal.SIGKILL)
 
@@ -59,7 +60,11 @@ def run_pipeline(order: dict[str, Any]) -> None:
     """Compile the pipeline and run its nodes in order.
 
     Args:
-        order: the object that standard input held.
+        order: the object from standard input.
+
+    Raises:
+        UserError: the nodes to run cannot be selected.
+        Exception: the error of the first node that failed.
     """
     deferred_imports.install()
     from pipeline.config import Config
@@ -85,7 +90,7 @@ def _runs(name: str, nodes: Sequence[Any]) -> bool:
 
 
 def _prepare_validation(event: str) -> None:
-    """Start the model server that the InfraValidator will need, beside the export of the model."""
+    """Start the model server for the InfraValidator while the model is being exported."""
     if event == progress.EXPORT_STARTED:
         from components.infra_validation import embedded_process
 
@@ -93,27 +98,27 @@ def _prepare_validation(event: str) -> None:
 
 
 def run_nodes(nodes: Sequence[Any], make_runner: "Callable[[], NodeRunner]") -> None:
-    """Run the nodes in order; those that wait for another process run beside the next ones.
+    """Run the nodes in order; ``WAITING_NODES`` run at the same time as the next ones.
 
     Args:
-        nodes: ``PipelineNode`` protos, every node after those it depends on.
-        make_runner: makes the runner of one thread: a metadata connection is not shared.
+        nodes: ``PipelineNode`` protos, each after the nodes that it depends on.
+        make_runner: makes a runner for one thread, because threads share no metadata connection.
 
     Raises:
-        Exception: what the first failing node raised, once nothing runs any more.
+        Exception: the error of the first node that failed, after all running nodes have ended.
     """
     runner = make_runner()
-    beside: dict[str, Future[None]] = {}
-    with ThreadPoolExecutor(thread_name_prefix="beside") as pool:
+    waiting: dict[str, Future[None]] = {}
+    with ThreadPoolExecutor(thread_name_prefix="waiting-node") as pool:
         for node in nodes:
             for name in node.upstream_nodes:
-                if name in beside:
-                    beside[name].result()
+                if name in waiting:
+                    waiting[name].result()
             if node.node_info.id in WAITING_NODES:
-                beside[node.node_info.id] = pool.submit(_run_node, make_runner(), node)
+                waiting[node.node_info.id] = pool.submit(_run_node, make_runner(), node)
             else:
                 _run_node(runner, node)
-        for future in beside.values():
+        for future in waiting.values():
             future.result()
 
 

@@ -1,7 +1,7 @@
-"""The pipeline in a notebook, node by node: TFX's InteractiveContext over the same components.
+"""The pipeline in a notebook, node by node: the same components in TFX's InteractiveContext.
 
-A cell calls ``run`` and then looks at what came out. All that is shown is tables and pictures,
-which any Jupyter renders without the network.
+A cell calls ``run`` and then shows the results, as tables and pictures that any Jupyter renders
+without the network.
 """
 
 import contextlib
@@ -31,20 +31,24 @@ _REPOSITORY = Path(__file__).parents[2]
 
 
 def load_config(*assignments: str, file: str | None = None) -> Config:
-    """The config, as ``bert`` reads it: defaults, ``file``, environment, ``assignments``.
+    """Load the config as ``bert`` does: defaults, ``file``, environment, ``assignments``.
 
-    Relative paths are relative to the repository, wherever Jupyter was started.
+    The working directory becomes the repository, so that relative paths do not depend on where
+    Jupyter was started.
 
     Args:
         *assignments: ``section.key=value``.
         file: a TOML file's path, or a shipped config's name.
+
+    Raises:
+        UserError: an unknown key or a bad value.
     """
     os.chdir(os.environ.get("BERT_NOTEBOOK_DIRECTORY", _REPOSITORY))
     return pipeline_config.load(file, assignments)
 
 
 class Notebook:
-    """A pipeline's components, run one by one; results are cached as in any other run.
+    """A pipeline whose components run one by one; results are cached as in any other run.
 
     Args:
         config: the resolved configuration.
@@ -77,7 +81,7 @@ class Notebook:
             to: id of the last node, such as "Trainer".
 
         Raises:
-            UserError: no such node, or what a node says a person must put right.
+            UserError: the node does not exist, or a node failed with an error that you can fix.
         """
         check_node("to", to, self.config)
         names = node_names(self.config)
@@ -91,18 +95,18 @@ class Notebook:
                 print(f"{node.id:<17}{time.monotonic() - started:7.1f} s", flush=True)
 
     def show_statistics(self) -> None:
-        """Features of each split, and how the labels are spread."""
+        """Show the statistics of each split, and the share of each label."""
         folder = self.folder("StatisticsGen", "statistics")
         _show(views.statistics_table(folder), views.label_figure(folder, features.LABEL))
 
     def show_schema(self) -> None:
-        """The schema and what in the data goes against it."""
+        """Show the schema and the anomalies in the data."""
         anomalies = views.anomalies_table(self.folder("ExampleValidator", "anomalies"))
         _show(views.schema_table(self.folder("SchemaGen", "schema")))
         _show("No anomalies." if anomalies.empty else anomalies)
 
     def show_training(self) -> None:
-        """Loss and accuracy after each epoch."""
+        """Show loss and accuracy after each epoch."""
         table = views.training_table(self.folder("Trainer", "model_run"))
         if table.empty:
             _show("No curves: trainer.tensorboard is false.")
@@ -110,19 +114,26 @@ class Notebook:
             _show(table.round(4), views.training_figure(table))
 
     def show_evaluation(self) -> None:
-        """The decision in words, all metrics, and the deciding metric by slice."""
+        """Show the decision in words, all metrics, and the deciding metric by slice."""
         record = self._evaluation()
         _show("\n".join(record.sentences))
         _show(views.metrics_table(record), views.slices_table(record), views.slices_figure(record))
 
     def show_predictions(self, count: int = 10) -> None:
-        """The surest mistakes on the test split, then the surest right answers."""
+        """Show the most confident mistakes on the test split, then the most confident successes."""
         evaluation = self.folder("Evaluator", "evaluation")
         examples = self.folder("ExampleGen", "examples")
         _show(views.predictions_table(evaluation, examples, count))
 
     def classify(self, texts: Sequence[str]) -> pandas.DataFrame:
-        """Answers of the model that was just trained, pushed or not."""
+        """Classify texts with the model that was just trained, pushed or not.
+
+        Returns:
+            One row per text: the text, its label and the label's probability.
+
+        Raises:
+            UserError: the Trainer has not run.
+        """
         from runners.predict.local import Predictor
 
         with _quiet():
@@ -133,13 +144,13 @@ class Notebook:
         )
 
     def folder(self, node: str, output: str) -> Path:
-        """Where an output of a node lies.
+        """Return the folder of a node's output.
 
         Raises:
             UserError: the node has not run.
         """
         if node not in self._done:
-            raise UserError(f"{node} has not run; first: notebook.run(to={node!r})")
+            raise UserError(f"{node} has not run; run it first: notebook.run(to={node!r})")
         found = next(component for component in self.components if component.id == node)
         [artifact] = found.outputs[output].get()
         return Path(artifact.uri)
@@ -150,7 +161,7 @@ class Notebook:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep back what libraries print and display: pages of it, some with scripts of the network."""
+    """Hide what libraries print and display: pages of it, some with scripts from the network."""
     with capture_output(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

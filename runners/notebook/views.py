@@ -1,4 +1,4 @@
-"""What a notebook shows of a run: pandas tables and matplotlib figures, read from artifacts.
+"""Views of a run for notebooks: pandas tables and matplotlib figures, read from artifacts.
 
 TFDV's Facets and TFMA's widgets load scripts from the network and do not render in JupyterLab 4.
 """
@@ -23,10 +23,10 @@ _COLOURS = ("#3b6fb6", "#d1723a", "#4d9a5b")
 
 
 def statistics_table(folder: Path) -> pandas.DataFrame:
-    """One row for each feature of each split.
+    """Return one row for each feature of each split.
 
     Args:
-        folder: of StatisticsGen's ``statistics``.
+        folder: folder of StatisticsGen's ``statistics``.
     """
     rows = []
     for split, found in _statistics(folder).items():
@@ -49,11 +49,11 @@ def statistics_table(folder: Path) -> pandas.DataFrame:
 
 
 def label_figure(folder: Path, label: str) -> Figure:
-    """Shares of the labels in each split.
+    """Draw the share of each label in each split.
 
     Args:
-        folder: of StatisticsGen's ``statistics``.
-        label: the label's feature.
+        folder: folder of StatisticsGen's ``statistics``.
+        label: name of the label feature.
     """
     splits = _statistics(folder)
     counts = {
@@ -69,10 +69,10 @@ def label_figure(folder: Path, label: str) -> Figure:
 
 
 def schema_table(folder: Path) -> pandas.DataFrame:
-    """One row for each feature of the schema.
+    """Return one row for each feature of the schema.
 
     Args:
-        folder: of SchemaGen's ``schema``.
+        folder: folder of SchemaGen's ``schema``.
     """
     from google.protobuf import text_format
     from tensorflow_metadata.proto.v0 import schema_pb2
@@ -92,10 +92,10 @@ def schema_table(folder: Path) -> pandas.DataFrame:
 
 
 def anomalies_table(folder: Path) -> pandas.DataFrame:
-    """One row for each anomaly; none is an empty table with the same columns.
+    """Return one row for each anomaly; without any, an empty table with the same columns.
 
     Args:
-        folder: of ExampleValidator's ``anomalies``.
+        folder: folder of ExampleValidator's ``anomalies``.
     """
     from tensorflow_metadata.proto.v0 import anomalies_pb2
 
@@ -105,14 +105,14 @@ def anomalies_table(folder: Path) -> pandas.DataFrame:
         for name, anomaly in sorted(found.anomaly_info.items()):
             severity = anomalies_pb2.AnomalyInfo.Severity.Name(anomaly.severity)
             rows.append([split, name, severity, anomaly.short_description, anomaly.description])
-    return pandas.DataFrame(rows, columns=["split", "feature", "severity", "what", "details"])
+    return pandas.DataFrame(rows, columns=["split", "feature", "severity", "anomaly", "details"])
 
 
 def training_table(folder: Path) -> pandas.DataFrame:
-    """Loss and accuracy on train and eval after each epoch; empty without TensorBoard logs.
+    """Return loss and accuracy on train and eval after each epoch; empty without TensorBoard logs.
 
     Args:
-        folder: of the Trainer's ``model_run``.
+        folder: folder of the Trainer's ``model_run``.
     """
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorflow import make_ndarray
@@ -135,7 +135,7 @@ def training_table(folder: Path) -> pandas.DataFrame:
 
 
 def training_figure(table: pandas.DataFrame) -> Figure:
-    """The columns of ``training_table`` over epochs, loss and accuracy side by side."""
+    """Draw the columns of ``training_table`` over epochs, loss and accuracy side by side."""
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     for axes, metric in zip(figure.subplots(1, 2), _CURVES, strict=True):
         for split, colour in zip(("train", "eval"), _COLOURS, strict=False):
@@ -148,17 +148,17 @@ def training_figure(table: pandas.DataFrame) -> Figure:
 
 
 def metrics_table(record: EvaluationRecord) -> pandas.DataFrame:
-    """Every metric of candidate and baseline on the whole test split."""
+    """Return every metric of candidate and baseline on the whole test split."""
     return _metric_rows(record.overall(), "metric")
 
 
 def slices_table(record: EvaluationRecord) -> pandas.DataFrame:
-    """The deciding metric of candidate and baseline on every slice."""
+    """Return the deciding metric of candidate and baseline on every slice."""
     return _metric_rows(record.by_slice(), "slice")
 
 
 def slices_figure(record: EvaluationRecord) -> Figure:
-    """The deciding metric by slice."""
+    """Draw the deciding metric of candidate and baseline by slice."""
     rows = [row for row in record.by_slice() if row.candidate is not None]
     names = [f"{row.slice or 'all'} ({row.examples})" for row in rows]
     values = {"candidate": [row.candidate or 0.0 for row in rows]}
@@ -168,12 +168,12 @@ def slices_figure(record: EvaluationRecord) -> Figure:
 
 
 def predictions_table(evaluation: Path, examples: Path, count: int = 10) -> pandas.DataFrame:
-    """The candidate's surest mistakes on the test split, then its surest right answers.
+    """Return the candidate's most confident mistakes on the test split, then its successes.
 
     Args:
         evaluation: folder of the Evaluator's ``evaluation``, which holds digests of the texts.
         examples: folder of ExampleGen's ``examples``, which holds the texts.
-        count: rows at most.
+        count: maximum number of rows.
     """
     with gzip.open(evaluation / "predictions.jsonl.gz", "rt", encoding="utf-8") as lines:
         header, *records = [json.loads(line) for line in lines]
@@ -197,7 +197,7 @@ def predictions_table(evaluation: Path, examples: Path, count: int = 10) -> pand
 
 
 def _texts(folder: Path) -> dict[str, str]:
-    """Digest of each text of a split -> the text."""
+    """Return digest -> text for each text of a split."""
     import tensorflow as tf
 
     files = sorted(str(path) for path in folder.glob("*.gz"))
@@ -226,7 +226,7 @@ def _metric_rows(rows: Any, by: str) -> pandas.DataFrame:
 
 
 def _statistics(folder: Path) -> dict[str, dict[str, Any]]:
-    """Split -> feature name -> its FeatureNameStatistics."""
+    """Return split -> feature name -> its FeatureNameStatistics."""
     from tensorflow_metadata.proto.v0 import statistics_pb2
 
     found = {}
@@ -243,7 +243,7 @@ def _by_split(folder: Path, name: str) -> dict[str, Path]:
 
 
 def _bars(names: list[str], values: Mapping[str, list[float]], unit: str, title: str) -> Figure:
-    """Horizontal bars, one group for each name."""
+    """Draw horizontal bars, one group for each name."""
     groups = len(values)
     figure = Figure(figsize=(8, 1.2 + 0.22 * len(names) * (groups + 1)), layout="constrained")
     axes = figure.subplots()

@@ -1,1 +1,1 @@
-"""Predictions from a pushed model, in this process or over a server."""
+"""Predictions from a pushed model, in this process or by a model server."""

@@ -1,4 +1,4 @@
-"""Classifies texts with a pushed model, in this process.
+"""Predictions from a pushed model in this process.
 
 The model is a plain SavedModel: TensorFlow and tensorflow-text load it, no TFX.
 """
@@ -14,19 +14,19 @@ from typing import Any
 from modules.contract import features
 from modules.contract.pushed_model import read_labels
 
-#: Texts a call: bounds memory, for a batch is padded to its longest text.
+#: Texts per call: bounds memory, because a batch is padded to its longest text.
 _BATCH = 32
 
 
 @dataclasses.dataclass(frozen=True)
 class TextPrediction:
-    """The answer to one text.
+    """Prediction for one text.
 
     Attributes:
-        text: as it was given.
+        text: the text as it was given.
         label: the most likely label.
-        score: its probability.
-        scores: label -> probability, in label id order; a list where a server told no names.
+        score: the label's probability, 0 to 1.
+        scores: label -> probability, in label id order; a list if the labels are unknown.
     """
 
     text: str
@@ -39,10 +39,10 @@ class Predictor:
     """A loaded model."""
 
     def __init__(self, folder: Path) -> None:
-        """Load the SavedModel in ``folder``; takes seconds, most of them TensorFlow's import.
+        """Load the SavedModel in ``folder``, which takes seconds, mostly to import TensorFlow.
 
         Raises:
-            UserError: the folder is no model of this project.
+            UserError: the folder is not a model of this project.
         """
         self.labels = read_labels(folder)
         with _quiet():
@@ -54,7 +54,7 @@ class Predictor:
         self._signature = self._model.signatures[features.SERVING_DEFAULT]
 
     def predict(self, texts: Sequence[str]) -> list[TextPrediction]:
-        """Classify texts; the answers are in their order."""
+        """Classify texts; return the predictions in the order of the texts."""
         answers: list[TextPrediction] = []
         for start in range(0, len(texts), _BATCH):
             batch = list(texts[start : start + _BATCH])
@@ -73,9 +73,9 @@ class Predictor:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what TensorFlow's libraries print while they load off the screen.
+    """Hide what TensorFlow's libraries print while they load.
 
-    They write to the descriptor itself, past ``sys.stderr``. An exception passes through.
+    They write to the file descriptor and bypass ``sys.stderr``. Exceptions are not affected.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     sys.stderr.flush()

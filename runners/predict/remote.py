@@ -1,4 +1,4 @@
-"""Classifies texts with a model server, over REST or gRPC."""
+"""Predictions from a model server, over REST or gRPC."""
 
 import contextlib
 from collections import deque
@@ -9,7 +9,7 @@ from modules.contract.pushed_model import read_labels, version_folder
 from runners.predict.local import TextPrediction
 from serving.client import Client, ClientError, ConnectionFailedError
 
-#: Of a window of texts in a stream; ample, for a slow server is still one that answers.
+#: For a window of texts in a stream; long, because a slow server is not a failed one.
 _TIMEOUT_SECONDS = 600.0
 
 
@@ -22,21 +22,21 @@ def predict_remotely(
     label: str | None,
     push_directory: str,
 ) -> Iterator[TextPrediction]:
-    """Classify texts as they are read; the answers come in their order.
+    """Classify texts as they are read; yield the predictions in the order of the texts.
 
-    The server does not tell the names of the scores. They are read from the push directory, if the
-    version that answers stands there; else ``scores`` is a list in label id order.
+    The server does not name the labels of the scores. They are read from the push directory if it
+    holds the version that answers; otherwise ``scores`` is a list in label id order.
 
     Args:
-        texts: any number.
-        url: of the server.
-        model: its name there.
-        version: its number; None is the newest.
-        label: a version label; None for none.
-        push_directory: the config's.
+        texts: any number of texts.
+        url: URL of the server.
+        model: name of the servable on the server.
+        version: version number; None is the newest.
+        label: version label, or None.
+        push_directory: the config's push directory.
 
     Raises:
-        UserError: the server cannot be asked, or refuses.
+        UserError: the server cannot be reached, or rejects a request.
     """
     with _user_errors():
         with Client(url, model=model, version=version, label=label) as client:
@@ -63,6 +63,6 @@ def _user_errors() -> Iterator[None]:
     try:
         yield
     except ConnectionFailedError as error:
-        raise UserError(f"{error.message}; `bert serve` starts a server") from error
+        raise UserError(f"{error.message}; start a server with `bert serve`") from error
     except ClientError as error:
-        raise UserError(f"the server refuses: {error}") from error
+        raise UserError(f"the server rejected the request: {error}") from error

@@ -1,4 +1,4 @@
-"""Texts to classify: words of the command line, then the lines of a file, one at a time."""
+"""Texts to classify: the arguments of the command line, then the lines of a file."""
 
 import contextlib
 import itertools
@@ -14,21 +14,21 @@ STANDARD_INPUT = "-"
 
 
 class Position:
-    """How far a file has been read."""
+    """Reading position in a file."""
 
     def __init__(self) -> None:
         self._file: BinaryIO | None = None
         self._size = 0
 
     def follow(self, stream: TextIO) -> None:
-        """Follow a file that is about to be read; one without a size, as a pipe, tells nothing."""
+        """Follow a file that is about to be read; ignore one without a size, such as a pipe."""
         with contextlib.suppress(OSError):
             status = os.fstat(stream.fileno())
             if stat.S_ISREG(status.st_mode) and status.st_size:
                 self._file, self._size = stream.buffer, status.st_size
 
     def share(self) -> float | None:
-        """The share that was read, 0 to 1; None where it cannot be known."""
+        """Return the share that was read, 0 to 1; None if unknown."""
         if self._file is None or self._file.closed:
             return None
         return min(1.0, self._file.tell() / self._size)
@@ -37,20 +37,24 @@ class Position:
 def read_texts(
     texts: Sequence[str], file: str | None, position: Position | None = None
 ) -> Iterator[str]:
-    """The texts of the command line, and those of the file as it is read; empty lines left out.
+    """Return the texts of the command line, then those of the file as it is read.
+
+    Empty lines are skipped.
 
     Args:
-        texts: from the command line.
-        file: one text a line, UTF-8; ``-`` is standard input.
+        texts: texts from the command line.
+        file: file with one text per line, UTF-8; ``-`` is standard input.
         position: follows the file.
 
     Raises:
-        UserError: there is none, at once; or the file cannot be read, when that comes to light.
+        UserError: there are no texts. Also while iterating: the file cannot be read.
     """
     lines = itertools.chain(texts, _lines(file, position or Position()) if file is not None else ())
     first = next(lines, None)
     if first is None:
-        raise UserError('nothing to classify; `bert predict "some text"` or --file FILE')
+        raise UserError(
+            'nothing to classify; give a text (`bert predict "some text"`) or --file FILE'
+        )
     return itertools.chain([first], lines)
 
 

@@ -1,1 +1,1 @@
-"""What starts a run by itself: ``bert watch``."""
+"""Triggers: start runs automatically, for ``bert watch``."""

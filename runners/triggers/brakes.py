@@ -1,4 +1,4 @@
-"""What keeps a run from starting although a trigger asks for one. Pure; times are UTC seconds."""
+"""Brakes: keep a run from starting although a trigger fired. Pure; times are UTC seconds."""
 
 import dataclasses
 import datetime
@@ -20,12 +20,12 @@ MAX_PAUSE_SECONDS = DAY_SECONDS
 
 @dataclasses.dataclass(frozen=True)
 class Brake:
-    """One reason not to start.
+    """A possible reason not to start a run, checked.
 
     Attributes:
-        name: of the brake.
-        holds: whether it holds.
-        sentence: why, for people.
+        name: the brake's name.
+        holds: whether it keeps a run from starting.
+        sentence: the reason, for people.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Brake:
 
 
 def check_brakes(settings: TriggersSection, history: History, now: float) -> tuple[Brake, ...]:
-    """Check the brakes that do not depend on what has fired."""
+    """Check the brakes that do not depend on which triggers fired."""
     checks: tuple[Callable[[TriggersSection, History, float], Brake], ...] = (
         one_at_a_time,
         quiet_hours,
@@ -45,20 +45,20 @@ def check_brakes(settings: TriggersSection, history: History, now: float) -> tup
 
 
 def one_at_a_time(settings: TriggersSection, history: History, now: float) -> Brake:
-    """A run is under way."""
+    """Hold while a run is running."""
     running = next((run for run in history.runs if run.running), None)
     if running:
-        return Brake(ONE_AT_A_TIME, True, f"run {running.id} is under way")
-    return Brake(ONE_AT_A_TIME, bool(history.busy), history.busy or "no run is under way")
+        return Brake(ONE_AT_A_TIME, True, f"run {running.id} is running")
+    return Brake(ONE_AT_A_TIME, bool(history.busy), history.busy or "no run is running")
 
 
 def quiet_hours(settings: TriggersSection, history: History, now: float) -> Brake:
-    """It is a time of day in which nothing starts. The end is no longer part of it.
+    """Hold between two times of day, the end excluded.
 
-    Hours may go over midnight; equal ends are no hours at all.
+    The hours may include midnight. If both times are equal, there are no quiet hours.
     """
     if not settings.quiet_hours:
-        return Brake(QUIET_HOURS, False, "there are none")
+        return Brake(QUIET_HOURS, False, "no quiet hours are set")
     start, end = (_minute(word) for word in settings.quiet_hours.split("-"))
     moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
     minute = moment.hour * 60 + moment.minute
@@ -72,14 +72,14 @@ def _minute(word: str) -> int:
 
 
 def pause_seconds(settings: TriggersSection, history: History) -> float:
-    """How long nothing starts after the last run; longer the more runs have failed in a row."""
+    """Return the pause after the last run; it doubles with each failure in a row."""
     doublings = min(max(0, history.failures() - 1), 20)
     pause = settings.cooldown_minutes * 60
     return max(pause, min(pause * 2.0**doublings, MAX_PAUSE_SECONDS))
 
 
 def cooldown(settings: TriggersSection, history: History, now: float) -> Brake:
-    """The last run has just ended."""
+    """Hold for a while after the last run has ended."""
     last = history.last
     if last is None:
         return Brake(COOLDOWN, False, "nothing has run yet")
@@ -87,22 +87,22 @@ def cooldown(settings: TriggersSection, history: History, now: float) -> Brake:
         return Brake(COOLDOWN, False, "the last run has not ended")
     until = last.finished + pause_seconds(settings, history)
     holds = now < until
-    return Brake(COOLDOWN, holds, f"the cool-down {'ends' if holds else 'ended'} {clock(until)}")
+    return Brake(COOLDOWN, holds, f"the cool-down {'ends' if holds else 'ended'} at {clock(until)}")
 
 
 def budget(settings: TriggersSection, history: History, now: float) -> Brake:
-    """Enough runs were started within the last 24 hours."""
+    """Hold once enough runs were started within 24 hours."""
     spent = sum(run.started > now - DAY_SECONDS for run in history.runs)
     sentence = f"{spent} of {settings.runs_per_day} runs started within 24 hours"
     return Brake(BUDGET, spent >= settings.runs_per_day, sentence)
 
 
 def min_new_examples(settings: TriggersSection, usable: int | None) -> Brake:
-    """There is too little new to learn from.
+    """Hold while there are too few new feedback examples.
 
     Args:
-        settings: with ``min_new_examples``.
-        usable: feedback examples that the next span would hold; None when unknown.
+        settings: gives ``min_new_examples``.
+        usable: feedback examples that the next span would hold; None if unknown.
     """
     wanted = settings.min_new_examples
     if usable is None:

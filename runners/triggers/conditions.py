@@ -1,6 +1,6 @@
-"""The triggers: from what was measured to whether it asks for a run.
+"""Triggers: decide from measurements whether a run is wanted.
 
-Pure; who measures is ``runners.triggers.sensors``.
+Pure; ``runners.triggers.sensors`` measures.
 """
 
 from collections.abc import Sequence
@@ -22,30 +22,30 @@ from runners.triggers.history import (
 
 
 class QualityMeasure(Protocol):
-    """What ``runners.freshness.monitoring.quality_report`` tells, as far as it matters here."""
+    """The part of ``serving.monitoring.quality.QualityReport`` that is used here."""
 
     @property
     def accuracy(self) -> float | None:
-        """On feedback."""
+        """Accuracy on feedback."""
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """Around it."""
+        """Its confidence interval."""
 
     @property
     def evaluation_accuracy(self) -> float | None:
-        """When the deployed model was evaluated."""
+        """Accuracy of the deployed model in its evaluation."""
 
 
 def schedule(expression: str, history: History, now: float) -> Signal:
-    """The schedule: a time has passed since the last run began.
+    """Fire if a scheduled time has passed since the last run began.
 
-    Times that passed while nobody watched count once. A schedule that is new, or was changed,
-    counts from the first poll that sees it.
+    Times missed while no watcher ran count once. A new or changed schedule counts from the first
+    poll that sees it.
 
     Args:
-        expression: cron, in UTC.
-        history: when the last run began, and since when the expression is known.
+        expression: cron expression, in UTC.
+        history: gives the last run's start, and since when the expression is known.
         now: seconds since 1970.
     """
     known = history.carried(SCHEDULE, "expression") == expression
@@ -54,27 +54,27 @@ def schedule(expression: str, history: History, now: float) -> Signal:
     due = last_time(expression, now)
     details = {"expression": expression, "since": since}
     if due > begun:
-        return Signal(SCHEDULE, True, f"{expression} was due {clock(due)}", details)
+        return Signal(SCHEDULE, True, f"{expression} was due at {clock(due)}", details)
     return Signal(SCHEDULE, False, f"{expression} is not due", details)
 
 
 def feedback(usable: int, wanted: int) -> Signal:
-    """Feedback volume: enough new examples have come together."""
+    """Fire if there are enough new feedback examples."""
     sentence = f"{usable} new feedback examples, {wanted} start a run"
     details = {"usable": usable, "wanted": wanted}
     return Signal(FEEDBACK, usable >= wanted, sentence, details)
 
 
 def accuracy(report: QualityMeasure | None, drop: float) -> Signal:
-    """Accuracy drop: even the upper end of the interval is too far below the evaluation's.
+    """Fire if even the upper end of the accuracy's interval is too far below the evaluation's.
 
     Args:
-        report: None when too little feedback has come.
-        drop: in accuracy, 0 to 1.
+        report: None if there is too little feedback.
+        drop: required drop in accuracy, 0 to 1.
     """
     name = ACCURACY
     if report is None or report.accuracy is None or report.interval is None:
-        return Signal(name, False, "too little feedback to tell the accuracy")
+        return Signal(name, False, "too little feedback to measure the accuracy")
     if report.evaluation_accuracy is None:
         return Signal(name, False, "the deployed model has no evaluation to compare with")
     upper, expected = report.interval[1], report.evaluation_accuracy
@@ -86,47 +86,47 @@ def accuracy(report: QualityMeasure | None, drop: float) -> Signal:
     }
     sentence = (
         f"accuracy on feedback is {report.accuracy:.3f}, at most {upper:.3f}; "
-        f"the evaluation's was {expected:.3f}"
+        f"in the evaluation it was {expected:.3f}"
     )
     return Signal(name, upper <= expected - drop, sentence, details)
 
 
 class DriftMeasure(Protocol):
-    """What ``runners.freshness.monitoring.drift_report`` tells, as far as it matters here."""
+    """The part of ``serving.monitoring.check.DriftReport`` that is used here."""
 
     @property
     def raised(self) -> bool:
-        """Whether any test was."""
+        """Whether any test raised an alarm."""
 
     @property
     def tests(self) -> Sequence[Any]:
-        """With ``name``, ``raised``, ``sentence`` each."""
+        """Tests, each with ``name``, ``raised`` and ``sentence``."""
 
 
 def drift(report: DriftMeasure | None) -> Signal:
-    """Drift: recent traffic is unlike the training data.
+    """Fire if recent traffic differs from the training data.
 
     Args:
-        report: None when too little traffic has come.
+        report: None if there is too little traffic.
     """
     if report is None:
-        return Signal(DRIFT, False, "too little traffic to tell drift")
+        return Signal(DRIFT, False, "too little traffic to detect drift")
     raised = {test.name: test.sentence for test in report.tests if test.raised}
     if not report.raised:
-        return Signal(DRIFT, False, "recent traffic is like the training data")
+        return Signal(DRIFT, False, "recent traffic resembles the training data")
     return Signal(DRIFT, True, "; ".join(raised.values()), {"tests": list(raised)})
 
 
 def new_data(
     fingerprint: Fingerprint, history: History, now: float, settle_seconds: float
 ) -> Signal:
-    """New data: the files are others than at the last run, or else at the first poll.
+    """Fire if the data files differ from those of the last run or, before any, the first poll.
 
     Args:
-        fingerprint: of the files.
-        history: what they were.
+        fingerprint: fingerprint of the files.
+        history: gives the fingerprint to compare with.
         now: seconds since 1970.
-        settle_seconds: files that changed more recently may still be in the making.
+        settle_seconds: files that changed more recently than this may still be changing.
     """
     used = (run.details.get("data") for run in history.runs)
     baseline = next((data for data in used if data), history.carried(NEW_DATA, "baseline"))
@@ -140,9 +140,9 @@ def new_data(
 
 
 def retry(history: History) -> Signal:
-    """The last run failed: what started it still waits for an answer."""
+    """Fire if the last run failed: what started it still calls for a run."""
     failures = history.failures()
     if not history.last or not failures:
         return Signal(RETRY, False, "the last run did not fail")
-    sentence = f"run {history.last.id} {history.last.state}, {failures} in a row"
+    sentence = f"run {history.last.id} {history.last.state}; failures in a row: {failures}"
     return Signal(RETRY, True, sentence, {"failures": failures})

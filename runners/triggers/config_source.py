@@ -1,4 +1,4 @@
-"""Where the watcher's config comes from, so that the runs it starts read the same."""
+"""The source of the watcher's config, passed on to the runs that it starts."""
 
 import dataclasses
 import os
@@ -9,7 +9,7 @@ from pipeline.config import Config, load
 
 @dataclasses.dataclass(frozen=True)
 class ConfigSource:
-    """The options of a command.
+    """The options of a command that select a config.
 
     Attributes:
         file: ``--config``.
@@ -28,15 +28,15 @@ class ConfigSource:
         return load(self.file, self.assignments)
 
     def options(self) -> list[str]:
-        """The options again, for a command that is started from here."""
+        """Return the options, for a command that is started from here."""
         file = [f"--config={self.file}"] if self.file else []
         return [*file, *(f"--set={assignment}" for assignment in self.assignments)]
 
 
 def state_folder(config: Config) -> Path:
-    """Where the watcher keeps its lock, and logs and ends of runs, on this machine.
+    """Return the folder on this machine for the watcher's lock, and the logs and status of runs.
 
-    Under the pipeline's root, or, when that is remote, in the user's state folder.
+    It is under the pipeline root or, if that is remote, in the user's state folder.
     """
     root = config.pipeline_root()
     if "://" not in root:

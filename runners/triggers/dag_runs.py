@@ -1,7 +1,7 @@
-"""Runs that are DAG runs of Airflow: the DAG's first task decides whether they go on.
+"""Runs that are DAG runs of Airflow: the DAG's first task decides whether they continue.
 
-Nothing is started here: the DAG run that asks is the run. Nor is Airflow asked, for a task has no
-password of its web server: the task tells how the DAG's runs stand.
+Nothing is started here: the DAG run that polls is the run. Nor is Airflow's web server asked, for
+which a task has no password: the task passes in the states of the DAG's runs.
 """
 
 import dataclasses
@@ -16,16 +16,16 @@ from runners.triggers.run_lock import RunLock
 from runners.triggers.store import NewRun
 
 AIRFLOW = "airflow"
-#: Airflow's words for a DAG run that will change no more.
+#: Airflow's final states of a DAG run.
 SUCCESS, FAILED = "success", "failed"
 
 
-class ToldDagRuns(PlatformRuns):
-    """Knows of Airflow's runs what a task has told; asks other platforms.
+class KnownDagRuns(PlatformRuns):
+    """States of runs: of Airflow's as a task passed them in, of others' by asking the platform.
 
     Args:
-        config: names the platforms' addresses.
-        states: of the DAG's last runs, Airflow's word by run id.
+        config: gives the platforms' addresses.
+        states: run id -> Airflow's state, of the DAG's last runs.
     """
 
     def __init__(self, config: Config, states: Mapping[str, str]) -> None:
@@ -33,39 +33,43 @@ class ToldDagRuns(PlatformRuns):
         self._states = states
 
     def state(self, runner: str, run_id: str) -> RunState:
-        """How a run stands."""
+        """Return the state of a run.
+
+        Raises:
+            UserError: the platform cannot be queried.
+        """
         if runner != AIRFLOW:
             return super().state(runner, run_id)
         state = self._states.get(run_id)
-        if state is None:  # deleted, or long ago; one that waits or runs would have been told
-            return RunState("that it has ended", finished=True, succeeded=False)
+        if state is None:  # deleted, or long ago; a queued or running one would be among them
+            return RunState("that the run has ended", finished=True, succeeded=False)
         return RunState(state, finished=state in (SUCCESS, FAILED), succeeded=state == SUCCESS)
 
 
 class DagRunLauncher(Launcher):
-    """Starts no process: a started run is the DAG run that asks.
+    """A launcher that starts no process: the run is the DAG run that polls.
 
-    Other runs are held back while the database has it as under way, as with a run that was
-    submitted to a platform; the lock on the file is held for the decision alone.
+    As with a run submitted to a platform, other runs are held back while the database has it as
+    running; the lock on the file is held only during the decision.
 
     Args:
-        config: of the pipeline.
-        source: where it comes from.
-        dag_run: id of the DAG run that asks.
-        states: see ``ToldDagRuns``.
+        config: the pipeline's config.
+        source: the source of the config.
+        dag_run: id of the DAG run that polls.
+        states: see ``KnownDagRuns``.
     """
 
     def __init__(
         self, config: Config, source: ConfigSource, dag_run: str, states: Mapping[str, str]
     ) -> None:
-        super().__init__(config, source, platforms=ToldDagRuns(config, states))
+        super().__init__(config, source, platforms=KnownDagRuns(config, states))
         self.runner = AIRFLOW
         self._dag_run = dag_run
 
     def new_run(self) -> NewRun:
-        """What is kept of a new run; with the id, so that the DAG run finds it after a crash."""
+        """Return the record of a new run, with the id by which the DAG run finds it again."""
         return dataclasses.replace(super().new_run(), external_id=self._dag_run)
 
     def start(self, run_id: int, started: float, lock: RunLock) -> dict[str, str]:
-        """The DAG run goes on by itself."""
+        """Start nothing: the DAG run continues by itself."""
         return {"DAG run": self._dag_run}

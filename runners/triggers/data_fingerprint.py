@@ -1,4 +1,4 @@
-"""Whether the data files have changed: sizes and times first, contents only when those differ."""
+"""Fingerprint of the data files: by size and time first, by content only if those differ."""
 
 import dataclasses
 import hashlib
@@ -12,12 +12,12 @@ from pipeline.config import Config
 
 @dataclasses.dataclass(frozen=True)
 class Fingerprint:
-    """Of the files of ``data.path``.
+    """Fingerprint of the files of ``data.path``.
 
     Attributes:
-        digest: of their contents, 64 hex digits.
-        stat: of their names, sizes and times.
-        changed: the newest of those times, seconds since 1970.
+        digest: digest of their contents, 64 hex digits.
+        stat: digest of their names, sizes and times, 64 hex digits.
+        changed: time of the last change of any of them, seconds since 1970.
     """
 
     digest: str
@@ -26,15 +26,15 @@ class Fingerprint:
 
 
 def take(config: Config, known_stat: str | None, known_digest: str | None) -> Fingerprint:
-    """Take the fingerprint; cheap while sizes and times are as they were.
+    """Take the fingerprint; fast while sizes and times are unchanged.
 
     Args:
-        config: with ``data.path``.
+        config: gives ``data.path``.
         known_stat: ``Fingerprint.stat`` of the last poll.
         known_digest: ``Fingerprint.digest`` of the last poll.
 
     Raises:
-        DataError: there is no data, or it cannot be read.
+        DataError: the data does not exist or cannot be read.
     """
     arguments = config.example_gen_arguments()
     sources = find_sources(arguments["paths"], arguments["data_format"])
@@ -50,7 +50,7 @@ def take(config: Config, known_stat: str | None, known_digest: str | None) -> Fi
 
 
 def _stat(path: str) -> tuple[int, int]:
-    """Size in bytes and time of the last change in nanoseconds, 0 where the store has none."""
+    """Return size in bytes and modification time in ns, 0 if the store has none."""
     try:
         if not files.is_remote(path):
             status = os.stat(path)

@@ -1,4 +1,4 @@
-"""Whether a run starts now. Pure: the same signals, past and time give the same decision."""
+"""The decision whether a run starts. Pure: the same signals, history and time give the same one."""
 
 import dataclasses
 import json
@@ -13,14 +13,14 @@ from runners.triggers.history import NEEDS_EXAMPLES, SCHEDULE, History, Signal
 
 @dataclasses.dataclass(frozen=True)
 class TriggerDecision:
-    """Whether a run starts, and why.
+    """Decision whether a run starts, with its reason.
 
     Attributes:
-        started: whether it does.
-        triggers: those that fired, also when nothing starts.
+        started: whether a run starts.
+        triggers: the triggers that fired, also if no run starts.
         reason: one sentence.
-        details: what each trigger ("signals") and each brake ("brakes") saw.
-        key: the same for decisions that tell a person the same; figures do not enter.
+        details: what each trigger ("signals") and each brake ("brakes") found.
+        key: equal for decisions that mean the same to a person; figures do not enter.
     """
 
     started: bool
@@ -30,7 +30,7 @@ class TriggerDecision:
     key: str
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return JSON types."""
         return {
             "started": self.started,
             "triggers": list(self.triggers),
@@ -49,15 +49,15 @@ def decide(
     """Weigh triggers against brakes.
 
     Args:
-        signals: of all triggers that are switched on.
-        settings: the brakes' limits.
-        history: the recent past.
+        signals: signals of all triggers that are switched on.
+        settings: gives the brakes' limits.
+        history: the recent runs and decisions.
         now: seconds since 1970.
-        usable: feedback examples that the next span would hold; None when unknown.
+        usable: feedback examples that the next span would hold; None if unknown.
 
     Returns:
-        A start when a trigger fired and no brake holds. ``min_new_examples`` holds back drift and
-        an accuracy drop alone.
+        A start if a trigger fired and no brake holds. ``min_new_examples`` holds back only drift
+        and accuracy.
     """
     found = brakes.check_brakes(settings, history, now)
     fired = [signal for signal in signals if signal.fired]
@@ -79,7 +79,7 @@ def decide(
 
 
 def _holding(fired: Sequence[Signal], found: Sequence[Brake]) -> list[Brake]:
-    """The brakes that keep what fired from starting a run."""
+    """Return the brakes that keep the fired triggers from starting a run."""
     others = any(signal.name not in NEEDS_EXAMPLES for signal in fired)
     return [
         brake
@@ -91,7 +91,7 @@ def _holding(fired: Sequence[Signal], found: Sequence[Brake]) -> list[Brake]:
 def _reason(signals: Sequence[Signal], fired: Sequence[Signal], holding: Sequence[Brake]) -> str:
     why = "; ".join(f"{signal.name}: {signal.sentence}" for signal in fired)
     if fired and holding:
-        return f"held back, for {' and '.join(brake.sentence for brake in holding)} ({why})"
+        return f"held back: {'; '.join(brake.sentence for brake in holding)} ({why})"
     if fired:
         return f"started by {why}"
     blind = [f"{signal.name} {signal.sentence}" for signal in signals if signal.error]
@@ -103,11 +103,11 @@ def _reason(signals: Sequence[Signal], fired: Sequence[Signal], holding: Sequenc
 def _key(signals: Sequence[Signal], fired: Sequence[Signal], holding: Sequence[Brake]) -> str:
     parts = {
         "fired": sorted(signal.name for signal in fired),
-        # What holds matters to a person only when something wanted to start.
+        # Brakes matter to a person only if a trigger fired.
         "holding": sorted(brake.name for brake in holding) if fired else [],
         "blind": sorted(signal.name for signal in signals if signal.error),
         "on": sorted(signal.name for signal in signals),
-        # The next poll reads from the record when the schedule was set.
+        # The next poll reads from the record since when the schedule counts.
         "schedule": next((s.details.get("since") for s in signals if s.name == SCHEDULE), None),
     }
     return json.dumps(parts, sort_keys=True)

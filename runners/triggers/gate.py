@@ -1,16 +1,16 @@
-"""Decides whether a DAG run of Airflow goes on, as ``bert watch --once`` decides to start a run.
+"""Gate of an Airflow DAG: lets a DAG run continue if ``bert watch --once`` would start a run.
 
-Started by the first and the last task of a DAG that was compiled with ``airflow.gated``:
+Called by the first and the last task of a DAG that was compiled with ``airflow.gated``:
 
-- ``python -m runners.triggers.gate open ORDER`` polls once. ORDER holds ``dag_run``, its id, and
-  ``states``, Airflow's word for each of the DAG's last runs. Exit codes: 0 go on, 99 nothing is
-  due, 1 the poll failed, 2 a person must put it right. A DAG run that went on before, and is tried
-  or cleared again, goes on without another decision.
-- ``python -m runners.triggers.gate close ORDER`` writes down how the run ended. ORDER holds
-  ``dag_run`` and ``failed``, the names of the tasks that failed. Exit codes likewise; it is 0, too,
-  when no poll had started the run.
+- ``python -m runners.triggers.gate open ORDER`` polls once. ORDER holds ``dag_run``, the run's id,
+  and ``states``, Airflow's states of the DAG's last runs by id. Exit codes: 0 continue, 99 no run
+  is due, 1 the poll failed, 2 an error that the user can fix. A DAG run that the gate let through
+  before, and that is retried or cleared, continues without another decision.
+- ``python -m runners.triggers.gate close ORDER`` records how the run ended. ORDER holds
+  ``dag_run`` and ``failed``, the names of the tasks that failed. The exit codes are the same; 0
+  also if no poll started the run.
 
-Both orders hold ``assignments`` and ``parameters`` as well, see ``runners.airflow.task_order``.
+Both orders also hold ``assignments`` and ``parameters``, see ``runners.airflow.task_order``.
 Secrets come from the environment; the last line of output says what is wrong.
 """
 
@@ -38,17 +38,17 @@ _MODULE = "runners.triggers.gate"
 
 
 def open_gate(arguments: Sequence[str]) -> int:
-    """Poll once, unless the DAG run went on before; export the feedback when it goes on.
+    """Poll once, unless a poll started the DAG run before; export feedback if it continues.
 
     Args:
-        arguments: the order.
+        arguments: the order, as the only element.
 
     Returns:
-        See ``Poll.exit_code``; 0, too, for a run that continues.
+        See ``Poll.exit_code``; 0 also for a run that continues.
 
     Raises:
-        UserError: a bad order or config, or another run is under way.
-        SQLAlchemyError: the database is away; nothing was decided.
+        UserError: a bad order or config, or another run is running.
+        SQLAlchemyError: the database is unavailable; no decision was made.
     """
     order = task_order.read(arguments, "dag_run", "states", module=_MODULE)
     dag_run, states = str(order["dag_run"]), dict(order["states"])
@@ -60,7 +60,7 @@ def open_gate(arguments: Sequence[str]) -> int:
     with closing(watcher):
         run = watcher.resume(dag_run, time.time())
         if run:
-            print(f"run {run.id} goes on, for it was started before", flush=True)
+            print(f"run {run.id} continues: an earlier poll started it", flush=True)
             code = 0
         else:
             poll = watcher.poll(time.time())
@@ -77,26 +77,29 @@ def _print(poll: Poll) -> None:
 
 
 def _export_feedback(source: ConfigSource) -> None:
-    """A new span first, as for every triggered run, which goes on without one."""
+    """Write a new span, as before every triggered run; the run continues if that fails."""
     export, _ = launch.bert_steps(source, AIRFLOW, Path())
     sys.stdout.flush()
     code = subprocess.run(export.command, stdin=subprocess.DEVNULL, check=False).returncode
     if code:
-        print(f"{export.name} ended with {code}; the run goes on without a new span", flush=True)
+        print(
+            f"{export.name} ended with exit code {code}; the run continues without a new span",
+            flush=True,
+        )
 
 
 def close_gate(arguments: Sequence[str]) -> int:
-    """Write down how the run of a DAG run ended; one that no poll has started has none.
+    """Record how a DAG run ended, if a poll started it.
 
     Args:
-        arguments: the order.
+        arguments: the order, as the only element.
 
     Returns:
         0.
 
     Raises:
         UserError: a bad order or config.
-        SQLAlchemyError: the database is away; the next poll finds the end.
+        SQLAlchemyError: the database is unavailable; the next poll records the end.
     """
     order = task_order.read(arguments, "dag_run", "failed", module=_MODULE)
     config = ConfigSource(None, task_order.assignments(order)).load()
@@ -105,9 +108,9 @@ def close_gate(arguments: Sequence[str]) -> int:
         store = TriggerStore(database, config.triggers)
         run = store.find_run(AIRFLOW, str(order["dag_run"]))
         if run is None:
-            print("no trigger has started this run", flush=True)
+            print("no trigger started this run; nothing to record", flush=True)
             return 0
-        sentence = f"{' and '.join(failed)} failed" if failed else "all is done"
+        sentence = f"{' and '.join(failed)} failed" if failed else "no task failed"
         state = FAILED if failed else SUCCEEDED
         details = {"sentence": sentence}
         store.update_run(run.id, state=state, finished=time.time(), details=details)
@@ -119,12 +122,12 @@ _ACTIONS: Mapping[str, Callable[[Sequence[str]], int]] = {"open": open_gate, "cl
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; returns the exit code."""
+    """Run the action that the arguments name; return the exit code."""
     try:
         action, *rest = arguments or [""]
         if action not in _ACTIONS:
             raise UserError(
-                f"{_MODULE}: legal are {' and '.join(_ACTIONS)}; received {action!r}; "
+                f"{_MODULE}: the action must be {' or '.join(_ACTIONS)}; received {action!r}; "
                 "compile the DAG file again: bert compile --runner airflow"
             )
         return _ACTIONS[action](rest)

@@ -11,7 +11,7 @@ def clock(moment: float) -> str:
     return f"{datetime.datetime.fromtimestamp(moment, datetime.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-#: ``RunRecord.state``. "lost": it vanished without telling how it ended.
+#: ``RunRecord.state``. "lost": it disappeared without a status.
 RUNNING, SUCCEEDED, FAILED, LOST = "running", "succeeded", "failed", "lost"
 
 
@@ -29,11 +29,11 @@ class RunRecord:
 
     @property
     def running(self) -> bool:
-        """Whether it counts as under way."""
+        """Whether it counts as running."""
         return self.state == RUNNING
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return JSON types."""
         return {
             "id": self.id,
             "runner": self.runner,
@@ -50,7 +50,7 @@ class DecisionRecord:
     """A recorded decision; see ``serving.records.tables.DecisionRow``.
 
     Attributes:
-        run: the run that it started; None without one.
+        run: the run that it started, or None.
     """
 
     id: int
@@ -62,7 +62,7 @@ class DecisionRecord:
     run: RunRecord | None
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return JSON types."""
         return {
             "id": self.id,
             "created": self.created,
@@ -76,13 +76,13 @@ class DecisionRecord:
 
 @dataclasses.dataclass(frozen=True)
 class History:
-    """The recent past.
+    """Recent runs, and the newest recorded decision.
 
     Attributes:
-        runs: the last ones, the newest first; at least as many as may start in a day.
+        runs: the last runs, the newest first; at least as many as may start in a day.
         signals: details of each trigger's signal in the newest recorded decision, by name.
-        key: what that decision amounted to; see ``runners.triggers.decide.TriggerDecision.key``.
-        busy: why a run cannot start beside what is going on already, a sentence; "" when it can.
+        key: that decision's key; see ``runners.triggers.decide.TriggerDecision.key``.
+        busy: sentence that says what else keeps a run from starting now; "" if nothing does.
     """
 
     runs: tuple[RunRecord, ...] = ()
@@ -96,7 +96,7 @@ class History:
         return self.runs[0] if self.runs else None
 
     def failures(self) -> int:
-        """How many of the last runs have failed in a row."""
+        """Count how many of the last runs failed in a row."""
         count = 0
         for run in self.runs:
             if run.state not in (FAILED, LOST):
@@ -105,7 +105,7 @@ class History:
         return count
 
     def carried(self, trigger: str, name: str) -> Any:
-        """What a trigger kept in the newest decision; None without it."""
+        """Return a detail of a trigger's signal in the newest decision, or None."""
         return self.signals.get(trigger, {}).get(name)
 
 
@@ -119,13 +119,13 @@ WATCH = "watch"
 
 @dataclasses.dataclass(frozen=True)
 class Event:
-    """One thing that happened.
+    """Something that happened in a poll.
 
     Attributes:
-        kind: of the constants above.
-        created: when, seconds since 1970.
-        sentence: for people.
-        details: for programs; JSON types.
+        kind: one of the constants above.
+        created: seconds since 1970.
+        sentence: description for people.
+        details: description for programs; JSON types.
     """
 
     kind: str
@@ -134,15 +134,15 @@ class Event:
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def line(self) -> str:
-        """One line of plain text: time, kind, sentence."""
+        """Return one line of plain text: time, kind, sentence."""
         return f"{clock(self.created)} {self.kind:<9}{self.one_line()}"
 
     def one_line(self) -> str:
-        """The sentence without line breaks."""
+        """Return the sentence without line breaks."""
         return " ".join(self.sentence.split())
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return JSON types."""
         return {
             "event": self.kind,
             "created": self.created,
@@ -159,20 +159,20 @@ DRIFT = "drift"
 NEW_DATA = "new_data"
 RETRY = "retry"
 
-#: Triggers that help only when there is something new to learn from.
+#: Triggers whose run helps only if there are new examples to learn from.
 NEEDS_EXAMPLES = frozenset({ACCURACY, DRIFT})
 
 
 @dataclasses.dataclass(frozen=True)
 class Signal:
-    """What a trigger saw in one poll.
+    """Result of checking a trigger in one poll.
 
     Attributes:
-        name: of the trigger.
-        fired: whether it asks for a run.
-        sentence: what it saw, for people.
+        name: the trigger's name.
+        fired: whether it asks for a run; False if it could not be checked.
+        sentence: what it found, for people.
         details: the figures, and what the next poll needs; JSON types.
-        error: why it could not be checked, one line; "" when it could. Such a signal has not fired.
+        error: why it could not be checked, one line; "" if it could.
     """
 
     name: str
@@ -182,7 +182,7 @@ class Signal:
     error: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """As the record of a decision keeps it."""
+        """Return JSON types, as stored with a decision."""
         error = {"error": self.error} if self.error else {}
         return {**self.details, "fired": self.fired, "sentence": self.sentence, **error}
 

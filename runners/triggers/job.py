@@ -1,7 +1,7 @@
-"""A triggered run's own process: ``python -m runners.triggers.job ORDER``.
+"""The process of a triggered run: ``python -m runners.triggers.job ORDER``.
 
-Runs commands one after the other until a required one fails, and writes how that ended to
-``status.json``, where the watcher, or the next one, finds it. Imports little: it only waits.
+It runs commands one after the other until a required one fails, and writes the result to
+``status.json``, where this watcher or the next one finds it. It only waits, so it imports little.
 """
 
 import dataclasses
@@ -27,9 +27,9 @@ class Step:
     """One command of a job.
 
     Attributes:
-        name: for people.
-        command: its words.
-        required: whether the job fails with it, and ends.
+        name: name for people.
+        command: program and arguments.
+        required: whether its failure ends the job, which then fails too.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Step:
 
 @dataclasses.dataclass(frozen=True)
 class JobStatus:
-    """How a job ended.
+    """Result of a job.
 
     Attributes:
-        exit_code: of the required command that failed; 0 when none did; minus a signal's number
-            when one ended it.
-        finished: when, seconds since 1970.
-        failed: names of the commands that failed, also of those that may.
+        exit_code: exit code of the required command that failed, or minus the number of the signal
+            that ended it; 0 if none failed.
+        finished: when the job ended, seconds since 1970.
+        failed: names of the commands that failed, required or not.
     """
 
     exit_code: int
@@ -57,12 +57,12 @@ def start(folder: Path, steps: Sequence[Step], lock: int) -> subprocess.Popen[by
     """Start a job that outlives this process.
 
     Args:
-        folder: made here; gets log and status.
+        folder: folder for log and status; created here.
         steps: the commands.
         lock: descriptor of the held lock, which the job inherits.
 
     Raises:
-        OSError: the folder cannot be written, or no process started.
+        OSError: the folder cannot be written, or the process cannot be started.
     """
     folder.mkdir(parents=True, exist_ok=True)
     order = {
@@ -77,13 +77,13 @@ def start(folder: Path, steps: Sequence[Step], lock: int) -> subprocess.Popen[by
             stdout=log,
             stderr=subprocess.STDOUT,
             pass_fds=[lock],
-            # Ctrl-C and the end of the terminal reach the watcher alone.
+            # Ctrl-C and the end of the terminal reach only the watcher.
             start_new_session=True,
         )
 
 
 def read_status(folder: Path) -> JobStatus | None:
-    """How the job of a folder ended; None when it has not, or could not say so."""
+    """Return how a folder's job ended; None if it runs, or ended without a status."""
     found = read_json(folder / STATUS_FILE)
     if not found:
         return None
@@ -91,7 +91,7 @@ def read_status(folder: Path) -> JobStatus | None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a file that is written whole; None without the file."""
+    """Return the object in a file that is written atomically; None without the file."""
     try:
         return dict(json.loads(path.read_text("utf-8")))
     except FileNotFoundError:
@@ -99,13 +99,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def main(order: dict[str, Any]) -> int:
-    """Run the commands of an order; see ``start``."""
+    """Run the commands of an order (see ``start``); return the exit code."""
     code, failed = 0, []
     for step in (Step(**values) for values in order["steps"]):
         ended = _run(step.command, order["lock"])
         if ended:
             failed.append(step.name)
-        # A signal is meant for the whole job.
+        # A signal is meant for the whole job, so it also ends at an optional step.
         if ended and (step.required or ended < 0):
             code = ended
             break
@@ -116,7 +116,7 @@ def main(order: dict[str, Any]) -> int:
 
 
 def _run(command: Sequence[str], lock: int) -> int:
-    """One command, which inherits the lock: it may outlive this process."""
+    """Run a command, which inherits the lock because it may outlive this process."""
     process = subprocess.Popen(command, pass_fds=[lock], stdin=subprocess.DEVNULL)
 
     def forward(number: int, frame: FrameType | None) -> None:

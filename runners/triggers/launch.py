@@ -1,4 +1,4 @@
-"""Starts runs and finds out how they stand, also those of a watcher that is no more."""
+"""Start runs and read their status, also of runs that an earlier watcher started."""
 
 import dataclasses
 import datetime
@@ -20,9 +20,9 @@ from runners.triggers.run_lock import RunLock
 from runners.triggers.store import NewRun
 
 LOCAL = "local"
-#: A run of another machine, whose files are not here, counts as lost after so long.
+#: Age at which a run on another machine, whose files are not here, counts as lost.
 ELSEWHERE_SECONDS = 86_400.0
-#: A run that its platform cannot be asked about counts as lost after so long.
+#: Age at which a run whose platform cannot be queried counts as lost.
 UNREACHABLE_SECONDS = 7 * 86_400.0
 
 #: Makes a job's commands: the config's source, the runner, the job's folder.
@@ -30,10 +30,10 @@ Steps = Callable[[ConfigSource, str, Path], Sequence[Step]]
 
 
 def bert_steps(source: ConfigSource, runner: str, folder: Path) -> list[Step]:
-    """A new span first, then the run.
+    """Return the commands of a run: export a new span, then run or submit the pipeline.
 
-    The run goes on without a span: it may be just what makes the export possible again, for it
-    renews a test split that is gone.
+    The run continues if the export fails. It may be what makes the export work again, because it
+    recreates a lost test split.
     """
     bert, options = [sys.executable, "-m", "cli.main"], source.options()
     export = Step("bert feedback export", [*bert, "feedback", "export", *options], required=False)
@@ -44,15 +44,15 @@ def bert_steps(source: ConfigSource, runner: str, folder: Path) -> list[Step]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Standing:
-    """How a run stands.
+class RunStatus:
+    """Status of a run.
 
     Attributes:
         state: as in ``RunRecord.state``.
-        sentence: for people.
+        sentence: description for people.
         external_id: the platform's id of the run, once known.
-        details: to be kept with the run.
-        finished: when it ended, seconds since 1970, where that is known.
+        details: details to store with the run.
+        finished: when it ended, seconds since 1970; None if unknown.
     """
 
     state: str
@@ -63,13 +63,13 @@ class Standing:
 
 
 class Launcher:
-    """Starts runs of one pipeline, each in a process of its own.
+    """Launcher of one pipeline's runs, each in a process of its own.
 
     Args:
-        config: of the pipeline.
-        source: what the runs are started with.
+        config: the pipeline's config.
+        source: the config options that the runs are started with.
         steps: makes their commands.
-        platforms: asked for runs elsewhere; None asks as the config says.
+        platforms: reads the states of runs elsewhere; None connects as the config says.
     """
 
     def __init__(
@@ -89,41 +89,44 @@ class Launcher:
         self.folder = state_folder(config)
 
     def prepare(self) -> tuple[RunLock | None, str]:
-        """Take the lock, if nothing runs.
+        """Acquire the lock, unless something is running.
 
         Returns:
-            The lock and "", or None and why no run can start.
+            The lock and "", or None and the reason why no run can start.
 
         Raises:
             UserError: the folder cannot be written.
         """
         lock = RunLock.acquire(self.folder)
         if lock is None:
-            return None, "a run is under way"
+            return None, "another run is running"
         if run_lock.root_in_use(self._root):
             lock.close()
-            return None, "a run that was started by hand is under way"
+            return None, "a run that was started by hand is running"
         return lock, ""
 
     def job_folder(self, run_id: int, started: float) -> Path:
-        """Where log and end of a run are kept. Ids alone begin again with a new database."""
+        """Return the folder of a run's log and status.
+
+        It is named by id and start, because ids begin again with a new database.
+        """
         moment = datetime.datetime.fromtimestamp(started, datetime.UTC)
         return self.folder / f"run-{run_id}-{moment:%Y%m%d-%H%M%S-%f}"
 
     def new_run(self) -> NewRun:
-        """What is kept of a new run, to find it again."""
+        """Return the record of a new run, by which it is found again."""
         return NewRun(self.runner, details={"host": socket.gethostname()})
 
     def start(self, run_id: int, started: float, lock: RunLock) -> dict[str, str]:
-        """Start a run that is in the database.
+        """Start the process of a run that is recorded in the database.
 
         Args:
-            run_id: its id there.
-            started: as it stands there.
-            lock: held; the run's process inherits it.
+            run_id: the run's id in the database.
+            started: its start in the database, seconds since 1970.
+            lock: the held lock, which the run's process inherits.
 
         Returns:
-            Where it can be seen: its log file.
+            Places where the run can be followed: "log" -> its log file.
 
         Raises:
             OSError: it cannot be started.
@@ -134,53 +137,54 @@ class Launcher:
         return {"log": str(folder / job.LOG_FILE)}
 
     def wait(self) -> None:
-        """Wait for the processes that were started here: a local run's end, or a submission's."""
+        """Wait until every local run or submission that was started here has ended."""
         for child in self._children:
             child.wait()
 
-    def standing(self, run: RunRecord, now: float) -> Standing:
-        """How a run stands that the database has as under way."""
+    def status(self, run: RunRecord, now: float) -> RunStatus:
+        """Return the status of a run that is running according to the database."""
         self._children = [child for child in self._children if child.poll() is None]
         if run.external_id:
             return self._at_platform(run, run.external_id, now)
         folder = self.job_folder(run.id, run.started)
-        # Read before the status: a job that ends in between has written it by then.
+        # Before the status is read: a job that ends in between has written its status by then.
         holds = run_lock.held(self.folder)
         status = job.read_status(folder)
         submitted = job.read_json(folder / job.SUBMITTED_FILE)
         if submitted:
             name, url = str(submitted["name"]), str(submitted["url"])
-            return Standing(RUNNING, f"submitted as {name}", name, {"url": url})
+            return RunStatus(RUNNING, f"submitted as {name}", name, {"url": url})
         if status is None:
             return self._without_status(run, folder, holds, now)
         return _ended(status, folder / job.LOG_FILE)
 
-    def _without_status(self, run: RunRecord, folder: Path, holds: bool, now: float) -> Standing:
+    def _without_status(self, run: RunRecord, folder: Path, holds: bool, now: float) -> RunStatus:
         here = run.details.get("host") == socket.gethostname() or folder.exists()
         if not here and now - run.started < ELSEWHERE_SECONDS:
-            return Standing(RUNNING, f"it is under way on {run.details.get('host')}")
+            return RunStatus(RUNNING, f"it is running on {run.details.get('host')}")
         if here and holds:
-            return Standing(RUNNING, "it is under way")
-        return Standing(LOST, "its process is gone and left no word")
+            return RunStatus(RUNNING, "it is running")
+        return RunStatus(LOST, "its process ended without a status")
 
-    def _at_platform(self, run: RunRecord, name: str, now: float) -> Standing:
+    def _at_platform(self, run: RunRecord, name: str, now: float) -> RunStatus:
         try:
             found = self._platforms.state(run.runner, name)
         except UserError as error:
-            if now - run.started > UNREACHABLE_SECONDS:
-                return Standing(LOST, f"{run.runner} cannot be asked: {error}", name)
-            return Standing(RUNNING, f"{run.runner} cannot be asked: {error}", name)
+            state = LOST if now - run.started > UNREACHABLE_SECONDS else RUNNING
+            return RunStatus(state, f"{run.runner} cannot be queried: {error}", name)
         if not found.finished:
-            return Standing(RUNNING, f"{run.runner} says {found.state}", name)
+            return RunStatus(RUNNING, f"{run.runner} reports {found.state}", name)
         state = SUCCEEDED if found.succeeded else FAILED
         cause = f": {found.error}" if found.error else ""
-        return Standing(state, f"{run.runner} says {found.state}{cause}", name)
+        return RunStatus(state, f"{run.runner} reports {found.state}{cause}", name)
 
 
-def _ended(status: JobStatus, log: Path) -> Standing:
+def _ended(status: JobStatus, log: Path) -> RunStatus:
     details: dict[str, Any] = {"exit_code": status.exit_code, "failed_steps": status.failed}
     if status.exit_code:
-        sentence = f"{status.failed[-1]} ended with {status.exit_code}, see {log}"
-        return Standing(FAILED, sentence, details=details, finished=status.finished)
-    without = f", but not {' and '.join(status.failed)}, see {log}" if status.failed else ""
-    return Standing(SUCCEEDED, f"all is done{without}", details=details, finished=status.finished)
+        sentence = f"{status.failed[-1]} ended with exit code {status.exit_code}; see {log}"
+        return RunStatus(FAILED, sentence, details=details, finished=status.finished)
+    sentence = "all steps succeeded"
+    if status.failed:
+        sentence = f"it continued although {' and '.join(status.failed)} failed; see {log}"
+    return RunStatus(SUCCEEDED, sentence, details=details, finished=status.finished)

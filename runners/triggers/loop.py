@@ -1,4 +1,4 @@
-"""Polls again and again until a signal stops it."""
+"""The loop of ``bert watch``: poll until a signal arrives."""
 
 import contextlib
 import os
@@ -18,18 +18,18 @@ from serving.records.database import cause_of
 #: Pauses after failures in a row double from the first to the last, in seconds.
 FIRST_PAUSE, LAST_PAUSE = 1.0, 60.0
 
-#: Waits so many seconds, or until a signal asks to stop; returns its number then.
+#: Waits that many seconds, or until a signal asks to stop; then returns the signal's number.
 Wait = Callable[[float], int | None]
 
 
-def watch(make_watcher: Callable[[], Watcher], tell: Callable[[Event], None], wait: Wait) -> int:
-    """Poll until a signal comes.
+def watch(make_watcher: Callable[[], Watcher], report: Callable[[Event], None], wait: Wait) -> int:
+    """Poll until a signal arrives.
 
-    No failure ends it but a config that is wrong: a database that is away comes back.
+    Only a wrong config ends the loop; an unavailable database is waited for.
 
     Args:
         make_watcher: called until it succeeds.
-        tell: called with each event.
+        report: called with each event.
         wait: see ``Wait``.
 
     Returns:
@@ -45,11 +45,11 @@ def watch(make_watcher: Callable[[], Watcher], tell: Callable[[Event], None], wa
             try:
                 if watcher is None:
                     watcher = make_watcher()
-                    tell(Event(WATCH, time.time(), _greeting(watcher)))
+                    report(Event(WATCH, time.time(), _greeting(watcher)))
                 for event in watcher.poll(time.time()).events:
-                    tell(event)
+                    report(event)
                 if failures:
-                    tell(Event(WATCH, time.time(), "the watcher works again"))
+                    report(Event(WATCH, time.time(), "the watcher has recovered"))
                 failures, said = 0, ""
             except Exception as error:
                 if watcher is None and not _may_pass(error):
@@ -57,7 +57,7 @@ def watch(make_watcher: Callable[[], Watcher], tell: Callable[[Event], None], wa
                 failures += 1
                 sentence = _sentence(error)
                 if sentence != said:
-                    tell(Event(ERROR, time.time(), sentence))
+                    report(Event(ERROR, time.time(), sentence))
                 said = sentence
             number = wait(_pause(watcher, failures))
             if number is not None:
@@ -73,14 +73,14 @@ def exit_code(number: int) -> int:
 
 
 def _may_pass(error: Exception) -> bool:
-    """Whether the database is away, which ``Database`` tells as a ``UserError``."""
+    """Return whether the database is unavailable, which ``Database`` raises as a ``UserError``."""
     cause = error.__cause__ if isinstance(error, UserError) else error
     return isinstance(cause, SQLAlchemyError)
 
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, SQLAlchemyError):
-        return f"the database cannot be used, so nothing starts: {cause_of(error)}"
+        return f"the database is unavailable, so no run starts: {cause_of(error)}"
     if isinstance(error, UserError):
         return " ".join(str(error).split())
     return f"unexpected {type(error).__name__}: {' '.join(str(error).split())}"
@@ -111,11 +111,11 @@ def _greeting(watcher: Watcher) -> str:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Wait]:
-    """Catch SIGTERM and SIGINT, so that a running poll is finished first.
+    """Defer SIGTERM and SIGINT until the current poll has ended.
 
     A second SIGINT interrupts at once.
     """
-    # A pipe, for an event's lock could be held by the very code that a handler interrupts.
+    # A pipe, because the code that a handler interrupts could hold the lock of a threading.Event.
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     received: list[int] = []

@@ -1,4 +1,4 @@
-"""Runs on other platforms: submitted as ``bert submit`` does, asked for by their id later."""
+"""Runs on other platforms: submitted as by ``bert submit``, later queried by their id."""
 
 import dataclasses
 import json
@@ -12,10 +12,10 @@ from runners.triggers.config_source import ConfigSource
 
 
 class PlatformRuns:
-    """Asks a platform for the state of runs, over one connection.
+    """States of runs, read from a platform over one connection.
 
     Args:
-        config: names the platforms' addresses.
+        config: gives the platforms' addresses.
     """
 
     def __init__(self, config: Config) -> None:
@@ -23,10 +23,10 @@ class PlatformRuns:
         self._runs: dict[tuple[str, str], SubmittedRun] = {}
 
     def state(self, runner: str, run_id: str) -> RunState:
-        """How a run stands.
+        """Return the state of a run.
 
         Raises:
-            UserError: the platform cannot be asked.
+            UserError: the platform cannot be queried.
         """
         key = runner, run_id
         if key not in self._runs:
@@ -35,10 +35,10 @@ class PlatformRuns:
 
 
 def main(runner: str, file: Path, source: ConfigSource) -> None:
-    """Compile, submit, and write the run's name and address to a file.
+    """Compile and submit the pipeline, and write the run's name and URL to a file.
 
     Raises:
-        UserError: it cannot be compiled or submitted.
+        UserError: the pipeline cannot be compiled or submitted.
     """
     run = submit(runner, source.load())
     write_text(file, json.dumps({"name": run.name, "url": run.url}))
@@ -46,7 +46,7 @@ def main(runner: str, file: Path, source: ConfigSource) -> None:
 
 
 def command(runner: str, file: Path, source: ConfigSource) -> list[str]:
-    """The command line that ends in ``main``."""
+    """Return the command that calls ``main`` in a process of its own."""
     order = {"runner": runner, "file": str(file), "source": dataclasses.asdict(source)}
     return [sys.executable, "-m", "runners.triggers.platform_runs", json.dumps(order)]
 

@@ -14,12 +14,12 @@ _BAD = frozenset({FAILED, LOST})
 
 @dataclasses.dataclass(frozen=True)
 class Poll:
-    """One poll of a watcher.
+    """Result of one poll.
 
     Attributes:
-        decision: None when another watcher was faster.
-        run_id: the run that was started; None without one.
-        events: what happened, in order. A decision that says the same as the last is not an event.
+        decision: the decision; None if another watcher was faster.
+        run_id: id of the run that was started, or None.
+        events: what happened, in order. A decision like the last recorded one is not an event.
         awaited: what happened while the caller waited for the run.
     """
 
@@ -30,17 +30,17 @@ class Poll:
 
     @property
     def exit_code(self) -> int:
-        """0 when a run started, 1 when it could not start or has failed, else ``NOTHING_DUE``."""
+        """0 if a run started, 1 if it could not start or failed, else ``NOTHING_DUE``."""
         if self.run_id is None:
             return NOTHING_DUE
         return int(any(_is_bad_end(event, self.run_id) for event in self._all_events()))
 
     def news(self) -> tuple[Event, ...]:
-        """The events except the decision, which ``sentences`` gives in full."""
+        """Return the events except the decision, which ``sentences`` gives in full."""
         return tuple(event for event in self.events if event.kind != DECISION)
 
     def sentences(self) -> list[str]:
-        """The decision for people: the verdict, then one line for each trigger and brake."""
+        """Return the decision for people: the verdict, then a line for each trigger and brake."""
         if self.decision is None:
             return ["no decision: another watcher has just started a run"]
         verdict = "a run starts" if self.decision.started else "no run starts"
@@ -55,7 +55,7 @@ class Poll:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return JSON types."""
         decision = self.decision.to_dict() if self.decision else {}
         events = [event.to_dict() for event in self._all_events()]
         return {**decision, "run": self.run_id, "events": events}

@@ -1,7 +1,7 @@
-"""One triggered run at a time: a lock that dies with the run, not with the watcher.
+"""Lock that allows one triggered run at a time, held by the run and not by the watcher.
 
-The watcher takes the lock and the run's process inherits the open file. The kernel drops the lock
-when the last process that has it open is gone, however it ends.
+The watcher acquires the lock and the run's process inherits the open file. The kernel releases the
+lock when the last process that has the file open has ended, in whatever way.
 """
 
 import contextlib
@@ -14,20 +14,20 @@ from typing import Self
 from modules.contract.errors import UserError
 
 _NAME = "run.lock"
-#: Another watcher that only polls has the lock for an instant; a run has it for long.
+#: Another watcher that only polls holds the lock for an instant, so retry before giving up.
 _TRIES = 5
 _PAUSE_SECONDS = 0.02
 
 
 class RunLock:
-    """The lock, held. Never unlock it: that would take it from the run as well; close it."""
+    """A held lock. Close it, never unlock it: unlocking would release the run's lock as well."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
 
     @classmethod
     def acquire(cls, folder: Path) -> Self | None:
-        """Take the lock; None when a run, or another watcher that starts one, has it.
+        """Acquire the lock; return None if a run, or a watcher that is starting one, holds it.
 
         Raises:
             UserError: the folder cannot be written.
@@ -49,22 +49,22 @@ class RunLock:
         return None
 
     def close(self) -> None:
-        """Let go; a run that has inherited the lock keeps it."""
+        """Close the file; a run that has inherited the lock keeps it."""
         os.close(self.descriptor)
 
 
 def held(folder: Path) -> bool:
-    """Whether a run, or a watcher that starts one, has the lock."""
+    """Return whether a run, or a watcher that is starting one, holds the lock."""
     return _is_locked(folder / _NAME)
 
 
 def root_in_use(root: str) -> bool:
-    """Whether some run uses the pipeline's root; ``runners.local.run`` locks it."""
+    """Return whether a run is using the pipeline root, which ``runners.local.run`` locks."""
     return _is_locked(Path(root) / ".lock")
 
 
 def _is_locked(path: Path) -> bool:
-    """Try a shared lock, so that two that poll do not see each other."""
+    """Try a shared lock, so that two checks at once do not detect each other."""
     with contextlib.suppress(FileNotFoundError), open(path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

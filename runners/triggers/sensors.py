@@ -1,4 +1,4 @@
-"""Measures the world for the triggers. What cannot be measured becomes a signal that says so."""
+"""Measurements for the triggers. A failed measurement becomes a signal that says so."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,21 +23,21 @@ from runners.triggers.history import (
 from runners.triggers.store import TriggerStore
 from serving.records.database import Database
 
-#: Drift and quality ask the model server, so they are measured this seldom, in seconds ...
+#: Minimum seconds between measurements of drift and quality, which ask the model server ...
 MONITORING_SECONDS = 300.0
-#: ... or once so many texts were answered, or so many votes came, since then.
+#: ... unless that many predictions or feedback items have arrived since.
 MONITORING_PREDICTIONS = 200
 MONITORING_VOTES = 20
-#: Data files that changed more recently may still be in the making.
+#: Data files that changed within that many seconds may still be changing.
 SETTLE_SECONDS = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
-    """Who measures. Each imports what it needs when it is called.
+    """Functions that measure. Each imports lazily what it needs.
 
     Attributes:
-        usable: how many examples the next span would hold.
+        usable: counts the examples that the next span would hold.
         drift: see ``runners.freshness.monitoring.drift_report``.
         quality: see ``runners.freshness.monitoring.quality_report``.
     """
@@ -69,13 +69,13 @@ MEASURES = Measures(_usable, _drift, _quality)
 
 
 class Sensors:
-    """Makes the signals of all triggers that are switched on.
+    """Signals of all triggers that are switched on.
 
     Args:
-        config: which those are.
-        database: where traffic and feedback are kept.
-        store: counts in it.
-        measures: who measures.
+        config: says which triggers are on.
+        database: holds traffic and feedback.
+        store: counts rows in the database.
+        measures: functions that measure.
     """
 
     def __init__(
@@ -98,14 +98,14 @@ class Sensors:
         """Measure everything once.
 
         Args:
-            history: the recent past.
+            history: the recent runs and decisions.
             now: seconds since 1970.
 
         Returns:
-            The signals, and how many new feedback examples there are, None when unknown.
+            The signals, and the number of new feedback examples or None if unknown.
 
         Raises:
-            SQLAlchemyError: the database is away: nothing could be recorded either.
+            SQLAlchemyError: the database is unavailable, so no decision could be recorded either.
         """
         settings, found = self._settings, []
         usable, error = self._count_usable(history)
@@ -125,7 +125,11 @@ class Sensors:
         return (*found, conditions.retry(history)), usable
 
     def _guarded(self, name: str, measure: Callable[[], Signal], history: History) -> Signal:
-        """Measure one trigger; a failure stops neither the others nor the watcher."""
+        """Check one trigger; an error stops neither the other triggers nor the watcher.
+
+        Raises:
+            SQLAlchemyError: the database is unavailable.
+        """
         try:
             return measure()
         except SQLAlchemyError:
@@ -139,7 +143,11 @@ class Sensors:
             return failed(name, one_line(error), carried)
 
     def _count_usable(self, history: History) -> tuple[int | None, str]:
-        """How many new examples there are, or why they cannot be counted."""
+        """Return the number of new examples and "", or None and why they cannot be counted.
+
+        Raises:
+            SQLAlchemyError: the database is unavailable.
+        """
         settings = self._settings
         wanted = settings.feedback_examples or settings.drift or settings.accuracy_drop
         if not wanted:
@@ -147,7 +155,7 @@ class Sensors:
         last = history.last
         state = (*self._store.feedback_state(), last and (last.id, last.state))
         if not state[0] and not state[2]:
-            return 0, ""  # nobody has voted: the test split, costly to read, does not matter
+            return 0, ""  # no feedback: skip reading the test split, which is slow
         if self._usable is None or self._usable[0] != state:
             try:
                 self._usable = state, self._measures.usable(self._config, self._database)
@@ -159,7 +167,7 @@ class Sensors:
         return self._usable[1], ""
 
     def _monitoring(self, history: History, now: float) -> tuple[Signal, ...]:
-        """Drift and accuracy, as last measured if that is not long ago."""
+        """Return the signals of drift and accuracy, measured again only when due."""
         settings, config, database = self._settings, self._config, self._database
         measures: dict[str, Callable[[], Signal]] = {}
         if settings.accuracy_drop:
@@ -179,7 +187,7 @@ class Sensors:
         then = self._monitored[0]
         ended = history.last.finished if history.last else None
         if ended is not None and ended > then:
-            return True  # another model may serve
+            return True  # another model may be deployed
         if not 0 <= now - then < max(self._settings.interval_seconds, MONITORING_SECONDS):
             return True
         predictions, votes = self._store.count_since(then)

@@ -1,4 +1,4 @@
-"""Decisions and triggered runs in the database."""
+"""Store of decisions and triggered runs."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +14,13 @@ from runners.triggers.history import RUNNING, DecisionRecord, History, RunRecord
 from serving.records import tables
 from serving.records.database import Database, is_postgresql
 
-#: Beyond those that count for the budget: failures in a row are counted among them.
+#: Runs to read in addition to those of the budget, to count failures in a row.
 _MORE_RUNS = 10
 
 
 @dataclasses.dataclass(frozen=True)
 class NewRun:
-    """What is written down of a run that starts; see ``serving.records.tables.TriggeredRunRow``."""
+    """Values of a run that starts; see ``serving.records.tables.TriggeredRunRow``."""
 
     runner: str
     external_id: str = ""
@@ -29,12 +29,12 @@ class NewRun:
 
 @dataclasses.dataclass(frozen=True)
 class Recorded:
-    """A decision that stands in the database.
+    """A decision, and what was stored of it.
 
     Attributes:
-        decision: as it was taken.
-        run_id: of the run that it starts; None without one.
-        new: whether it was written; one that says the same as the last is not.
+        decision: the decision.
+        run_id: id of the run that it starts, or None.
+        new: whether it was stored; a decision like the last recorded one is not.
     """
 
     decision: TriggerDecision
@@ -43,11 +43,11 @@ class Recorded:
 
 
 class TriggerStore:
-    """Reads and writes decisions and runs.
+    """Decisions and runs of one pipeline.
 
     Args:
-        database: where they are kept. All watchers of one pipeline share it.
-        settings: how far back the budget looks.
+        database: the database, which all watchers of the pipeline share.
+        settings: gives the budget, and so how many runs are read.
     """
 
     def __init__(self, database: Database, settings: TriggersSection) -> None:
@@ -55,10 +55,10 @@ class TriggerStore:
         self._limit = settings.runs_per_day + _MORE_RUNS
 
     def history(self) -> History:
-        """The recent past.
+        """Read the recent runs and the newest decision.
 
         Raises:
-            SQLAlchemyError: the database is away.
+            SQLAlchemyError: the database is unavailable.
         """
         with self._database.read() as session:
             return self._history(session)
@@ -70,21 +70,21 @@ class TriggerStore:
         now: float,
         new_run: NewRun,
     ) -> Recorded | None:
-        """Decide and write it down, with the run that it starts, in one transaction.
+        """Decide and store the decision, with the run that it starts, in one transaction.
 
-        Only one watcher at a time is in here, so that no two start a run on the same past.
+        Only one watcher at a time can hold it, so that no two start a run on the same history.
 
         Args:
-            decide: takes the decision from the past as it is now.
-            seen: the past from which the signals came.
+            decide: makes the decision from the history as it is now.
+            seen: the history that the signals are based on.
             now: seconds since 1970.
-            new_run: the run, should one start.
+            new_run: values of the run, if one starts.
 
         Returns:
-            None when another watcher has started a run since ``seen``: the signals are old.
+            None if another watcher has started a run since ``seen``: the signals are outdated.
 
         Raises:
-            SQLAlchemyError: the database is away; nothing was written.
+            SQLAlchemyError: the database is unavailable; nothing was written.
         """
         with self._database.begin() as session:
             _one_writer(session)
@@ -108,13 +108,13 @@ class TriggerStore:
         return Recorded(decision, run_id, new=True)
 
     def update_run(self, run_id: int, **values: Any) -> bool:
-        """Set columns of a run that is still under way; ``details`` are merged.
+        """Set columns of a run if it is still running; ``details`` are merged.
 
         Returns:
-            Whether it was: another watcher may have seen its end before.
+            Whether it was running: another watcher may already have recorded its end.
 
         Raises:
-            SQLAlchemyError: the database is away; nothing was written.
+            SQLAlchemyError: the database is unavailable; nothing was written.
         """
         details = values.pop("details", {})
         with self._database.begin() as session:
@@ -127,51 +127,52 @@ class TriggerStore:
         return True
 
     def find_run(self, runner: str, external_id: str) -> RunRecord | None:
-        """The run that a platform knows by an id; None when no trigger started it.
+        """Find a run by the platform's id; None if no trigger started it.
 
         Raises:
-            SQLAlchemyError: the database is away.
+            SQLAlchemyError: the database is unavailable.
         """
         with self._database.read() as session:
             row = _of_platform(session, runner, external_id)
             return _run(row) if row else None
 
     def resume_run(self, runner: str, external_id: str) -> RunRecord | None:
-        """The same, under way from now on, also if it had ended.
+        """Find a run by the platform's id, and set it to running if it had ended.
 
         Raises:
-            UserError: it had ended, and another run is under way.
-            SQLAlchemyError: the database is away; nothing was written.
+            UserError: it had ended, and another run is running.
+            SQLAlchemyError: the database is unavailable; nothing was written.
         """
         with self._database.begin() as session:
             _one_writer(session)
             row = _of_platform(session, runner, external_id)
             if row is None or row.state == RUNNING:
                 return _run(row) if row else None
-            under_way = select(tables.TriggeredRunRow.id).where(
+            running = select(tables.TriggeredRunRow.id).where(
                 tables.TriggeredRunRow.state == RUNNING
             )
-            other = session.scalars(under_way).first()
+            other = session.scalars(running).first()
             if other is not None:
                 raise UserError(
-                    f"run {row.id} ({external_id}) cannot go on, for run {other} is under way; "
-                    "wait for its end: bert decisions"
+                    f"run {row.id} ({external_id}) cannot continue while run {other} is running; "
+                    "wait until it has ended: bert decisions"
                 )
             row.state, row.finished = RUNNING, None
             return _run(row)
 
     def count_since(self, moment: float) -> tuple[int, int]:
-        """How many predictions and votes have come since a time."""
+        """Count the predictions and the feedback items since a time, seconds since 1970."""
         with self._database.read() as session:
             predictions = select(func.count()).where(tables.PredictionRow.created > moment)
             votes = select(func.count()).where(tables.FeedbackRow.updated > moment)
             return session.execute(predictions).scalar_one(), session.execute(votes).scalar_one()
 
     def feedback_state(self) -> tuple[Any, ...]:
-        """What is another whenever the usable feedback may have changed.
+        """Return values that differ whenever the usable feedback may have changed.
 
         Returns:
-            Votes and the last one's time, reviews and the last one's time, the last span.
+            Count and last time of feedback, count and last time of reviews, number of the last
+            span.
         """
         feedback, review = tables.FeedbackRow, tables.ReviewRow
         with self._database.read() as session:
@@ -197,10 +198,10 @@ class TriggerStore:
 
 
 def last_decisions(database: Database, count: int) -> Sequence[tables.DecisionRow]:
-    """The newest decisions, the newest first.
+    """Read the last decisions, the newest first.
 
     Raises:
-        SQLAlchemyError: the database is away.
+        SQLAlchemyError: the database is unavailable.
     """
     query = select(tables.DecisionRow).order_by(tables.DecisionRow.id.desc()).limit(count)
     with database.read() as session:
@@ -208,10 +209,10 @@ def last_decisions(database: Database, count: int) -> Sequence[tables.DecisionRo
 
 
 def read_decisions(database: Database, count: int) -> list[DecisionRecord]:
-    """Read the newest decisions with the runs that they started, the newest first.
+    """Read the last decisions with the runs that they started, the newest first.
 
     Raises:
-        SQLAlchemyError: the database is away.
+        SQLAlchemyError: the database is unavailable.
     """
     rows = last_decisions(database, count)
     runs = run_states(database, [row.run_id for row in rows if row.run_id is not None])
@@ -230,7 +231,7 @@ def read_decisions(database: Database, count: int) -> list[DecisionRecord]:
 
 
 def run_states(database: Database, run_ids: Sequence[int]) -> dict[int, RunRecord]:
-    """The runs of some ids."""
+    """Read runs by id."""
     query = select(tables.TriggeredRunRow).where(tables.TriggeredRunRow.id.in_(run_ids))
     with database.read() as session:
         return {row.id: _run(row) for row in session.scalars(query)}
@@ -243,7 +244,7 @@ def _of_platform(session: Session, runner: str, external_id: str) -> tables.Trig
 
 
 def _one_writer(session: Session) -> None:
-    """SQLite lets one write transaction in at a time anyway; PostgreSQL has to be told."""
+    """Lock the table on PostgreSQL; SQLite allows only one write transaction anyway."""
     if is_postgresql(session):
         session.execute(text("LOCK TABLE triggered_runs IN SHARE ROW EXCLUSIVE MODE"))
 

@@ -1,4 +1,4 @@
-"""One poll: the rollout, the active runs, and whether a run starts."""
+"""The watcher: its poll advances the rollout, checks active runs and may start a run."""
 
 import dataclasses
 import time
@@ -34,12 +34,12 @@ from serving.records.database import Database
 
 
 class Watcher:
-    """Watches one pipeline. Any number of watchers may, at the same time.
+    """Watcher of one pipeline. Several may watch the same pipeline.
 
     Args:
-        source: where the config comes from.
-        make_launcher: makes what starts runs.
-        measures: who measures feedback, drift and quality.
+        source: the source of the config.
+        make_launcher: makes the launcher of runs.
+        measures: functions that measure feedback, drift and quality.
 
     Raises:
         UserError: the config is wrong, or the database cannot be opened.
@@ -58,10 +58,10 @@ class Watcher:
         self._store = TriggerStore(self.database, self.config.triggers)
         self._sensors = sensors.Sensors(self.config, self.database, self._store, measures)
         self._launcher = make_launcher(self.config, source)
-        self._said: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
     def close(self) -> None:
-        """Close the database. Runs under way go on."""
+        """Close the database. Active runs continue."""
         self.database.close()
 
     def poll(self, now: float) -> Poll:
@@ -71,39 +71,44 @@ class Watcher:
             now: seconds since 1970.
 
         Raises:
-            SQLAlchemyError: the database is away; no run was started.
+            SQLAlchemyError: the database is unavailable; no run was started.
+            UserError: the folder of the lock cannot be written.
         """
-        found = [*self._advance_rollout(now), *self._note_ends(now)]
+        found = [*self._advance_rollout(now), *self._check_runs(now)]
         history = self._store.history()
         signals, usable = self._sensors.poll(history, now)
         for signal in signals:
-            found += self._say_once(signal.name, signal.error, now)
+            found += self._report_once(signal.name, signal.error, now)
         recorded = self._decide(signals, usable, history, now, found)
         if recorded is None:
             return Poll(None, None, tuple(found))
         return Poll(recorded.decision, recorded.run_id, tuple(found))
 
     def resume(self, external_id: str, now: float) -> RunRecord | None:
-        """Continue a run that an earlier poll started; no decision is taken.
+        """Continue a run that an earlier poll started, without a new decision.
 
         Args:
             external_id: the platform's id of the run.
             now: seconds since 1970.
 
         Returns:
-            The run, running again if it had ended; None when no poll has started it.
+            The run, running again if it had ended; None if no poll started it.
 
         Raises:
-            UserError: it had ended, and another run is under way.
-            SQLAlchemyError: the database is away.
+            UserError: it had ended, and another run is running.
+            SQLAlchemyError: the database is unavailable.
         """
-        tuple(self._note_ends(now))
+        tuple(self._check_runs(now))
         return self._store.resume_run(self._launcher.runner, external_id)
 
     def wait(self) -> tuple[Event, ...]:
-        """Wait until the run that was started here has ended, or is submitted; tell how."""
+        """Wait until the run that was started here has ended, or is submitted.
+
+        Returns:
+            What became known of the active runs.
+        """
         self._launcher.wait()
-        return tuple(self._note_ends(time.time()))
+        return tuple(self._check_runs(time.time()))
 
     def _decide(
         self,
@@ -147,32 +152,32 @@ class Watcher:
                 run_id, state=FAILED, finished=now, details={"sentence": sentence}
             )
             return Event(ERROR, now, sentence, {"run": run_id})
-        self._said[f"run {run_id}"] = f"run {run_id}: it is under way"
+        self._reported[f"run {run_id}"] = f"run {run_id}: it is running"
         places = "".join(f", {what} {place}" for what, place in seen_at.items())
         details = {"run": run_id, "runner": runner, **seen_at}
         return Event(RUN, now, f"run {run_id} started ({runner}){places}", details)
 
-    def _note_ends(self, now: float) -> Iterable[Event]:
-        """Write down how runs under way have come on."""
+    def _check_runs(self, now: float) -> Iterable[Event]:
+        """Record the progress of active runs."""
         for run in self._store.history().runs:
             if run.running:
-                yield from self._note_end(run, now)
+                yield from self._check_run(run, now)
 
-    def _note_end(self, run: RunRecord, now: float) -> Iterable[Event]:
-        standing = self._launcher.standing(run, now)
-        said = f"run {run.id}: {standing.sentence}"
-        details = {"run": run.id, "state": standing.state, **standing.details}
-        if standing.state == RUNNING:
-            if standing.external_id != run.external_id:
+    def _check_run(self, run: RunRecord, now: float) -> Iterable[Event]:
+        status = self._launcher.status(run, now)
+        said = f"run {run.id}: {status.sentence}"
+        details = {"run": run.id, "state": status.state, **status.details}
+        if status.state == RUNNING:
+            if status.external_id != run.external_id:
                 self._store.update_run(
-                    run.id, external_id=standing.external_id, details=standing.details
+                    run.id, external_id=status.external_id, details=status.details
                 )
-            yield from self._say_once(f"run {run.id}", said, now, RUN, details)
+            yield from self._report_once(f"run {run.id}", said, now, RUN, details)
             return
-        kept = {**standing.details, "sentence": standing.sentence}
-        ended = now if standing.finished is None else standing.finished
-        if self._store.update_run(run.id, state=standing.state, finished=ended, details=kept):
-            said = f"run {run.id} {standing.state}: {standing.sentence}"
+        kept = {**status.details, "sentence": status.sentence}
+        ended = now if status.finished is None else status.finished
+        if self._store.update_run(run.id, state=status.state, finished=ended, details=kept):
+            said = f"run {run.id} {status.state}: {status.sentence}"
             yield Event(RUN, now, said, details)
 
     def _advance_rollout(self, now: float) -> Iterable[Event]:
@@ -183,9 +188,9 @@ class Watcher:
         except SQLAlchemyError:
             raise
         except Exception as error:
-            yield from self._say_once("rollout", f"{type(error).__name__}: {error}", now)
+            yield from self._report_once("rollout", f"{type(error).__name__}: {error}", now)
             return
-        self._said.pop("rollout", None)
+        self._reported.pop("rollout", None)
         for event in done:
             sentence = f"version {event.version}: {event.action}, {event.reason}"
             details = {"action": event.action, "version": event.version, **event.details}
@@ -204,7 +209,7 @@ class Watcher:
             AskedServer(gateway.server_url, gateway.model_name),
         )
 
-    def _say_once(
+    def _report_once(
         self,
         about: str,
         sentence: str,
@@ -212,10 +217,10 @@ class Watcher:
         kind: str = ERROR,
         details: dict[str, Any] | None = None,
     ) -> Iterable[Event]:
-        """An event when there is something else to say about a thing than the last time."""
-        if self._said.get(about, "") == sentence:
+        """Yield an event if the sentence about a subject differs from the last one."""
+        if self._reported.get(about, "") == sentence:
             return
-        self._said[about] = sentence
+        self._reported[about] = sentence
         if sentence:
             said = f"{about}: {sentence}" if kind == ERROR else sentence
             yield Event(kind, now, said, details or {})
@@ -227,15 +232,16 @@ def poll_once(
     """Poll once and close the watcher.
 
     Args:
-        watcher: closed at the end.
-        wait: whether to wait until the run that is started, if any, has ended or is submitted.
+        watcher: the watcher, which is closed at the end.
+        wait: whether to wait until a run that is started has ended or is submitted.
         on_poll: called with the poll before the wait.
 
     Returns:
         The poll, with the events of the wait.
 
     Raises:
-        SQLAlchemyError: the database is away.
+        SQLAlchemyError: the database is unavailable.
+        UserError: the folder of the lock cannot be written.
     """
     with closing(watcher):
         poll = watcher.poll(time.time())

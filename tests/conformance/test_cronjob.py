@@ -155,11 +155,11 @@ def test_cronjob_command_starts_one_run_when_due(
         write(tmp_path, "good,positive\nbad,negative\nfine,positive\n")
         active = cluster.pod()  # the platform reports RUNNING, once
         assert active.returncode == 0, active.stderr
-        assert "run 1 is under way" in active.stdout
+        assert "run 1 is running" in active.stdout
         write(tmp_path, "good,positive\nbad,negative\n")
         after = cluster.pod()
         assert after.returncode == 0, after.stderr
-        assert f"{runner} says SUCCEEDED" in after.stdout
+        assert f"{runner} reports SUCCEEDED" in after.stdout
         assert "no run starts: no trigger fired" in after.stdout
         assert list(api.runs) == [name]
     database = Database(url)
@@ -181,7 +181,7 @@ def test_failed_submission_fails_the_pod(tmp_path: Path) -> None:
         write(tmp_path, "bad,negative\n")
         refused = cluster.pod()
     assert refused.returncode == 1, refused.stdout
-    assert "run 1 failed: bert submit ended with 2" in refused.stdout
+    assert "run 1 failed: bert submit ended with exit code 2" in refused.stdout
 
 
 def _manifest(assignments: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Fixtures: a configuration in a temporary folder, and runs recorded as TFX's launcher does."""
+"""Fixtures: a config in a temporary folder, and runs recorded as by TFX's launcher."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ def config(tmp_path: Path) -> Config:
 
 
 class MetadataWriter:
-    """Writes runs into a metadata store as TFX's launcher does."""
+    """Writer of runs into a metadata store, as by TFX's launcher."""
 
     def __init__(self, config: Config) -> None:
         from ml_metadata import MetadataStore
@@ -98,7 +98,7 @@ def metadata(config: Config) -> MetadataWriter:
 
 @pytest.fixture
 def add_run(metadata: MetadataWriter, tmp_path: Path) -> Callable[..., None]:
-    """Record a whole run: a model that was evaluated and, if blessed, pushed."""
+    """Return a function that records a run whose model was evaluated and, if blessed, pushed."""
 
     def add(
         run_id: str, *, blessed: bool = True, version: str = "1", pusher: str = "COMPLETE"

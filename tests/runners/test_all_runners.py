@@ -1,4 +1,4 @@
-"""One pipeline on five runners: the same nodes, the same edges, the same Beam options."""
+"""One pipeline on five runners: it has the same nodes, edges and Beam options on each."""
 
 import json
 import os
@@ -32,7 +32,7 @@ dag = runpy.run_path(sys.argv[1])["dag"]
 print(json.dumps({task.task_id: sorted(task.upstream_task_ids) for task in dag.tasks}))
 """
 
-#: Every node on, and roots that both clouds' compilers take.
+#: Every node enabled, and roots that the compilers for both platforms accept.
 SETTINGS = (
     "data.path=gs://bucket/reviews.csv",
     "image.name=registry.example/bert:1",
@@ -89,29 +89,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def local(folder: Path) -> dict[str, list[str]]:
-    """Node -> upstream nodes, as the local runner has them."""
+    """Return node -> upstream nodes on the local runner."""
     return _local_edges(_config(folder))
 
 
-def test_every_node_is_there(local: Mapping[str, list[str]], folder: Path) -> None:
+def test_local_runner_has_every_node(local: Mapping[str, list[str]], folder: Path) -> None:
     assert sorted(local) == sorted(node_names(_config(folder)))
-    assert sum(map(len, local.values())) > len(local), "edges, and not a chain"
+    assert sum(map(len, local.values())) > len(local), "the graph must be more than a chain"
 
 
-def test_the_notebook_has_the_same_nodes_and_edges(
+def test_notebook_has_the_same_nodes_and_edges(
     local: Mapping[str, list[str]], folder: Path
 ) -> None:
-    """There a node waits for whoever makes its inputs, and for whom it is told to."""
+    """A node there depends on the producers of its inputs and on its explicit upstream nodes."""
     found = {}
     for component in build_components(_config(folder)):
         ids = [channel.get_data_dependent_node_ids() for channel in component.inputs.values()]
-        told = {node.id for node in component.upstream_nodes}
-        found[component.id] = sorted(told.union(*ids))
+        explicit = {node.id for node in component.upstream_nodes}
+        found[component.id] = sorted(explicit.union(*ids))
     assert found == local
 
 
 @pytest.mark.parametrize("runner", sorted(PLATFORM))
-def test_the_clouds_have_the_same_nodes_and_edges(
+def test_kubeflow_and_vertex_have_the_same_nodes_and_edges(
     runner: str, local: Mapping[str, list[str]], folder: Path
 ) -> None:
     assert _spec_edges(_cloud_spec(runner, folder)) == local
@@ -132,10 +132,10 @@ def test_airflow_has_the_same_nodes_and_edges(local: Mapping[str, list[str]], fo
     assert json.loads(done.stdout.splitlines()[-1]) == local
 
 
-def test_a_kept_pipeline_becomes_a_dag_without_tensorflow(
+def test_cached_pipeline_becomes_a_dag_without_tensorflow(
     local: Mapping[str, list[str]], folder: Path
 ) -> None:
-    """``local`` has compiled it; the same again is read from where it is kept."""
+    """The fixture ``local`` has compiled the same pipeline, so it is in the cache."""
     script = (
         "import json, sys; from pipeline.config import load;"
         "from runners.airflow import platform as airflow;"
@@ -174,7 +174,7 @@ def test_beam_options_reach_every_runner(beam: str, folder: Path) -> None:
     assert _has(list(executor.beam_pipeline_args), expected)
 
     again = load(None, airflow.assignments(config), {})
-    assert again.beam_arguments() == expected, "what a task of Airflow compiles"
+    assert again.beam_arguments() == expected, "a task of Airflow compiles with them"
 
     for runner in PLATFORM:
         spec = _cloud_spec(runner, folder, *_assignments(beam))
@@ -185,10 +185,10 @@ def test_beam_options_reach_every_runner(beam: str, folder: Path) -> None:
             assert _has(container["args"], expected), (runner, node)
 
 
-def test_only_what_waits_for_a_process_is_independent_of_others(
+def test_only_waiting_nodes_can_run_at_the_same_time_as_others(
     local: Mapping[str, list[str]],
 ) -> None:
-    """Else the local runner could gain from more nodes at once; it runs these beside the rest."""
+    """Otherwise the local runner, which runs only these concurrently, could run more at once."""
 
     def before(node: str) -> set[str]:
         return set(local[node]).union(*(before(name) for name in local[node]))

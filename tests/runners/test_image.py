@@ -1,4 +1,4 @@
-"""The Dockerfile, and the script that builds from it. No engine: the lane runs the same steps."""
+"""The Dockerfile and its build script, without Docker: another test lane runs the same steps."""
 
 import os
 import re
@@ -21,7 +21,7 @@ def arguments(name: str) -> list[str]:
 
 
 def final_stages() -> dict[str, list[str]]:
-    """The lines of the stages that are built for use."""
+    """Return the lines of the stages that users build, by stage."""
     stages: dict[str, list[str]] = {}
     name = ""
     for word, rest in INSTRUCTIONS:
@@ -49,7 +49,7 @@ def test_stage_holds_the_repository_and_runs_as_a_numbered_account(stage: str) -
     assert f"ENV {COMMIT_VARIABLE}=$COMMIT" in lines
 
 
-def test_every_command_is_a_step_that_the_lane_runs_too() -> None:
+def test_every_command_is_a_step_that_the_debian_lane_runs_too() -> None:
     commands = [part.strip() for rest in arguments("RUN") for part in rest.split("&&")]
     steps = {part for part in commands if part != "rm -rf .cache"}
     assert steps == {
@@ -64,11 +64,11 @@ def test_every_command_is_a_step_that_the_lane_runs_too() -> None:
         assert f"scripts/image_steps.sh {step}" in lane
 
 
-def test_repository_lies_where_the_settings_say() -> None:
+def test_repository_is_in_the_configured_directory() -> None:
     assert set(arguments("WORKDIR")) == {load(environ={}).image.directory}
 
 
-def test_account_is_the_one_that_the_steps_make() -> None:
+def test_account_is_the_one_that_the_steps_create() -> None:
     script = (REPOSITORY / "scripts" / "image_steps.sh").read_text("utf-8")
     [number] = re.findall(r"^ID=(\d+)$", script, re.MULTILINE)
     assert set(arguments("USER")) == {f"{number}:{number}"}
@@ -86,7 +86,7 @@ def test_steps_name_their_packages() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A repository of one commit with the build script, and a docker that keeps what it gets."""
+    """Make a repository with one commit, and a ``docker`` that records its input and arguments."""
     folder = tmp_path / "checkout"
     (folder / "scripts").mkdir(parents=True)
     for name in ("scripts/build_image.sh", "Dockerfile"):
@@ -133,6 +133,6 @@ def test_uncommitted_changes_are_refused(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize("words", [[], ["registry.example.com/bert:latest"], ["r/bert", "tpu"]])
-def test_bad_words_are_refused(checkout: Path, words: list[str]) -> None:
+def test_invalid_arguments_are_refused(checkout: Path, words: list[str]) -> None:
     assert build(checkout, *words).returncode == 2
     assert not (checkout.parent / "words").exists()

@@ -107,7 +107,7 @@ def test_version_without_a_folder_is_found_by_its_push(config, database, history
     assert origin.trained.run_id == "trained"
     assert origin.source == SOURCE
     assert len(origin.missing) == 1
-    assert "is gone, or pusher.base_directory is another one" in origin.missing[0]
+    assert "does not exist, or pusher.base_directory has changed" in origin.missing[0]
 
 
 def test_trace_without_runs_uses_the_pushed_folder(config, database) -> None:
@@ -140,7 +140,7 @@ def test_request_with_a_failed_canary_traces_both_versions(config, database) -> 
         f"{REQUEST}-0", f"{REQUEST}-0-canary", f"{REQUEST}-1",
     ]  # fmt: skip
     assert [origin.version for origin in found.origins] == [7, 8]
-    assert found.missing == ["the text was not kept: gateway.store_texts was false"]
+    assert found.missing == ["the text was not stored: gateway.store_texts was false"]
 
 
 def test_unanswered_request_has_no_version(config, database) -> None:

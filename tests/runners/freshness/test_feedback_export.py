@@ -10,7 +10,7 @@ from runners.freshness.feedback_export import held_out_identities, label_vocabul
 
 
 @pytest.fixture(autouse=True)
-def _nothing_remembered() -> None:
+def _empty_cache() -> None:
     feedback_export._read_identities.cache_clear()
 
 
@@ -43,9 +43,7 @@ def test_nothing_is_held_out_before_the_first_run(config: Config) -> None:
 
 
 @pytest.mark.slow
-def test_the_test_split_of_the_last_run_is_held_out(
-    config: Config, metadata, tmp_path: Path
-) -> None:
+def test_test_split_of_the_last_run_is_held_out(config: Config, metadata, tmp_path: Path) -> None:
     old = write_examples(tmp_path / "old", test=["old"])
     new = write_examples(tmp_path / "new", train=["learnt"], test=["Héld  out", "two"])
     add_examples(metadata, "1", old)
@@ -54,15 +52,13 @@ def test_the_test_split_of_the_last_run_is_held_out(
     assert held_out_identities(config) == identities("héld out", "TWO")
 
 
-def test_a_test_split_that_is_gone_stops_the_export(
-    config: Config, metadata, tmp_path: Path
-) -> None:
+def test_missing_test_split_stops_the_export(config: Config, metadata, tmp_path: Path) -> None:
     add_examples(metadata, "1", str(tmp_path / "gone"))
-    with pytest.raises(DataError, match="`bert run` makes it again"):
+    with pytest.raises(DataError, match="create it again: bert run"):
         held_out_identities(config)
 
 
-def test_labels_are_those_of_the_newest_model(config: Config) -> None:
+def test_labels_are_those_of_the_newest_pushed_model(config: Config) -> None:
     assert label_vocabulary(config) == []
     assert label_vocabulary(config.model_copy(update={"data": config.data.model_copy(
         update={"labels": ("a", "b")})})) == ["a", "b"]  # fmt: skip

@@ -35,7 +35,7 @@ def write_split(folder: Path, rows: list[tuple[str, str]]) -> None:
 
 
 def films(count: int, start: int) -> list[tuple[str, str]]:
-    """Texts whose label the stub of the server tells right, but for every tenth."""
+    """Return texts with labels; the stub of the server is right except on every tenth."""
     rows = []
     for n in range(start, start + count):
         good = n % 2 == 0
@@ -63,7 +63,7 @@ def config(tmp_path: Path) -> Config:
 
 @pytest.fixture
 def pushed(config: Config, metadata: Any, add_run: Callable[..., None], tmp_path: Path) -> Config:
-    """A run whose model stands as version 1."""
+    """Record a run whose model was pushed as version 1."""
     add_run("run-1", version="1")
     examples = tmp_path / "examples"
     write_split(examples / "Split-eval", films(150, 0))
@@ -119,7 +119,7 @@ def vote(database: Database, number: int, label: str, predicted: str, **values: 
         session.add(FeedbackRow(**(row | values)))
 
 
-def test_traffic_like_the_held_out_data_is_not_drift(
+def test_traffic_that_resembles_the_held_out_data_is_not_drift(
     pushed: Config, database: Database, server: WordClient
 ) -> None:
     send(database, [text for text, _ in films(120, 500)])
@@ -140,7 +140,7 @@ def test_traffic_of_another_kind_is_drift(
     assert {"vocabulary", "unknown", "classes"} <= raised
 
 
-def test_one_client_that_repeats_itself_is_too_little(
+def test_one_repeated_text_is_too_little_to_test(
     pushed: Config, database: Database, server: WordClient
 ) -> None:
     send(database, ["spam spam"] * 500)
@@ -148,7 +148,9 @@ def test_one_client_that_repeats_itself_is_too_little(
     assert server.asked == []
 
 
-def test_texts_are_described_once(pushed: Config, database: Database, server: WordClient) -> None:
+def test_each_text_is_described_once(
+    pushed: Config, database: Database, server: WordClient
+) -> None:
     texts = [text for text, _ in films(100, 500)]
     send(database, texts[:80])
     first = drift_report(pushed, database, NOW)
@@ -164,7 +166,7 @@ def test_texts_are_described_once(pushed: Config, database: Database, server: Wo
     assert (folder / "reference.json").is_file()
 
 
-def test_without_texts_drift_says_what_to_set(
+def test_drift_without_stored_texts_names_the_setting(
     pushed: Config, database: Database, server: WordClient
 ) -> None:
     send(database, [text for text, _ in films(120, 500)])
@@ -172,23 +174,23 @@ def test_without_texts_drift_says_what_to_set(
         from serving.records.tables import PredictionRow
 
         session.query(PredictionRow).update({"text": None})
-    with pytest.raises(UserError, match=r"of 120 recent texts 0 were kept.*store_texts=true"):
+    with pytest.raises(UserError, match=r"0 of 120 recent texts are stored.*store_texts=true"):
         drift_report(pushed, database, NOW)
 
 
-def test_no_server_is_a_clear_error(pushed: Config, database: Database) -> None:
+def test_unreachable_server_is_a_user_error(pushed: Config, database: Database) -> None:
     send(database, [text for text, _ in films(120, 500)])
-    nobody = pushed.model_copy(
+    unreachable = pushed.model_copy(
         update={"gateway": pushed.gateway.model_copy(update={"server_url": "http://127.0.0.1:9"})}
     )
-    with pytest.raises(UserError, match=r"`bert serve` starts one, gateway.server_url"):
-        drift_report(nobody, database, NOW)
-    report = quality_report(nobody, database, NOW)
+    with pytest.raises(UserError, match=r"start one with `bert serve`, or set gateway.server_url"):
+        drift_report(unreachable, database, NOW)
+    report = quality_report(unreachable, database, NOW)
     assert report.evaluation_accuracy == 0.9
     assert any(note.startswith("no estimate: ") for note in report.notes)
 
 
-def test_a_version_that_no_run_made_is_a_clear_error(
+def test_version_that_no_run_made_is_a_user_error(
     pushed: Config, database: Database, server: WordClient
 ) -> None:
     path = Path(pushed.push_directory(), "1", "assets.extra", "push.json")
@@ -201,7 +203,7 @@ def test_a_version_that_no_run_made_is_a_clear_error(
         drift_report(pushed, database, NOW)
 
 
-def test_quality_counts_the_deployed_versions_answers_in_the_window(
+def test_quality_counts_feedback_on_the_deployed_version_in_the_window(
     pushed: Config, database: Database, server: WordClient
 ) -> None:
     for number in range(40):
@@ -218,7 +220,7 @@ def test_quality_counts_the_deployed_versions_answers_in_the_window(
     assert report.notes == ("no estimate: 0 texts, and drift.min_texts is 50",)
 
 
-def test_quality_without_labels_is_estimated(
+def test_quality_without_feedback_is_estimated(
     pushed: Config, database: Database, server: WordClient
 ) -> None:
     send(database, [text for text, _ in films(120, 500)])
@@ -228,7 +230,7 @@ def test_quality_without_labels_is_estimated(
     json.dumps(report.to_dict())
 
 
-def test_the_stable_version_of_a_rollout_is_the_deployed_one(
+def test_stable_version_of_a_rollout_is_the_deployed_one(
     pushed: Config, database: Database
 ) -> None:
     newest = Path(pushed.push_directory(), "2")
@@ -255,13 +257,13 @@ def test_the_stable_version_of_a_rollout_is_the_deployed_one(
     assert deployed_version(rollout, database) == 1
 
 
-def test_nothing_pushed(config: Config, database: Database) -> None:
+def test_quality_without_a_pushed_version_says_so(config: Config, database: Database) -> None:
     report = quality_report(config, database, NOW)
     assert report.model_version is None
     assert "no version has been pushed" in report.notes
 
 
-def test_a_damaged_split_is_named(tmp_path: Path) -> None:
+def test_damaged_file_of_a_split_is_named(tmp_path: Path) -> None:
     write_split(tmp_path / "Split-eval", [("a", "x"), ("b\n\u00e9", "y")])
     assert list(read_examples(str(tmp_path / "Split-eval"))) == [("a", "x"), ("b\n\u00e9", "y")]
     (file,) = (tmp_path / "Split-eval").iterdir()

@@ -9,7 +9,7 @@ from runners.lineage.records import MetricRow
 from runners.lineage.runs import read_run
 
 
-def test_decision_and_metrics(config: Config, add_run) -> None:
+def test_evaluation_has_decision_and_metrics(config: Config, add_run) -> None:
     add_run("a")
     evaluation = read_evaluation(read_run(config))
     assert evaluation is not None
@@ -27,16 +27,14 @@ def test_decision_and_metrics(config: Config, add_run) -> None:
     assert evaluation.overall()[1].change is None
 
 
-def test_run_that_evaluated_nothing(config: Config, metadata) -> None:
+def test_run_without_evaluator_has_no_evaluation_and_no_push(config: Config, metadata) -> None:
     metadata.add_node("a", "Trainer")
     run = read_run(config)
     assert read_evaluation(run) is None
     assert read_push(run) is None
 
 
-def test_files_that_are_gone_or_broken_read_as_empty(
-    config: Config, metadata, tmp_path: Path
-) -> None:
+def test_missing_or_damaged_files_read_as_empty(config: Config, metadata, tmp_path: Path) -> None:
     (tmp_path / "decision.json").write_text('{"blessed": tr')
     outputs = {"evaluation": ("ModelEvaluation", str(tmp_path), {})}
     metadata.add_node("a", "Evaluator", outputs=outputs)
@@ -47,7 +45,7 @@ def test_files_that_are_gone_or_broken_read_as_empty(
     assert evaluation.overall() == []
 
 
-def test_push(config: Config, add_run) -> None:
+def test_push_has_version_and_directory(config: Config, add_run) -> None:
     add_run("a", version="3")
     push = read_push(read_run(config))
     assert push is not None
@@ -55,7 +53,7 @@ def test_push(config: Config, add_run) -> None:
     assert push.directory == f"{config.push_directory()}/3"
 
 
-def test_cached_push_is_an_earlier_run_s(config: Config, add_run) -> None:
+def test_cached_push_is_marked_as_cached(config: Config, add_run) -> None:
     add_run("a", version="3", pusher="CACHED")
     push = read_push(read_run(config))
     assert push is not None
@@ -75,7 +73,7 @@ def test_failed_push_is_none(config: Config, metadata) -> None:
     assert read_push(read_run(config)) is None
 
 
-def test_names_are_those_that_the_evaluator_writes() -> None:
+def test_evaluator_writes_the_names_that_are_read() -> None:
     written = {field.name for field in dataclasses.fields(Decision)}
     assert {"metric", "candidate", "blessed"} <= written
     assert {"examples", "values"} <= {field.name for field in dataclasses.fields(SliceMetrics)}

@@ -5,12 +5,12 @@ from pipeline.config import Config, load
 from runners.lineage.runs import read_run, read_runs
 
 
-def test_nothing_has_run_yet(config: Config) -> None:
+def test_pipeline_without_runs_is_a_user_error(config: Config) -> None:
     with pytest.raises(UserError, match=r"has no runs under .*`bert run` starts one"):
         read_runs(config)
 
 
-def test_looking_leaves_no_database_behind(config: Config, tmp_path) -> None:
+def test_reading_creates_no_database(config: Config, tmp_path) -> None:
     with pytest.raises(UserError):
         read_run(config)
     assert list(tmp_path.rglob("*.sqlite")) == []
@@ -24,7 +24,7 @@ def test_runs_come_newest_first(config: Config, add_run) -> None:
     assert read_run(config, "a1").run_id == "a1"
 
 
-def test_the_start_of_an_id_is_enough_when_it_is_one_run_s(config: Config, add_run) -> None:
+def test_run_is_selected_by_the_beginning_of_its_id_if_unique(config: Config, add_run) -> None:
     for run_id in ("a1", "a2", "b1"):
         add_run(run_id)
     assert read_run(config, "b").run_id == "b1"
@@ -59,7 +59,7 @@ def test_runs_of_another_pipeline_are_left_out(config: Config, metadata, add_run
     assert [run.run_id for run in read_runs(config)] == ["mine"]
 
 
-def test_a_pipeline_whose_name_holds_ours_is_another(config: Config, metadata, add_run) -> None:
+def test_pipeline_with_a_longer_name_is_another_pipeline(config: Config, metadata, add_run) -> None:
     add_run("mine")
     metadata.add_node("other", "Trainer", pipeline="test.Trainer")
     assert [run.run_id for run in read_runs(config)] == ["mine"]
@@ -72,7 +72,7 @@ def test_failed_node_has_the_first_line_of_its_error(config: Config, metadata) -
     assert run.nodes[0].error == "out of memory"
 
 
-def test_last_try_of_a_node_counts(config: Config, metadata) -> None:
+def test_last_attempt_of_a_node_counts(config: Config, metadata) -> None:
     metadata.add_node("a", "Trainer", state="FAILED", error="killed")
     metadata.add_node("a", "Trainer")
     metadata.add_node("a", "Pusher")
@@ -83,13 +83,15 @@ def test_last_try_of_a_node_counts(config: Config, metadata) -> None:
 @pytest.mark.parametrize(
     ("last", "state"), [("RUNNING", "unfinished"), ("COMPLETE", "partial"), ("FAILED", "failed")]
 )
-def test_run_state(config: Config, metadata, last: str, state: str) -> None:
+def test_state_of_a_run_follows_its_last_node(
+    config: Config, metadata, last: str, state: str
+) -> None:
     metadata.add_node("a", "ExampleGen")
     metadata.add_node("a", "Trainer", state=last)
     assert read_run(config).state == state
 
 
-def test_database_under_a_root_with_odd_characters(tmp_path, make_metadata) -> None:
+def test_root_may_have_spaces_and_percent_signs(tmp_path, make_metadata) -> None:
     config = load(None, [f"pipeline.root={tmp_path}/a b%20é"], {})
     make_metadata(config).add_node("a", "Trainer")
     assert (tmp_path / "a b%20é" / "metadata.sqlite").is_file()

@@ -1,4 +1,4 @@
-"""The watcher's side of a local run: locks, crashes, errors."""
+"""A local run as seen by the process that watches it: locks, crashes, errors."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def config(tmp_path: Path) -> Config:
 
 
 def _replace_worker(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Let the watcher start ``python -c code`` where it would start the worker."""
+    """Start ``python -c code`` in place of the worker."""
     real = subprocess.Popen
 
     def start(command: list[str], **options: object) -> subprocess.Popen:
@@ -32,14 +32,14 @@ def _replace_worker(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     monkeypatch.setattr(local.subprocess, "Popen", start)
 
 
-def test_two_runs_on_one_root_are_refused(config: Config) -> None:
+def test_second_run_on_a_root_is_refused(config: Config) -> None:
     root = Path(config.pipeline_root())
     root.mkdir()
     with local._exclusive(root), pytest.raises(UserError, match="another run is using"):
         local.run(config)
 
 
-def test_a_root_that_cannot_be_made_is_the_users_to_mend(tmp_path: Path) -> None:
+def test_root_that_cannot_be_created_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     config = load(assignments=[f"pipeline.root={tmp_path}/file/root"], environ={})
     with pytest.raises(UserError, match=r"pipeline\.root: .* cannot be written"):
@@ -65,7 +65,7 @@ def test_events_arrive_in_order_and_output_goes_to_the_log(
     assert "chatter" in outcome.log.read_text()
 
 
-def test_a_killed_worker_is_a_failed_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_worker_is_a_failed_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     _replace_worker(monkeypatch, "import os; os.kill(os.getpid(), 9)")
     outcome = local.run(config)
     assert outcome.state == "failed"
@@ -74,7 +74,7 @@ def test_a_killed_worker_is_a_failed_run(config: Config, monkeypatch: pytest.Mon
     assert str(outcome.log) in outcome.error
 
 
-def test_an_interrupt_ends_the_worker_and_its_children(
+def test_interrupt_ends_the_worker_and_its_children(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _replace_worker(
@@ -93,7 +93,7 @@ def test_an_interrupt_ends_the_worker_and_its_children(
 
     with pytest.raises(KeyboardInterrupt):
         local.run(config, on_event=interrupt)
-    # SIGTERM ends the child by itself, a moment after the worker that started it.
+    # SIGTERM also ends the child, but a moment later than the worker that started it.
     for _ in range(200):
         if not psutil.pid_exists(pids[0]) or psutil.Process(pids[0]).status() == "zombie":
             return
@@ -101,8 +101,8 @@ def test_an_interrupt_ends_the_worker_and_its_children(
     pytest.fail("the worker's child is still running")
 
 
-def test_the_worker_dies_with_its_watcher(tmp_path: Path) -> None:
-    """The pipe's end is the signal: nobody is left to see what an orphan does."""
+def test_worker_ends_with_the_process_that_watches_it(tmp_path: Path) -> None:
+    """The closed pipe is the signal."""
     order = {"config": {}, "run_id": "1", "from_node": None, "to_node": None}
     code = (
         "import runners.local.worker as w, time\n"
@@ -128,7 +128,7 @@ def test_the_worker_dies_with_its_watcher(tmp_path: Path) -> None:
         os.kill(worker.pid, 0)
 
 
-def test_a_wrapped_user_error_is_found() -> None:
+def test_user_error_is_found_in_the_chain_of_causes() -> None:
     try:
         try:
             raise DataError("column 'text': empty")
@@ -139,6 +139,6 @@ def test_a_wrapped_user_error_is_found() -> None:
     assert described == {"error": "column 'text': empty", "user_error": True, "kind": "data"}
 
 
-def test_any_other_error_is_one_line() -> None:
+def test_other_error_is_described_in_one_line() -> None:
     described = describe_error(ValueError("first\nsecond"))
     assert described == {"error": "ValueError: first", "user_error": False}

@@ -1,4 +1,4 @@
-"""The order in which the worker runs nodes, and what a failure does to it."""
+"""The order in which the worker runs nodes, also after a failure."""
 
 import threading
 from types import SimpleNamespace
@@ -28,7 +28,7 @@ NODES = [
 
 
 class Runner:
-    """Records what ran; InfraValidator waits until the Evaluator has started."""
+    """Stub that records what ran; its InfraValidator waits until the Evaluator has started."""
 
     def __init__(self, fail: str = "") -> None:
         self.ran: list[str] = []
@@ -40,14 +40,14 @@ class Runner:
         if name == "Evaluator":
             self.evaluator_started.set()
         if name == "InfraValidator":
-            assert self.evaluator_started.wait(10), "nothing ran beside InfraValidator"
+            assert self.evaluator_started.wait(10), "nothing ran at the same time as InfraValidator"
         if name == self.fail:
             raise ValueError(name)
         self.ran.append(name)
         return "ran"
 
 
-def test_a_waiting_node_runs_beside_the_others_and_its_successor_waits() -> None:
+def test_other_nodes_run_during_a_waiting_node_and_its_successor_waits() -> None:
     runner = Runner()
     run_nodes(NODES, lambda: runner)
     assert runner.ran[0] == "Trainer"
@@ -63,7 +63,7 @@ def test_nothing_is_pushed_after_a_failure(fail: str) -> None:
     assert "Pusher" not in runner.ran
 
 
-def test_the_model_server_starts_when_the_export_does(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_server_starts_when_the_export_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared: list[bool] = []
     monkeypatch.setattr(embedded_process, "prepare", lambda: prepared.append(True))
     monkeypatch.setattr(progress, "_listeners", [])

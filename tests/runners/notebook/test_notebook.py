@@ -1,4 +1,4 @@
-"""The notebook, executed headless; and what it shows, read from small files."""
+"""The notebook, executed headless, and its views on small inputs."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ NOTEBOOK = REPOSITORY / "notebooks" / "pipeline.ipynb"
 PNG = b"\x89PNG"
 
 
-def test_the_notebook_is_short_and_holds_no_outputs() -> None:
+def test_notebook_is_short_and_has_no_outputs() -> None:
     cells = json.loads(NOTEBOOK.read_text("utf-8"))["cells"]
     assert len(cells) <= 12
     code = [cell for cell in cells if cell["cell_type"] == "code"]
@@ -23,7 +23,7 @@ def test_the_notebook_is_short_and_holds_no_outputs() -> None:
     assert [cell["execution_count"] for cell in code] == [None] * len(code)
 
 
-def test_slices_are_a_table_and_a_picture() -> None:
+def test_slices_are_shown_as_a_table_and_a_figure() -> None:
     from runners.notebook.notebook import views
 
     slices = {"": {"examples": 30, "accuracy": 0.9}, "domain=food": {"examples": 4, "accuracy": 1}}
@@ -36,7 +36,7 @@ def test_slices_are_a_table_and_a_picture() -> None:
     assert [bar.get_width() for bar in axes.patches] == [0.9, 1]
 
 
-def test_training_curves_have_a_point_an_epoch() -> None:
+def test_training_curves_have_a_point_per_epoch() -> None:
     from runners.notebook.notebook import views
 
     columns = ["train loss", "train accuracy", "eval loss", "eval accuracy"]
@@ -46,7 +46,7 @@ def test_training_curves_have_a_point_an_epoch() -> None:
     assert [list(line.get_ydata()) for line in accuracy.lines] == [[0.5, 0.8], [0.6, 0.7]]
 
 
-def test_a_run_without_tensorboard_has_no_curves(tmp_path: Path) -> None:
+def test_run_without_tensorboard_has_no_curves(tmp_path: Path) -> None:
     from runners.notebook.notebook import views
 
     assert views.training_table(tmp_path).empty
@@ -54,7 +54,7 @@ def test_a_run_without_tensorboard_has_no_curves(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory):
-    """The notebook after a run on 200 rows with the tiny encoder."""
+    """Execute the notebook on 200 rows with the tiny encoder; return it and its folder."""
     nbformat = pytest.importorskip("nbformat", reason="the dev tools are not installed")
     nbclient = pytest.importorskip("nbclient", reason="the dev tools are not installed")
     folder = tmp_path_factory.mktemp("notebook")
@@ -91,7 +91,7 @@ def _text(outputs: list) -> str:
 
 
 @pytest.mark.slow
-def test_every_cell_shows_what_it_promises(executed) -> None:
+def test_each_cell_shows_its_result(executed) -> None:
     notebook, _ = executed
     statistics = _text(_outputs(notebook, "show_statistics"))
     assert "ExampleValidator" in statistics
@@ -112,7 +112,7 @@ def test_every_cell_shows_what_it_promises(executed) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["show_statistics", "show_training", "show_evaluation"])
-def test_pictures_are_in_the_notebook_itself(executed, source: str) -> None:
+def test_figures_are_embedded_in_the_notebook(executed, source: str) -> None:
     pictures = [
         base64.b64decode(output["data"]["image/png"])
         for output in _outputs(executed[0], source)
@@ -123,7 +123,7 @@ def test_pictures_are_in_the_notebook_itself(executed, source: str) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_shown_needs_the_network_or_a_script(executed) -> None:
+def test_outputs_need_neither_network_nor_scripts(executed) -> None:
     for cell in executed[0].cells:
         for output in cell.get("outputs", ()):
             data = output.get("data", {})
@@ -134,7 +134,7 @@ def test_nothing_shown_needs_the_network_or_a_script(executed) -> None:
 
 
 @pytest.mark.slow
-def test_the_model_is_pushed(executed) -> None:
+def test_notebook_pushes_the_model(executed) -> None:
     _, folder = executed
     [version] = [path for path in (folder / "models").iterdir() if path.name.isdigit()]
     assert (version / "saved_model.pb").is_file()

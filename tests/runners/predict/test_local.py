@@ -12,7 +12,7 @@ LABELS = ["no", "yés"]
 
 
 def save_model(folder: Path) -> None:
-    """Export a model with the project's signature: texts with an "!" are the second label."""
+    """Export a model with the project's signature: texts with an "!" get the second label."""
     import tensorflow as tf
 
     class Shouting(tf.Module):
@@ -46,7 +46,9 @@ def test_predictions_are_in_order_and_complete(base: Path) -> None:
     assert Predictor(find_version(base)).predict([]) == []
 
 
-def test_command(base: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_a_line_or_json_per_text(
+    base: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     from cli import main as cli
 
     option = f"pusher.base_directory={base}"
@@ -74,7 +76,7 @@ def test_command_finds_a_version_with_leading_zeros(
     assert capfd.readouterr().out == "yés\t0.7500\they!\n"
 
 
-def test_texts_come_from_words_and_file(tmp_path: Path) -> None:
+def test_texts_come_from_arguments_and_file(tmp_path: Path) -> None:
     (tmp_path / "texts").write_text("one\n\n  \nzwei ü\n", "utf-8")
     assert list(read_texts(["zero"], str(tmp_path / "texts"))) == ["zero", "one", "zwei ü"]
 
@@ -87,20 +89,20 @@ def test_texts_come_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None
     assert list(read_texts([], "-")) == ["one", "two"]
 
 
-def test_unreadable_file_is_the_user_s_error(tmp_path: Path) -> None:
+def test_unreadable_file_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "latin").write_bytes(b"na\xefve")
     for name in ("latin", "missing"):
         with pytest.raises(UserError, match="cannot be read as UTF-8"):
             read_texts([], str(tmp_path / name))
 
 
-def test_nothing_to_classify_is_said_at_once(tmp_path: Path) -> None:
+def test_empty_input_is_refused_at_once(tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n \n")
     with pytest.raises(UserError, match="nothing to classify"):
         read_texts([], str(tmp_path / "empty"))
 
 
-def test_file_is_read_as_it_is_answered() -> None:
+def test_file_is_read_as_texts_are_consumed() -> None:
     import os
 
     reader, writer = os.pipe()

@@ -30,7 +30,7 @@ Predict = Callable[..., int]
 
 @pytest.fixture
 def predict(stub: Stub, tmp_path: Path) -> Predict:
-    """Run ``bert predict`` against the stub and answer its exit code."""
+    """Return a function that runs ``bert predict`` against the stub and returns its exit code."""
 
     def run(*arguments: str) -> int:
         words = ["predict", *arguments, "--url", stub.url]
@@ -47,7 +47,7 @@ def push(folder: Path, version: int) -> None:
     (extra / "labels.txt").write_text("bad\ngood\n")
 
 
-def test_texts_are_answered(predict: Predict, capfd: pytest.CaptureFixture[str]) -> None:
+def test_predictions_are_printed(predict: Predict, capfd: pytest.CaptureFixture[str]) -> None:
     assert predict("a good film", "so\nso") == 0
     out, err = capfd.readouterr()
     assert out == "good\t0.7500\ta good film\nbad\t0.7500\tso so\n"
@@ -57,14 +57,14 @@ def test_texts_are_answered(predict: Predict, capfd: pytest.CaptureFixture[str])
 def test_pushed_labels_name_the_scores(
     predict: Predict, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    push(tmp_path, 7)  # the version that the stub says it serves
+    push(tmp_path, 7)  # the version that the stub serves
     assert predict("good", "--json") == 0
     expected = {"text": "good", "label": "good", "score": 0.75}
     answer = json.loads(capfd.readouterr().out)
     assert answer == expected | {"scores": {"bad": 0.25, "good": 0.75}}
 
 
-def test_scores_of_another_version_stay_without_names(
+def test_scores_of_a_version_that_is_not_pushed_are_a_list(
     predict: Predict, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     push(tmp_path, 6)
@@ -72,14 +72,14 @@ def test_scores_of_another_version_stay_without_names(
     assert json.loads(capfd.readouterr().out)["scores"] == [0.25, 0.75]
 
 
-def test_label_and_model_are_routed(predict: Predict, stub: Stub) -> None:
+def test_label_and_model_are_in_the_route(predict: Predict, stub: Stub) -> None:
     assert predict("x", "--label", "stable", "--model_name", "films") == 0
     for call in stub.calls:
         assert "films/" in call.route
         assert "stable" in call.route
 
 
-def test_long_file_is_answered_in_order(
+def test_predictions_of_a_long_file_are_in_order(
     predict: Predict, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     texts = [f"{'good' if number % 3 else 'no'} {number}" for number in range(3000)]
@@ -90,23 +90,23 @@ def test_long_file_is_answered_in_order(
     assert [line[0] == "good" for line in lines] == [text.startswith("good") for text in texts]
 
 
-def test_refusal_is_one_line_and_exit_code_2(
+def test_rejection_is_one_line_and_exit_code_2(
     predict: Predict, stub: Stub, capfd: pytest.CaptureFixture[str]
 ) -> None:
     stub.always = Fault(Code.NOT_FOUND, "Servable not found for request: Latest(default)")
     assert predict("x") == 2
-    error = "error: the server refuses: NOT_FOUND: Servable not found for request: Latest(default)"
-    assert capfd.readouterr().err == error + "\n"
+    error = "the server rejected the request: NOT_FOUND: Servable not found for request: "
+    assert capfd.readouterr().err == f"error: {error}Latest(default)\n"
 
 
-def test_nobody_answers(capfd: pytest.CaptureFixture[str]) -> None:
+def test_unreachable_server_is_one_line_and_exit_code_2(capfd: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(SystemExit) as caught:
             cli.main(["predict", "x", "--url", url])
     assert caught.value.code == 2
-    expected = f"error: cannot reach {url}: Connection refused; `bert serve` starts a server\n"
+    expected = f"error: cannot reach {url}: Connection refused; start a server with `bert serve`\n"
     assert capfd.readouterr().err == expected
 
 
@@ -123,7 +123,7 @@ def test_version_and_label_exclude_each_other() -> None:
         next(predict_remotely(["x"], "http://127.0.0.1:1", **options))
 
 
-def test_progress_tells_now_and_then() -> None:
+def test_progress_is_printed_at_intervals() -> None:
     now = 0.0
     console = Console(file=io.StringIO(), force_terminal=False)
     seen = []
@@ -140,7 +140,7 @@ def test_progress_tells_now_and_then() -> None:
     ]
 
 
-def test_progress_tells_the_time_left_where_the_end_is_known() -> None:
+def test_progress_includes_the_time_left_if_the_size_is_known() -> None:
     now = 0.0
     console = Console(file=io.StringIO(), force_terminal=False)
     with Progress(console, clock=lambda: now, share=lambda: now / 120) as progress:
@@ -150,7 +150,7 @@ def test_progress_tells_the_time_left_where_the_end_is_known() -> None:
     assert line == "31 texts in 30.0 s, 1 a second, 25% of the file read, about 1:30 left"
 
 
-def test_output_appears_when_it_is_whole(
+def test_output_file_appears_when_it_is_complete(
     stub: Stub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     texts, output = tmp_path / "texts.txt", tmp_path / "folder" / "answers.tsv"

@@ -1,4 +1,4 @@
-"""Real processes for the tests: what a run does, and how to wait for it."""
+"""Real processes for the tests: small runs, watchers, and functions that wait for them."""
 
 import contextlib
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
 
-#: A run: says that it began, alone or not, and ends once the file "go" is there.
+#: A run: records its start and the number of other live runs; ends once the file "go" exists.
 RUN = """
 import os, pathlib, sys, time
 folder = pathlib.Path(sys.argv[1])
@@ -28,7 +28,7 @@ mine.unlink()
 sys.exit(int((folder / "go").read_text() or 0))
 """
 
-#: ``bert watch`` with another run than the pipeline's.
+#: ``bert watch``, whose runs are the process above.
 WATCH = """
 import functools, pathlib, sys
 from cli.screens.decisions import event_printer
@@ -50,15 +50,15 @@ sys.exit(loop.exit_code(number))
 
 
 def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
-    """Wait until something is so; fails when it never is."""
+    """Wait until a condition holds; fail if it never does."""
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it never happened"
+        assert time.monotonic() < deadline, "the condition never held"
         time.sleep(0.02)
 
 
 def begun(folder: Path) -> list[tuple[int, int]]:
-    """Each run that began: its process and how many others were alive then."""
+    """Return process id and number of other live runs at its start, of each run that began."""
     with contextlib.suppress(FileNotFoundError):
         lines = (folder / "begun").read_text().splitlines()
         return [(int(line.split()[0]), int(line.split()[1])) for line in lines]
@@ -66,7 +66,7 @@ def begun(folder: Path) -> list[tuple[int, int]]:
 
 
 def alive(process_id: int) -> bool:
-    """Whether a process lives; one that has ended and waits to be noticed does not."""
+    """Return whether a process is alive; a zombie is not."""
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         status = Path(f"/proc/{process_id}/stat").read_text()
         return status.rpartition(")")[2].split()[0] != "Z"
@@ -74,7 +74,7 @@ def alive(process_id: int) -> bool:
 
 
 class WatchProcess:
-    """A ``bert watch`` of its own."""
+    """``bert watch`` in a process of its own."""
 
     def __init__(self, folder: Path, assignments: Sequence[str]) -> None:
         self._output = open(folder / f"watch-{time.monotonic_ns()}.jsonl", "w+")  # noqa: SIM115
@@ -87,26 +87,26 @@ class WatchProcess:
         )
 
     def events(self) -> list[dict]:
-        """What it has told so far."""
+        """Return the events printed so far."""
         text = Path(self._output.name).read_text()
         return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
-    def told(self, words: str) -> bool:
-        """Whether it has told an event with these words."""
+    def reported(self, words: str) -> bool:
+        """Return whether it has printed an event with these words."""
         return any(words in event["sentence"] for event in self.events())
 
     def kill(self) -> None:
-        """As the kernel would: no word of warning."""
+        """Kill it without warning, as the kernel would."""
         self.process.kill()
         self.process.wait()
 
     def stop(self, number: int = signal.SIGTERM) -> int:
-        """Ask it to end; returns its exit code."""
+        """Ask it to end; return its exit code."""
         self.process.send_signal(number)
         return self.process.wait(60)
 
     def close(self) -> None:
-        """End it if it still runs."""
+        """Kill it if it is still running."""
         if self.process.poll() is None:
             self.kill()
         self._output.close()
@@ -114,7 +114,7 @@ class WatchProcess:
 
 @contextlib.contextmanager
 def watching(folder: Path, assignments: Sequence[str], count: int = 1) -> Iterator[list]:
-    """Some watchers, gone afterwards; their runs end too."""
+    """Start watchers, and kill them afterwards."""
     watchers = [WatchProcess(folder, assignments) for _ in range(count)]
     try:
         yield watchers
@@ -124,7 +124,7 @@ def watching(folder: Path, assignments: Sequence[str], count: int = 1) -> Iterat
 
 
 def end_runs(folder: Path) -> None:
-    """End what the tests' watchers have started, also what has not begun yet."""
+    """End the runs that the tests' watchers started, also those that have not begun yet."""
     (folder / "go").touch()
     for process_id, _ in begun(folder):
         with contextlib.suppress(ProcessLookupError):

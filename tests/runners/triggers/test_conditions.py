@@ -26,7 +26,7 @@ def test_schedule_fires_at_its_time_and_not_before() -> None:
     assert conditions.schedule(NIGHTLY, history, MIDNIGHT + 3 * HOUR + 0.5).fired
 
 
-def test_missed_times_count_once() -> None:
+def test_missed_scheduled_times_count_once() -> None:
     week_later = MIDNIGHT + 7 * 24 * HOUR
     late = conditions.schedule(NIGHTLY, known(MIDNIGHT), week_later)
     assert late.fired
@@ -38,7 +38,7 @@ def test_missed_times_count_once() -> None:
 
 
 @pytest.mark.parametrize("before", [History(), known(MIDNIGHT, "0 4 * * *")])
-def test_a_new_schedule_counts_from_the_first_poll(before: History) -> None:
+def test_new_schedule_counts_from_the_first_poll(before: History) -> None:
     now = MIDNIGHT + 12 * HOUR
     first = conditions.schedule(NIGHTLY, before, now)
     assert not first.fired
@@ -48,7 +48,7 @@ def test_a_new_schedule_counts_from_the_first_poll(before: History) -> None:
     assert conditions.schedule(NIGHTLY, then, MIDNIGHT + 27 * HOUR).fired
 
 
-def test_feedback_volume() -> None:
+def test_enough_feedback_fires() -> None:
     assert not conditions.feedback(9, 10).fired
     assert conditions.feedback(10, 10).fired
 
@@ -71,7 +71,7 @@ class Quality:
         (None, 0.01, False),
     ],
 )
-def test_accuracy_drop_needs_the_whole_interval(
+def test_accuracy_fires_only_if_the_whole_interval_is_below_the_limit(
     report: Quality | None, drop: float, fired: bool
 ) -> None:
     assert conditions.accuracy(report, drop).fired is fired
@@ -90,7 +90,7 @@ class Drift:
     tests: tuple[DriftTest, ...]
 
 
-def test_drift_tells_which_tests_were_raised() -> None:
+def test_drift_names_the_tests_that_raised_an_alarm() -> None:
     tests = (DriftTest("length", True, "texts are longer"), DriftTest("words", False, "no"))
     signal = conditions.drift(Drift(True, tests))
     assert signal.fired
@@ -100,7 +100,7 @@ def test_drift_tells_which_tests_were_raised() -> None:
     assert not conditions.drift(None).fired
 
 
-def test_new_data_compares_with_the_last_run_and_before_it_with_the_first_poll() -> None:
+def test_new_data_compares_with_the_last_run_or_else_the_first_poll() -> None:
     first = conditions.new_data(Fingerprint("a", "s", 0.0), History(), MIDNIGHT, 5)
     assert not first.fired
     seen = History(signals={NEW_DATA: first.to_dict()})
@@ -111,20 +111,20 @@ def test_new_data_compares_with_the_last_run_and_before_it_with_the_first_poll()
     assert conditions.new_data(Fingerprint("a", "s", 0.0), after, MIDNIGHT, 5).fired
 
 
-def test_files_that_still_change_wait() -> None:
+def test_files_that_are_still_changing_do_not_fire() -> None:
     seen = History(signals={NEW_DATA: {"baseline": "a"}})
     new = Fingerprint("b", "t", changed=MIDNIGHT)
     assert not conditions.new_data(new, seen, MIDNIGHT + 4, 5).fired
     assert conditions.new_data(new, seen, MIDNIGHT + 5, 5).fired
 
 
-def test_a_time_in_the_future_does_not_wait_for_ever() -> None:
+def test_files_dated_in_the_future_fire() -> None:
     seen = History(signals={NEW_DATA: {"baseline": "a"}})
     assert conditions.new_data(Fingerprint("b", "t", MIDNIGHT + 1e6), seen, MIDNIGHT, 5).fired
 
 
 @pytest.mark.parametrize(("state", "fired"), [(FAILED, True), (LOST, True), (SUCCEEDED, False)])
-def test_a_failed_run_is_tried_again(state: str, fired: bool) -> None:
+def test_failed_or_lost_run_fires_retry(state: str, fired: bool) -> None:
     run = RunRecord(3, "local", MIDNIGHT, MIDNIGHT, state)
     assert conditions.retry(History((run,))).fired is fired
     assert not conditions.retry(History()).fired
@@ -136,7 +136,7 @@ def data_config(tmp_path: Path) -> Config:
     return load(assignments=[f"data.path={tmp_path}/data.csv"], environ={})
 
 
-def test_a_touched_file_is_the_same_data(data_config: Config, tmp_path: Path) -> None:
+def test_touched_file_keeps_its_digest(data_config: Config, tmp_path: Path) -> None:
     before = data_fingerprint.take(data_config, None, None)
     os.utime(tmp_path / "data.csv", (1, 1))
     after = data_fingerprint.take(data_config, before.stat, before.digest)
@@ -145,7 +145,7 @@ def test_a_touched_file_is_the_same_data(data_config: Config, tmp_path: Path) ->
     assert after.changed == 1
 
 
-def test_contents_are_read_only_when_sizes_or_times_differ(
+def test_contents_are_read_only_if_sizes_or_times_differ(
     data_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = data_fingerprint.take(data_config, None, None)
@@ -157,7 +157,7 @@ def test_contents_are_read_only_when_sizes_or_times_differ(
     assert data_fingerprint.take(data_config, before.stat, before.digest).digest != before.digest
 
 
-def test_missing_data_is_told(data_config: Config, tmp_path: Path) -> None:
+def test_missing_data_is_named_in_the_error(data_config: Config, tmp_path: Path) -> None:
     (tmp_path / "data.csv").unlink()
     with pytest.raises(DataError, match=r"data\.csv"):
         data_fingerprint.take(data_config, None, None)

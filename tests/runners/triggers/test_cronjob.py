@@ -1,4 +1,4 @@
-"""The CronJob that ``bert compile --cronjob`` writes: its manifest, and what is refused."""
+"""The CronJob of ``bert compile --cronjob``: its manifest, and the configs that it refuses."""
 
 import re
 import tomllib
@@ -46,7 +46,9 @@ FULL = config(
 @pytest.mark.parametrize("version", ["1.29", "1.33"])
 @pytest.mark.parametrize("settings", [config(), FULL], ids=["small", "full"])
 @pytest.mark.parametrize("runner", cronjob.RUNNERS)
-def test_manifest_is_of_kubernetes_schema(settings: Config, version: str, runner: str) -> None:
+def test_manifest_matches_the_schema_of_kubernetes(
+    settings: Config, version: str, runner: str
+) -> None:
     kubernetes_validate = pytest.importorskip(
         "kubernetes_validate", reason="kubernetes-validate is not installed"
     )
@@ -57,7 +59,7 @@ def test_manifest_is_of_kubernetes_schema(settings: Config, version: str, runner
         kubernetes_validate.validate(manifest, version, strict=True)
 
 
-def test_one_look_at_a_time_and_none_is_repeated() -> None:
+def test_polls_neither_overlap_nor_repeat() -> None:
     spec = yaml.safe_load(cronjob.manifest(config(), "kubeflow"))["spec"]
     assert (spec["schedule"], spec["timeZone"]) == ("*/5 * * * *", "Etc/UTC")
     assert spec["concurrencyPolicy"] == "Forbid"
@@ -65,7 +67,9 @@ def test_one_look_at_a_time_and_none_is_repeated() -> None:
 
 
 @pytest.mark.parametrize("runner", cronjob.RUNNERS)
-def test_the_pods_config_is_the_compiled_one(runner: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_of_the_pod_is_the_compiled_one(
+    runner: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     settings = config("trainer.epochs=2", "triggers.schedule=@weekly", "airflow.retries=5")
     arguments = container(cronjob.manifest(settings, runner))["args"]
     assert all(argument.startswith("--set=") for argument in arguments)
@@ -78,7 +82,7 @@ def test_the_pods_config_is_the_compiled_one(runner: str, monkeypatch: pytest.Mo
     assert again.triggers == settings.triggers.model_copy(update={"runner": runner})
 
 
-def test_files_of_the_repository_are_those_of_the_image(
+def test_repository_paths_are_those_of_the_image(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -87,12 +91,12 @@ def test_files_of_the_repository_are_those_of_the_image(
     assert made["workingDir"] == "/opt/bert"
 
 
-def test_kubernetes_expands_nothing_in_the_arguments() -> None:
+def test_arguments_are_escaped_from_expansion_by_kubernetes() -> None:
     made = container(cronjob.manifest(config('data.text_column="$(TEXT)"'), "kubeflow"))
     assert '--set=data.text_column="$$(TEXT)"' in made["args"]
 
 
-def test_secrets_are_references_alone() -> None:
+def test_manifest_holds_references_to_secrets_only() -> None:
     settings = config("feedback.database_url=postgresql://bert:s3cret@db/bert")
     manifest = cronjob.manifest(settings, "kubeflow")
     assert "s3cret" not in manifest
@@ -103,7 +107,7 @@ def test_secrets_are_references_alone() -> None:
     }
 
 
-def test_on_kubeflow_the_pod_reaches_what_nodes_do() -> None:
+def test_pod_on_kubeflow_has_the_volumes_and_scheduling_of_nodes() -> None:
     made = pod(cronjob.manifest(FULL, "kubeflow"))
     [volume], [mount] = (
         made["volumes"],
@@ -118,7 +122,7 @@ def test_on_kubeflow_the_pod_reaches_what_nodes_do() -> None:
     assert made["imagePullSecrets"] == [{"name": "registry"}]
 
 
-def test_for_vertex_kubeflows_settings_do_not_count() -> None:
+def test_pod_for_vertex_ignores_the_settings_of_kubeflow() -> None:
     made = pod(cronjob.manifest(FULL, "vertex"))
     assert set(made) == {"restartPolicy", "securityContext", "containers"}
     own = config("cronjob.service_account=watcher")
@@ -129,27 +133,37 @@ def test_for_vertex_kubeflows_settings_do_not_count() -> None:
     ("runner", "settings", "words"),
     [
         ("airflow", (), "use --set airflow.gated=true"),
-        ("kubeflow", ("cronjob.secrets=[]",), "cronjob.secrets: legal is a list that gives"),
+        (
+            "kubeflow",
+            ("cronjob.secrets=[]",),
+            "cronjob.secrets: must set BERT__FEEDBACK__DATABASE_URL",
+        ),
         ("kubeflow", ("cronjob.schedule=0 0 31 2 *",), "cronjob.schedule: must be"),
-        ("vertex", ("triggers.feedback_examples=9",), "triggers.feedback_examples: legal"),
+        (
+            "vertex",
+            ("triggers.feedback_examples=9",),
+            "triggers.feedback_examples: must be 0 with --cronjob",
+        ),
         ("vertex", ("triggers.schedule=0 0 31 2 *",), "triggers.schedule: must be"),
-        ("kubeflow", (f"pipeline.name={'b' * 47}",), "46 characters at most"),
+        ("kubeflow", (f"pipeline.name={'b' * 47}",), "at most 46 characters"),
     ],
 )
-def test_what_could_not_look_is_refused(runner: str, settings: tuple[str, ...], words: str) -> None:
+def test_config_that_cannot_poll_is_refused(
+    runner: str, settings: tuple[str, ...], words: str
+) -> None:
     with pytest.raises(UserError, match=re.escape(words)) as caught:
         cronjob.check(config(*settings), runner)
     assert "\n" not in str(caught.value)
 
 
-def test_the_longest_name_is_legal_there() -> None:
+def test_longest_allowed_name_fits_kubernetes() -> None:
     settings = config(f"pipeline.name={'b' * 46}")
     cronjob.check(settings, "kubeflow")
     name = yaml.safe_load(cronjob.manifest(settings, "kubeflow"))["metadata"]["name"]
     assert len(name) == 52
 
 
-def test_the_suggested_secret_is_legal() -> None:
+def test_suggested_secret_is_accepted() -> None:
     with pytest.raises(UserError) as caught:
         cronjob.check(config("cronjob.secrets=[]"), "kubeflow")
     [suggestion] = re.findall(r"--set '([^']+)'", str(caught.value))
@@ -157,7 +171,7 @@ def test_the_suggested_secret_is_legal() -> None:
 
 
 @pytest.mark.parametrize("place", ["job.json", "job"])
-def test_another_ending_is_refused_before_anything_is_written(
+def test_other_suffix_is_refused_before_anything_is_written(
     place: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = [f"--set={setting}" for setting in (*KUBEFLOW, DATABASE)]
@@ -170,8 +184,8 @@ def test_another_ending_is_refused_before_anything_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_page_shows_what_is_written() -> None:
-    """The manifest in docs/triggers.md is that of the config above it."""
+def test_page_shows_the_manifest_that_is_written() -> None:
+    """The manifest in docs/triggers.md belongs to the config above it."""
     [(settings, shown)] = re.findall(
         r"`kubeflow\.toml`.*?```toml\n(.*?)```.*?```yaml\n(.*?)```", PAGE.read_text("utf-8"), re.S
     )
@@ -193,7 +207,7 @@ def _toml(value: object) -> str:
     return toml_value(value)
 
 
-def test_vertex_settings_compile_too() -> None:
+def test_manifest_is_made_from_settings_of_vertex() -> None:
     settings = load(None, [*VERTEX, DATABASE], {})
     cronjob.check(settings, "vertex")
     assert container(cronjob.manifest(settings, "vertex"))["image"].startswith("registry.example")

@@ -52,7 +52,7 @@ def run(started: float, finished: float | None, state: str = SUCCEEDED) -> RunRe
             History((run(NOW - 600, None),)),
             9,
             False,
-            "held back, for run 1 is under way",
+            "held back: run 1 is running",
         ),
         (
             [fired(FEEDBACK)],
@@ -60,7 +60,7 @@ def run(started: float, finished: float | None, state: str = SUCCEEDED) -> RunRe
             History((run(NOW - 600, NOW - 300),)),
             9,
             False,
-            "the cool-down ends 2026-03-01 12:55:00 UTC",
+            "the cool-down ends at 2026-03-01 12:55:00 UTC",
         ),
         (
             [fired(FEEDBACK)],
@@ -79,7 +79,7 @@ def run(started: float, finished: float | None, state: str = SUCCEEDED) -> RunRe
             "quiet hours are 11:00-13:00 UTC",
         ),
         (
-            [failed(DRIFT, "the server is away"), fired(NEW_DATA)],
+            [failed(DRIFT, "the server is down"), fired(NEW_DATA)],
             {},
             History(),
             0,
@@ -87,16 +87,16 @@ def run(started: float, finished: float | None, state: str = SUCCEEDED) -> RunRe
             "started by new_data",
         ),
         (
-            [failed(DRIFT, "the server is away"), QUIET],
+            [failed(DRIFT, "the server is down"), QUIET],
             {},
             History(),
             0,
             False,
-            "no trigger fired, but drift cannot be checked: the server is away",
+            "no trigger fired, but drift cannot be checked: the server is down",
         ),
     ],
 )
-def test_decisions(
+def test_decision_weighs_triggers_against_brakes(
     signals: list[Signal],
     overrides: dict,
     history: History,
@@ -111,7 +111,7 @@ def test_decisions(
     assert set(decision.details["signals"]) == {signal.name for signal in signals}
 
 
-def test_the_record_shows_every_brake_and_failure() -> None:
+def test_decision_records_every_brake_and_failure() -> None:
     decision = decide(
         [failed(DRIFT, "away"), fired(ACCURACY)], TriggersSection(), History(), NOW, 3
     )
@@ -125,7 +125,7 @@ def test_the_record_shows_every_brake_and_failure() -> None:
     }
 
 
-def test_figures_do_not_make_another_decision_but_another_brake_does() -> None:
+def test_key_depends_on_brakes_but_not_on_figures() -> None:
     def key(history: History, usable: int) -> str:
         return decide([fired(DRIFT)], TriggersSection(), history, NOW, usable).key
 
@@ -134,7 +134,7 @@ def test_figures_do_not_make_another_decision_but_another_brake_does() -> None:
     assert key(History((run(NOW - 60, None),)), 3) != key(History(), 3)
 
 
-def test_brakes_do_not_matter_while_nothing_fires() -> None:
+def test_key_ignores_brakes_while_no_trigger_fires() -> None:
     idle = decide([QUIET], TriggersSection(), History(), NOW)
     busy = decide([QUIET], TriggersSection(), History((run(NOW - 60, None),)), NOW)
     assert idle.key == busy.key
@@ -164,10 +164,10 @@ def _poll(draw: st.DrawFn) -> tuple[float, list[Signal], int | None, str]:
 
 @settings(max_examples=80, deadline=None)
 @given(limits=_limits(), polls=st.lists(_poll(), min_size=1, max_size=40))
-def test_no_sequence_of_looks_breaks_a_brake(
+def test_no_sequence_of_polls_breaks_a_brake(
     limits: TriggersSection, polls: list[tuple[float, list[Signal], int | None, str]]
 ) -> None:
-    """Signals, ends of runs and pauses come in any order; all starts keep all promises."""
+    """Every start respects every brake, whatever the order of signals, ends and pauses."""
     runs: list[RunRecord] = []  # the newest first
     now = NOW
     for pause, signals, usable, end in polls:
@@ -190,7 +190,7 @@ def _check_start(
     signals: list[Signal],
     usable: int | None,
 ) -> None:
-    assert signals
+    assert signals, "no trigger fired"
     assert not any(each.running for each in runs), "two at once"
     assert sum(each.started > now - DAY for each in runs) < limits.runs_per_day, "over budget"
     if runs and runs[0].finished is not None:

@@ -1,4 +1,4 @@
-"""The gate of a DAG, as Airflow's tasks start it, in this process."""
+"""The gate of a DAG, called in this process with the orders of Airflow's tasks."""
 
 import json
 import os
@@ -24,7 +24,7 @@ GO_ON, SKIP = 0, 99
 
 
 class Dag:
-    """A DAG whose tasks ask the gate."""
+    """A DAG whose tasks call the gate."""
 
     def __init__(self, folder: Path, *settings: str) -> None:
         self.folder = folder
@@ -39,12 +39,12 @@ class Dag:
         self.database = Database(load(None, self.assignments, {}).database_url())
 
     def is_due(self, dag_run: str) -> int:
-        """What the first task does."""
+        """Call the gate as the first task does; return its exit code."""
         self.states[dag_run] = "running"
         return gate.main(["open", self.order(dag_run, states=self.states)])
 
     def record_end(self, dag_run: str, *failed: str) -> int:
-        """What the last task does."""
+        """Call the gate as the last task does; return its exit code."""
         self.states[dag_run] = "failed" if failed else "success"
         return gate.main(["close", self.order(dag_run, failed=failed)])
 
@@ -66,7 +66,7 @@ class Dag:
 
 @pytest.fixture
 def dag(tmp_path: Path) -> Iterator[Callable[..., Dag]]:
-    """Makes a DAG that has polled once, at data that changed since."""
+    """Return a function that makes a DAG which has polled once, and whose data changed since."""
     (tmp_path / "data.csv").write_text("text,label\ngood,pos\n")
     made: list[Dag] = []
 
@@ -83,7 +83,7 @@ def dag(tmp_path: Path) -> Iterator[Callable[..., Dag]]:
 
 @pytest.fixture(autouse=True)
 def exports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A file that grows with each export; "fail" beside it makes the export fail."""
+    """Return a file that grows with each export; a file "fail" next to it makes exports fail."""
     file = tmp_path / "exports"
     script = (
         f"open({str(file)!r}, 'a').write('x'); "
@@ -98,7 +98,7 @@ def exports(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return file
 
 
-def test_nothing_due_is_a_decision_and_no_run(
+def test_poll_without_a_due_run_records_only_a_decision(
     dag: Callable[..., Dag], exports: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     polled = dag()
@@ -108,12 +108,12 @@ def test_nothing_due_is_a_decision_and_no_run(
     assert capsys.readouterr().out.startswith("no run starts: no trigger fired")
 
 
-def test_a_due_dag_run_is_the_triggered_run(dag: Callable[..., Dag], exports: Path) -> None:
+def test_due_dag_run_becomes_the_triggered_run(dag: Callable[..., Dag], exports: Path) -> None:
     due = dag()
     assert due.is_due("second") == GO_ON
     [run] = due.runs()
     assert (run.runner, run.external_id, run.state) == ("airflow", "second", RUNNING)
-    assert run.details["data"], "what the next poll compares the data with"
+    assert run.details["data"], "the next poll compares the data with it"
     assert exports.read_text() == "x"
     assert due.reasons()[-1] == "started by new_data: the data files have changed"
     assert not run_lock.held(due.folder / "root" / "triggers"), "the database holds others back"
@@ -125,16 +125,16 @@ def test_a_due_dag_run_is_the_triggered_run(dag: Callable[..., Dag], exports: Pa
     assert due.is_due("third") == SKIP
 
 
-def test_an_export_that_fails_stops_no_run(
+def test_failed_export_does_not_stop_the_run(
     dag: Callable[..., Dag], capsys: pytest.CaptureFixture[str]
 ) -> None:
     due = dag()
     (due.folder / "fail").touch()
     assert due.is_due("second") == GO_ON
-    assert "bert feedback export ended with 3" in capsys.readouterr().out
+    assert "bert feedback export ended with exit code 3" in capsys.readouterr().out
 
 
-def test_a_task_that_is_tried_again_takes_no_second_decision(dag: Callable[..., Dag]) -> None:
+def test_retried_task_makes_no_second_decision(dag: Callable[..., Dag]) -> None:
     due = dag()
     assert due.is_due("second") == GO_ON
     decisions = due.reasons()
@@ -143,19 +143,19 @@ def test_a_task_that_is_tried_again_takes_no_second_decision(dag: Callable[..., 
     assert len(due.runs()) == 1
 
 
-def test_one_run_at_a_time(dag: Callable[..., Dag]) -> None:
+def test_second_dag_run_is_held_back_while_the_first_is_running(dag: Callable[..., Dag]) -> None:
     due = dag()
     due.is_due("second")
     due.change_data()
     assert due.is_due("third") == SKIP
-    assert "run 1 is under way" in due.reasons()[-1]
+    assert "run 1 is running" in due.reasons()[-1]
 
 
-def test_a_run_by_hand_holds_back(dag: Callable[..., Dag]) -> None:
+def test_manual_run_holds_back_the_dag_run(dag: Callable[..., Dag]) -> None:
     due = dag()
     with _exclusive(due.folder / "root"):
         assert due.is_due("second") == SKIP
-    assert "started by hand is under way" in due.reasons()[-1]
+    assert "started by hand is running" in due.reasons()[-1]
     assert due.is_due("third") == GO_ON
 
 
@@ -166,7 +166,7 @@ def test_a_run_by_hand_holds_back(dag: Callable[..., Dag]) -> None:
         ("triggers.runs_per_day=1", "1 of 1 runs started within 24 hours"),
     ],
 )
-def test_the_brakes_hold(dag: Callable[..., Dag], setting: str, words: str) -> None:
+def test_brakes_hold_back_the_dag_run(dag: Callable[..., Dag], setting: str, words: str) -> None:
     due = dag(setting)
     due.is_due("second")
     due.record_end("second")
@@ -175,7 +175,7 @@ def test_the_brakes_hold(dag: Callable[..., Dag], setting: str, words: str) -> N
     assert words in due.reasons()[-1]
 
 
-def test_a_failed_run_is_tried_again(dag: Callable[..., Dag]) -> None:
+def test_next_dag_run_retries_a_failed_one(dag: Callable[..., Dag]) -> None:
     due = dag()
     due.is_due("second")
     assert due.record_end("second", "Trainer") == 0
@@ -189,10 +189,10 @@ def test_a_failed_run_is_tried_again(dag: Callable[..., Dag]) -> None:
     ("word", "state", "then"),
     [("success", SUCCEEDED, SKIP), ("failed", FAILED, GO_ON), (None, FAILED, GO_ON)],
 )
-def test_an_end_that_nobody_wrote_down_is_seen_by_the_next_poll(
+def test_next_poll_records_an_end_that_is_missing(
     dag: Callable[..., Dag], word: str | None, state: str, then: int
 ) -> None:
-    """The worker died, or the run's time was up; Airflow knows how it ended, or has forgotten."""
+    """The worker died or a time limit passed; Airflow may have deleted the DAG run since."""
     due = dag()
     due.is_due("second")
     if word:
@@ -204,7 +204,7 @@ def test_an_end_that_nobody_wrote_down_is_seen_by_the_next_poll(
 
 
 @pytest.mark.parametrize("word", ["queued", "running"])
-def test_a_run_that_waits_or_runs_is_under_way(dag: Callable[..., Dag], word: str) -> None:
+def test_queued_or_running_dag_run_counts_as_running(dag: Callable[..., Dag], word: str) -> None:
     due = dag()
     due.is_due("second")
     due.states["second"] = word
@@ -213,7 +213,7 @@ def test_a_run_that_waits_or_runs_is_under_way(dag: Callable[..., Dag], word: st
     assert due.runs()[0].state == RUNNING
 
 
-def test_a_cleared_dag_run_goes_on_as_the_same_run(dag: Callable[..., Dag]) -> None:
+def test_cleared_dag_run_continues_as_the_same_run(dag: Callable[..., Dag]) -> None:
     due = dag("triggers.cooldown_minutes=60")
     due.is_due("second")
     due.record_end("second", "Trainer")
@@ -226,7 +226,7 @@ def test_a_cleared_dag_run_goes_on_as_the_same_run(dag: Callable[..., Dag]) -> N
     assert due.reasons() == decisions
 
 
-def test_a_cleared_dag_run_waits_for_another_run(
+def test_cleared_dag_run_is_refused_while_another_run_is_running(
     dag: Callable[..., Dag], capsys: pytest.CaptureFixture[str]
 ) -> None:
     due = dag()
@@ -234,17 +234,17 @@ def test_a_cleared_dag_run_waits_for_another_run(
     due.record_end("second", "Trainer")
     due.is_due("third")
     assert due.is_due("second") == 2
-    assert "run 1 (second) cannot go on, for run 2 is under way" in capsys.readouterr().err
+    assert "run 1 (second) cannot continue while run 2 is running" in capsys.readouterr().err
     assert [run.state for run in due.runs()] == [FAILED, RUNNING]
 
 
-def test_the_end_of_a_run_that_no_poll_started_is_nobodys(dag: Callable[..., Dag]) -> None:
+def test_end_of_a_run_that_no_poll_started_is_not_recorded(dag: Callable[..., Dag]) -> None:
     polled = dag()
     assert polled.record_end("by hand") == 0
     assert polled.runs() == []
 
 
-def test_a_watcher_elsewhere_is_held_back_and_cannot_ask(dag: Callable[..., Dag]) -> None:
+def test_watcher_without_access_to_airflow_is_held_back(dag: Callable[..., Dag]) -> None:
     """``bert watch`` on the same database, without a password for Airflow."""
     due = dag()
     due.is_due("second")
@@ -252,8 +252,8 @@ def test_a_watcher_elsewhere_is_held_back_and_cannot_ask(dag: Callable[..., Dag]
     watcher = Watcher(ConfigSource(None, tuple(due.assignments)))
     poll = watcher.poll(time.time())
     watcher.close()
-    assert "run 1 is under way" in poll.decision.reason
-    assert any("airflow cannot be asked: airflow.url is empty" in e.sentence for e in poll.events)
+    assert "run 1 is running" in poll.decision.reason
+    assert any("airflow cannot be queried: airflow.url is empty" in e.sentence for e in poll.events)
     assert due.runs()[0].state == RUNNING
 
 
@@ -261,7 +261,7 @@ def test_a_watcher_elsewhere_is_held_back_and_cannot_ask(dag: Callable[..., Dag]
     "arguments",
     [[], ["open"], ["shut", "{}"], ["open", "{}"], ["close", '{"dag_run": "r", "states": {}}']],
 )
-def test_another_order_is_refused_in_one_line(
+def test_invalid_order_is_refused_in_one_line(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert gate.main(arguments) == 2
@@ -269,7 +269,7 @@ def test_another_order_is_refused_in_one_line(
     assert "compile the DAG file again" in line
 
 
-def test_a_bad_setting_is_the_users_to_put_right(
+def test_invalid_setting_is_a_user_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     values = {"parameters": {}, "states": {}, "dag_run": "r"}
@@ -278,18 +278,18 @@ def test_a_bad_setting_is_the_users_to_put_right(
     assert "triggers.schedule" in capsys.readouterr().err
 
 
-def test_a_poll_that_fails_is_exit_code_1_and_says_so(
+def test_failed_poll_prints_the_error_and_has_exit_code_1(
     dag: Callable[..., Dag], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from sqlalchemy.exc import OperationalError
 
     due = dag()
 
-    def away(*_: object) -> None:
-        raise OperationalError("SELECT", {}, Exception("the server\nis gone"))
+    def fail(*_: object) -> None:
+        raise OperationalError("SELECT", {}, Exception("the server\nis down"))
 
     with monkeypatch.context() as patch:
-        patch.setattr(TriggerStore, "record", away)
+        patch.setattr(TriggerStore, "record", fail)
         assert due.is_due("second") == 1
-    assert capsys.readouterr().err.splitlines()[-1].endswith("the server is gone")
+    assert capsys.readouterr().err.splitlines()[-1].endswith("the server is down")
     assert due.runs() == []

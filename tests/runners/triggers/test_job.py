@@ -24,7 +24,7 @@ def lock(tmp_path: Path) -> Iterator[RunLock]:
     end_runs(tmp_path)
 
 
-def test_commands_run_in_order_and_the_end_is_written(tmp_path: Path, lock: RunLock) -> None:
+def test_commands_run_in_order_and_the_status_is_written(tmp_path: Path, lock: RunLock) -> None:
     steps = [step("print('first')"), step("print('second')")]
     process = job.start(tmp_path / "run", steps, lock.descriptor)
     lock.close()
@@ -36,7 +36,7 @@ def test_commands_run_in_order_and_the_end_is_written(tmp_path: Path, lock: RunL
     assert not run_lock.held(tmp_path)
 
 
-def test_a_failing_command_is_the_last(tmp_path: Path, lock: RunLock) -> None:
+def test_failed_command_is_the_last(tmp_path: Path, lock: RunLock) -> None:
     steps = [step("raise SystemExit(2)"), step("print('second')")]
     process = job.start(tmp_path / "run", steps, lock.descriptor)
     lock.close()
@@ -47,7 +47,7 @@ def test_a_failing_command_is_the_last(tmp_path: Path, lock: RunLock) -> None:
     assert "second" not in (tmp_path / "run" / job.LOG_FILE).read_text()
 
 
-def test_the_lock_outlives_the_job_as_long_as_its_command(tmp_path: Path, lock: RunLock) -> None:
+def test_lock_is_held_until_the_command_of_a_killed_job_ends(tmp_path: Path, lock: RunLock) -> None:
     steps = [step(RUN, str(tmp_path))]
     process = job.start(tmp_path / "run", steps, lock.descriptor)
     lock.close()
@@ -60,7 +60,7 @@ def test_the_lock_outlives_the_job_as_long_as_its_command(tmp_path: Path, lock: 
     until(lambda: not run_lock.held(tmp_path))
 
 
-def test_sigterm_reaches_the_command_and_is_written_down(tmp_path: Path, lock: RunLock) -> None:
+def test_sigterm_reaches_the_command_and_is_recorded(tmp_path: Path, lock: RunLock) -> None:
     process = job.start(tmp_path / "run", [step(RUN, str(tmp_path))], lock.descriptor)
     lock.close()
     until(lambda: begun(tmp_path))
@@ -71,7 +71,7 @@ def test_sigterm_reaches_the_command_and_is_written_down(tmp_path: Path, lock: R
     assert status.exit_code == -signal.SIGTERM
 
 
-def test_a_command_that_may_fail_does_not_end_the_job(tmp_path: Path, lock: RunLock) -> None:
+def test_failed_optional_command_does_not_end_the_job(tmp_path: Path, lock: RunLock) -> None:
     steps = [step("raise SystemExit(2)", name="export", required=False), step("print('second')")]
     process = job.start(tmp_path / "run", steps, lock.descriptor)
     lock.close()

@@ -16,7 +16,7 @@ from tests.pipeline import database_servers
 
 
 class Waits:
-    """Ends the loop at the n-th pause, and keeps how long each was to be."""
+    """Stub that records the length of each pause and ends the loop at the n-th."""
 
     def __init__(self, count: int) -> None:
         self.seconds: list[float] = []
@@ -43,23 +43,23 @@ def make(tmp_path: Path) -> Callable[[], Watcher]:
     )
 
 
-def away() -> OperationalError:
+def unavailable() -> OperationalError:
     return OperationalError("SELECT 1", {}, Exception("connection refused\nis it running?"))
 
 
-def test_it_greets_looks_and_ends(make: Callable[[], Watcher]) -> None:
-    told: list[Event] = []
+def test_loop_greets_polls_and_ends(make: Callable[[], Watcher]) -> None:
+    events: list[Event] = []
     wait = Waits(3)
-    assert loop.watch(make, told.append, wait) == signal.SIGTERM
+    assert loop.watch(make, events.append, wait) == signal.SIGTERM
     assert wait.seconds == [7, 7, 7]
-    assert [event.kind for event in told] == [WATCH, DECISION]
-    assert "every 7 s: new_data; runs start on local" in told[0].sentence
+    assert [event.kind for event in events] == [WATCH, DECISION]
+    assert "every 7 s: new_data; runs start on local" in events[0].sentence
 
 
-def test_a_database_that_goes_away_is_waited_for(
+def test_lost_database_is_waited_for(
     make: Callable[[], Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outcomes = iter([None, away(), away(), away(), None])
+    outcomes = iter([None, unavailable(), unavailable(), unavailable(), None])
     real = Watcher.poll
 
     def poll(self: Watcher, now: float):
@@ -69,42 +69,42 @@ def test_a_database_that_goes_away_is_waited_for(
         return real(self, now)
 
     monkeypatch.setattr(Watcher, "poll", poll)
-    told: list[Event] = []
+    events: list[Event] = []
     wait = Waits(5)
-    loop.watch(make, told.append, wait)
+    loop.watch(make, events.append, wait)
     assert wait.seconds == [7, 1, 2, 4, 7]
-    errors = [event.sentence for event in told if event.kind == ERROR]
-    assert errors == ["the database cannot be used, so nothing starts: connection refused"]
-    assert told[-1].sentence == "the watcher works again"
+    errors = [event.sentence for event in events if event.kind == ERROR]
+    assert errors == ["the database is unavailable, so no run starts: connection refused"]
+    assert events[-1].sentence == "the watcher has recovered"
 
 
-def test_a_database_that_is_not_there_yet_is_waited_for(make: Callable[[], Watcher]) -> None:
+def test_database_that_does_not_answer_at_start_is_waited_for(make: Callable[[], Watcher]) -> None:
     attempts: list[int] = []
 
     def make_later() -> Watcher:
         attempts.append(1)
         if len(attempts) < 3:
-            raise UserError("the database cannot be opened") from away()
+            raise UserError("the database cannot be opened") from unavailable()
         return make()
 
-    told: list[Event] = []
+    events: list[Event] = []
     wait = Waits(3)
-    loop.watch(make_later, told.append, wait)
+    loop.watch(make_later, events.append, wait)
     assert wait.seconds == [1, 2, 7]
-    assert told[0].kind == ERROR
-    assert "watching" in told[1].sentence
+    assert events[0].kind == ERROR
+    assert "watching" in events[1].sentence
 
 
-def test_pauses_end_at_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_grow_up_to_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
     def never() -> Watcher:
-        raise UserError("the database cannot be opened") from away()
+        raise UserError("the database cannot be opened") from unavailable()
 
     wait = Waits(9)
     loop.watch(never, lambda event: None, wait)
     assert wait.seconds[-3:] == [60, 60, 60]
 
 
-def test_a_wrong_config_ends_it() -> None:
+def test_wrong_config_ends_the_loop() -> None:
     def wrong() -> Watcher:
         return Watcher(ConfigSource(None, ("triggers.schedule=61 * * * *",)))
 
@@ -112,17 +112,17 @@ def test_a_wrong_config_ends_it() -> None:
         loop.watch(wrong, lambda event: None, Waits(1))
 
 
-def test_a_fault_in_a_look_does_not_end_it(
+def test_unexpected_error_in_a_poll_does_not_end_the_loop(
     make: Callable[[], Watcher], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Watcher, "poll", lambda self, now: 1 / 0)
-    told: list[Event] = []
-    loop.watch(make, told.append, Waits(3))
-    errors = [event.sentence for event in told if event.kind == ERROR]
+    events: list[Event] = []
+    loop.watch(make, events.append, Waits(3))
+    errors = [event.sentence for event in events if event.kind == ERROR]
     assert errors == ["unexpected ZeroDivisionError: division by zero"]
 
 
-def test_signals_end_the_pause() -> None:
+def test_signal_ends_the_pause() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with loop.stop_signals() as wait:
         assert wait(0) is None
@@ -134,9 +134,9 @@ def test_signals_end_the_pause() -> None:
 
 
 @pytest.mark.slow
-def test_a_real_database_that_ends_is_told_and_nothing_starts(tmp_path: Path) -> None:
+def test_loss_of_a_real_database_is_reported_and_starts_no_run(tmp_path: Path) -> None:
     (tmp_path / "data.csv").write_text("text,label\ngood,pos\n")
-    told: list[Event] = []
+    events: list[Event] = []
     with contextlib.ExitStack() as server:
         url = server.enter_context(database_servers.postgresql("s3cret"))
         options = (
@@ -153,9 +153,9 @@ def test_a_real_database_that_ends_is_told_and_nothing_starts(tmp_path: Path) ->
             os.utime(tmp_path / "data.csv", (1, 1))
             return pauses(seconds)
 
-        loop.watch(lambda: Watcher(ConfigSource(None, options)), told.append, wait)
+        loop.watch(lambda: Watcher(ConfigSource(None, options)), events.append, wait)
     assert pauses.seconds == [60, 1, 2]
-    assert [event.kind for event in told] == [WATCH, DECISION, ERROR]
-    assert told[-1].sentence.startswith("the database cannot be used, so nothing starts: ")
-    assert "s3cret" not in told[-1].sentence
+    assert [event.kind for event in events] == [WATCH, DECISION, ERROR]
+    assert events[-1].sentence.startswith("the database is unavailable, so no run starts: ")
+    assert "s3cret" not in events[-1].sentence
     assert not list((tmp_path / "root").glob("triggers/run-*"))

@@ -1,4 +1,4 @@
-"""Runs on other platforms, asked for through the real clients."""
+"""Runs on other platforms, queried through the real clients."""
 
 import json
 import sys
@@ -27,21 +27,21 @@ def submitted(api: KubeflowApi, config: Config) -> RunRecord:
 @pytest.mark.parametrize(
     ("word", "state"), [("RUNNING", RUNNING), ("SUCCEEDED", SUCCEEDED), ("FAILED", FAILED)]
 )
-def test_the_platform_is_asked(
+def test_state_is_read_from_the_platform(
     word: str, state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     with KubeflowApi([word], error="exit code 137" if word == "FAILED" else "") as api:
         config = kubeflow_config(api)
         run = submitted(api, config)
-        standing = Launcher(config, ConfigSource()).standing(run, NOW)
-    assert standing.state == state
-    assert f"kubeflow says {word}" in standing.sentence
+        status = Launcher(config, ConfigSource()).status(run, NOW)
+    assert status.state == state
+    assert f"kubeflow reports {word}" in status.sentence
     if state == FAILED:
-        assert "exit code 137" in standing.sentence
+        assert "exit code 137" in status.sentence
 
 
-def test_a_platform_that_is_away_says_nothing_of_the_run(
+def test_run_on_an_unreachable_platform_is_running_and_later_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -49,29 +49,29 @@ def test_a_platform_that_is_away_says_nothing_of_the_run(
         config = kubeflow_config(api)
         run = submitted(api, config)
     launcher = Launcher(config, ConfigSource())
-    standing = launcher.standing(run, NOW)
-    assert standing.state == RUNNING
-    assert "kubeflow cannot be asked" in standing.sentence
+    status = launcher.status(run, NOW)
+    assert status.state == RUNNING
+    assert "kubeflow cannot be queried" in status.sentence
     much_later = NOW + launch.UNREACHABLE_SECONDS
-    assert launcher.standing(run, much_later).state == LOST
+    assert launcher.status(run, much_later).state == LOST
 
 
-def test_a_submission_is_found_by_its_file(tmp_path: Path) -> None:
+def test_submission_is_found_by_its_file(tmp_path: Path) -> None:
     launcher = _launcher(tmp_path)
     run = RunRecord(4, "vertex", NOW, details=launcher.new_run().details)
     folder = launcher.job_folder(4, NOW)
     folder.mkdir(parents=True)
     (folder / job.SUBMITTED_FILE).write_text(json.dumps({"name": "n", "url": "u"}))
-    standing = launcher.standing(run, NOW)
-    assert (standing.state, standing.external_id) == (RUNNING, "n")
-    assert standing.details == {"url": "u"}
+    status = launcher.status(run, NOW)
+    assert (status.state, status.external_id) == (RUNNING, "n")
+    assert status.details == {"url": "u"}
 
 
-def test_a_run_of_another_machine_counts_for_a_day(tmp_path: Path) -> None:
+def test_run_on_another_machine_is_lost_after_a_day(tmp_path: Path) -> None:
     launcher = _launcher(tmp_path)
     run = RunRecord(4, "local", NOW, details={"host": "elsewhere"})
-    assert launcher.standing(run, NOW + 3600).state == RUNNING
-    assert launcher.standing(run, NOW + launch.ELSEWHERE_SECONDS).state == LOST
+    assert launcher.status(run, NOW + 3600).state == RUNNING
+    assert launcher.status(run, NOW + launch.ELSEWHERE_SECONDS).state == LOST
 
 
 def _launcher(tmp_path: Path) -> Launcher:
@@ -79,7 +79,7 @@ def _launcher(tmp_path: Path) -> Launcher:
     return Launcher(source.load(), source)
 
 
-def test_a_remote_root_keeps_the_lock_in_the_users_state_folder(
+def test_lock_of_a_remote_root_is_in_the_state_folder_of_the_user(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
@@ -89,9 +89,7 @@ def test_a_remote_root_keeps_the_lock_in_the_users_state_folder(
     assert state_folder(local.load()) == tmp_path / "root" / "triggers"
 
 
-def test_a_submission_writes_name_and_address(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_submission_writes_name_and_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from runners.kubeflow import platform as kubeflow
 
     monkeypatch.setattr(kubeflow, "check", lambda config: None)
@@ -107,7 +105,7 @@ def test_a_submission_writes_name_and_address(
     assert written["url"].endswith(f"/#/runs/details/{run_id}")
 
 
-def test_steps_submit_where_the_config_says(tmp_path: Path) -> None:
+def test_steps_submit_to_the_configured_platform(tmp_path: Path) -> None:
     source = ConfigSource("my.toml", ("pipeline.name=x",))
     export, submission = launch.bert_steps(source, "vertex", tmp_path)
     assert export.command[1:5] == ["-m", "cli.main", "feedback", "export"]
@@ -117,7 +115,7 @@ def test_steps_submit_where_the_config_says(tmp_path: Path) -> None:
     assert order["source"] == {"file": "my.toml", "assignments": ["pipeline.name=x"]}
 
 
-def test_a_submission_that_fails_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
+def test_failed_submission_is_one_line_and_exit_code_2(tmp_path: Path) -> None:
     import subprocess
 
     source = ConfigSource(None, ("pipeline.root=gs://bucket/bert", "kubeflow.host="))

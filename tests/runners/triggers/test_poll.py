@@ -10,7 +10,7 @@ from runners.triggers.poll import NOTHING_DUE, Poll
     ("event", "code"),
     [
         (None, 0),
-        (Event("run", 1.0, "it is under way", {"run": 7, "state": "running"}), 0),
+        (Event("run", 1.0, "it is running", {"run": 7, "state": "running"}), 0),
         (Event("run", 1.0, "done", {"run": 7, "state": "succeeded"}), 0),
         (Event("run", 1.0, "an older one", {"run": 6, "state": "failed"}), 0),
         (Event("error", 1.0, "drift: no server"), 0),
@@ -19,21 +19,21 @@ from runners.triggers.poll import NOTHING_DUE, Poll
         (Event("error", 1.0, "run 7 cannot be started", {"run": 7}), 1),
     ],
 )
-def test_a_run_that_fails_or_cannot_start_is_exit_code_1(event: Event | None, code: int) -> None:
+def test_failure_or_failed_start_of_the_run_is_exit_code_1(event: Event | None, code: int) -> None:
     assert Poll(None, 7, (event,) if event else ()).exit_code == code
     assert Poll(None, 7, (), awaited=(event,) if event else ()).exit_code == code
 
 
-def test_poll_that_starts_no_run_has_an_exit_code_of_its_own() -> None:
+def test_poll_that_starts_no_run_has_its_own_exit_code() -> None:
     assert Poll(None, None, (Event("error", 1.0, "drift: no server"),)).exit_code == NOTHING_DUE
 
 
-def test_decision_is_no_news() -> None:
+def test_news_excludes_the_decision() -> None:
     run, decision = Event("run", 1.0, "run 7 started"), Event(DECISION, 1.0, "no trigger fired")
     assert Poll(None, 7, (decision, run)).news() == (run,)
 
 
-def test_poll_that_another_watcher_has_overtaken_says_so() -> None:
+def test_poll_that_another_watcher_overtook_says_so() -> None:
     assert Poll(None, None, ()).sentences() == [
         "no decision: another watcher has just started a run"
     ]

@@ -11,7 +11,7 @@ from runners.triggers import run_lock
 from runners.triggers.run_lock import RunLock
 from tests.runners.triggers.processes import ROOT, until
 
-#: Takes the lock, starts a process that inherits it, tells its id and waits.
+#: Acquires the lock, starts a process that inherits it, prints the process id and waits.
 HOLDER = """
 import pathlib, subprocess, sys, time
 from runners.triggers.run_lock import RunLock
@@ -22,7 +22,7 @@ time.sleep(120)
 """
 
 
-def test_one_holder_at_a_time(tmp_path: Path) -> None:
+def test_lock_has_one_holder_at_a_time(tmp_path: Path) -> None:
     first = RunLock.acquire(tmp_path)
     assert first is not None
     assert run_lock.held(tmp_path)
@@ -34,7 +34,7 @@ def test_one_holder_at_a_time(tmp_path: Path) -> None:
     second.close()
 
 
-def test_the_lock_outlives_a_killed_watcher_and_dies_with_the_run(tmp_path: Path) -> None:
+def test_lock_outlives_a_killed_watcher_and_is_released_with_the_run(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, tmp_path], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as watcher:
@@ -52,7 +52,7 @@ def test_the_lock_outlives_a_killed_watcher_and_dies_with_the_run(tmp_path: Path
     lock.close()
 
 
-def test_those_that_only_look_do_not_see_each_other(tmp_path: Path) -> None:
+def test_concurrent_checks_do_not_detect_each_other(tmp_path: Path) -> None:
     RunLock.acquire(tmp_path).close()
     with open(tmp_path / "run.lock") as file:
         import fcntl
@@ -61,7 +61,7 @@ def test_those_that_only_look_do_not_see_each_other(tmp_path: Path) -> None:
         assert not run_lock.held(tmp_path)
 
 
-def test_a_run_by_hand_is_seen(tmp_path: Path) -> None:
+def test_manual_run_is_detected(tmp_path: Path) -> None:
     from runners.local.run import _exclusive
 
     assert not run_lock.root_in_use(str(tmp_path))
@@ -70,7 +70,7 @@ def test_a_run_by_hand_is_seen(tmp_path: Path) -> None:
     assert not run_lock.root_in_use(str(tmp_path))
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_folder_that_cannot_be_created_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"pipeline\.root: .* cannot be written"):
         RunLock.acquire(tmp_path / "file" / "triggers")

@@ -33,7 +33,7 @@ def store(database: Database) -> TriggerStore:
     return TriggerStore(database, LIMITS)
 
 
-def test_a_start_is_one_decision_and_one_run(store: TriggerStore, database: Database) -> None:
+def test_start_stores_one_decision_and_one_run(store: TriggerStore, database: Database) -> None:
     recorded = store.record(
         decider(FIRED), store.history(), NOW, NewRun("local", details={"data": "d"})
     )
@@ -52,7 +52,7 @@ def test_a_start_is_one_decision_and_one_run(store: TriggerStore, database: Data
     assert run.details == {"data": "d", "triggers": [NEW_DATA]}
 
 
-def test_what_says_the_same_is_not_written_again(store: TriggerStore, database: Database) -> None:
+def test_repeated_decision_is_not_stored_again(store: TriggerStore, database: Database) -> None:
     held = Signal(DRIFT, True, "raised")
     polls = [(IDLE,), (IDLE,), (held,), (held,), (IDLE,)]
     new = [
@@ -82,14 +82,14 @@ def test_decisions_are_read_with_the_runs_they_started(
     assert len(read_decisions(database, 1)) == 1
 
 
-def test_history_carries_what_the_triggers_kept(store: TriggerStore) -> None:
+def test_history_carries_the_details_of_triggers(store: TriggerStore) -> None:
     store.record(decider(IDLE), store.history(), NOW, NewRun("local"))
     assert store.history().carried(NEW_DATA, "baseline") == "b"
     assert store.history().carried(NEW_DATA, "nothing") is None
     assert store.history().last is None
 
 
-def test_a_run_ends_once(store: TriggerStore) -> None:
+def test_end_of_a_run_is_recorded_once(store: TriggerStore) -> None:
     recorded = store.record(
         decider(FIRED), store.history(), NOW, NewRun("local", details={"data": "d"})
     )
@@ -101,9 +101,9 @@ def test_a_run_ends_once(store: TriggerStore) -> None:
     assert last.details == {"data": "d", "url": "u", "triggers": [NEW_DATA]}
 
 
-def test_a_run_is_found_by_its_platforms_id_and_resumed(store: TriggerStore) -> None:
-    airflows = NewRun("airflow", external_id="dag run")
-    first = store.record(decider(FIRED), store.history(), NOW, airflows)
+def test_run_is_found_by_the_id_of_its_platform_and_resumed(store: TriggerStore) -> None:
+    dag_run = NewRun("airflow", external_id="dag run")
+    first = store.record(decider(FIRED), store.history(), NOW, dag_run)
     assert store.find_run("airflow", "dag run").id == first.run_id
     assert store.find_run("kubeflow", "dag run") is None
     assert store.find_run("airflow", "another") is None
@@ -114,16 +114,16 @@ def test_a_run_is_found_by_its_platforms_id_and_resumed(store: TriggerStore) -> 
     assert store.history().last == resumed
 
 
-def test_a_run_that_ended_is_not_resumed_beside_another(store: TriggerStore) -> None:
+def test_ended_run_is_not_resumed_while_another_is_running(store: TriggerStore) -> None:
     first = store.record(decider(FIRED), store.history(), NOW, NewRun("airflow", "dag run"))
     store.update_run(first.run_id, state=FAILED, finished=NOW + 1)
     second = store.record(decider(FIRED, now=NOW + 2), store.history(), NOW + 2, NewRun("local"))
-    with pytest.raises(UserError, match=f"for run {second.run_id} is under way"):
+    with pytest.raises(UserError, match=f"while run {second.run_id} is running"):
         store.resume_run("airflow", "dag run")
     assert store.find_run("airflow", "dag run").state == FAILED
 
 
-def test_signals_older_than_another_watchers_run_decide_nothing(
+def test_signals_older_than_the_run_of_another_watcher_decide_nothing(
     store: TriggerStore, database: Database
 ) -> None:
     seen = store.history()
@@ -133,7 +133,7 @@ def test_signals_older_than_another_watchers_run_decide_nothing(
     assert len(last_decisions(database, 10)) == 1
 
 
-def test_many_watchers_at_once_start_one_run(database_url: str) -> None:
+def test_concurrent_watchers_start_one_run(database_url: str) -> None:
     databases = [Database(database_url) for _ in range(4)]
     barrier, started = threading.Barrier(4), []
 

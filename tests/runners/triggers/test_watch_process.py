@@ -1,4 +1,4 @@
-"""``bert watch`` as a process of its own: killed, started again, doubled."""
+"""``bert watch`` in processes of its own: killed, restarted, several at once."""
 
 import os
 import signal
@@ -37,17 +37,17 @@ def assignments(folder: Path, database_url: str) -> list[str]:
 
 
 def new_data(folder: Path) -> None:
-    """Other data than before, which nobody writes any more."""
+    """Change the data; its time says that the change is a minute old."""
     path = folder / "data.csv"
     path.write_text(path.read_text() + "bad,neg\n")
     os.utime(path, (time.time() - 60,) * 2)
 
 
-def test_a_killed_watcher_leaves_its_run_and_the_next_one_finds_it(
+def test_next_watcher_finds_the_run_of_a_killed_one(
     folder: Path, assignments: list[str], database: Database
 ) -> None:
     with watching(folder, assignments) as [first]:
-        until(lambda: first.told("no trigger fired"))
+        until(lambda: first.reported("no trigger fired"))
         new_data(folder)
         until(lambda: begun(folder))
         first.kill()
@@ -55,24 +55,24 @@ def test_a_killed_watcher_leaves_its_run_and_the_next_one_finds_it(
     assert alive(process_id)
     new_data(folder)
     with watching(folder, assignments) as [second]:
-        until(lambda: second.told("run 1 is under way"))
+        until(lambda: second.reported("run 1 is running"))
         assert run_states(database, [1])[1].state == RUNNING
         assert alive(process_id)
         assert len(begun(folder)) == 1
         (folder / "go").touch()
-        until(lambda: second.told("run 1 succeeded"))
-        until(lambda: second.told("run 2 succeeded"))
+        until(lambda: second.reported("run 1 succeeded"))
+        until(lambda: second.reported("run 2 succeeded"))
         assert second.stop() == 0
     assert [others for _, others in begun(folder)] == [0, 0]
     assert [state.state for state in run_states(database, [1, 2]).values()] == [SUCCEEDED] * 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_watcher_and_not_its_run(
+def test_signal_ends_the_watcher_but_not_its_run(
     folder: Path, assignments: list[str], number: int, code: int
 ) -> None:
     with watching(folder, assignments) as [watcher]:
-        until(lambda: watcher.told("no trigger fired"))
+        until(lambda: watcher.reported("no trigger fired"))
         new_data(folder)
         until(lambda: begun(folder))
         assert watcher.stop(number) == code
@@ -84,7 +84,7 @@ def test_two_watchers_start_one_run(
 ) -> None:
     with watching(folder, assignments, count=2) as watchers:
         for watcher in watchers:
-            until(lambda watcher=watcher: watcher.told("watching"))
+            until(lambda watcher=watcher: watcher.reported("watching"))
         until(lambda: last_decisions(database, 9))
         new_data(folder)
         until(lambda: begun(folder))
@@ -100,20 +100,20 @@ def test_two_watchers_start_one_run(
     assert len(begun(folder)) == 1
 
 
-def test_watchers_killed_at_any_point_never_run_two_at_once(
+def test_watchers_killed_at_any_point_never_start_two_runs_at_once(
     folder: Path, assignments: list[str], database: Database
 ) -> None:
-    """The run that a kill cut off before it began is tried again; none is started twice."""
+    """A run that was killed before it began is retried; none is started twice."""
     (folder / "go").touch()
     for round_number in range(6):
         with watching(folder, assignments) as [watcher]:
-            until(lambda: watcher.told("watching"))
+            until(lambda: watcher.reported("watching"))
             new_data(folder)
             # Anywhere from before the decision to after the run's end.
             time.sleep(0.05 * round_number)
             watcher.kill()
     with watching(folder, assignments) as [watcher]:
-        until(lambda: watcher.told("watching"))
+        until(lambda: watcher.reported("watching"))
         new_data(folder)
         until(
             lambda: (

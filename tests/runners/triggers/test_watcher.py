@@ -1,4 +1,4 @@
-"""One watcher in this process; runs are small processes of their own."""
+"""A watcher in this process; its runs are small processes."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ CALM = Drift(False, ())
 
 @dataclasses.dataclass
 class World:
-    """What the watcher sees, set by the tests."""
+    """Measurements that the watcher gets, set by the tests."""
 
     folder: Path
     usable: int | Exception = 0
@@ -65,7 +65,7 @@ class World:
         return ConfigSource(None, (*fixed, *assignments))
 
     def write(self, rows: int, age: float = 60.0) -> None:
-        """Data files that were written a while ago."""
+        """Write the data file, dated ``age`` seconds ago."""
         path = self.folder / "data.csv"
         path.write_text("text,label\n" + "good,pos\n" * rows)
         os.utime(path, (time.time() - age,) * 2)
@@ -84,7 +84,7 @@ def steps(source: ConfigSource, runner: str, folder: Path) -> list[Step]:
     return [Step("run", [sys.executable, "-c", RUN, str(root.parent)])]
 
 
-#: Starts those in place of the pipeline.
+#: Launcher that starts these steps in place of the pipeline.
 small_runs = functools.partial(launch.Launcher, steps=steps)
 
 
@@ -108,7 +108,7 @@ def runs(watcher: Watcher) -> list[str]:
 
 
 def finish(watcher: Watcher, world: World, code: int = 0) -> None:
-    """Let the run under way end, and the watcher see it."""
+    """End the active run, and poll until the watcher has recorded it."""
     (world.folder / "go").write_text(str(code))
     until(lambda: watcher.poll(time.time()) and "running" not in runs(watcher)[:1])
     (world.folder / "go").unlink()
@@ -138,7 +138,7 @@ def test_new_data_starts_a_run_once(make: Callable[..., Watcher], world: World) 
     assert [row.started for row in decisions(watcher)] == [False, True, False]
 
 
-def test_while_a_run_is_under_way_another_is_refused_and_recorded(
+def test_second_run_is_held_back_and_recorded_while_one_is_running(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make()
@@ -148,7 +148,7 @@ def test_while_a_run_is_under_way_another_is_refused_and_recorded(
     world.write(3)
     poll = watcher.poll(time.time())
     assert not poll.decision.started
-    assert "run 1 is under way" in poll.decision.reason
+    assert "run 1 is running" in poll.decision.reason
     assert watcher.poll(time.time()).events == ()
     assert decisions(watcher)[-1].triggers == ["new_data"]
     until(lambda: begun(world.folder))
@@ -158,7 +158,7 @@ def test_while_a_run_is_under_way_another_is_refused_and_recorded(
     assert [others for _, others in begun(world.folder)] == [0, 0]
 
 
-def test_a_failed_run_is_tried_again_within_the_budget(
+def test_failed_run_is_retried_within_the_budget(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make("triggers.runs_per_day=2")
@@ -174,7 +174,7 @@ def test_a_failed_run_is_tried_again_within_the_budget(
     assert len(begun(world.folder)) == 2
 
 
-def test_a_run_whose_process_vanishes_is_lost_and_tried_again(
+def test_run_whose_process_disappears_is_lost_and_retried(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make()
@@ -184,7 +184,7 @@ def test_a_run_whose_process_vanishes_is_lost_and_tried_again(
     until(lambda: begun(world.folder))
     (command, *_) = begun(world.folder)[0]
     psutil.Process(command).parent().kill()
-    assert not watcher.poll(time.time()).decision.started, "its command lives on"
+    assert not watcher.poll(time.time()).decision.started, "its command is still running"
     assert runs(watcher) == ["running"]
     os.kill(command, signal.SIGKILL)
     until(lambda: watcher.poll(time.time()) and len(runs(watcher)) == 2)
@@ -192,7 +192,7 @@ def test_a_run_whose_process_vanishes_is_lost_and_tried_again(
     assert poll.run_id == 1
 
 
-def test_a_watcher_that_died_before_the_process_began_leaves_a_lost_run(
+def test_run_of_a_watcher_that_died_before_the_start_is_lost(
     make: Callable[..., Watcher], world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watcher = make()
@@ -214,7 +214,7 @@ def _die(*_: Any) -> None:
     raise SystemExit(9)
 
 
-def test_a_process_that_cannot_start_is_a_failed_run(
+def test_process_that_cannot_start_is_a_failed_run(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make()
@@ -228,17 +228,19 @@ def test_a_process_that_cannot_start_is_a_failed_run(
     assert runs(watcher) == [FAILED]
 
 
-def test_a_run_by_hand_holds_back(make: Callable[..., Watcher], world: World) -> None:
+def test_manual_run_holds_back_a_triggered_one(make: Callable[..., Watcher], world: World) -> None:
     watcher = make()
     watcher.poll(time.time())
     world.write(2)
     with _exclusive(world.folder / "root"):
         poll = watcher.poll(time.time())
-        assert "started by hand is under way" in poll.decision.reason
+        assert "started by hand is running" in poll.decision.reason
     assert watcher.poll(time.time()).decision.started
 
 
-def test_drift_waits_for_examples(make: Callable[..., Watcher], world: World) -> None:
+def test_drift_is_held_back_until_there_are_examples(
+    make: Callable[..., Watcher], world: World
+) -> None:
     watcher = make("triggers.min_new_examples=10")
     world.drift = RAISED
     _vote(watcher, "good")
@@ -259,7 +261,7 @@ def _vote(watcher: Watcher, text: str) -> None:
     FeedbackStore(watcher.database).add_vote(key_id="k", label="pos", text=text)
 
 
-def test_drift_is_measured_seldom(make: Callable[..., Watcher], world: World) -> None:
+def test_drift_is_measured_every_five_minutes(make: Callable[..., Watcher], world: World) -> None:
     watcher = make()
     world.drift = CALM
     now = time.time()
@@ -270,7 +272,7 @@ def test_drift_is_measured_seldom(make: Callable[..., Watcher], world: World) ->
     assert world.drift_calls == 2
 
 
-def test_much_traffic_makes_drift_due(make: Callable[..., Watcher], world: World) -> None:
+def test_traffic_makes_drift_due(make: Callable[..., Watcher], world: World) -> None:
     from serving.feedback.store import FeedbackStore
     from tests.serving.records.rows import prediction
 
@@ -286,12 +288,12 @@ def test_much_traffic_makes_drift_due(make: Callable[..., Watcher], world: World
     assert world.drift_calls == 2
 
 
-def test_usable_feedback_is_counted_when_there_is_news(
+def test_usable_feedback_is_counted_only_after_a_change(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make("triggers.feedback_examples=3")
     watcher.poll(time.time())
-    assert world.usable_calls == 0, "nobody has voted"
+    assert world.usable_calls == 0, "there is no feedback"
     world.usable = 2
     _vote(watcher, "one")
     watcher.poll(time.time())
@@ -302,7 +304,7 @@ def test_usable_feedback_is_counted_when_there_is_news(
     assert watcher.poll(time.time()).decision.triggers == ("feedback",)
 
 
-def test_a_trigger_that_cannot_look_is_told_once_and_stops_no_other(
+def test_trigger_that_cannot_be_checked_is_reported_once_and_stops_no_other(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make()
@@ -315,7 +317,7 @@ def test_a_trigger_that_cannot_look_is_told_once_and_stops_no_other(
     assert watcher.poll(time.time()).decision.started
 
 
-def test_data_that_goes_away_and_comes_back_is_the_same_data(
+def test_data_that_was_missing_for_a_while_does_not_count_as_new(
     make: Callable[..., Watcher], world: World
 ) -> None:
     watcher = make("triggers.drift=false")
@@ -334,10 +336,10 @@ def test_feedback_that_cannot_be_counted_fires_nothing(
 ) -> None:
     watcher = make("triggers.feedback_examples=3")
     _vote(watcher, "one")
-    world.usable, world.drift = RuntimeError("the test split is gone"), RAISED
+    world.usable, world.drift = RuntimeError("the test split is lost"), RAISED
     poll = watcher.poll(time.time())
     assert not poll.decision.started
-    assert poll.decision.details["signals"]["feedback"]["error"] == "the test split is gone"
+    assert poll.decision.details["signals"]["feedback"]["error"] == "the test split is lost"
     assert "cannot be counted" in poll.decision.reason
 
 
@@ -349,7 +351,7 @@ def test_accuracy_drop_starts_a_run(make: Callable[..., Watcher], world: World) 
     assert poll.decision.triggers == ("accuracy",)
 
 
-def test_a_schedule_outlives_the_watcher(make: Callable[..., Watcher], world: World) -> None:
+def test_schedule_outlives_the_watcher(make: Callable[..., Watcher], world: World) -> None:
     options = ("triggers.schedule=@hourly", "triggers.new_data=false", "triggers.drift=false")
     now = 1_772_366_400.0 + 1800
     assert not make(*options).poll(now).decision.started
@@ -358,7 +360,7 @@ def test_a_schedule_outlives_the_watcher(make: Callable[..., Watcher], world: Wo
     assert poll.decision.triggers == ("schedule",)
 
 
-def test_bert_steps_export_first_and_take_the_same_options(tmp_path: Path) -> None:
+def test_steps_export_first_and_have_the_same_options(tmp_path: Path) -> None:
     source = ConfigSource("imdb", ("trainer.epochs=1", "pipeline.name=x"))
     export, run = launch.bert_steps(source, "local", tmp_path)
     options = ["--config=imdb", "--set=trainer.epochs=1", "--set=pipeline.name=x"]
@@ -368,7 +370,7 @@ def test_bert_steps_export_first_and_take_the_same_options(tmp_path: Path) -> No
     assert run.command == [sys.executable, "-m", "cli.main", "run", *options]
 
 
-def test_the_rollout_is_stepped_and_its_failure_stops_nothing(
+def test_rollout_advances_and_its_failure_stops_nothing(
     make: Callable[..., Watcher], world: World
 ) -> None:
     options = ("rollout.enabled=true", f"pusher.base_directory={world.folder}/pushed")
@@ -388,10 +390,10 @@ def test_the_rollout_is_stepped_and_its_failure_stops_nothing(
     assert remote.poll(time.time()).decision.started
 
 
-def test_drift_with_traffic_and_no_model_server_is_told(
+def test_drift_without_a_model_server_is_an_error_in_the_decision(
     world: World, make: Callable[..., Watcher]
 ) -> None:
-    """The real measures, with nobody to ask."""
+    """The real measures, without a model server."""
     from serving.feedback.store import FeedbackStore
     from tests.serving.records.rows import prediction
 

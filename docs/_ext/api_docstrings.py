@@ -38,7 +38,7 @@ def _signature(
 
 
 def _keys(section: type[BaseModel]) -> list[str]:
-    """The keys of a section with their descriptions, as reStructuredText fields."""
+    """Return the keys of a section with their descriptions, as reStructuredText fields."""
     described = {
         name: (field.description or "").replace("*", r"\*").replace("`", "``")
         for name, field in section.model_fields.items()

@@ -185,7 +185,7 @@ def test_closing_answers_what_runs_and_waits(version, tmp_path) -> None:
         assert call.exception(PATIENCE).code == Code.UNAVAILABLE
 
 
-def test_the_observer_is_told_of_batches(version, recorder, tmp_path) -> None:
+def test_observer_receives_every_batch(version, recorder, tmp_path) -> None:
     running = version.submit(wait_at(tmp_path / "pipe"))
     while not running.running():
         pass

@@ -73,9 +73,9 @@ def _tests_table(report: "DriftReport") -> Table:
     table = plain_table()
     for name in ("test", "held-out data", "recent traffic"):
         table.add_column(name)
-    for name in ("effect", "raised from", "p", "raised to"):
+    for name in ("effect", "effect needed", "p", "p needed"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("raised")
+    table.add_column("drift")
     for test in report.tests:
         table.add_row(*_cells(test))
     return table

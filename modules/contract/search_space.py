@@ -26,7 +26,7 @@ def check_search_space(space: Mapping[str, Mapping[str, Any]]) -> None:
             near = difflib.get_close_matches(name, _DEFAULTS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(
-                f"unknown hyper-parameter {name!r}; legal are {', '.join(_DEFAULTS)}{hint}"
+                f"unknown hyper-parameter {name!r}; must be one of {', '.join(_DEFAULTS)}{hint}"
             )
         if "values" in dimension:
             _check_values(name, dimension)

@@ -118,7 +118,7 @@ class AsyncClient:
         Raises:
             ClientError: the call failed.
             UserError: ``texts`` is a single str, or a text is not a str or cannot be encoded as
-                UTF-8.
+                UTF-8, or the client was closed during the call.
         """
         if isinstance(texts, str):
             raise UserError("predict takes a list of texts, not a single text")
@@ -146,7 +146,11 @@ class AsyncClient:
                     group.create_task(send(part))
         except BaseExceptionGroup as errors:
             raise errors.exceptions[0] from None
-        return [prediction for prediction in predictions if prediction is not None]
+        answered = [prediction for prediction in predictions if prediction is not None]
+        if len(answered) < len(predictions):
+            # Closing a gRPC channel cancels its calls, and a TaskGroup ignores cancelled tasks.
+            raise UserError("the client was closed during the call; create a new one")
+        return answered
 
     async def predict_tensors(
         self,

@@ -100,9 +100,9 @@ class Client:
             for window in _windows(texts):
                 pending.append(self._submit(self._predict(window, signature, input_name)))
                 if len(pending) > 1:
-                    yield from pending.popleft().result()
+                    yield from _result(pending.popleft())
             while pending:
-                yield from pending.popleft().result()
+                yield from _result(pending.popleft())
         finally:
             for future in pending:
                 future.cancel()
@@ -167,7 +167,7 @@ class Client:
     def _wait(self, call: Coroutine[Any, Any, _Answer]) -> _Answer:
         future = self._submit(call)
         try:
-            return future.result()
+            return _result(future)
         except BaseException:
             future.cancel()  # Ctrl-C cancels the requests
             raise
@@ -200,6 +200,14 @@ async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _result(future: concurrent.futures.Future[_Answer]) -> _Answer:
+    """Wait for a call; closing the client from another thread cancels it."""
+    try:
+        return future.result()
+    except concurrent.futures.CancelledError:
+        raise UserError("the client was closed during the call; create a new one") from None
 
 
 def _windows(texts: Iterable[str]) -> Iterator[list[str]]:

@@ -68,7 +68,7 @@ def add_review(
         label = check_label(label, labels)
         if labels and label not in labels and not new_class:
             raise UnknownLabelError(
-                f"{label!r} is not a label of the model; legal are {', '.join(sorted(labels))}"
+                f"{label!r} is not a label of the model; its labels are {', '.join(sorted(labels))}"
             )
     values = {"label": label, "reviewer": reviewer, "created": time.time()}
     with database.begin() as session:

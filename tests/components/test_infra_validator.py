@@ -279,6 +279,15 @@ class TestExpectedAnswers:
         assert message in report["failures"][0]["message"]
 
 
+def stand_ins() -> list[psutil.Process]:
+    """Return the prepared processes, once each shows its command line."""
+    children = psutil.Process().children()
+    for child in children:  # the kernel shows none until exec has finished
+        while child.is_running() and not child.cmdline():
+            time.sleep(0.01)
+    return [child for child in children if "stand_in" in child.cmdline()]
+
+
 class TestEmbeddedServer:
     """The life of the server's process, with small scripts in place of the server."""
 
@@ -337,11 +346,7 @@ time.sleep(600)
         embedded_process.prepare()
         processes = [embedded_process.take(), embedded_process.take()]
         try:
-            children = psutil.Process().children()
-            for child in children:  # the kernel shows no command line until exec is through
-                while not child.cmdline():
-                    time.sleep(0.01)
-            pids = {child.pid for child in children if "stand_in" in child.cmdline()}
+            pids = {child.pid for child in stand_ins()}
             assert {process.pid for process in processes} == pids
             assert len(pids) == 2
         finally:
@@ -353,7 +358,7 @@ time.sleep(600)
     ) -> None:
         self.replace(tmp_path, monkeypatch, "time.sleep(600)")
         embedded_process.prepare()
-        [dead] = [c for c in psutil.Process().children() if "stand_in" in c.cmdline()]
+        [dead] = stand_ins()
         dead.kill()
         assert wait_until_gone(dead.pid)
         process = embedded_process.take()

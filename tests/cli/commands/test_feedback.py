@@ -114,7 +114,10 @@ def test_reading_a_span_returns_the_voted_texts(bert, config: Config, database: 
         (["abcdef"], "either --label LABEL or --discard"),
         (["abcdef", "--label", "pos", "--discard"], "either --label LABEL or --discard"),
         (["abcdef", "--discard", "--new-class"], "--new-class goes with --label"),
-        (["abcdef", "--label", "odd"], "legal are neg, pos; use one of them, or add --new-class"),
+        (
+            ["abcdef", "--label", "odd"],
+            "its labels are neg, pos; use one of them, or add --new-class",
+        ),
         (["abcdef", "--label", ""], "use another --label"),
         (["abcdef", "--label", "pos"], "there is no feedback on a text 'abcdef'"),
         (["abcdef", "--label", "pos"], "`bert feedback review` lists"),

@@ -1,5 +1,6 @@
 """Calls of a stub over both transports: predictions, routing, errors, retries, deadlines."""
 
+import concurrent.futures
 import contextlib
 import math
 import socket
@@ -406,3 +407,16 @@ def test_stream_that_is_closed_early_cancels_what_is_in_flight(
     assert next(stream).label == "good"
     stream.close()
     client.close()
+
+
+def test_closing_the_client_fails_its_running_calls(stub: Stub) -> None:
+    stub.gate.clear()
+    client = Client(stub.url, retries=0)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        call = pool.submit(client.predict, ["good", "no"])
+        while not stub.running:
+            time.sleep(0.01)
+        client.close()
+        stub.gate.set()
+        with pytest.raises((UserError, ClientError)):
+            call.result(timeout=30)

@@ -39,7 +39,7 @@ def test_later_review_replaces_an_earlier_one(database: Database, identity: str)
 
 
 def test_new_class_must_be_accepted_explicitly(database: Database, identity: str) -> None:
-    with pytest.raises(UnknownLabelError, match=r"legal are neg, pos"):
+    with pytest.raises(UnknownLabelError, match=r"its labels are neg, pos"):
         add_review(database, identity, "odd", reviewer="me", labels=["pos", "neg"])
     add_review(database, identity, "odd", reviewer="me", labels=["pos"], new_class=True)
     assert FeedbackStore(database).usable_examples(labels=["pos"]).examples[0].label == "odd"

@@ -89,12 +89,12 @@ def test_too_little_traffic_exits_with_3_and_is_reported(
         accuracy=None,
         macro_f1=None,
         estimated_accuracy=None,
-        notes=("no label of a recent answer came back",),
+        notes=("no feedback on recent predictions",),
     )
     assert call(monkeypatch, tmp_path, None, quality=nothing) == 3
     output = capsys.readouterr().out
     assert "fewer than 200 different texts" in output
-    assert output.endswith("no label of a recent answer came back\n")
+    assert output.endswith("no feedback on recent predictions\n")
     assert "is estimated" not in output
 
 

@@ -12,10 +12,12 @@ import io
 import itertools
 import json
 import statistics
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 
 from components.ingestion import files
 from components.ingestion.csv_reader import DELIMITERS, read_csv
+from components.ingestion.parquet_reader import parquet_columns
 from components.ingestion.rows import BadRow, Columns, RawRow, RowError, scalar_text
 from components.ingestion.sources import CSV, FOLDERS, JSONL, Source, find_sources
 from modules.contract.errors import DataError
@@ -131,7 +133,10 @@ def inspect_data(path: str, *, data_format: str = "auto", max_rows: int = MAX_RO
     """
     sources = find_sources([path], data_format)
     first = sources[0]
-    names, delimiter = _column_names(first)
+    try:
+        names, delimiter = _column_names(first)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{first.path} cannot be read: {error}") from None
     counters = [_ColumnCounter(name) for name in names]
     rows = bad = 0
     complete = True
@@ -210,14 +215,8 @@ def _column_names(source: Source) -> tuple[list[str], str]:
         return _jsonl_keys(source.path), ""
     if source.format == FOLDERS:
         return ["text", "label"], ""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        with files.open_binary(source.path) as stream:
-            return list(pq.read_schema(stream).names), ""
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{source.path} cannot be read as Parquet: {error}") from None
+    with files.open_binary(source.path) as stream:
+        return parquet_columns(stream, source.path), ""
 
 
 def _csv_columns(path: str) -> tuple[list[str], str]:

@@ -26,14 +26,10 @@ def read_parquet(stream: BinaryIO, columns: Columns, *, source: str) -> Iterator
         DataError: the file is not valid Parquet, a column is absent, or the text column does not
             hold strings.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    from components.ingestion.arrow import pa
 
-    try:
-        table = pq.ParquetFile(stream)
-        schema = table.schema_arrow
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{source} cannot be read as Parquet: {_first_line(error)}") from None
+    table = _opened(stream, source)
+    schema = table.schema_arrow
     find_columns(schema.names, columns, source=source)
     _check_text_type(schema.field(columns.text).type, columns.text, source)
     wanted = [columns.text, columns.label, *columns.slices]
@@ -49,8 +45,35 @@ def read_parquet(stream: BinaryIO, columns: Columns, *, source: str) -> Iterator
         raise DataError(f"{source} cannot be read past row {number}: {reason}") from None
 
 
+def parquet_columns(stream: BinaryIO, source: str) -> list[str]:
+    """Return the names of all columns, in order.
+
+    Args:
+        stream: the file's bytes, seekable.
+        source: the file's name, for errors.
+
+    Raises:
+        DataError: the file is not valid Parquet.
+    """
+    return list(_opened(stream, source).schema_arrow.names)
+
+
+def _opened(stream: BinaryIO, source: str) -> Any:
+    """Return the ``ParquetFile``, whose Arrow schema is certain to be readable."""
+    from components.ingestion.arrow import pq
+
+    try:
+        table = pq.ParquetFile(stream)
+        table.schema_arrow  # noqa: B018 (computed on access)
+    # Not only ArrowException: pyarrow-hotfix raises RuntimeError for an extension type that holds
+    # code, or any error that disassembling the code for its message raises.
+    except Exception as error:
+        raise DataError(f"{source} cannot be read as Parquet: {_first_line(error)}") from None
+    return table
+
+
 def _values(column: Any) -> list[object]:
-    import pyarrow as pa
+    from components.ingestion.arrow import pa
 
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
@@ -63,7 +86,7 @@ def _values(column: Any) -> list[object]:
 
 
 def _check_text_type(kind: Any, name: str, source: str) -> None:
-    import pyarrow as pa
+    from components.ingestion.arrow import pa
 
     if pa.types.is_dictionary(kind):
         kind = kind.value_type

@@ -101,6 +101,28 @@ def test_platform_library_stays_in_its_runner(platform: str) -> None:
     ] == []
 
 
+def test_pyarrow_is_imported_only_where_it_is_made_safe() -> None:
+    """Elsewhere, reading a Parquet file with pyarrow before 14.0.1 could run code from it."""
+    importers = {
+        module_name(path)
+        for path in SOURCES
+        for name in imported_names(path)
+        if within(name, "pyarrow") or within(name, "pyarrow_hotfix")
+    }
+    assert importers == {"components.ingestion.arrow"}
+
+
+def test_no_file_that_can_hold_code_is_read_with_pandas() -> None:
+    readers = {"read_feather", "read_hdf", "read_orc", "read_parquet", "read_pickle"}
+    offenders = [
+        f"{module_name(path)}:{node.lineno}"
+        for path in SOURCES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr in readers
+    ]
+    assert offenders == []
+
+
 def test_no_two_files_import_each_other() -> None:
     """Imports inside functions count: a cycle that is hidden there is still a cycle."""
     files = {module_name(path): path for path in SOURCES}

@@ -1,5 +1,7 @@
 import decimal
 import io
+import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,15 @@ import pytest
 from components.ingestion.parquet_reader import read_parquet
 from components.ingestion.rows import BadRow, Columns, LabelledText, Reason, RowRules, check_row
 from modules.contract.errors import DataError
+
+ROOT = Path(__file__).parents[3]
+READ = """
+import sys
+from components.ingestion.rows import Columns
+from components.ingestion.sources import Source
+from data.column_detection import inspect_data
+from modules.contract.errors import DataError
+path = sys.argv[1]"""
 
 
 def checked_rows(table: pa.Table, columns: Columns | None = None) -> list[LabelledText | BadRow]:
@@ -94,6 +105,48 @@ def test_file_that_is_not_parquet_is_refused(content: bytes) -> None:
         list(read_parquet(io.BytesIO(content), Columns("text", "label"), source="f.parquet"))
 
 
+class Payload:
+    """Creates a folder when it is unpickled."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "list(Source(path, 'parquet').read(Columns('text', 'label'), 1000))",
+        "inspect_data(path)",
+    ],
+    ids=["read", "inspect"],
+)
+@pytest.mark.parametrize("column", ["text", "label", "other"])
+def test_code_in_an_extension_type_does_not_run(tmp_path: Path, script: str, column: str) -> None:
+    """CVE-2023-47248. A process of its own: Beam, which other tests import, has the hot-fix too."""
+    ran, path = tmp_path / "ran", tmp_path / "evil.parquet"
+    extension = {
+        "ARROW:extension:name": "arrow.py_extension_type",
+        "ARROW:extension:metadata": pickle.dumps(Payload(ran)),
+    }
+    fields = [
+        pa.field(name, pa.string(), metadata=extension if name == column else None)
+        for name in ("text", "label", "other")
+    ]
+    columns = [["good", "bad"] * 20] * len(fields)
+    pq.write_table(pa.table(columns, schema=pa.schema(fields)), path)
+    program = f"{READ}\ntry: {script}\nexcept DataError as error: print(error)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, path], cwd=ROOT, capture_output=True, text=True
+    )
+    assert not ran.exists()
+    assert done.returncode == 0, done.stderr
+    if pa.__version__ < "14":
+        assert "evil.parquet cannot be read as Parquet: Disallowed deserialization" in done.stdout
+
+
 def test_damaged_pages_are_refused() -> None:
     target = io.BytesIO()
     table = pa.table({"text": [f"text {number}" for number in range(5000)], "label": [1] * 5000})
@@ -106,8 +159,7 @@ def test_damaged_pages_are_refused() -> None:
 
 def test_readers_import_neither_pyarrow_nor_tensorflow() -> None:
     script = "import sys, components.ingestion.settings; print(*sys.modules)"
-    root = Path(__file__).parents[3]
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not {"apache_beam", "pandas", "pyarrow", "tensorflow", "tfx"} & set(done.stdout.split())

@@ -59,7 +59,11 @@ def parquet_columns(stream: BinaryIO, source: str) -> list[str]:
 
 
 def _opened(stream: BinaryIO, source: str) -> Any:
-    """Return the ``ParquetFile``, whose Arrow schema is certain to be readable."""
+    """Return the ``ParquetFile``.
+
+    Raises:
+        DataError: the file is not valid Parquet, or its Arrow schema cannot be read.
+    """
     from components.ingestion.arrow import pq
 
     try:

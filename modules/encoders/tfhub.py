@@ -1,7 +1,8 @@
 """Encoders from TF Hub: BERT modules in TF2 SavedModel format.
 
-The module itself is not run. Its variables are mapped to keras-hub's BertBackbone, so that
-training, export and serving handle a single kind of model.
+No operation of the module runs: the variables are read from its checkpoint, because loading a
+SavedModel runs its initialisers, which can write files. They are mapped to keras-hub's
+BertBackbone, so that training, export and serving handle a single kind of model.
 
 Source of names and shapes: ``official/nlp/modeling/networks/bert_encoder.py`` and
 ``official/nlp/tools/export_tfhub_lib.py`` of tensorflow/models, with which the public modules
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from modules.contract.errors import EncoderError
+from modules.encoders import saved_variables
 from modules.encoders.encoder import Encoder, backbone_arguments, digest_files, wordpiece_encoder
 
 if TYPE_CHECKING:
@@ -58,8 +60,8 @@ def load(name: str, handle: str) -> Encoder:
     Raises:
         EncoderError: the module cannot be loaded, or is not a BERT encoder.
     """
-    module, folder = _load_module(name, handle)
-    variables = _read_variables(module)
+    module = _read_module(name, handle)
+    variables = module.variables
     for needed in (_WORD_EMBEDDINGS, _POSITION_EMBEDDINGS, _QUERY_KERNEL.format(0)):
         if needed not in variables:
             raise EncoderError(
@@ -67,11 +69,12 @@ def load(name: str, handle: str) -> Encoder:
                 "TF2 SavedModel format, e.g. tfhub://https://tfhub.dev/tensorflow/small_bert/"
                 "bert_en_uncased_L-2_H-128_A-2/2"
             )
-    vocabulary_file = _vocabulary_file(name, module, folder)
+    vocabulary_file = _vocabulary_file(name, module)
     with open(vocabulary_file, encoding="utf-8") as file:
         vocabulary = file.read().rstrip("\n").split("\n")
-    lowercase = _lowercase(module, handle)
-    variable_files = glob.glob(os.path.join(glob.escape(folder), "variables", "*"))
+    # Modules without the flag have "cased" or "uncased" in their name.
+    lowercase = "uncased" in handle if module.lowercase is None else module.lowercase
+    variable_files = glob.glob(os.path.join(glob.escape(module.folder), "variables", "*"))
     return wordpiece_encoder(
         name,
         vocabulary,
@@ -83,48 +86,34 @@ def load(name: str, handle: str) -> Encoder:
     )
 
 
-def _load_module(name: str, handle: str) -> tuple[Any, str]:
+def _read_module(name: str, handle: str) -> saved_variables.SavedVariables:
     import tensorflow_hub
 
     try:
-        folder = tensorflow_hub.resolve(handle)
-        return tensorflow_hub.load(folder), folder
+        return saved_variables.read(tensorflow_hub.resolve(handle), _own_name)
+    # Of the network, of the file system, of TensorFlow, or of a damaged protocol buffer.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise EncoderError(
-            f"encoder {name}: tensorflow-hub cannot load it ({type(error).__name__}: {reason}); "
+            f"encoder {name}: the module cannot be read ({type(error).__name__}: {reason}); "
             "give a handle that can be downloaded, or a folder with saved_model.pb"
         ) from error
 
 
-def _read_variables(module: Any) -> dict[str, np.ndarray]:
-    """Return variables by their names in tensorflow/models, without scope and suffix."""
-    variables = {}
-    for variable in getattr(module, "variables", ()):
-        if match := _NAME.search(variable.name):
-            variables[match.group(1)] = variable.numpy()
-    return variables
+def _own_name(variable: str) -> str | None:
+    """Return a variable's name in tensorflow/models, without scope; None if it has none."""
+    match = _NAME.search(variable)
+    return match.group(1) if match else None
 
 
-def _vocabulary_file(name: str, module: Any, folder: str) -> str:
-    asset = getattr(module, "vocab_file", None)
-    if asset is not None:
-        path = asset.asset_path.numpy().decode()
+def _vocabulary_file(name: str, module: saved_variables.SavedVariables) -> str:
+    for path in (module.vocabulary_file, os.path.join(module.folder, "assets", "vocab.txt")):
         if os.path.isfile(path):
-            return str(path)
-    path = os.path.join(folder, "assets", "vocab.txt")
-    if os.path.isfile(path):
-        return path
+            return path
     raise EncoderError(
         f"encoder {name}: the module has no vocabulary (neither vocab_file nor assets/vocab.txt); "
         "use a WordPiece module, because SentencePiece modules such as ALBERT are not supported"
     )
-
-
-def _lowercase(module: Any, handle: str) -> bool:
-    flag = getattr(module, "do_lower_case", None)
-    # Modules without the flag have "cased" or "uncased" in their name.
-    return bool(flag.numpy()) if flag is not None else "uncased" in handle
 
 
 def _backbone(name: str, variables: dict[str, np.ndarray], dropout: float | None) -> "keras.Model":

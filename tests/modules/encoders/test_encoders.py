@@ -220,6 +220,51 @@ def test_hub_module_other_than_bert_is_rejected(tmp_path: Path) -> None:
     assert "has no variable 'word_embeddings/embeddings'" in message(f"tfhub://{tmp_path}")
 
 
+class FileWriter(tf.saved_model.experimental.TrackableResource):
+    """A resource whose initialiser, which loading a SavedModel runs, writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = str(path)
+
+    def _create_resource(self) -> tf.Tensor:
+        return tf.raw_ops.MutableHashTableV2(key_dtype=tf.int64, value_dtype=tf.int64)
+
+    def _initialize(self) -> None:
+        tf.io.write_file(self.path, "written")
+
+    def _destroy_resource(self) -> None:
+        pass
+
+
+def test_hub_module_does_not_run_when_it_is_read(tmp_path: Path) -> None:
+    module = hub_module.write_hub_module(tmp_path / "plain")
+    written, folder = tmp_path / "written", tmp_path / "hostile"
+    module.writer = FileWriter(written)
+    tf.saved_model.save(module, str(folder))
+    written.unlink(missing_ok=True)
+    encoder = load_encoder(f"tfhub://{folder}")
+    for name, value in run(load_encoder(f"tfhub://{tmp_path / 'plain'}")).items():
+        np.testing.assert_array_equal(run(encoder)[name], value)
+    assert tokens(encoder)
+    assert not written.exists()
+    tf.saved_model.load(str(folder))
+    assert written.exists(), "the module is harmless, so this test proves nothing"
+
+
+@pytest.mark.parametrize("name", ["../../secret.txt", "/etc/hostname"])
+def test_hub_vocabulary_outside_the_module_is_rejected(tmp_path: Path, name: str) -> None:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    folder = tmp_path / "module"
+    hub_module.write_hub_module(folder)
+    (tmp_path / "secret.txt").write_text("secret")
+    proto = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    proto.meta_graphs[0].asset_file_def[0].filename = name
+    (folder / "saved_model.pb").write_bytes(proto.SerializeToString())
+    assert "is outside the module" in message(f"tfhub://{folder}")
+
+
 def test_missing_hub_module_is_rejected(tmp_path: Path) -> None:
     assert "saved_model.pb" in message(f"tfhub://{tmp_path / 'nothing'}")
 

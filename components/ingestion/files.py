@@ -5,10 +5,12 @@ go through Beam's file systems, which are loaded lazily.
 """
 
 import contextlib
+import errno
 import glob
 import gzip
 import io
 import os
+import stat
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -82,14 +84,50 @@ def size(path: str) -> int:
     return os.path.getsize(path)
 
 
+def is_local_folder(path: str) -> bool:
+    """Return whether the path is a local folder, or a link to one."""
+    return not is_remote(path) and os.path.isdir(path)
+
+
+def is_special(path: str) -> bool:
+    """Return whether the path is a FIFO, a socket or a device, or a link to one."""
+    if is_remote(path):
+        return False
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def leaves_folder(path: str, folder: str) -> bool:
+    """Return whether a link makes a path in a folder lead out of it."""
+    if is_remote(path):
+        return False
+    inside = os.path.join(os.path.realpath(folder), "")
+    return not os.path.join(os.path.realpath(path), "").startswith(inside)
+
+
 def open_raw(path: str) -> BinaryIO:
-    """Open a file for reading its stored bytes, without decompression."""
+    """Open a file for reading its stored bytes, without decompression.
+
+    Raises:
+        OSError: the file does not exist, cannot be read, or is not a regular file: reading a FIFO
+            or a device may never end.
+    """
     if is_remote(path):
         from apache_beam.io.filesystem import CompressionTypes
 
         stream: BinaryIO = _remote().open(path, compression_type=CompressionTypes.UNCOMPRESSED)
         return stream
-    return open(path, "rb")
+    return open(path, "rb", opener=_open_regular)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    if is_special(path):
+        raise OSError(errno.EINVAL, "not a regular file", path)
+    # A FIFO that has replaced the file since then opens at once and is at its end.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 @contextlib.contextmanager

@@ -3,10 +3,11 @@
 Standard library only.
 """
 
+import os
 from collections.abc import Iterator
 
 from components.ingestion import files
-from components.ingestion.rows import BadRow, RawRow, Reason
+from components.ingestion.rows import BadRow, RawRow, Reason, excerpt
 
 TEXT_SUFFIX = ".txt"
 
@@ -18,14 +19,33 @@ def class_files(class_folder: str) -> list[str]:
 
 
 def is_text_file(path: str) -> bool:
-    """Return whether a path in a class folder is an example; all others are quarantined."""
+    """Return whether a path in a class folder is named as an example."""
     return path.endswith(TEXT_SUFFIX)
+
+
+def unfit_file(path: str) -> tuple[Reason, str] | None:
+    """Return why something in a class folder is quarantined unread, and details; None if it is not.
+
+    The data folder is the parent of the class folder.
+    """
+    if not is_text_file(path) or files.is_local_folder(path):
+        detail = f"a class folder must hold only {TEXT_SUFFIX} files, and no folders"
+        return Reason.NOT_A_TEXT_FILE, detail
+    if files.is_special(path):
+        return Reason.NOT_A_REGULAR_FILE, "FIFOs, sockets and devices are not read"
+    class_folder = os.path.dirname(path)
+    # Most files are no links, and resolving each path takes several system calls.
+    if os.path.islink(path) or os.path.islink(class_folder):
+        data_folder = os.path.dirname(class_folder)
+        if files.leaves_folder(path, data_folder):
+            return Reason.LINK_LEAVES_FOLDER, f"leads to {os.path.realpath(path)}"
+    return None
 
 
 def read_text_file(
     path: str, label: str, *, slices: int, max_text_bytes: int
 ) -> Iterator[RawRow | BadRow]:
-    """Read one text, the only row of its file. Anything other than a text file is a bad row.
+    """Read one text, the only row of its file. Anything other is a bad row, see ``unfit_file``.
 
     Args:
         path: the file.
@@ -39,9 +59,9 @@ def read_text_file(
     Raises:
         OSError: the file cannot be read.
     """
-    if not is_text_file(path):
-        detail = f"a class folder must hold only {TEXT_SUFFIX} files, and no folders"
-        yield BadRow(1, Reason.NOT_A_TEXT_FILE, "", detail)
+    if unfit := unfit_file(path):
+        reason, detail = unfit
+        yield BadRow(1, reason, "", excerpt(detail))
         return
     with files.open_binary(path) as stream:
         data = stream.read(max_text_bytes + 4)

@@ -17,6 +17,8 @@ _ADVICE = {
     Reason.WRONG_FIELD_COUNT: "quote texts that contain the delimiter or a line break",
     Reason.UNKNOWN_LABEL: "add the label to data.labels, or empty data.labels",
     Reason.NOT_A_TEXT_FILE: "move the file out of the class folders, or rename it to .txt",
+    Reason.NOT_A_REGULAR_FILE: "remove it from the class folders",
+    Reason.LINK_LEAVES_FOLDER: "replace the link by a copy of the file",
     Reason.TEXT_TOO_LONG: "raise data.max_text_bytes",
     Reason.ROW_TOO_LONG: "raise data.max_text_bytes",
 }

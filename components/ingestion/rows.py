@@ -22,6 +22,8 @@ class Reason(enum.StrEnum):
     UNCLOSED_QUOTE = "unclosed_quote"
     MALFORMED_JSON = "malformed_json"
     NOT_A_TEXT_FILE = "not_a_text_file"
+    NOT_A_REGULAR_FILE = "not_a_regular_file"
+    LINK_LEAVES_FOLDER = "link_leaves_folder"
     ROW_TOO_LONG = "row_too_long"
     NOT_UTF8 = "not_utf8"
     NUL_CHARACTER = "nul_character"

@@ -14,7 +14,7 @@ from components.ingestion.csv_reader import read_csv
 from components.ingestion.files import refuse_binary
 from components.ingestion.jsonl_reader import read_jsonl
 from components.ingestion.parquet_reader import read_parquet
-from components.ingestion.rows import BadRow, Columns, RawRow
+from components.ingestion.rows import BadRow, Columns, RawRow, Reason
 from modules.contract.errors import DataError
 
 AUTO = "auto"
@@ -128,13 +128,16 @@ def check_name(path: str) -> None:
 
 def _expand(path: str, data_format: str) -> Iterator[Source]:
     matches = [path] if files.exists(path) else []
+    searched = ""
     if not matches and glob.has_magic(path):
         matches = files.match(path)
+        searched = _fixed_folder(path)
         if not matches:
             raise DataError(f"no file matches {path}; set data.path to files that exist")
     if not matches:
         raise DataError(_not_found(path))
     for match in matches:
+        _check_match(match, searched)
         if files.is_folder(match):
             yield from _expand_folder(match, data_format)
         elif data_format == FOLDERS:
@@ -144,6 +147,36 @@ def _expand(path: str, data_format: str) -> Iterator[Source]:
             )
         else:
             yield Source(match, _format_of(match, data_format))
+
+
+def _fixed_folder(pattern: str) -> str:
+    """Return the folder that a glob pattern searches: its parts before the first wildcard."""
+    parts = pattern.split("/")
+    wild = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return "/".join([*parts[:wild], ""]) or "."
+
+
+def _check_match(path: str, searched: str) -> None:
+    """Refuse a data file that may never end, and a link out of the data folder.
+
+    Args:
+        path: the file or folder.
+        searched: the folder in which it was found; empty: ``data.path`` names it, so it may be a
+            link to anywhere.
+
+    Raises:
+        DataError: the path is a FIFO, a socket or a device, or a link out of the folder.
+    """
+    if files.is_special(path):
+        raise DataError(
+            f"{path} is not a regular file but a FIFO, a socket or a device; copy its content to a "
+            "file, and set data.path to it"
+        )
+    if searched and files.leaves_folder(path, searched):
+        raise DataError(
+            f"{path} leads out of the data folder, to {os.path.realpath(path)}; to read it, name "
+            "that file in data.path"
+        )
 
 
 def _expand_folder(folder: str, data_format: str) -> Iterator[Source]:
@@ -169,6 +202,8 @@ def _expand_folder(folder: str, data_format: str) -> Iterator[Source]:
                 "to the one to read"
             )
         if sources:
+            for source in sources:
+                _check_match(source.path, folder)
             yield from sources
             return
     raise DataError(
@@ -242,8 +277,9 @@ def combined_fingerprint(digests: Sequence[str]) -> str:
 
 
 def _content_digest(kind: str, path: str) -> str:
-    if not _is_read(kind, path):
-        return ""
+    if kind == FOLDERS and (unfit := folder_reader.unfit_file(path)):
+        reason, _ = unfit
+        return "" if reason is Reason.NOT_A_TEXT_FILE else reason.value
     digest = hashlib.sha256()
     try:
         with files.open_raw(path) as stream:
@@ -260,9 +296,5 @@ def total_bytes(sources: Sequence[Source]) -> int:
         files.size(path)
         for source in sources
         for path in source.paths()
-        if _is_read(source.format, path)
+        if source.format != FOLDERS or not folder_reader.unfit_file(path)
     )
-
-
-def _is_read(kind: str, path: str) -> bool:
-    return kind != FOLDERS or folder_reader.is_text_file(path)

@@ -1,6 +1,7 @@
 import gzip
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,102 @@ def test_other_files_in_a_class_folder_are_bad_rows(tmp_path: Path) -> None:
     first = fingerprint(sources)
     write(tmp_path / "neg" / "2.html", "words")
     assert fingerprint(sources) != first
+
+
+def special(path: Path, kind: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "socket":
+        # The name of a socket may have 107 bytes only.
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(f"/proc/self/fd/{descriptor}/{path.name}")
+        os.close(descriptor)
+    else:
+        path.symlink_to("/dev/zero")
+
+
+KINDS = ["fifo", "socket", "device"]
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_file_in_a_class_folder_is_a_bad_row(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "pos" / "1.txt", "words")
+    special(tmp_path / "pos" / "2.txt", kind)
+    sources = find_sources([str(tmp_path)], "auto")
+    assert total_bytes(sources) == 5
+    first = fingerprint(sources)
+    (_, good), (_, bad) = read(sources[0])
+    assert good == RawRow(1, b"words", "pos")
+    assert isinstance(bad, BadRow)
+    assert bad.reason is Reason.NOT_A_REGULAR_FILE
+    (tmp_path / "pos" / "2.txt").unlink()
+    write(tmp_path / "pos" / "2.txt", "")
+    assert fingerprint(sources) != first
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_special_data_file_is_refused(tmp_path: Path, kind: str, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    special(path, kind)
+    for data_path in (path, tmp_path, tmp_path / "*"):
+        assert "is not a regular file but a FIFO" in refusal([str(data_path)])
+    # It may also replace a file that was found.
+    source = Source(str(path), suffix)
+    with pytest.raises(DataError, match="not a regular file"):
+        read(source)
+    with pytest.raises(DataError, match="not a regular file"):
+        fingerprint([source])
+
+
+def test_link_out_of_the_data_folder_is_not_followed(tmp_path: Path) -> None:
+    data, secret = tmp_path / "data", tmp_path / "elsewhere" / "secret.txt"
+    write(secret, "secret")
+    for name in ("pos/1.txt", "neg/1.txt"):
+        write(data / name, "words")
+    (data / "pos" / "2.txt").symlink_to("1.txt")
+    (data / "pos" / "3.txt").symlink_to(data / "neg" / "1.txt")
+    (data / "pos" / "4.txt").symlink_to(secret)
+    (data / "out").symlink_to(secret.parent)
+    sources = find_sources([str(data)], "auto")
+    found = {
+        os.path.relpath(path, data): getattr(row, "reason", None)
+        for source in sources
+        for path, row in read(source)
+    }
+    out = Reason.LINK_LEAVES_FOLDER
+    good = dict.fromkeys(["pos/1.txt", "pos/2.txt", "pos/3.txt", "neg/1.txt"])
+    assert found == {**good, "pos/4.txt": out, "out/secret.txt": out}
+    assert total_bytes(sources) == 20
+    first = fingerprint(sources)
+    write(secret, "other")
+    assert fingerprint(sources) == first
+
+
+def test_data_folder_may_be_a_link(tmp_path: Path) -> None:
+    write(tmp_path / "data" / "pos" / "1.txt", "words")
+    (tmp_path / "data" / "pos" / "2.txt").symlink_to("1.txt")
+    (tmp_path / "link").symlink_to("data")
+    (source,) = find_sources([str(tmp_path / "link")], "auto")
+    assert len([row for _, row in read(source) if isinstance(row, RawRow)]) == 2
+
+
+def test_only_a_named_data_file_may_be_a_link_to_elsewhere(tmp_path: Path) -> None:
+    target, link = write(tmp_path / "elsewhere" / "a.csv"), tmp_path / "data" / "a.csv"
+    link.parent.mkdir()
+    link.symlink_to(target)
+    assert find_sources([str(link)], "auto") == [Source(str(link), "csv")]
+    for path in (link.parent, link.parent / "*.csv", link.parent / "?.csv"):
+        assert f"leads out of the data folder, to {target}" in refusal([str(path)])
+    link.unlink()
+    write(link.parent / "own.csv")
+    link.symlink_to("own.csv")
+    for path in (link.parent, link.parent / "*.csv", link.parent / "**"):
+        assert [source.path for source in find_sources([str(path)], "auto")] == [str(link)]
 
 
 def test_truncated_gzip_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from components.ingestion.rows import BadRow, Reason
 
 #: Number of bad rows that a message names.
 SHOWN_ROWS = 3
+#: A source with more bad rows than this stops as soon as their share is over the limit, so that a
+#: small compressed file cannot fill the disk with quarantined rows.
+MANY_BAD_ROWS = 10_000
 
 _ADVICE = {
     Reason.NOT_UTF8: "convert the file, e.g. iconv -f latin1 -t utf-8",
@@ -36,6 +39,8 @@ class IngestionReport:
         feedback: number of ``examples`` that came from feedback spans.
         sources: number of files or class folders that were read.
         from_cache: number of ``sources`` whose parsed rows were cached.
+        stopped: the source in which reading stopped early, with its share of bad rows; "" if all
+            were read to their end.
     """
 
     examples: int = 0
@@ -45,12 +50,30 @@ class IngestionReport:
     feedback: int = 0
     sources: int = 0
     from_cache: int = 0
+    stopped: str = ""
 
     def add_bad(self, path: str, row: BadRow) -> None:
         """Count a bad row."""
         self.reasons[row.reason.value] += row.rows
         if len(self.first) < SHOWN_ROWS:
             self.first.append(f"{path}:{row.line} {row.reason.value}")
+
+    def stops(self, path: str, max_bad_share: float) -> bool:
+        """Return whether a source has too many bad rows to be read further, and record it.
+
+        Args:
+            path: the source's file or class folder, for the message.
+            max_bad_share: largest accepted share of bad rows, from 0 to 1.
+        """
+        if self.quarantined > MANY_BAD_ROWS and self.quarantined > max_bad_share * self.rows:
+            self.stopped = (
+                f"{path}: {self.quarantined} of the first {self.rows} rows ({self._share()})"
+            )
+        return bool(self.stopped)
+
+    def _share(self) -> str:
+        # Rounded up, so that 1.004% does not read as 1%, which would have passed.
+        return f"{math.ceil(1000 * self.quarantined / self.rows) / 10:g}%"
 
     @property
     def quarantined(self) -> int:
@@ -72,6 +95,7 @@ class IngestionReport:
             "feedback": self.feedback,
             "sources": self.sources,
             "from_cache": self.from_cache,
+            "stopped": self.stopped,
         }
 
     @classmethod
@@ -93,6 +117,7 @@ class IngestionReport:
             whole.feedback += report.feedback
             whole.sources += report.sources
             whole.from_cache += report.from_cache
+            whole.stopped = whole.stopped or report.stopped
         return whole
 
     def refusal(self, max_bad_share: float, quarantine_file: str) -> str | None:
@@ -102,15 +127,18 @@ class IngestionReport:
             max_bad_share: largest accepted share of bad rows, from 0 to 1.
             quarantine_file: path of the quarantine file, for the message.
         """
-        if self.quarantined <= max_bad_share * self.rows:
+        if self.stopped:
+            beginning, listed = self.stopped, "Bad rows up to there"
+        elif self.quarantined > max_bad_share * self.rows:
+            beginning = f"{self.quarantined} of {self.rows} rows ({self._share()})"
+            listed = "All bad rows"
+        else:
             return None
-        # Rounded up, so that 1.004% does not read as 1%, which would have passed.
-        share = math.ceil(1000 * self.quarantined / self.rows) / 10
         counts = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common(3))
         advice = _ADVICE.get(Reason(self.reasons.most_common(1)[0][0]), "correct them")
         return (
-            f"{self.quarantined} of {self.rows} rows ({share:g}%) cannot be used, the limit is "
-            f"{100 * max_bad_share:g}% (data.max_bad_share): {counts}; first: "
-            f"{'; '.join(self.first)}. All bad rows, with reasons: {quarantine_file}. "
+            f"{beginning} cannot be used, the limit is {100 * max_bad_share:g}% "
+            f"(data.max_bad_share): {counts}; first: {'; '.join(self.first)}. "
+            f"{listed}, with reasons: {quarantine_file}. "
             f"To continue: {advice}"
         )

@@ -86,7 +86,8 @@ class SourceReader:
                 yield example
             with fileio.open(self._rows_file, "rb") as quarantine:
                 writer.finish(quarantine, self.report.to_json())
-        if not self.report.error:
+        # An entry holds a whole source.
+        if not self.report.error and not self.report.stopped:
             fileio.rename(new_entry + ".part", new_entry, overwrite=True)
 
     def _parsed(self) -> Iterator[parse_cache.ParsedExample]:
@@ -100,6 +101,8 @@ class SourceReader:
                     if isinstance(checked, BadRow):
                         self.report.add_bad(path, checked)
                         quarantine.write(quarantine_line(path, checked))
+                        if self.report.stops(self._source.path, self._settings.max_bad_share):
+                            return
                     else:
                         self.report.examples += 1
                         self.report.feedback += bool(self._source.span)

@@ -134,6 +134,17 @@ def test_too_many_bad_rows_stop_the_run_and_leave_the_quarantine_file(
     assert (tmp_path / "elsewhere" / kept.name).read_bytes() == kept.read_bytes()
 
 
+def test_file_of_bad_rows_is_not_read_to_its_end(root: Path, tmp_path: Path) -> None:
+    good = write_csv(tmp_path / "good.csv", rows(60), ("text", "label"))
+    path = tmp_path / "bad.jsonl.gz"
+    path.write_bytes(gzip.compress(b"[]\n" * 40_000 + b"{}"))
+    message = refusal(root, good, path)
+    assert message.startswith(f"{path}: 10001 of the first 10001 rows (100%) cannot be used")
+    (kept,) = (root / "quarantine").iterdir()
+    assert len(kept.read_text().splitlines()) == 10_001
+    assert f"Bad rows up to there, with reasons: {kept}" in message
+
+
 def test_copies_of_a_text_share_a_split(root: Path, tmp_path: Path) -> None:
     table = [
         (text, label) for spoken, label in rows(60) for text in (spoken, f" {spoken.upper()}\t")

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from components.ingestion.quarantine import quarantine_line
-from components.ingestion.report import IngestionReport
+from components.ingestion.report import MANY_BAD_ROWS, IngestionReport
 from components.ingestion.rows import BadRow, Reason
 
 
@@ -44,6 +44,28 @@ def test_share_just_over_the_limit_is_rounded_up() -> None:
     message = report_of(9_899, *[bad(line) for line in range(100)]).refusal(0.01, "q")
     assert message is not None
     assert "(1.1%)" in message
+
+
+def test_source_stops_when_bad_rows_pass_both_the_share_and_the_floor() -> None:
+    report = report_of(0, bad(2, rows=MANY_BAD_ROWS))
+    assert not report.stops("f.csv", 0.01)
+    report.add_bad("f.csv", bad(3))
+    report.examples = 100 * MANY_BAD_ROWS
+    assert not report.stops("f.csv", 0.01)
+    report.examples = MANY_BAD_ROWS
+    assert report.stops("f.csv", 0.01)
+    assert not report_of(0, bad(2, rows=2 * MANY_BAD_ROWS)).stops("f.csv", 1.0)
+
+
+def test_stopped_source_is_refused_whatever_the_others_hold() -> None:
+    report = report_of(0, bad(2), bad(3, rows=MANY_BAD_ROWS))
+    report.stops("f.csv", 0.01)
+    whole = IngestionReport.merged([report, report_of(100 * MANY_BAD_ROWS**2)])
+    assert whole.refusal(0.01, "q.jsonl") == (
+        "f.csv: 10001 of the first 10001 rows (100%) cannot be used, the limit is 1% "
+        "(data.max_bad_share): empty_text 10001; first: f.csv:2 empty_text; f.csv:3 empty_text. "
+        "Bad rows up to there, with reasons: q.jsonl. To continue: correct them"
+    )
 
 
 def test_unclosed_quote_counts_all_its_lines() -> None:

@@ -273,5 +273,5 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     return f"{key}: {rule}; received {received} ({origin})"
 
 
-#: Reads the config; ``Config.load`` documents the arguments and errors.
+# Reads the config; ``Config.load`` documents the arguments and errors.
 load = Config.load

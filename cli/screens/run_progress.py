@@ -8,7 +8,6 @@ pipes. Events are the dicts that ``runners.local.run.run`` passes to ``on_event`
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -172,12 +171,7 @@ class LiveDisplay:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop drawing and leave the screen clean for the summary."""
         self._live.stop()
 
@@ -204,12 +198,7 @@ class PlainDisplay:
         """Do nothing."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Do nothing."""
 
     def _is_due(self, event: Mapping[str, Any]) -> bool:

@@ -5,7 +5,6 @@ import logging
 import shlex
 import time
 from collections.abc import Collection, Mapping
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -43,12 +42,7 @@ class ServerDisplay:
         logger.addHandler(self._handler)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop_status()
         logging.getLogger("serving").removeHandler(self._handler)
 

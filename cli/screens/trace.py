@@ -10,8 +10,9 @@ from rich.tree import Tree
 from cli.terminal import local_time, stdout
 
 if TYPE_CHECKING:
-    from runners.lineage.trace import Trace, TracedPrediction
+    from runners.lineage.trace import Trace
     from runners.lineage.version_origin import Origin, RunReference
+    from serving.records.tables import PredictionRow
 
 _DIGEST = 12
 
@@ -38,9 +39,9 @@ def print_trace(trace: "Trace", *, show_text: bool, as_json: bool) -> None:
     stdout().print(root)
 
 
-def _add_prediction(root: Tree, prediction: "TracedPrediction", *, show_text: bool) -> None:
+def _add_prediction(root: Tree, prediction: "PredictionRow", *, show_text: bool) -> None:
     answer = prediction.status
-    if prediction.answered:
+    if prediction.label is not None:
         answer = f"{prediction.label} ({prediction.score:.3f})"
     version = (
         "no version"

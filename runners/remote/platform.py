@@ -49,18 +49,20 @@ class RunState:
     error: str = ""
 
 
-class SubmittedRun(Protocol):
-    """A run that the platform has accepted."""
+@dataclasses.dataclass(frozen=True)
+class SubmittedRun:
+    """A run that the platform has accepted.
+
+    Attributes:
+        name: the platform's id of the run.
+        url: page of the run.
+        state: returns the current state; raises ``UserError`` if the platform refuses the request
+            or cannot be reached.
+    """
 
     name: str
     url: str
-
-    def state(self) -> RunState:
-        """Return the current state.
-
-        Raises:
-            UserError: the platform refuses the request or cannot be reached.
-        """
+    state: Callable[[], RunState]
 
 
 class Connection(Protocol):

@@ -98,7 +98,7 @@ def _parameter(field: dataclasses.Field) -> inspect.Parameter:
 def _metavar(name: str) -> str:
     if name.endswith("_file"):
         return "FILE"
-    return {"model_base_path": "FOLDER", "host": "ADDRESS", "precision": "NAME"}.get(name, "NAME")
+    return {"model_base_path": "FOLDER", "host": "ADDRESS"}.get(name, "NAME")
 
 
 def _read_bool(word: str) -> bool:

@@ -40,8 +40,8 @@ def read_runs(config: Config, *, with_outputs: Iterable[str] = ()) -> list[Run]:
     Raises:
         NothingRanError: nothing has run yet.
     """
-    reader = _Reader(config)
-    return reader.runs(set(with_outputs))
+    reader, wanted = _Reader(config), set(with_outputs)
+    return [reader.run(name, wanted) for name in reader.run_ids()]
 
 
 def read_run(config: Config, run_id: str | None = None) -> Run:
@@ -107,9 +107,6 @@ class _Reader:
 
     def run_ids(self) -> list[str]:
         return list(self._executions)
-
-    def runs(self, with_outputs: set[str]) -> list[Run]:
-        return [self.run(name, with_outputs) for name in self._executions]
 
     def run(self, name: str, with_outputs: set[str] | None = None) -> Run:
         """Read a run; if ``with_outputs`` is None, with the outputs of every node."""

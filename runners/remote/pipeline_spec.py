@@ -152,9 +152,11 @@ def resources(config: Config, node: str) -> JSON:
 
 def change_parameters(spec: JSON, change: Callable[[str], str]) -> None:
     """Apply ``change`` to every constant string in the tasks' parameters, in place."""
-    for parameter in _constants(spec):
-        if isinstance(parameter["constant"], str):
-            parameter["constant"] = change(parameter["constant"])
+    for task in tasks(spec).values():
+        for parameter in task.get("inputs", {}).get("parameters", {}).values():
+            value = parameter.get("runtimeValue", {})
+            if isinstance(value.get("constant"), str):
+                value["constant"] = change(value["constant"])
 
 
 def replace_prefixes(prefixes: Mapping[str, str]) -> Callable[[str], str]:
@@ -176,13 +178,6 @@ def into_image(directory: str) -> Callable[[str], str]:
     """Return a function that maps paths in the current directory to the repository in the image."""
     here = str(Path.cwd())
     return replace_prefixes({} if here == "/" else {f"{here}/": f"{directory.rstrip('/')}/"})
-
-
-def _constants(spec: JSON) -> Iterator[JSON]:
-    for task in tasks(spec).values():
-        for parameter in task.get("inputs", {}).get("parameters", {}).values():
-            if "constant" in parameter.get("runtimeValue", {}):
-                yield parameter["runtimeValue"]
 
 
 def to_json(job: JSON) -> str:

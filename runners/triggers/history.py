@@ -63,15 +63,7 @@ class DecisionRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
-        return {
-            "id": self.id,
-            "created": self.created,
-            "started": self.started,
-            "triggers": list(self.triggers),
-            "reason": self.reason,
-            "details": dict(self.details),
-            "run": self.run.to_dict() if self.run else None,
-        }
+        return {**vars(self), "run": self.run.to_dict() if self.run else None}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,14 +1,13 @@
 """Output of ``bert drift``: drift tests of recent traffic, and its accuracy."""
 
 import datetime
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import plain_table, stdout
+from cli.terminal import plain_table, print_json, stdout
 
 if TYPE_CHECKING:
     from pipeline.sections.freshness import DriftSection
@@ -40,7 +39,7 @@ def print_drift(
             "drift": None if report is None else report.to_dict(),
             "quality": quality.to_dict(),
         }
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print_json(record)
         return
     console = stdout()
     console.print(f"{_window(quality)}\n", soft_wrap=True)

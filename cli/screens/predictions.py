@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Self, TextIO, TypeVar
 
-from cli.terminal import duration, stderr, stdout
+from cli.terminal import duration, plain_table, stderr, stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -36,10 +36,9 @@ def print_lines(predictions: "Iterable[TextPrediction]", file: TextIO | None = N
 
 def print_table(predictions: "Iterable[TextPrediction]") -> None:
     """Print all predictions in one table."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("label", "score", "text", box=None, pad_edge=False)
+    table = plain_table("label", "score", "text")
     for prediction in predictions:
         text = Text(one_line(prediction.text), overflow="ellipsis", no_wrap=True)
         table.add_row(Text(prediction.label), f"{prediction.score:.4f}", text)

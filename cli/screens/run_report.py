@@ -1,16 +1,15 @@
 """Output of ``bert runs`` and ``bert show``, and the result that ``bert run`` prints."""
 
 import dataclasses
-import json
 import shlex
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cli.screens.run_progress import STYLES
-from cli.terminal import duration, local_time, plain_table, stdout
+from cli.terminal import duration, local_time, plain_table, print_json, stdout
 from components.ingestion.resolution import MEANINGS
 from runners.lineage.records import (
     EvaluationRecord,
@@ -37,10 +36,10 @@ def print_runs(reports: Sequence[RunReport], *, as_json: bool) -> None:
     """
     if as_json:
         summaries = [_summary(report) for report in reports]
-        print(json.dumps(summaries, indent=2, ensure_ascii=False))
+        print_json(summaries)
         return
-    table = plain_table("run", "started", "state", "metric", "decision")
-    table.add_column("time", justify="right")
+    time = Column("time", justify="right")
+    table = plain_table("run", "started", "state", "metric", "decision", time)
     for report in reports:
         summary, run = _summary(report), report.run
         value = "" if summary["value"] is None else f"{summary['metric']} {summary['value']:.4f}"
@@ -70,7 +69,7 @@ def print_run(report: RunReport, *, as_json: bool) -> None:
             "decision_record": evaluation.decision if evaluation else None,
             "metrics": evaluation.metrics if evaluation else None,
         }
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print_json(record)
         return
     console = stdout()
     console.print(f"run {run.run_id}, {local_time(run.started)}, {run.state}\n", soft_wrap=True)

@@ -1,13 +1,12 @@
 """Output of ``bert trace``."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 from rich.tree import Tree
 
-from cli.terminal import local_time, stdout
+from cli.terminal import local_time, print_json, stdout
 
 if TYPE_CHECKING:
     from runners.lineage.trace import Trace
@@ -26,7 +25,7 @@ def print_trace(trace: "Trace", *, show_text: bool, as_json: bool) -> None:
         as_json: print one JSON object, with full digests.
     """
     if as_json:
-        print(json.dumps(trace.as_json(show_text=show_text), indent=2, ensure_ascii=False))
+        print_json(trace.as_json(show_text=show_text))
         return
     root = Tree(f"request {trace.request_id}")
     for prediction in trace.predictions:

@@ -37,10 +37,4 @@ def print_keys(keys: "Sequence[ApiKeyRow]", *, as_json: bool) -> None:
 
 
 def _public(key: "ApiKeyRow") -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "name": key.name,
-        "scopes": key.scopes,
-        "created": key.created,
-        "disabled": key.disabled,
-    }
+    return {name: getattr(key, name) for name in ("id", "name", "scopes", "created", "disabled")}

@@ -147,12 +147,12 @@ def load_reference(config: Config, version: int, client: "Client") -> "Reference
     if cached is not None and (cached.version, cached.source) == (version, source):
         return cached
     labels = read_labels(version_folder(config.push_directory(), version))
-    held_out = read_held_out(find_run(config, source))
-    drawn = draw_texts(held_out.texts, REFERENCE_TEXTS)
+    held_out, true_labels = zip(*read_held_out(find_run(config, source)), strict=True)
+    drawn = draw_texts(held_out, REFERENCE_TEXTS)
     with _user_errors():
-        texts = describe([held_out.texts[row] for row in drawn], client, labels)
+        texts = describe([held_out[row] for row in drawn], client, labels)
     index = {label: position for position, label in enumerate(labels)}
-    true = np.array([index.get(held_out.labels[row], -1) for row in drawn], np.int32)
+    true = np.array([index.get(true_labels[row], -1) for row in drawn], np.int32)
     reference = Reference(version, tuple(labels), source, texts, true)
     (folder / _WINDOW).unlink(missing_ok=True)  # may be of another model with the same number
     reference.save(folder)

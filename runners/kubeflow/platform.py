@@ -78,8 +78,7 @@ def compile_pipeline(config: Config) -> str:
         }
         platform = {"deploymentSpec": {"executors": executors}}
         documents.append({"platforms": {"kubernetes": platform}})
-    text: str = yaml.safe_dump_all(documents, sort_keys=True)
-    return text
+    return yaml.safe_dump_all(documents, sort_keys=True)
 
 
 def _run_driver_in_container(spec: JSON) -> None:

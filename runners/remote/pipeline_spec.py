@@ -84,22 +84,19 @@ def _quiet() -> Iterator[None]:
 
 def tasks(spec: JSON) -> dict[str, JSON]:
     """Return the tasks by name."""
-    found: dict[str, JSON] = spec["root"]["dag"]["tasks"]
-    return found
+    return spec["root"]["dag"]["tasks"]
 
 
 def container(spec: JSON, node: str) -> JSON:
     """Return the container of a node."""
     label = spec["components"][node]["executorLabel"]
-    found: JSON = spec["deploymentSpec"]["executors"][label]["container"]
-    return found
+    return spec["deploymentSpec"]["executors"][label]["container"]
 
 
 def inputs_spec(spec: JSON, node: str) -> str:
     """Return the specification of a node's inputs as the JSON that its container receives."""
     arguments = container(spec, node)["args"]
-    found: str = arguments[arguments.index("--json_serialized_inputs_spec_args") + 1]
-    return found
+    return arguments[arguments.index("--json_serialized_inputs_spec_args") + 1]
 
 
 def set_parameter_defaults(spec: JSON, nodes: Iterable[Any]) -> None:

@@ -95,8 +95,7 @@ def manifest(config: Config, runner: str) -> str:
             },
         },
     }
-    text: str = yaml.safe_dump(cronjob, sort_keys=False, width=100)
-    return _HEAD + text
+    return _HEAD + yaml.safe_dump(cronjob, sort_keys=False, width=100)
 
 
 def _pod(config: Config, runner: str) -> JSON:

@@ -42,16 +42,11 @@ def _add_prediction(root: Tree, prediction: "PredictionRow", *, show_text: bool)
     answer = prediction.status
     if prediction.label is not None:
         answer = f"{prediction.label} ({prediction.score:.3f})"
-    version = (
-        "no version"
-        if prediction.model_version is None
-        else (f"version {prediction.model_version}, {prediction.role}")
-    )
-    branch = root.add(
-        Text(
-            f"prediction {prediction.id}: {answer}, by {version}, {local_time(prediction.created)}"
-        )
-    )
+    version = "no version"
+    if prediction.model_version is not None:
+        version = f"version {prediction.model_version}, {prediction.role}"
+    created = local_time(prediction.created)
+    branch = root.add(Text(f"prediction {prediction.id}: {answer}, by {version}, {created}"))
     if show_text and prediction.text is not None:
         branch.add(Text(f"text: {prediction.text}"))
 

@@ -42,7 +42,8 @@ def compile_job(config: Config) -> JSON:
     with _quiet():
         job, pipeline = _compile(config)
     set_parameter_defaults(job["pipelineSpec"], pipeline.components)
-    set_resources(job["pipelineSpec"], config)
+    for node in tasks(job["pipelineSpec"]):  # TFX's compiler leaves some nodes out
+        container(job["pipelineSpec"], node)["resources"] = resources(config, node)
     # Never cached, because the deployed model changes between runs.
     tasks(job["pipelineSpec"])[RESOLVER].pop("cachingOptions", None)
     change_parameters(job["pipelineSpec"], into_image(config.image.directory))
@@ -113,17 +114,6 @@ def set_parameter_defaults(spec: JSON, nodes: Iterable[Any]) -> None:
         for value in node.exec_properties.values():
             if isinstance(value, RuntimeParameter) and value.default is not None:
                 declared[value.name] |= {"defaultValue": value.default, "isOptional": True}
-
-
-def set_resources(spec: JSON, config: Config) -> None:
-    """Set the resources of every node; TFX's compiler leaves some nodes out.
-
-    Args:
-        spec: the PipelineSpec, changed in place.
-        config: the configuration; its ``resources`` section is used.
-    """
-    for node in tasks(spec):
-        container(spec, node)["resources"] = resources(config, node)
 
 
 def resources(config: Config, node: str) -> JSON:

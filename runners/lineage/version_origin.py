@@ -155,13 +155,14 @@ def _describe(origin: Origin, trained: Run, pushed: Run | None) -> Origin:
     evaluation = _evaluation(pushed or trained, missing)
     if pushed is None:
         missing.append("the push: no run recorded it; the folder may have been copied here")
+    digests = {node.name: digest for node in trained.nodes if (digest := _code_digest(node))}
     return dataclasses.replace(
         origin,
         trained=RunReference(trained.run_id, trained.started),
         pushed=RunReference(pushed.run_id, pushed.started) if pushed else None,
         data=data,
         evaluation=evaluation,
-        code=origin.code | _code_digests(trained),
+        code=origin.code | digests,
         missing=missing,
     )
 
@@ -238,11 +239,6 @@ def _evaluation(run: Run, missing: list[str]) -> Evaluation | None:
         missing.append(f"the evaluation: run {run.run_id} has none, or its folder no longer exists")
         return None
     return Evaluation(record.blessed, record.metric, record.candidate, record.sentences)
-
-
-def _code_digests(run: Run) -> dict[str, str]:
-    found = {node.name: _code_digest(node) for node in run.nodes}
-    return {name: digest for name, digest in found.items() if digest}
 
 
 def _code_digest(node: NodeRun) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.feedback import selection as rules
+from serving.feedback import reasons as rules
 from serving.feedback.reasons import REASONS
 from serving.feedback.selection import ExportSettings, Selection, select_examples
 from serving.records.tables import ANONYMOUS, FeedbackRow, ReviewRow

@@ -40,9 +40,9 @@ def _tensorflow_unloaded() -> Iterator[None]:
 
 
 with _tensorflow_unloaded():
-    from tensorflow.core.example import example_pb2, feature_pb2
+    from tensorflow.core.example import example_pb2
     from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
-    from tensorflow.core.protobuf import error_codes_pb2, meta_graph_pb2, saved_model_pb2
+    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
     from tensorflow_serving.apis import (
         classification_pb2,
         get_model_metadata_pb2,
@@ -56,7 +56,6 @@ with _tensorflow_unloaded():
         prediction_log_pb2,
         prediction_service_pb2_grpc,
         regression_pb2,
-        status_pb2,
     )
     from tensorflow_serving.config import (
         file_system_storage_path_source_pb2,

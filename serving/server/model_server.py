@@ -19,7 +19,6 @@ from modules.contract.errors import UserError
 from serving.protocol.http_server import HttpServer, listen
 from serving.server import monitoring_config
 from serving.server.grpc_api.grpc_server import GrpcServer
-from serving.server.observer import MetricsObserver
 from serving.server.requests.service import InferenceService
 from serving.server.rest.rest import RestApplication
 from serving.server.settings import ServerSettings
@@ -88,7 +87,7 @@ class ModelServer:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         monitoring = monitoring_config.read(settings.monitoring_config_file)
-        self._manager = ModelManager(settings, MetricsObserver())
+        self._manager = ModelManager(settings)
         service = InferenceService(self._manager, settings.max_request_examples)
         self._rest = RestApplication(
             service, monitoring, settings.request_timeout_seconds, settings.max_request_bytes

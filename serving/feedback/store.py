@@ -221,15 +221,8 @@ def _insert_vote(session: Session, values: dict[str, Any]) -> int | None:
 
 
 def _vote(values: dict[str, Any], vote_id: int, *, created: bool, changed: bool) -> Vote:
-    return Vote(
-        id=vote_id,
-        label=values["label"],
-        known=values["known"],
-        created=created,
-        changed=changed,
-        prediction_id=values["prediction_id"],
-        text_identity=values["text_identity"],
-    )
+    stored = {name: values[name] for name in ("label", "known", "prediction_id", "text_identity")}
+    return Vote(id=vote_id, created=created, changed=changed, **stored)
 
 
 def _without_nul(values: dict[str, Any]) -> dict[str, Any]:

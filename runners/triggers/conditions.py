@@ -104,7 +104,7 @@ class DriftMeasure(Protocol):
 
 
 def drift(report: DriftMeasure | None) -> Signal:
-    """Fire if recent traffic differs from the training data.
+    """Fire if recent traffic differs from the held-out data.
 
     Args:
         report: None if there is too little traffic.

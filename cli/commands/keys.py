@@ -56,7 +56,7 @@ def disable(
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Disable a key; every gateway rejects it within seconds."""
+    """Disable a key; every gateway rejects it within a second."""
     settings = load_config(config, assignments)
     from contextlib import closing
 

@@ -126,7 +126,10 @@ class IngestionReport:
         else:
             return None
         counts = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common(3))
-        advice = _ADVICE.get(Reason(self.reasons.most_common(1)[0][0]), "correct them")
+        advice = _ADVICE.get(
+            Reason(self.reasons.most_common(1)[0][0]),
+            "correct the rows, or raise data.max_bad_share",
+        )
         return (
             f"{beginning} cannot be used, the limit is {100 * max_bad_share:g}% "
             f"(data.max_bad_share): {counts}; first: {'; '.join(self.first)}. "

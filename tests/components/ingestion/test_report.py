@@ -64,7 +64,8 @@ def test_stopped_source_is_refused_whatever_the_others_hold() -> None:
     assert whole.refusal(0.01, "q.jsonl") == (
         "f.csv: 10001 of the first 10001 rows (100%) cannot be used, the limit is 1% "
         "(data.max_bad_share): empty_text 10001; first: f.csv:2 empty_text; f.csv:3 empty_text. "
-        "Bad rows up to there, with reasons: q.jsonl. To continue: correct them"
+        "Bad rows up to there, with reasons: q.jsonl. To continue: correct the "
+        "rows, or raise data.max_bad_share"
     )
 
 

@@ -51,7 +51,7 @@ def gateway(
     server.run(
         settings,
         VersionEvaluations(loaded).read,
-        lambda url: print_listening(url, settings),
+        lambda url, keyless: print_listening(url, settings, keyless=keyless),
     )
 
 

@@ -17,8 +17,8 @@ class GatewaySettings:
         port: HTTP port; 0 takes a free one.
         server_url: URL of the model server.
         model_name: the model's name on the model server.
-        authentication: "auto" admits callers from a loopback address while no key exists;
-            "required" admits nobody without a key.
+        authentication: "auto" admits callers from a loopback address while no key exists, for
+            predictions and feedback; "required" admits nobody without a key.
         timeout_seconds: deadline of a request, and for its body to arrive.
         retries: retries of calls that the model server did not accept.
         max_texts: maximum texts in a JSON request.
@@ -63,3 +63,8 @@ class GatewaySettings:
     def is_local(self) -> bool:
         """Whether the gateway listens only on a loopback address."""
         return is_loopback(self.host)
+
+    @property
+    def may_admit_without_key(self) -> bool:
+        """Whether callers from a loopback address are admitted while no key exists."""
+        return self.authentication == "auto" and self.is_local

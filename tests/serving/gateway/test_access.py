@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from cli.screens.server import print_listening
 from modules.contract.errors import UserError
 from serving.gateway.authentication import (
     FRESH_SECONDS,
@@ -41,6 +42,29 @@ def test_first_key_turns_on_authentication(tmp_path: Path, monkeypatch: pytest.M
         assert running.predict("a").status_code == 200
         make_key(running.database)
         assert running.predict("a").status_code == 401
+
+
+def test_admin_routes_need_a_key_even_on_this_machine(tmp_path: Path) -> None:
+    with gateway(tmp_path) as running:
+        assert running.predict("a").status_code == 200
+        assert running.feedback(text="a", label="good").status_code == 202
+        assert running.client.get("/v1/model").status_code == 200
+        review = running.client.post("/v1/reviews", json={"text": "a", "label": "bad"})
+        for answer in (running.client.get("/v1/feedback"), review):
+            assert error_of(answer) == (401, "unauthenticated")
+            assert "--scope admin" in answer.json()["error"]["message"]
+        running.become_admin()
+        assert running.client.get("/v1/feedback").status_code == 200
+
+
+@pytest.mark.parametrize("keyless", [True, False])
+def test_start_prints_what_needs_no_key(
+    capsys: pytest.CaptureFixture[str], *, keyless: bool
+) -> None:
+    print_listening("http://x", GatewaySettings(database_url=""), keyless=keyless)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "API key" in line]
+    assert len(lines) == keyless
+    assert all("gateway.authentication=required" in line for line in lines)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from tests.serving.gateway.gateways import Gateway, error_of, gateway
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(tmp_path_factory.mktemp("gateway"), max_text_characters=200) as running:
+        running.become_admin()
         yield running
 
 

@@ -16,6 +16,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
     limits = {"max_texts": 4, "max_text_characters": 20, "max_body_bytes": 2048}
     with gateway(folder, breaker_failures=1000, **limits) as running:
+        running.become_admin()
         yield running
 
 

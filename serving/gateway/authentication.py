@@ -175,12 +175,17 @@ def _unauthenticated(message: str) -> GatewayError:
 
 
 def network_of(client: str) -> str:
-    """Return the network that shares a rate limit: an IPv6 caller owns a whole /64."""
+    """Return the network that shares a rate limit.
+
+    An IPv6 caller owns a whole /64, and a program on this machine all loopback addresses.
+    """
+    if is_loopback(client):
+        return "localhost"
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:
         return client
-    if address.version == 6 and not address.is_loopback:
+    if address.version == 6:
         return str(ipaddress.ip_network(f"{address}/64", strict=False))
     return client
 

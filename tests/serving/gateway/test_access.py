@@ -2,6 +2,7 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
@@ -250,3 +251,41 @@ def test_ipv6_network_shares_a_rate_limit() -> None:
     assert network_of("2001:db8::1") == network_of("2001:db8::2")
     assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
     assert network_of("192.0.2.1") != network_of("192.0.2.2")
+
+
+def test_loopback_addresses_share_a_rate_limit(tmp_path: Path) -> None:
+    addresses = ("127.0.0.1", "127.0.0.2", "127.255.0.9", "::1", "::ffff:127.0.0.3")
+    assert len({network_of(address) for address in addresses}) == 1
+    with gateway(tmp_path, requests_per_minute=12) as running:  # a burst of two
+
+        async def status(address: str) -> int:
+            transport = httpx.ASGITransport(running.client.app, client=(address, 1))  # type: ignore[arg-type]
+            async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+                answer = await client.get("/v1/decisions", headers={"host": "localhost"})
+                return answer.status_code
+
+        statuses = [asyncio.run(status(address)) for address in addresses[:3]]
+        assert statuses == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        ["evil@localhost"],
+        ["localhost", "localhost"],
+        ["localhost", "evil.example"],
+        ["localhost, evil.example"],
+        ["localhost/evil.example"],
+        ["evil.example#localhost"],
+        ["evil.example\\localhost"],
+        ["localhost evil.example"],
+        [b"local\xffhost"],
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/model", "/healthz", "/"])
+def test_host_headers_that_can_be_misread_are_refused(
+    tmp_path: Path, hosts: list[str | bytes], path: str
+) -> None:
+    with gateway(tmp_path) as running:
+        answer = running.client.get(path, headers=[("host", host) for host in hosts])
+        assert error_of(answer) == (400, "invalid_host")

@@ -3,6 +3,7 @@
 import functools
 import os
 
+from components.ingestion.splitting import SplitWeights
 from modules.contract import features
 from modules.contract.errors import DataError
 from modules.contract.pushed_model import complete_versions, read_labels
@@ -53,6 +54,8 @@ def export_settings(config: Config) -> ExportSettings:
         max_share_per_key=config.feedback.max_share_per_key,
         max_examples=config.feedback.max_examples,
         max_text_bytes=config.data.max_text_bytes,
+        allowed_labels=config.data.labels,
+        split_of=SplitWeights.from_mapping(config.data.split.model_dump()).split_of,
     )
 
 

@@ -20,7 +20,7 @@ from modules.contract import features
 from modules.contract.errors import UserError
 from modules.contract.text_identity import text_identity
 from serving.feedback import span_files
-from serving.feedback.reasons import CONFLICT, NEW_CLASS
+from serving.feedback.reasons import CONFLICT, INCOMPLETE_CLASS, NEW_CLASS
 from serving.feedback.selection import (
     Candidate,
     ExportSettings,
@@ -48,6 +48,7 @@ class SpanReport:
         counts: votes, and texts by outcome; see ``Selection.counts``.
         conflicts: texts whose voters disagree, with the votes.
         new_classes: texts whose label is not in the vocabulary, with the votes.
+        incomplete_classes: reviewed texts of new classes that are not yet in every split.
         healed: spans that a crash of an earlier export left unrecorded, recorded now.
     """
 
@@ -58,6 +59,7 @@ class SpanReport:
     counts: dict[str, int]
     conflicts: tuple[Candidate, ...]
     new_classes: tuple[Candidate, ...]
+    incomplete_classes: tuple[Candidate, ...]
     healed: tuple[int, ...] = ()
 
 
@@ -172,6 +174,10 @@ def _summary(selection: Selection, number: int, digest: str) -> dict[str, Any]:
         "counts": selection.counts(),
         "conflicts": [_aside(candidate) for candidate in selection.of(CONFLICT)],
         "new_classes": [_aside(candidate) for candidate in selection.of(NEW_CLASS)],
+        "incomplete_classes": [
+            {**_aside(candidate), "label": candidate.label}
+            for candidate in selection.of(INCOMPLETE_CLASS)
+        ],
     }
 
 
@@ -189,5 +195,6 @@ def _report(selection: Selection, healed: tuple[int, ...]) -> SpanReport:
         counts=selection.counts(),
         conflicts=selection.of(CONFLICT),
         new_classes=selection.of(NEW_CLASS),
+        incomplete_classes=selection.of(INCOMPLETE_CLASS),
         healed=healed,
     )

@@ -1,6 +1,7 @@
 """The gateway's settings."""
 
 import dataclasses
+from collections.abc import Callable
 
 from modules.contract.addresses import is_loopback
 
@@ -34,6 +35,7 @@ class GatewaySettings:
         canary_share: share of the traffic that a canary answers.
         min_votes: agreeing votes that make a label usable without a review.
         drain_seconds: how long shutdown waits for running requests.
+        split_of: see ``serving.feedback.selection.ExportSettings``.
     """
 
     database_url: str
@@ -58,6 +60,7 @@ class GatewaySettings:
     canary_share: float = 0.1
     min_votes: int = 1
     drain_seconds: float = 10.0
+    split_of: Callable[[bytes], str] | None = None
 
     @property
     def is_local(self) -> bool:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modules.contract.errors import UserError
+from modules.contract.private_files import PRIVATE_FILE, make_private_folder, private_opener
 from modules.contract.progress import PROGRESS_FILE_VARIABLE
 from pipeline.config import Config
 from pipeline.nodes import check_node
@@ -81,7 +82,7 @@ def run(
     run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     logs = root / "logs"
     try:
-        logs.mkdir(parents=True, exist_ok=True)
+        make_private_folder(logs)
     except OSError as error:
         raise UserError(
             f"pipeline.root: {root} cannot be written ({error.strerror}); "
@@ -119,7 +120,7 @@ def _watch(
 ) -> RunOutcome:
     started = time.monotonic()
     log, events = logs / f"{run_id}.log", logs / f"{run_id}.events.jsonl"
-    events.touch()
+    events.touch(PRIVATE_FILE)
     last: Event = {}
 
     def handle(event: Event) -> None:
@@ -130,7 +131,10 @@ def _watch(
             last = event
         on_event(event)
 
-    with open(log, "wb") as log_file, open(events, encoding="utf-8") as event_file:
+    with (
+        open(log, "wb", opener=private_opener) as log_file,
+        open(events, encoding="utf-8") as event_file,
+    ):
         worker = _start_worker(config, run_id, events, log_file, from_node, to_node)
         try:
             while worker.poll() is None:

@@ -89,6 +89,22 @@ def test_summary_is_written_next_to_the_rows(database: Database, spans: Path) ->
     assert (spans / "span-1/feedback.csv").stat().st_mode & 0o222 == 0
 
 
+def test_spans_are_for_the_owner_only(database: Database, spans: Path) -> None:
+    vote(database, "a")
+    before = os.umask(0o022)
+    try:
+        export(database, spans)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (spans, *spans.rglob("*"))}
+    assert modes == {
+        "feedback": 0o700,
+        "span-1": 0o700,
+        "feedback.csv": 0o400,
+        "summary.json": 0o400,
+    }
+
+
 def test_equal_votes_give_equal_bytes(tmp_path: Path) -> None:
     found = []
     for name in "ab":

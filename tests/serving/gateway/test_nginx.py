@@ -131,7 +131,7 @@ def test_shipped_configuration_needs_a_key_and_streams(tmp_path: Path) -> None:
         with nginx(tmp_path / "nginx", port, servers):
             url, text = f"https://127.0.0.1:{port}", {"text": "a film"}
             assert call(f"{url}/v1/predict", text, context=trusting)[0] == 401
-            database = Database(f"sqlite:///{tmp_path}/root/service.sqlite")
+            database = Database(f"sqlite:///{tmp_path / 'root' / 'service.sqlite'}")
             _, secret = ApiKeys(database).create("test", ["predict"])
             database.close()
             headers = {"authorization": f"Bearer {secret}"}

@@ -43,7 +43,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
 @pytest.fixture(scope="module")
 def admin(running: LiveGateway) -> dict[str, str]:
     """Return headers with an admin key."""
-    database = Database(f"sqlite:///{running.folder}/root/service.sqlite")
+    database = Database(f"sqlite:///{running.folder / 'root' / 'service.sqlite'}")
     _, secret = ApiKeys(database).create("test", ["admin"])
     database.close()
     return {"authorization": f"Bearer {secret}"}

@@ -133,9 +133,7 @@ def _from_content(
     content: bytes, known: TensorType, shape: Sequence[int], count: int
 ) -> np.ndarray:
     if known.field == "string_val":
-        array = np.empty(count, object)
-        array[:] = _split_strings(content, count)
-        return array.reshape(shape)
+        return np.array(_split_strings(content, count), object).reshape(shape)
     if len(content) != count * known.dtype.itemsize:
         raise TensorError(f"tensor_content has {len(content)} bytes for {count} {known.name}")
     return np.frombuffer(content, known.dtype).reshape(shape)
@@ -171,9 +169,7 @@ def _from_field(values: Any, known: TensorType, shape: Sequence[int], count: int
     """Read a typed field: none give zeros, missing ones repeat the last, extra ones are cut."""
     items = list(values)
     if known.field == "string_val":
-        array = np.empty(count, object)
-        array[:] = _stretched(items, count, b"")
-        return array.reshape(shape)
+        return np.array(_stretched(items, count, b""), object).reshape(shape)
     if known.dtype.kind == "c":
         items = [complex(*pair) for pair in zip(items[::2], items[1::2], strict=False)]
     if len(items) != count:

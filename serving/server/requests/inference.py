@@ -44,9 +44,8 @@ def serialized_examples(message: Any) -> np.ndarray:
         context = message.example_list_with_context.context.SerializeToString()
     if not examples:
         raise invalid_argument("Input is empty.")
-    array = np.empty(len(examples), object)
-    array[:] = [context + example.SerializeToString() for example in examples]
-    return array
+    # Concatenated serialised messages are equivalent to the merged message.
+    return np.array([context + example.SerializeToString() for example in examples], object)
 
 
 def _check_input(signature: Signature, method: str) -> None:

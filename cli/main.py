@@ -5,6 +5,7 @@ fix; 130 interrupted. Two commands have one more each: ``bert drift`` 3, too lit
 ``bert watch --once --exit-code`` 99, no run due.
 """
 
+import os
 import sys
 import tempfile
 import time
@@ -38,6 +39,7 @@ from cli.commands import (
 from cli.terminal import print_error
 from cli.versions import version_lines
 from modules.contract.errors import UserError
+from modules.contract.private_files import make_private_folder
 
 app = typer.Typer(
     name="bert",
@@ -121,11 +123,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _write_traceback() -> Path:
-    """Write the current exception's traceback to a file and return its path."""
-    name = f"bert-error-{time.strftime('%Y%m%d-%H%M%S')}.log"
-    path = Path(tempfile.gettempdir()) / name
-    path.write_text(traceback.format_exc(), "utf-8")
-    return path
+    """Write the current exception's traceback to a new file for its owner; return its path."""
+    # mkstemp follows no link and picks a name that nobody can guess: others may write to /tmp.
+    prefix = f"bert-error-{time.strftime('%Y%m%d-%H%M%S')}-"
+    descriptor, name = tempfile.mkstemp(".log", prefix, _error_folder())
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(traceback.format_exc())
+    return Path(name)
+
+
+def _error_folder() -> Path | None:
+    """Return the folder for tracebacks, ``$XDG_STATE_HOME/bert``; None if it cannot be written."""
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    folder = Path(home, "bert")
+    if not folder.is_absolute():  # this account has no home
+        return None
+    try:
+        make_private_folder(folder)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
 
 
 if __name__ == "__main__":

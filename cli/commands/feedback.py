@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Review feedback, and export it as training data.")
 
-_LISTED = ("conflict", "new_class")
+_LISTED = ("conflict", "new_class", "incomplete_class")
 
 
 @app.command()

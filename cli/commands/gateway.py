@@ -51,12 +51,13 @@ def gateway(
     server.run(
         settings,
         VersionEvaluations(loaded).read,
-        lambda url: print_listening(url, settings),
+        lambda url, keyless: print_listening(url, settings, keyless=keyless),
     )
 
 
 def gateway_settings(config: "Config") -> "GatewaySettings":
     """Return the gateway's settings: ``[gateway]``, and what it needs from other sections."""
+    from components.ingestion.splitting import SplitWeights
     from serving.gateway.settings import GatewaySettings
 
     return GatewaySettings(
@@ -65,5 +66,6 @@ def gateway_settings(config: "Config") -> "GatewaySettings":
         rollouts=config.rollout.enabled,
         canary_share=config.rollout.canary_share,
         min_votes=config.feedback.min_votes,
+        split_of=SplitWeights.from_mapping(config.data.split.model_dump()).split_of,
         **config.gateway.model_dump(),
     )

@@ -1,6 +1,7 @@
 """Output of ``bert feedback``: exports, texts to review, reviews, and spans."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ _MEANINGS = {
     reasons.TOO_FEW_VOTES: "too few votes (feedback.min_votes)",
     reasons.OVER_SHARE: "above the share of one key (feedback.max_share_per_key)",
     reasons.OVER_MAX: "above feedback.max_examples",
+    reasons.INCOMPLETE_CLASS: "of a new class that is not in every split",
 }
 
 
@@ -54,6 +56,13 @@ def print_export(report: "SpanReport", *, nothing_held_out: bool, as_json: bool)
     aside = len(report.conflicts) + len(report.new_classes)
     if aside:
         console.print(f"Texts to review: {aside}; run `bert feedback review` to list them.")
+    for label, count in sorted(Counter(each.label for each in report.incomplete_classes).items()):
+        console.print(
+            f"Set aside the new class {label!r} (texts: {count}): runs need it in every split; "
+            "review more texts of it, or correct the label.",
+            markup=False,
+            soft_wrap=True,
+        )
     if report.number is None:
         console.print("Nothing new to export; no span was written.")
     else:
@@ -125,6 +134,9 @@ def _export_json(report: "SpanReport") -> dict[str, Any]:
         "healed": list(report.healed),
         "conflicts": [_aside_json(each) for each in report.conflicts],
         "new_classes": [_aside_json(each) for each in report.new_classes],
+        "incomplete_classes": [
+            {**_aside_json(each), "label": each.label} for each in report.incomplete_classes
+        ],
     }
 
 

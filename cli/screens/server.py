@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from serving.server.ready import ReadyServer
 
 _TEXT = "A warm room, and breakfast until noon."
+_KEYLESS = (
+    "no API key exists: programs on this machine may predict and send feedback, admin routes need "
+    "a key; behind a proxy set gateway.authentication=required"
+)
 
 
 class ServerDisplay:
@@ -116,12 +120,13 @@ def _log_handler(console: Console) -> logging.Handler:
     return handler
 
 
-def print_listening(url: str, settings: "GatewaySettings") -> None:
+def print_listening(url: str, settings: "GatewaySettings", *, keyless: bool) -> None:
     """Print the gateway's addresses and a command to try.
 
     Args:
         url: URL of the gateway.
         settings: settings of the gateway.
+        keyless: whether callers are admitted without a key.
     """
     console = stdout()
     console.print("Ready. Press Ctrl-C to drain and stop.")
@@ -132,6 +137,8 @@ def print_listening(url: str, settings: "GatewaySettings") -> None:
         ("model", f"{settings.model_name} at {settings.server_url}"),
         ("try", try_command(url)),
     ]
+    if keyless:
+        lines.append(("access", _KEYLESS))
     _print_lines(console, lines)
 
 

@@ -26,8 +26,8 @@ class GatewaySection(Section):
     model_name: str = Field("default", min_length=1, description="Name of the model there.")
     authentication: Literal["auto", "required"] = Field(
         "auto",
-        description='"auto" accepts requests without a key on a loopback address until the first '
-        "key is created.",
+        description='"auto" accepts predictions and feedback without a key on a loopback address '
+        'until the first key is created. Set "required" behind a proxy.',
     )
     timeout_seconds: float = Field(10.0, gt=0, le=600, description="Deadline of a request.")
     retries: int = Field(2, ge=0, le=10, description="Retries while the server is busy.")

@@ -2,6 +2,7 @@
 
 import functools
 
+from components.ingestion.splitting import SplitWeights
 from modules.contract import features
 from modules.contract.errors import DataError
 from modules.contract.pushed_model import complete_versions, read_labels
@@ -52,6 +53,8 @@ def export_settings(config: Config) -> ExportSettings:
         max_share_per_key=config.feedback.max_share_per_key,
         max_examples=config.feedback.max_examples,
         max_text_bytes=config.data.max_text_bytes,
+        allowed_labels=config.data.labels,
+        split_of=SplitWeights.from_mapping(config.data.split.model_dump()).split_of,
     )
 
 

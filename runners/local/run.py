@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modules.contract.errors import UserError
+from modules.contract.private_files import PRIVATE_FILE, make_private_folder, private_opener
 from modules.contract.progress import PROGRESS_FILE_VARIABLE
 from pipeline.config import Config
 from pipeline.nodes import check_node
@@ -81,7 +82,7 @@ def run(
     run_id = datetime.datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     logs = root / "logs"
     try:
-        logs.mkdir(parents=True, exist_ok=True)
+        make_private_folder(logs)
     except OSError as error:
         raise UserError(
             f"pipeline.root: {root} cannot be written ({error.strerror}); "
@@ -118,7 +119,7 @@ def _exclusive(root: Path) -> Iterator[None]:
 def _watch(order: dict[str, Any], logs: Path, on_event: Callable[[Event], None]) -> RunOutcome:
     started, run_id = time.monotonic(), order["run_id"]
     log, events = logs / f"{run_id}.log", logs / f"{run_id}.events.jsonl"
-    events.touch()
+    events.touch(PRIVATE_FILE)
     last: Event = {}
 
     def handle(event: Event) -> None:
@@ -129,7 +130,10 @@ def _watch(order: dict[str, Any], logs: Path, on_event: Callable[[Event], None])
             last = event
         on_event(event)
 
-    with open(log, "wb") as log_file, open(events, encoding="utf-8") as event_file:
+    with (
+        open(log, "wb", opener=private_opener) as log_file,
+        open(events, encoding="utf-8") as event_file,
+    ):
         worker = _start_worker(order, events, log_file)
         try:
             while worker.poll() is None:

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 
 from modules.contract import features
 from modules.contract.errors import UserError
+from modules.contract.private_files import make_private_folder
 from pipeline import config as pipeline_config
 from pipeline.config import Config
 from pipeline.nodes import check_node, node_names
@@ -63,7 +64,7 @@ class Notebook:
             from pipeline.metadata_store import connection_config
 
             self.config = config
-            os.makedirs(config.pipeline_root(), exist_ok=True)
+            make_private_folder(config.pipeline_root())
             self.components = build_components(config)
             self._context = InteractiveContext(
                 pipeline_name=config.pipeline.name,

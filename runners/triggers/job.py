@@ -16,6 +16,7 @@ from types import FrameType
 from typing import Any
 
 from modules.contract.atomic_file import write_text
+from modules.contract.private_files import make_private_folder, private_opener
 
 STATUS_FILE = "status.json"
 LOG_FILE = "log.txt"
@@ -64,13 +65,13 @@ def start(folder: Path, steps: Sequence[Step], lock: int) -> subprocess.Popen[by
     Raises:
         OSError: the folder cannot be written, or the process cannot be started.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_private_folder(folder)
     order = {
         "folder": str(folder),
         "lock": lock,
         "steps": [dataclasses.asdict(step) for step in steps],
     }
-    with open(folder / LOG_FILE, "ab") as log:
+    with open(folder / LOG_FILE, "ab", opener=private_opener) as log:
         return subprocess.Popen(
             [sys.executable, "-m", "runners.triggers.job", json.dumps(order)],
             stdin=subprocess.DEVNULL,

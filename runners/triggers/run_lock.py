@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Self
 
 from modules.contract.errors import UserError
+from modules.contract.private_files import make_private_folder
 
 _NAME = "run.lock"
 #: Another watcher that only polls holds the lock for an instant, so retry before giving up.
@@ -33,7 +34,7 @@ class RunLock:
             UserError: the folder cannot be written.
         """
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            make_private_folder(folder)
             descriptor = os.open(folder / _NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
             raise UserError(

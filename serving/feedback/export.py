@@ -20,7 +20,7 @@ from modules.contract import features
 from modules.contract.errors import UserError
 from modules.contract.text_identity import text_identity
 from serving.feedback import span_files
-from serving.feedback.reasons import CONFLICT, NEW_CLASS
+from serving.feedback.reasons import CONFLICT, INCOMPLETE_CLASS, NEW_CLASS
 from serving.feedback.selection import (
     Candidate,
     ExportSettings,
@@ -44,6 +44,7 @@ class SpanReport:
         counts: votes, and texts by outcome; see ``Selection.counts``.
         conflicts: texts whose voters disagree, with the votes.
         new_classes: texts whose label is not in the vocabulary, with the votes.
+        incomplete_classes: reviewed texts of new classes that are not yet in every split.
         healed: spans that a crash of an earlier export left unrecorded, recorded now.
         number: number of the new span; None when nothing was usable and no span was written.
         path: its folder; None without a span.
@@ -54,6 +55,7 @@ class SpanReport:
     counts: dict[str, int]
     conflicts: tuple[Candidate, ...]
     new_classes: tuple[Candidate, ...]
+    incomplete_classes: tuple[Candidate, ...]
     healed: tuple[int, ...]
     number: int | None = None
     path: Path | None = None
@@ -99,7 +101,11 @@ def export_span(
         healed = _heal(session, spans)
         selection = read_selection(session, settings, held_out, labels)
         report = SpanReport(
-            selection.counts(), selection.of(CONFLICT), selection.of(NEW_CLASS), healed
+            selection.counts(),
+            selection.of(CONFLICT),
+            selection.of(NEW_CLASS),
+            selection.of(INCOMPLETE_CLASS),
+            healed,
         )
         if not selection.examples:
             return report
@@ -174,6 +180,10 @@ def _summary(selection: Selection, number: int, digest: str) -> dict[str, Any]:
         "counts": selection.counts(),
         "conflicts": [_aside(candidate) for candidate in selection.of(CONFLICT)],
         "new_classes": [_aside(candidate) for candidate in selection.of(NEW_CLASS)],
+        "incomplete_classes": [
+            {**_aside(candidate), "label": candidate.label}
+            for candidate in selection.of(INCOMPLETE_CLASS)
+        ],
     }
 
 

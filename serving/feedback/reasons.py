@@ -9,6 +9,7 @@ NEW_CLASS = "new_class"
 TOO_FEW_VOTES = "too_few_votes"
 OVER_SHARE = "over_share"
 OVER_MAX = "over_max_examples"
+INCOMPLETE_CLASS = "incomplete_class"
 REASONS = (
     ALREADY_EXPORTED,
     HELD_OUT,
@@ -19,4 +20,5 @@ REASONS = (
     TOO_FEW_VOTES,
     OVER_SHARE,
     OVER_MAX,
+    INCOMPLETE_CLASS,
 )

@@ -8,16 +8,20 @@
 3. No API key contributes more than its share of a span: an example *comes from* a key if that key
    is its only voter and nobody reviewed it. If only one key may vote, nobody can outvote it, and
    there is no cap.
+4. All examples of a class that the model does not know are left out unless they put the class into
+   every split: ExampleGen refuses data with a class that it cannot train on, so one mistyped label
+   would stop every later run. Earlier spans do not count, because their folders may be removed.
 """
 
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from modules.contract import features
 from serving.feedback import reasons
 from serving.records.api_keys import ADMIN, FEEDBACK
 from serving.records.tables import ANONYMOUS, ApiKeyRow, FeedbackRow, ReviewRow, SpanTextRow
@@ -32,12 +36,17 @@ class ExportSettings:
         max_share_per_key: maximum share of a span from one key, above 0 and up to 1.
         max_examples: maximum examples in a span.
         max_text_bytes: maximum UTF-8 bytes of a text; ingestion would reject longer ones.
+        allowed_labels: labels that runs accept, even for reviewed texts; if empty, all.
+        split_of: returns the split of a text by its identity, 32 bytes; None does not check that
+            new classes are in every split.
     """
 
     min_votes: int = 1
     max_share_per_key: float = 0.5
     max_examples: int = 100_000
     max_text_bytes: int = 1_000_000
+    allowed_labels: Collection[str] = ()
+    split_of: Callable[[bytes], str] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,9 +158,36 @@ def select_examples(
         for identity, group in by_text.items()
     ]
     usable = [candidate for candidate in judged if not candidate.reason]
-    chosen, rest = _choose(usable, settings)
+    known = set(labels) or {vote.label for vote in votes if vote.known}
+    incomplete: set[str | None] = set()
+    while True:  # the caps may cut a class, and leaving out a class changes the caps
+        kept = [candidate for candidate in usable if candidate.label not in incomplete]
+        chosen, rest = _choose(kept, settings)
+        found = _incomplete_classes(chosen, known, settings)
+        if not found:
+            break
+        incomplete |= found
     left_out = [candidate for candidate in judged if candidate.reason] + rest
+    left_out += [
+        dataclasses.replace(candidate, reason=reasons.INCOMPLETE_CLASS)
+        for candidate in usable
+        if candidate.label in incomplete
+    ]
     return Selection(_sorted(chosen), _sorted(left_out), len(votes))
+
+
+def _incomplete_classes(
+    chosen: Iterable[Candidate], known: Collection[str], settings: ExportSettings
+) -> set[str | None]:
+    """Return the labels outside the vocabulary that are not in every split."""
+    if settings.split_of is None:
+        return set()
+    splits: dict[str | None, set[str]] = {}
+    for candidate in chosen:
+        if candidate.label not in known:
+            split = settings.split_of(bytes.fromhex(candidate.text_identity))
+            splits.setdefault(candidate.label, set()).add(split)
+    return {label for label, found in splits.items() if len(found) < len(features.SPLITS)}
 
 
 def _sorted(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
@@ -172,7 +208,10 @@ def _judge(
     reason = ""
     if review is not None:
         label = review.label
-        reason = reasons.DISCARDED if label is None else ""
+        if label is None:
+            reason = reasons.DISCARDED
+        elif settings.allowed_labels and label not in settings.allowed_labels:
+            reason = reasons.NEW_CLASS
     elif len({label for _, label in votes}) > 1:
         reason = reasons.CONFLICT
     else:

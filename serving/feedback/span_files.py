@@ -19,12 +19,11 @@ from typing import Any, Final
 from modules.contract.atomic_file import sync_folder, write_bytes, write_text
 from modules.contract.errors import UserError
 from modules.contract.feedback_spans import DATA_FILE, span_folder, span_number
+from modules.contract.private_files import PRIVATE_READ_ONLY, make_private_folder
 
 SUMMARY_FILE: Final = "summary.json"
 
 _UNFINISHED = ".unfinished-span-"
-#: Spans never change.
-_READ_ONLY = 0o444
 #: The csv module refuses longer fields by default.
 _FIELD_LIMIT = 2**31 - 1
 
@@ -92,13 +91,13 @@ def write_span(spans: Path, number: int, rows: bytes, summary: dict[str, Any]) -
     """
     target = spans / span_folder(number)
     try:
-        spans.mkdir(parents=True, exist_ok=True)
+        make_private_folder(spans)
         unfinished = spans / f"{_UNFINISHED}{os.urandom(8).hex()}"
-        unfinished.mkdir()
+        unfinished.mkdir(0o700)
         try:
             text = json.dumps(summary, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-            write_bytes(unfinished / DATA_FILE, rows, _READ_ONLY)
-            write_text(unfinished / SUMMARY_FILE, text, _READ_ONLY)
+            write_bytes(unfinished / DATA_FILE, rows, PRIVATE_READ_ONLY)
+            write_text(unfinished / SUMMARY_FILE, text, PRIVATE_READ_ONLY)
             unfinished.rename(target)
         except BaseException:
             shutil.rmtree(unfinished, ignore_errors=True)

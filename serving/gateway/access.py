@@ -60,13 +60,24 @@ def needs(scope: str) -> Callable[[Request], Awaitable[Visit]]:
         log.key_id = identity.key_id
         _limit(parts, identity.bucket)
         if not identity.may(scope):
-            raise GatewayError(
-                403, "forbidden", f"the API key lacks the scope {scope!r}; use a key that has it"
-            )
+            raise _lacks_scope(identity, scope)
         caller = Caller(identity.key_id, _sticky_key(request, identity, client))
         return Visit(parts, identity, caller, log)
 
     return enter
+
+
+def _lacks_scope(identity: Identity, scope: str) -> GatewayError:
+    if identity.key_id == ANONYMOUS:
+        return GatewayError(
+            401,
+            "unauthenticated",
+            f"an API key with the scope {scope!r} is required, also on this machine; create one "
+            f"with `bert keys create --name NAME --scope {scope}`",
+        )
+    return GatewayError(
+        403, "forbidden", f"the API key lacks the scope {scope!r}; use a key that has it"
+    )
 
 
 def _limit(parts: Parts, bucket: str) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from modules.contract.addresses import is_loopback
 from serving.gateway.errors import GatewayError, database_away
 from serving.gateway.settings import GatewaySettings
-from serving.records.api_keys import ADMIN, MAX_SECRET_CHARACTERS, SCOPES, ApiKeys
+from serving.records.api_keys import ADMIN, FEEDBACK, MAX_SECRET_CHARACTERS, PREDICT, ApiKeys
 from serving.records.tables import ANONYMOUS, ApiKeyRow
 
 #: How long a cached database answer is used without asking again, and how long it is used while
@@ -24,6 +24,8 @@ FRESH_SECONDS, STALE_SECONDS = 0.5, 900.0
 _MAX_KNOWN = 10_000
 #: Headers by which a proxy on this machine marks requests that it forwards.
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+#: Scopes without a key. Never admin: a proxy that adds no header makes everybody look local.
+_KEYLESS_SCOPES = frozenset({PREDICT, FEEDBACK})
 
 _Value = TypeVar("_Value")
 
@@ -50,9 +52,10 @@ class Identity:
 class Authenticator:
     """Identifies callers.
 
-    While no key exists, a gateway on a loopback address admits programs on its own machine. From a
-    browser it admits only pages that it served itself, by the ``Host`` and ``Origin`` headers:
-    another page could resolve its own name to this machine (DNS rebinding), or post here.
+    While no key exists, a gateway on a loopback address admits programs on its own machine, for
+    predictions and feedback only. From a browser it admits only pages that it served itself, by the
+    ``Host`` and ``Origin`` headers: another page could resolve its own name to this machine (DNS
+    rebinding), or post here.
 
     Args:
         keys: the API keys in the database.
@@ -102,11 +105,10 @@ class Authenticator:
             )
         check_host(headers.get("host", ""), self._settings.host)
         check_origin(headers.get("origin"), headers.get("host", ""))
-        return Identity(ANONYMOUS, frozenset(SCOPES), f"address:{network_of(client)}")
+        return Identity(ANONYMOUS, _KEYLESS_SCOPES, f"address:{network_of(client)}")
 
     async def _is_open(self, headers: Mapping[str, str], client: str) -> bool:
-        settings = self._settings
-        if settings.authentication != "auto" or not settings.is_local or not is_loopback(client):
+        if not self._settings.may_admit_without_key or not is_loopback(client):
             return False
         if any(name in headers for name in _FORWARDED):
             return False
@@ -173,12 +175,17 @@ def _unauthenticated(message: str) -> GatewayError:
 
 
 def network_of(client: str) -> str:
-    """Return the network that shares a rate limit: an IPv6 caller owns a whole /64."""
+    """Return the network that shares a rate limit.
+
+    An IPv6 caller owns a whole /64, and a program on this machine all loopback addresses.
+    """
+    if is_loopback(client):
+        return "localhost"
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:
         return client
-    if address.version == 6 and not address.is_loopback:
+    if address.version == 6:
         return str(ipaddress.ip_network(f"{address}/64", strict=False))
     return client
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from serving.gateway import host_header
 from serving.gateway.errors import INTERNAL_ERROR, error_body
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.request_log import RequestLog, log_request
@@ -22,6 +23,7 @@ _log = logging.getLogger(__name__)
 #: Key of a request's log entry in the state of its scope.
 LOG = "request_log"
 _UNKNOWN_ROUTE = "unknown"
+_INVALID_HOST = "the request must have one Host header that holds HOST or HOST:PORT only"
 #: Bytes of a refused body that are received, so that the connection can be reused.
 _WORTH_RECEIVING = 65_536
 _HEADERS = (
@@ -67,11 +69,18 @@ class Envelope:
             whole = message["type"] == "http.response.body" and not message.get("more_body")
 
         try:
-            await self._application(scope, body.receive, send_with_headers)
+            if host_header.is_legal(scope["headers"]):
+                await self._application(scope, body.receive, send_with_headers)
+            else:
+                await _send_error(
+                    send_with_headers, 400, "invalid_host", _INVALID_HOST, log.request_id
+                )
         except Exception:
             _log.exception("request %s failed", log.request_id)
             if not status:
-                await _send_internal_error(send_with_headers, log.request_id)
+                await _send_error(
+                    send_with_headers, 500, "internal", INTERNAL_ERROR, log.request_id
+                )
             elif not whole:  # close the connection: a cut-off response must not look complete
                 raise
         finally:
@@ -108,11 +117,11 @@ class _Body:
         return message
 
 
-async def _send_internal_error(send: Send, request_id: str) -> None:
-    body = orjson.dumps(error_body("internal", INTERNAL_ERROR, request_id))
+async def _send_error(send: Send, status: int, code: str, message: str, request_id: str) -> None:
+    body = orjson.dumps(error_body(code, message, request_id))
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", str(len(body)).encode()),
     ]
-    await send({"type": "http.response.start", "status": 500, "headers": headers})
+    await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import Request
 
-from serving.feedback.errors import FeedbackError, UnknownPredictionError
+from serving.feedback.errors import FeedbackError, UnknownLabelError, UnknownPredictionError
 from serving.feedback.reviews import Reviewed, add_review
 from serving.feedback.selection import ExportSettings, Selection
 from serving.feedback.store import Vote
@@ -50,6 +50,7 @@ State = Literal[
     "too_few_votes",
     "over_share",
     "over_max_examples",
+    "incomplete_class",
 ]
 
 
@@ -89,7 +90,7 @@ async def list_feedback(
     """List texts with feedback, and whether they are usable for training."""
     parts = visit.parts
     labels = await _vocabulary(visit)
-    settings = ExportSettings(min_votes=parts.settings.min_votes)
+    settings = ExportSettings(min_votes=parts.settings.min_votes, split_of=parts.settings.split_of)
     selection = await _in_database(lambda: parts.store.usable_examples(settings, labels=labels))
     return FeedbackAnswer(counts=selection.counts(), items=_texts(selection, state, limit))
 
@@ -101,18 +102,33 @@ async def list_feedback(
     openapi_extra=openapi.body(ReviewBody),
 )
 async def review(request: Request, visit: Annotated[Visit, Depends(needs(ADMIN))]) -> ReviewAnswer:
-    """Set the label of a text with feedback; a review overrides all feedback items."""
+    """Set the label of a text with feedback; a review overrides all feedback items.
+
+    A label that the model does not know is refused, unless ``new_class`` is true.
+    """
     given = await body.read_json(request, _review_body, visit.parts.settings)
     if given.text is not None:
         body.check_text(given.text, visit.parts.settings)
     database, key_id = visit.parts.database, visit.identity.key_id
+    labels = await _vocabulary(visit)
 
     def add() -> Reviewed:
         identity = given.text_identity or identity_of(given.text or "")
-        return add_review(database, identity, given.label, reviewer=key_id)
+        return add_review(
+            database,
+            identity,
+            given.label,
+            reviewer=key_id,
+            labels=labels,
+            new_class=given.new_class,
+        )
 
     try:
         reviewed = await _in_database(add)
+    except UnknownLabelError as error:
+        raise GatewayError(
+            422, error.code, f"{error}; send one of them, or new_class: true"
+        ) from error
     except FeedbackError as error:
         raise _refused(error) from error
     return ReviewAnswer(text_identity=reviewed.text_identity, label=reviewed.label)

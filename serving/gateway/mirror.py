@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import dataclasses
 import logging
+import sys
 import time
 from collections.abc import Sequence
 
@@ -17,6 +18,8 @@ _log = logging.getLogger(__name__)
 
 #: Maximum requests waiting for the candidate; further ones are dropped.
 MAX_WAITING = 64
+#: Maximum memory of their texts.
+MAX_WAITING_BYTES = 64 * 2**20
 #: Concurrent mirrored requests.
 _WORKERS = 2
 
@@ -34,6 +37,11 @@ class Mirrored:
     version: int
     prediction_ids: Sequence[str]
     texts: Sequence[str]
+
+    @property
+    def text_bytes(self) -> int:
+        """Memory of the texts."""
+        return sum(map(sys.getsizeof, self.texts))
 
 
 class Mirror:
@@ -58,6 +66,7 @@ class Mirror:
         self._metrics = metrics
         self._timeout_seconds = timeout_seconds
         self._queue: asyncio.Queue[Mirrored] = asyncio.Queue(MAX_WAITING)
+        self._waiting_bytes = 0
         self._workers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -66,10 +75,12 @@ class Mirror:
 
     def send(self, mirrored: Mirrored) -> None:
         """Mirror a request if the queue has room; never wait."""
-        try:
-            self._queue.put_nowait(mirrored)
-        except asyncio.QueueFull:
+        size = mirrored.text_bytes
+        if self._queue.full() or self._waiting_bytes + size > MAX_WAITING_BYTES:
             self._metrics.shadow.labels("dropped").inc()
+            return
+        self._queue.put_nowait(mirrored)
+        self._waiting_bytes += size
 
     async def stop(self) -> None:
         """Stop the workers; waiting requests are not mirrored."""
@@ -82,6 +93,7 @@ class Mirror:
     async def _work(self) -> None:
         while True:
             mirrored = await self._queue.get()
+            self._waiting_bytes -= mirrored.text_bytes
             try:
                 self._recorder.record(await self._ask(mirrored))
             except Exception:  # a dead worker would silently end the shadow stage

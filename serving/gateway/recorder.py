@@ -1,11 +1,13 @@
 """Writes predictions to the database in batches, so that no request waits for a disk.
 
 Records stay in a bounded queue until they are written, also while the database is unavailable;
-beyond the bound, they are dropped and counted. A killed process loses its queue: callers have these
-predictions, but feedback cannot refer to them.
+beyond the bounds, they are dropped and counted. A killed process loses its queue: callers have
+these predictions, but feedback cannot refer to them.
 """
 
+import itertools
 import logging
+import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
@@ -24,8 +26,12 @@ _log = logging.getLogger(__name__)
 
 #: Maximum records in memory; one with a text of usual length takes about 2 kB.
 MAX_WAITING = 20_000
-#: Records in one transaction.
-_BATCH = 500
+#: Maximum memory of waiting records. A text may have megabytes, so a number is no bound.
+MAX_WAITING_BYTES = 256 * 2**20
+#: Maximum records, and about the maximum memory of records, in one transaction.
+_BATCH, _BATCH_BYTES = 500, 16 * 2**20
+#: About the memory of a record without its text and scores, and of one score.
+_RECORD_BYTES, _SCORE_BYTES = 2048, 128
 #: Pause after a failed transaction, doubled each time.
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.1, 2.0
 
@@ -37,15 +43,22 @@ class Recorder:
         store: stores the records.
         metrics: counts written and dropped records.
         max_waiting: maximum records in memory.
+        max_bytes: their maximum memory.
     """
 
     def __init__(
-        self, store: FeedbackStore, metrics: GatewayMetrics, max_waiting: int = MAX_WAITING
+        self,
+        store: FeedbackStore,
+        metrics: GatewayMetrics,
+        max_waiting: int = MAX_WAITING,
+        max_bytes: int = MAX_WAITING_BYTES,
     ) -> None:
         self._store = store
         self._metrics = metrics
         self._max_waiting = max_waiting
-        self._waiting: deque[Record] = deque()
+        self._max_bytes = max_bytes
+        self._waiting: deque[tuple[Record, int]] = deque()  # with their memory
+        self._bytes = 0
         self._accepted = self._finished = 0
         self._changed = threading.Condition()
         self._stopping = False
@@ -63,11 +76,17 @@ class Recorder:
             Whether they will be written soon: False when they were dropped, or when the database
             is unavailable and they may still be lost.
         """
+        sizes = [_memory(record) for record in records]
         with self._changed:
-            if self._stopping or len(self._waiting) + len(records) > self._max_waiting:
+            if (
+                self._stopping
+                or len(self._waiting) + len(records) > self._max_waiting
+                or self._bytes + sum(sizes) > self._max_bytes
+            ):
                 self._metrics.records.labels("dropped").inc(len(records))
                 return False
-            self._waiting.extend(records)
+            self._waiting.extend(zip(records, sizes, strict=True))
+            self._bytes += sum(sizes)
             self._accepted += len(records)
             self._metrics.records_waiting.set(len(self._waiting))
             self._changed.notify_all()
@@ -113,7 +132,14 @@ class Recorder:
         """Return the oldest records, which stay queued until written; none at the end."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._waiting) or self._stopping)
-            return [self._waiting[i] for i in range(min(_BATCH, len(self._waiting)))]
+            batch: list[Record] = []
+            total = 0
+            for record, size in itertools.islice(self._waiting, _BATCH):
+                total += size
+                if batch and total > _BATCH_BYTES:
+                    break
+                batch.append(record)
+            return batch
 
     def _write(self, batch: Sequence[Record]) -> None:
         try:
@@ -149,8 +175,16 @@ class Recorder:
     def _finish(self, count: int) -> None:
         with self._changed:
             for _ in range(count):
-                self._waiting.popleft()
+                self._bytes -= self._waiting.popleft()[1]
             self._finished += count
             self._failing = False
             self._metrics.records_waiting.set(len(self._waiting))
             self._changed.notify_all()
+
+
+def _memory(record: Record) -> int:
+    """Return about how many bytes a record occupies."""
+    if isinstance(record, ShadowPredictionRow):
+        return _RECORD_BYTES
+    text = 0 if record.text is None else sys.getsizeof(record.text)
+    return _RECORD_BYTES + text + _SCORE_BYTES * len(record.scores or ())

@@ -92,11 +92,14 @@ class ReviewBody(Body):
         max_length=_LABEL_CHARACTERS,
         description="The true label; null keeps the text out of the training data.",
     )
+    new_class: bool = Field(False, description="Accept a label that the model does not know.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.text is None) == (self.text_identity is None):
             raise ValueError(_EXACTLY_ONE.format("text and text_identity"))
+        if self.new_class and self.label is None:
+            raise ValueError("new_class needs a label")
         return self
 
 

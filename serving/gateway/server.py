@@ -27,14 +27,15 @@ DATABASE_PATIENCE_SECONDS = 120.0
 def run(
     settings: GatewaySettings,
     read_evaluation: ReadEvaluation,
-    on_listening: Callable[[str], None],
+    on_listening: Callable[[str, bool], None],
 ) -> None:
     """Serve until SIGTERM or SIGINT, then drain; a second signal exits at once.
 
     Args:
         settings: the gateway's settings.
         read_evaluation: returns the evaluation of a version.
-        on_listening: called with the URL once requests are answered.
+        on_listening: called once requests are answered, with the URL and whether callers are
+            admitted without a key.
 
     Raises:
         UserError: the database cannot be opened, the port is in use, or other machines can reach
@@ -42,9 +43,19 @@ def run(
     """
     database = Database(settings.database_url, DATABASE_PATIENCE_SECONDS)
     try:
-        check_keys(settings, ApiKeys(database))
+        keys = ApiKeys(database)
+        check_keys(settings, keys)
+        keyless = settings.may_admit_without_key and not keys.exist()
         with contextlib.closing(_listen(settings)) as listening, _json_log():
-            asyncio.run(_serve(settings, database, read_evaluation, listening, on_listening))
+            asyncio.run(
+                _serve(
+                    settings,
+                    database,
+                    read_evaluation,
+                    listening,
+                    lambda url: on_listening(url, keyless),
+                )
+            )
     finally:
         database.close()
 

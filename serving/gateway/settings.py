@@ -1,6 +1,7 @@
 """The gateway's settings."""
 
 import dataclasses
+from collections.abc import Callable
 
 from modules.contract.addresses import is_loopback
 
@@ -17,8 +18,8 @@ class GatewaySettings:
         port: HTTP port; 0 takes a free one.
         server_url: URL of the model server.
         model_name: the model's name on the model server.
-        authentication: "auto" admits callers from a loopback address while no key exists;
-            "required" admits nobody without a key.
+        authentication: "auto" admits callers from a loopback address while no key exists, for
+            predictions and feedback; "required" admits nobody without a key.
         timeout_seconds: deadline of a request, and for its body to arrive.
         retries: retries of calls that the model server did not accept.
         max_texts: maximum texts in a JSON request.
@@ -34,6 +35,7 @@ class GatewaySettings:
         canary_share: share of the traffic that a canary answers.
         min_votes: agreeing votes that make a label usable without a review.
         drain_seconds: how long shutdown waits for running requests.
+        split_of: see ``serving.feedback.selection.ExportSettings``.
     """
 
     database_url: str
@@ -58,8 +60,14 @@ class GatewaySettings:
     canary_share: float = 0.1
     min_votes: int = 1
     drain_seconds: float = 10.0
+    split_of: Callable[[bytes], str] | None = None
 
     @property
     def is_local(self) -> bool:
         """Whether the gateway listens only on a loopback address."""
         return is_loopback(self.host)
+
+    @property
+    def may_admit_without_key(self) -> bool:
+        """Whether callers from a loopback address are admitted while no key exists."""
+        return self.authentication == "auto" and self.is_local

@@ -21,6 +21,7 @@ from tenacity import (
 )
 
 from modules.contract.errors import UserError
+from modules.contract.private_files import make_private_folder, private_opener
 from serving.records.tables import Base
 
 #: How long an SQLite writer waits for another one.
@@ -138,16 +139,24 @@ def _make_engine(url: str) -> Engine:
         )
     if folder := os.path.dirname(parsed.database or ""):
         try:
-            os.makedirs(folder, exist_ok=True)
+            make_private_folder(folder)
         except OSError as error:
             raise UserError(
                 f"the folder {folder} of feedback.database_url cannot be created: "
                 f"{error.strerror}; set feedback.database_url=sqlite:///PATH in a writable folder"
             ) from error
+    _create_file(parsed.database or "")
     engine = create_engine(parsed, connect_args={"timeout": _BUSY_SECONDS})
     event.listen(engine, "connect", _set_pragmas)
     event.listen(engine, "begin", _take_lock)
     return engine
+
+
+def _create_file(path: str) -> None:
+    """Create a missing SQLite file for its owner only; its journals get the same permissions."""
+    if path and path != ":memory:" and not path.startswith("file:"):
+        with contextlib.suppress(OSError):  # SQLite reports it
+            os.close(private_opener(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC))
 
 
 def _set_pragmas(connection: object, _: object) -> None:

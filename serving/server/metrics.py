@@ -14,8 +14,12 @@ import prometheus_client
 DEFAULT_PATH = "/monitoring/prometheus/metrics"
 CONTENT_TYPE = "text/plain"
 
-#: Callers choose the model names. Beyond this number, label sets are counted together, unnamed.
+#: Label value of names that no served model has: callers choose them, so they count together.
+OTHER = "other"
+#: Beyond this number, label sets are counted together, unnamed.
 _MAX_CELLS = 1000
+#: Longer label values count as ``OTHER``.
+_MAX_VALUE_CHARACTERS = 1024
 
 _PREFIX = ":tensorflow:serving:"
 
@@ -40,6 +44,7 @@ class Counter:
 
     def increment(self, *values: str, by: int = 1) -> None:
         """Add ``by`` to the count for a set of label values."""
+        values = _bounded(values)
         with self._lock:
             if values not in self._cells and len(self._cells) >= _MAX_CELLS:
                 values = ("",) * len(self.labels)
@@ -90,6 +95,7 @@ class Histogram:
 
     def observe(self, value: float, *values: str) -> None:
         """Add one observation for a set of label values."""
+        values = _bounded(values)
         bucket = bisect.bisect_left(self._limits, value)
         with self._lock:
             cell = self._cells.get(values)
@@ -123,6 +129,10 @@ class Histogram:
                 yield f'{prefix}"{"+Inf" if limit is None else f"{limit:g}"}"}} {running}'
             yield f"{self.name}_sum{{{labels}}} {total:.15g}"
             yield f"{self.name}_count{{{labels}}} {running}"
+
+
+def _bounded(values: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(value if len(value) <= _MAX_VALUE_CHARACTERS else OTHER for value in values)
 
 
 def _label_text(names: Sequence[str], values: Sequence[str]) -> str:

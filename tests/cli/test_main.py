@@ -121,6 +121,7 @@ def break_run(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
 
 def test_unexpected_error_names_a_log_with_the_traceback(bert, monkeypatch, options) -> None:
     break_run(monkeypatch, RuntimeError("boom\nand more"))
+    monkeypatch.setenv("XDG_STATE_HOME", options[1].removeprefix("pipeline.root="))
     code, _, err = bert("run", *options)
     assert code == 1
     assert err.count("\n") == 1
@@ -343,3 +344,29 @@ def test_ctrl_c_stops_the_worker(tmp_path, options) -> None:
     assert process.returncode == 130, (out, err)
     assert "Traceback" not in err
     assert not workers[0].is_running() or workers[0].status() == psutil.STATUS_ZOMBIE
+
+
+def test_traceback_is_written_to_a_new_private_file(
+    bert: Callable[..., tuple[int, str, str]],
+    options: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: object, **__: object) -> RunOutcome:
+        raise ZeroDivisionError("of a text")
+
+    monkeypatch.setattr(local, "run", fail)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for _ in range(2):
+        code, _, err = bert("run", *options)
+        assert code == 1
+        assert f"the traceback is in {tmp_path}/state/bert/bert-error-" in err
+    folder = tmp_path / "state" / "bert"
+    files = list(folder.iterdir())
+    assert len(files) == 2, "none replaced the other"
+    for file in files:
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert "ZeroDivisionError" in file.read_text("utf-8")
+    assert folder.stat().st_mode & 0o777 == 0o700
+    monkeypatch.setenv("XDG_STATE_HOME", "/proc/nowhere")
+    assert "the traceback is in" in bert("run", *options)[2]

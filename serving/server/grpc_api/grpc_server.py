@@ -77,7 +77,7 @@ class PredictionServicer(protos.prediction_service_pb2_grpc.PredictionServiceSer
             _cancel_with(context, call.future)
             return call.wait()
 
-        response = _answer(context, run, name)
+        response = _answer(context, run, lambda: self._service.metric_label(name))
         micros = (time.perf_counter_ns() - started) / 1000
         metrics.REQUEST_LATENCY.observe(micros, name, api, _ENTRYPOINT)
         metrics.REQUEST_COUNT.increment(name, Code.OK.name)
@@ -113,13 +113,14 @@ def _cancel_with(context: Any, future: "concurrent.futures.Future[Any]") -> None
         future.cancel()
 
 
-def _answer(context: Any, run: Callable[[], Any], counted: str | None = None) -> Any:
+def _answer(context: Any, run: Callable[[], Any], counted: Callable[[], str] | None = None) -> Any:
     """Return the result of ``run``, or abort the RPC with its error.
 
     Args:
         context: context of the RPC.
         run: function that computes the response.
-        counted: name of the model whose failures are counted; None does not count them.
+        counted: function that returns the model's name as a metric label, to count a failure; None
+            does not count failures.
     """
     try:
         return run()
@@ -129,7 +130,7 @@ def _answer(context: Any, run: Callable[[], Any], counted: str | None = None) ->
         _log.exception("A request failed")
         code, message, retry = Code.INTERNAL, "Internal error", None
     if counted is not None:
-        metrics.REQUEST_COUNT.increment(counted, code.name)
+        metrics.REQUEST_COUNT.increment(counted(), code.name)
     if code is Code.UNAVAILABLE and retry is not None:
         context.set_trailing_metadata(((_PUSHBACK, str(round(retry * 1000))),))
     return context.abort(_CODES[code], message)

@@ -196,6 +196,14 @@ class InferenceService:
         future.add_done_callback(lambda _: handle.release())
         return call
 
+    def metric_label(self, name: str) -> str:
+        """Return a model's name for metrics; ``metrics.OTHER`` if no model has it."""
+        try:
+            self.models.statuses(name)
+        except ServingError:
+            return metrics.OTHER
+        return name
+
     def predict(self, request: Any, deadline: float | None = None) -> PendingResponse[Any]:
         """Run a ``PredictRequest``; the response is a ``PredictResponse``.
 

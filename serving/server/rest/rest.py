@@ -107,21 +107,21 @@ class RestApplication:
             else:
                 content = model_info.status_json(self._service.models, route.spec)
         except ServingError as error:
-            metrics.REQUEST_COUNT.increment(model_name, error.code.name)
+            self._count_failure(model_name, error.code)
             await _reply_error(send, error)
         except ClientDisconnectedError:
-            metrics.REQUEST_COUNT.increment(model_name, Code.CANCELLED.name)
+            self._count_failure(model_name, Code.CANCELLED)
         except BodyTooLargeError:
-            metrics.REQUEST_COUNT.increment(model_name, Code.INVALID_ARGUMENT.name)
+            self._count_failure(model_name, Code.INVALID_ARGUMENT)
             text = f"The request body is larger than {self._max_body_bytes} bytes; split it"
             await _reply(send, _HTTP_TOO_LARGE, json_writer.error(text))
         except TimeoutError:
-            metrics.REQUEST_COUNT.increment(model_name, Code.DEADLINE_EXCEEDED.name)
+            self._count_failure(model_name, Code.DEADLINE_EXCEEDED)
             text = f"The request did not arrive within {self._timeout_seconds:g} seconds"
             await _reply(send, _HTTP_TIMEOUT, json_writer.error(text), close=True)
         except Exception:
             _log.exception("A request failed")
-            metrics.REQUEST_COUNT.increment(model_name, Code.INTERNAL.name)
+            self._count_failure(model_name, Code.INTERNAL)
             await _reply(send, 500, json_writer.error("Internal error"))
         else:
             micros = (time.monotonic() - started) * 1e6
@@ -129,6 +129,9 @@ class RestApplication:
             metrics.REQUEST_LATENCY.observe(micros, model_name, verb, _ENTRYPOINT)
             metrics.REQUEST_COUNT.increment(model_name, Code.OK.name)
             await _reply(send, 200, content)
+
+    def _count_failure(self, model_name: str, code: Code) -> None:
+        metrics.REQUEST_COUNT.increment(self._service.metric_label(model_name), code.name)
 
     async def _infer(
         self, route: rest_routes.Route, body: bytes, receive: Receive, deadline: float

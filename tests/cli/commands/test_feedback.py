@@ -131,6 +131,19 @@ def test_incomplete_review_is_refused(bert, config: Config, words: list[str], me
     assert err.count("\n") == 1
 
 
+def test_export_names_a_mistyped_new_class(bert, config: Config, database: Database) -> None:
+    push(config)
+    identity = vote(database, "k", "pos", "a text")
+    assert bert("feedback", "review", identity, "--label", "psoitive", "--new-class")[0] == 0
+    code, out, _ = bert("feedback", "export")
+    assert code == 0
+    assert "Set aside the new class 'psoitive' (texts: 1)" in out
+    assert "no span was written" in out
+    assert "of a new class that is not in every split" in bert("feedback", "review")[1]
+    left_out = json.loads(bert("feedback", "export", "--json")[1])["incomplete_classes"]
+    assert [each["label"] for each in left_out] == ["psoitive"]
+
+
 def test_label_outside_data_labels_is_refused(bert, database: Database) -> None:
     identity = vote(database, "k", "odd", "strange")
     words = ("feedback", "review", identity, "--label", "odd", "--new-class")

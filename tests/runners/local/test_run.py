@@ -65,6 +65,21 @@ def test_events_arrive_in_order_and_output_goes_to_the_log(
     assert "chatter" in outcome.log.read_text()
 
 
+def test_root_and_logs_are_for_the_owner_only(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _replace_worker(monkeypatch, "print('a text')")
+    before = os.umask(0o022)
+    try:
+        log = local.run(config).log
+    finally:
+        os.umask(before)
+    modes = {path: path.stat().st_mode & 0o777 for path in (log.parents[1], *log.parent.iterdir())}
+    assert modes.pop(log.parents[1]) == 0o700
+    assert len(modes) == 2
+    assert set(modes.values()) == {0o600}
+
+
 def test_killed_worker_is_a_failed_run(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     _replace_worker(monkeypatch, "import os; os.kill(os.getpid(), 9)")
     outcome = local.run(config)

@@ -36,6 +36,18 @@ def test_commands_run_in_order_and_the_status_is_written(tmp_path: Path, lock: R
     assert not run_lock.held(tmp_path)
 
 
+def test_log_is_for_the_owner_only(tmp_path: Path, lock: RunLock) -> None:
+    before = os.umask(0o022)
+    try:
+        process = job.start(tmp_path / "run", [step("print('a text')")], lock.descriptor)
+    finally:
+        os.umask(before)
+    lock.close()
+    assert process.wait(60) == 0
+    assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "run" / job.LOG_FILE).stat().st_mode & 0o777 == 0o600
+
+
 def test_failed_command_is_the_last(tmp_path: Path, lock: RunLock) -> None:
     steps = [step("raise SystemExit(2)"), step("print('second')")]
     process = job.start(tmp_path / "run", steps, lock.descriptor)

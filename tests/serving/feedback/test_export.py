@@ -1,4 +1,5 @@
 import csv
+import itertools
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from modules.contract import features
 from modules.contract.errors import UserError
 from modules.contract.text_identity import text_identity
 from serving.feedback import span_files
@@ -87,6 +89,22 @@ def test_summary_is_written_next_to_the_rows(database: Database, spans: Path) ->
     assert (spans / "span-1/feedback.csv").stat().st_mode & 0o222 == 0
 
 
+def test_spans_are_for_the_owner_only(database: Database, spans: Path) -> None:
+    vote(database, "a")
+    before = os.umask(0o022)
+    try:
+        export(database, spans)
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (spans, *spans.rglob("*"))}
+    assert modes == {
+        "feedback": 0o700,
+        "span-1": 0o700,
+        "feedback.csv": 0o400,
+        "summary.json": 0o400,
+    }
+
+
 def test_equal_votes_give_equal_bytes(tmp_path: Path) -> None:
     found = []
     for name in "ab":
@@ -137,6 +155,66 @@ def test_review_makes_a_conflict_usable(database: Database, spans: Path) -> None
     add_review(database, text_identity("disputed").hex()[:8], "neg", reviewer="me", labels=LABELS)
     assert export(database, spans).number == 1
     assert rows(spans / "span-1")[1:] == [["disputed", "neg"]]
+
+
+def split_of(identity: bytes) -> str:
+    return features.SPLITS[identity[0] % 3]
+
+
+def texts_of(split: str, count: int) -> list[str]:
+    texts = (f"text {number}" for number in itertools.count())
+    return list(
+        itertools.islice((text for text in texts if split_of(text_identity(text)) == split), count)
+    )
+
+
+def review(database: Database, text: str, label: str) -> None:
+    identity = text_identity(text).hex()
+    add_review(database, identity, label, reviewer="me", labels=LABELS, new_class=True)
+
+
+def test_new_class_is_set_aside_until_it_is_in_every_split(database: Database, spans: Path) -> None:
+    by_split = [texts_of(split, 1)[0] for split in features.SPLITS]
+    known, mistyped = texts_of("train", 3)[1:]
+    vote(database, *by_split, known, mistyped)
+    review(database, mistyped, "psoitive")
+    for text in by_split[:2]:
+        review(database, text, "sarcastic")
+
+    report = export(database, spans, split_of=split_of)
+    assert {text for text, _ in rows(spans / "span-1")[1:]} == {by_split[2], known}
+    aside = {(each.text, each.label) for each in report.incomplete_classes}
+    assert aside == {(mistyped, "psoitive"), *((text, "sarcastic") for text in by_split[:2])}
+    assert report.counts["incomplete_class"] == 3
+    summary = json.loads((spans / "span-1" / "summary.json").read_text("utf-8"))
+    assert {each["label"] for each in summary["incomplete_classes"]} == {"psoitive", "sarcastic"}
+
+    late = texts_of("test", 2)[1]
+    vote(database, late)
+    review(database, late, "sarcastic")
+    report = export(database, spans, split_of=split_of)
+    assert sorted(rows(spans / "span-2")[1:]) == sorted(
+        [text, "sarcastic"] for text in (*by_split[:2], late)
+    )
+    assert [each.label for each in report.incomplete_classes] == ["psoitive"]
+
+
+def test_caps_do_not_cut_a_new_class_out_of_a_split(database: Database, spans: Path) -> None:
+    for split in features.SPLITS:
+        [text] = texts_of(split, 1)
+        vote(database, text)
+        review(database, text, "sarcastic")
+    report = export(database, spans, split_of=split_of, max_examples=2)
+    assert report.number is None
+    assert report.counts["incomplete_class"] == 3
+
+
+def test_reviewed_label_that_runs_reject_is_not_exported(database: Database, spans: Path) -> None:
+    vote(database, "a", "b")
+    review(database, "a", "sarcastic")
+    report = export(database, spans, allowed_labels=LABELS)
+    assert rows(spans / "span-1")[1:] == [["b", "pos"]]
+    assert [each.text for each in report.new_classes] == ["a"]
 
 
 def test_concurrent_exports_write_each_text_once(database: Database, spans: Path) -> None:

@@ -50,6 +50,10 @@ class Gateway:
         _, secret = ApiKeys(self.database).create("test", scopes)
         return {"authorization": f"Bearer {secret}"}
 
+    def become_admin(self) -> None:
+        """Send an admin key with all further requests."""
+        self.client.headers.update(self.key("admin"))
+
 
 def write_labels(folder: Path, version: int = VERSION) -> None:
     assets = folder / str(version) / "assets.extra"

@@ -22,11 +22,13 @@ class LiveGateway:
     Attributes:
         url: its URL, without a trailing slash.
         log: its JSON log lines so far.
+        folder: its working directory.
     """
 
     process: subprocess.Popen[str]
     url: str
     log: list[dict[str, Any]]
+    folder: Path
 
 
 def command(*arguments: str) -> list[str]:
@@ -65,7 +67,7 @@ def live_gateway(folder: Path, server_url: str, *assignments: str) -> Iterator[L
         url = next((line.split()[1] for line in process.stdout if "  page" in line), None)
         watchdog.cancel()
         assert url, f"it ended: {log}"
-        yield LiveGateway(process, url.rstrip("/"), log)
+        yield LiveGateway(process, url.rstrip("/"), log, folder)
     finally:
         watchdog.cancel()
         if process.poll() is None:

@@ -2,9 +2,11 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
+from cli.screens.server import print_listening
 from modules.contract.errors import UserError
 from serving.gateway.authentication import (
     FRESH_SECONDS,
@@ -41,6 +43,29 @@ def test_first_key_turns_on_authentication(tmp_path: Path, monkeypatch: pytest.M
         assert running.predict("a").status_code == 200
         make_key(running.database)
         assert running.predict("a").status_code == 401
+
+
+def test_admin_routes_need_a_key_even_on_this_machine(tmp_path: Path) -> None:
+    with gateway(tmp_path) as running:
+        assert running.predict("a").status_code == 200
+        assert running.feedback(text="a", label="good").status_code == 202
+        assert running.client.get("/v1/model").status_code == 200
+        review = running.client.post("/v1/reviews", json={"text": "a", "label": "bad"})
+        for answer in (running.client.get("/v1/feedback"), review):
+            assert error_of(answer) == (401, "unauthenticated")
+            assert "--scope admin" in answer.json()["error"]["message"]
+        running.become_admin()
+        assert running.client.get("/v1/feedback").status_code == 200
+
+
+@pytest.mark.parametrize("keyless", [True, False])
+def test_start_prints_what_needs_no_key(
+    capsys: pytest.CaptureFixture[str], *, keyless: bool
+) -> None:
+    print_listening("http://x", GatewaySettings(database_url=""), keyless=keyless)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "API key" in line]
+    assert len(lines) == keyless
+    assert all("gateway.authentication=required" in line for line in lines)
 
 
 @pytest.mark.parametrize(
@@ -226,3 +251,41 @@ def test_ipv6_network_shares_a_rate_limit() -> None:
     assert network_of("2001:db8::1") == network_of("2001:db8::2")
     assert network_of("2001:db8::1") != network_of("2001:db8:0:1::1")
     assert network_of("192.0.2.1") != network_of("192.0.2.2")
+
+
+def test_loopback_addresses_share_a_rate_limit(tmp_path: Path) -> None:
+    addresses = ("127.0.0.1", "127.0.0.2", "127.255.0.9", "::1", "::ffff:127.0.0.3")
+    assert len({network_of(address) for address in addresses}) == 1
+    with gateway(tmp_path, requests_per_minute=12) as running:  # a burst of two
+
+        async def status(address: str) -> int:
+            transport = httpx.ASGITransport(running.client.app, client=(address, 1))  # type: ignore[arg-type]
+            async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
+                answer = await client.get("/v1/decisions", headers={"host": "localhost"})
+                return answer.status_code
+
+        statuses = [asyncio.run(status(address)) for address in addresses[:3]]
+        assert statuses == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        ["evil@localhost"],
+        ["localhost", "localhost"],
+        ["localhost", "evil.example"],
+        ["localhost, evil.example"],
+        ["localhost/evil.example"],
+        ["evil.example#localhost"],
+        ["evil.example\\localhost"],
+        ["localhost evil.example"],
+        [b"local\xffhost"],
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/model", "/healthz", "/"])
+def test_host_headers_that_can_be_misread_are_refused(
+    tmp_path: Path, hosts: list[str | bytes], path: str
+) -> None:
+    with gateway(tmp_path) as running:
+        answer = running.client.get(path, headers=[("host", host) for host in hosts])
+        assert error_of(answer) == (400, "invalid_host")

@@ -15,6 +15,7 @@ from tests.serving.gateway.gateways import Gateway, error_of, gateway
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     with gateway(tmp_path_factory.mktemp("gateway"), max_text_characters=200) as running:
+        running.become_admin()
         yield running
 
 
@@ -144,6 +145,25 @@ def test_review_sets_the_label_or_discards_the_text(shared: Gateway) -> None:
     assert [item["text"] for item in items] == ["reviewed"]
     nobody = shared.client.post("/v1/reviews", json={"text": "nobody's", "label": "bad"})
     assert error_of(nobody)[0] == 404
+
+
+def test_review_with_an_unknown_label_is_refused_unless_it_is_a_new_class(
+    shared: Gateway,
+) -> None:
+    shared.feedback(text="mistyped", label="good")
+
+    def review(**values: Any) -> Any:
+        return shared.client.post("/v1/reviews", json={"text": "mistyped", **values})
+
+    for values in ({}, {"new_class": False}):
+        answer = review(label="goood", **values)
+        assert error_of(answer) == (422, "invalid_label")
+        assert "bad, good" in answer.json()["error"]["message"]
+        assert "new_class" in answer.json()["error"]["message"]
+    assert error_of(review(label=None, new_class=True)) == (422, "invalid_request")
+    items = shared.client.get("/v1/feedback?limit=1000").json()["items"]
+    assert not any(item["reviewed"] for item in items if item["text"] == "mistyped")
+    assert review(label="sarcastic", new_class=True).json()["label"] == "sarcastic"
 
 
 def test_gateway_predicts_while_the_database_is_unavailable(

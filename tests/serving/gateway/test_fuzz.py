@@ -18,6 +18,7 @@ _QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder: Path = tmp_path_factory.mktemp("gateway")
     with gateway(folder, max_body_bytes=20_000, breaker_failures=10_000) as started:
+        started.become_admin()
         _running.append(started)
         yield started
         _running.clear()

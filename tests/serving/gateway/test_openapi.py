@@ -18,6 +18,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from serving.records.api_keys import ApiKeys
+from serving.records.database import Database
 from tests.serving.client.client_stubs import grpc_stub
 from tests.serving.gateway.gateways import write_labels
 from tests.serving.gateway.live_gateway import LiveGateway, live_gateway
@@ -38,6 +40,15 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveGateway]:
         yield started
 
 
+@pytest.fixture(scope="module")
+def admin(running: LiveGateway) -> dict[str, str]:
+    """Return headers with an admin key."""
+    database = Database(f"sqlite:///{running.folder / 'root' / 'service.sqlite'}")
+    _, secret = ApiKeys(database).create("test", ["admin"])
+    database.close()
+    return {"authorization": f"Bearer {secret}"}
+
+
 @schemathesis.serializer("application/jsonl")
 def _jsonl(_: Any, value: Any) -> bytes:
     text = value if isinstance(value, str) else json.dumps(value)
@@ -54,7 +65,7 @@ _CHECKS = [
 ]
 
 
-def test_responses_match_the_openapi_document(running: LiveGateway) -> None:
+def test_responses_match_the_openapi_document(running: LiveGateway, admin: dict[str, str]) -> None:
     schema = schemathesis.openapi.from_url(f"{running.url}/openapi.json")
     operations = [result.ok() for result in schema.get_all_operations()]
     assert {operation.label for operation in operations} >= {
@@ -67,10 +78,10 @@ def test_responses_match_the_openapi_document(running: LiveGateway) -> None:
     for operation in operations:
         for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
             with contextlib.suppress(Unsatisfiable):  # a GET without parameters is always valid
-                _try(operation.as_strategy(generation_mode=mode))
+                _try(operation.as_strategy(generation_mode=mode), admin)
 
 
-def _try(cases: Any) -> None:
+def _try(cases: Any, headers: dict[str, str]) -> None:
     @settings(
         max_examples=_EXAMPLES,
         deadline=None,
@@ -79,7 +90,7 @@ def _try(cases: Any) -> None:
     )
     @given(case=cases)
     def call(case: schemathesis.Case) -> None:
-        case.call_and_validate(checks=_CHECKS)
+        case.call_and_validate(checks=_CHECKS, headers=headers)
 
     call()
 

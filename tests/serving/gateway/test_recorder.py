@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from sqlalchemy import select
@@ -76,6 +77,41 @@ def test_records_over_the_queue_limit_are_dropped(database: Database) -> None:
     assert ids(database) == ["r-0", "r-1"]
     assert not recorder.record([prediction(3)]), "it has stopped"
     assert counts(metrics)["dropped"] == 2
+
+
+def test_records_over_the_memory_limit_are_dropped(database: Database) -> None:
+    metrics = GatewayMetrics()
+    recorder = Recorder(FeedbackStore(database), metrics, max_bytes=100_000)
+    assert recorder.record([prediction(0, text="a" * 50_000)])
+    assert not recorder.record([prediction(1, text="a" * 50_000)])
+    assert not recorder.record([prediction(2, text="\N{SNOWMAN}" * 25_000)]), "two bytes each"
+    many = {f"label {number}": 0.0 for number in range(1000)}
+    assert not recorder.record([prediction(3, scores=many)])
+    assert recorder.record([prediction(4)])
+    recorder.start()
+    assert recorder.flush(PATIENCE)
+    assert recorder.record([prediction(5, text="a" * 50_000)]), "written records free their memory"
+    recorder.stop(PATIENCE)
+    assert ids(database) == ["r-0", "r-4", "r-5"]
+    assert counts(metrics) == {"written": 3, "dropped": 3}
+
+
+def test_long_records_are_written_in_several_transactions(database: Database) -> None:
+    class Counting(FeedbackStore):
+        sizes: ClassVar[list[int]] = []
+
+        def record_predictions(
+            self, rows: list[PredictionRow], shadows: list[ShadowPredictionRow] = ()
+        ) -> None:
+            self.sizes.append(sum(len(row.text or "") for row in rows))
+            super().record_predictions(rows, shadows)
+
+    recorder = Recorder(Counting(database), GatewayMetrics())
+    assert recorder.record([prediction(number, text="a" * 6_000_000) for number in range(7)])
+    recorder.start()
+    recorder.stop(PATIENCE)
+    assert len(ids(database)) == 7
+    assert max(Counting.sizes) <= 12_000_000
 
 
 class AwayStore(FeedbackStore):

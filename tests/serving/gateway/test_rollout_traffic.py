@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from sqlalchemy import select
 
 from serving.gateway.mirror import MAX_WAITING
@@ -165,6 +166,24 @@ def test_requests_do_not_wait_for_a_slow_shadow(tmp_path: Path) -> None:
         for _ in range(MAX_WAITING + 3):
             assert running.predict("a").status_code == 200
         assert 'bert_gateway_shadow_total{outcome="dropped"} 3.0' in (
+            running.client.get("/metrics").text
+        )
+
+
+def test_requests_waiting_for_a_shadow_are_bounded_by_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.gateway.mirror.MAX_WAITING_BYTES", 1000)
+    with (
+        gateway(tmp_path, prepare=rollout("shadow"), timeout_seconds=60.0) as running,
+        silent_candidate(running) as asked,
+    ):
+        for _ in range(MIRRORED_AT_ONCE):
+            assert running.predict("a").status_code == 200
+            assert asked.acquire(timeout=30)
+        for length in (800, 800, 10):
+            assert running.predict("a" * length).status_code == 200
+        assert 'bert_gateway_shadow_total{outcome="dropped"} 1.0' in (
             running.client.get("/metrics").text
         )
 

@@ -175,3 +175,20 @@ def test_cause_is_one_line_without_the_statement() -> None:
     assert cause_of(StatementError("no such\ntable", "SELECT secret", {}, None)) == "no such"
     assert len(cause_of(RuntimeError("x" * 1000))) == 200
     assert cause_of(RuntimeError()) == ""
+
+
+def test_sqlite_files_are_for_the_owner_only(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        database = Database(f"sqlite:///{tmp_path}/state/records.sqlite")
+        with database.begin() as session:
+            session.execute(select(1))
+            files = {
+                file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "state").iterdir()
+            }
+        database.close()
+    finally:
+        os.umask(before)
+    assert "records.sqlite-wal" in files
+    assert set(files.values()) == {0o600}
+    assert (tmp_path / "state").stat().st_mode & 0o777 == 0o700

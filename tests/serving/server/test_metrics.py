@@ -44,6 +44,15 @@ def test_number_of_label_sets_is_bounded() -> None:
     assert len(list(counter.lines())) < 1010
 
 
+def test_long_label_values_are_not_kept() -> None:
+    counter = metrics.Counter("things", ["name"])
+    histogram = metrics.Histogram("took", ["name"], [1])
+    for number in range(10):
+        counter.increment("n" * 5000 + str(number))
+        histogram.observe(1, "n" * 5000 + str(number))
+    assert counter.value(metrics.OTHER) == histogram.count(metrics.OTHER) == 10
+
+
 def test_page_includes_the_metrics_of_the_process() -> None:
     metrics.REQUEST_COUNT.increment("some model", "OK")
     page = metrics.page().decode()

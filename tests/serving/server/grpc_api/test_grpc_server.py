@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from serving.protocol import protos, tensors
 from serving.protocol.errors import Code, ServingError
+from serving.server import metrics
 from serving.server.grpc_api.grpc_server import GrpcServer
 from serving.server.requests.service import InferenceService
 from tests.serving import fake_models
@@ -71,6 +72,16 @@ def _refusal(call: Any) -> grpc.RpcError:
 def test_predict_returns_the_outputs(served: Fixture) -> None:
     response = served.prediction.Predict(_texts(b"abc"), timeout=TIMEOUT)
     assert list(response.outputs["scores"].float_val) == [0.25, 0.75]
+
+
+def test_names_of_unknown_models_share_a_metric_label(served: Fixture) -> None:
+    before = metrics.REQUEST_COUNT.value(metrics.OTHER, "NOT_FOUND")
+    for name in ("nobody-1", "nobody-2", "n" * 5000):
+        request = _texts(b"abc")
+        request.model_spec.name = name
+        _refusal(lambda request=request: served.prediction.Predict(request, timeout=TIMEOUT))
+        assert metrics.REQUEST_COUNT.value(name, "NOT_FOUND") == 0
+    assert metrics.REQUEST_COUNT.value(metrics.OTHER, "NOT_FOUND") == before + 3
 
 
 def test_deadline_reaches_the_run(served: Fixture) -> None:

@@ -191,6 +191,17 @@ def test_code_has_its_http_status(code: Code, status: int) -> None:
     assert metrics.REQUEST_COUNT.value("reviews", code.name) == before + 1
 
 
+def test_names_of_unknown_models_share_a_metric_label() -> None:
+    application = _application(fake_models.classifier())
+    before = metrics.REQUEST_COUNT.value(metrics.OTHER, "NOT_FOUND")
+    names = ["unknown-1", "unknown-2", "n" * 5000]
+    for name in names:
+        assert _answer(application, f"/v1/models/{name}:predict").status == 404
+    assert metrics.REQUEST_COUNT.value(metrics.OTHER, "NOT_FOUND") == before + len(names)
+    page = metrics.page().decode()
+    assert not any(name in page for name in names)
+
+
 def test_unexpected_exception_is_500_without_its_message(caplog: pytest.LogCaptureFixture) -> None:
     servable = fake_models.classifier()
     secret = "a text that nobody may log"

@@ -89,7 +89,9 @@ class ModelServer:
         self._settings = settings
         monitoring = monitoring_config.read(settings.monitoring_config_file)
         self._manager = ModelManager(settings, MetricsObserver())
-        service = InferenceService(self._manager, settings.max_request_examples)
+        service = InferenceService(
+            self._manager, settings.max_request_examples, settings.max_request_bytes
+        )
         self._rest = RestApplication(
             service, monitoring, settings.request_timeout_seconds, settings.max_request_bytes
         )

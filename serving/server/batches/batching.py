@@ -77,6 +77,12 @@ class Call:
         self.queued = time.monotonic()
         self._tokens_before = np.concatenate([[0], np.cumsum(row_tokens)])
         self._parts: dict[int, Outputs] = {}
+        self.future.add_done_callback(self._free_cancelled)
+
+    def _free_cancelled(self, future: "concurrent.futures.Future[Outputs]") -> None:
+        """Free the inputs of a cancelled call, which stays in the queue until it is taken."""
+        if future.cancelled():
+            self.request = dataclasses.replace(self.request, inputs={})
 
     @property
     def rows(self) -> int:

@@ -380,3 +380,10 @@ def test_closing_the_queue_fails_waiting_calls() -> None:
 def test_tokens_of_a_row_are_the_sum_over_its_texts() -> None:
     pairs = strings("a" * 40, "b" * 4, "c", "d").reshape(2, 2)
     assert batching.row_tokens([pairs, np.zeros((2, 5))], 2, None).tolist() == [15, 4]
+
+
+def test_cancelled_call_frees_its_inputs_while_it_waits() -> None:
+    inputs = {"x": np.zeros((1, 1000), np.float32)}
+    call = batching.Call(RunRequest("s", inputs), None, np.zeros(1, np.int64))
+    assert call.future.cancel()
+    assert call.request.inputs == {}

@@ -387,3 +387,17 @@ def test_cancelled_call_frees_its_inputs_while_it_waits() -> None:
     call = batching.Call(RunRequest("s", inputs), None, np.zeros(1, np.int64))
     assert call.future.cancel()
     assert call.request.inputs == {}
+
+
+@pytest.mark.parametrize(
+    ("shape", "merged"),
+    [((1, 1000), True), ((1, 1000, 1), True), ((1, 1 << 21), False), ((1, 1, 1 << 11), False)],
+)
+def test_long_row_is_not_the_measure_of_padding(shape, merged) -> None:
+    proto = signature({"x": [-1] * len(shape)}, {"y": [-1]})
+    grouping = Grouping({"s": proto}, BatchLimits(pad_variable_length=True))
+    small, long = (
+        grouping.call(RunRequest("s", {"x": np.zeros(size, np.int8)}))
+        for size in ((1,) * len(shape), shape)
+    )
+    assert (small.group == long.group) == merged

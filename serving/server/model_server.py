@@ -183,6 +183,7 @@ def _grpc_server(service: InferenceService, settings: ServerSettings) -> GrpcSer
             settings.port,
             settings.grpc_max_threads,
             settings.max_request_bytes,
+            settings.allow_reload_config,
         )
     except OSError as error:
         raise _taken("port", settings.host, settings.port, error) from error

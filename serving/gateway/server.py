@@ -15,7 +15,7 @@ from serving.gateway.application import make_application
 from serving.gateway.parts import Parts, ReadEvaluation
 from serving.gateway.request_log import JsonFormatter
 from serving.gateway.settings import GatewaySettings
-from serving.protocol.http_server import HttpServer, listen
+from serving.protocol.http_server import HttpServer, listen, loop_factory
 from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 
@@ -43,8 +43,12 @@ def run(
     database = Database(settings.database_url, DATABASE_PATIENCE_SECONDS)
     try:
         check_keys(settings, ApiKeys(database))
-        with contextlib.closing(_listen(settings)) as listening, _json_log():
-            asyncio.run(_serve(settings, database, read_evaluation, listening, on_listening))
+        with (
+            contextlib.closing(_listen(settings)) as listening,
+            _json_log(),
+            asyncio.Runner(loop_factory=loop_factory()) as runner,
+        ):
+            runner.run(_serve(settings, database, read_evaluation, listening, on_listening))
     finally:
         database.close()
 

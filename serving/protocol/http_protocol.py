@@ -10,6 +10,8 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving.protocol.connections import BoundedServerState
+
 #: Maximum size of the request line and headers together.
 MAX_HEAD_BYTES = 64 * 1024
 #: Time limit from the connection, or the first byte of a later request, to the end of the headers.
@@ -38,9 +40,13 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
-        """Start the timer when a client connects."""
+        """Start the timer when a client connects, or close the connection if there are too many."""
         super().connection_made(transport)
-        self._expect_head()
+        state = self.server_state
+        if isinstance(state, BoundedServerState) and state.refuses_another():
+            transport.abort()
+        else:
+            self._expect_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop the timer when the connection ends."""

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable
 
 from modules.contract.errors import UserError
-from serving.protocol.http_server import HttpServer, listen
+from serving.protocol.http_server import HttpServer, listen, loop_factory
 from serving.server import monitoring_config
 from serving.server.grpc_api.grpc_server import GrpcServer
 from serving.server.observer import MetricsObserver
@@ -116,7 +116,7 @@ class ModelServer:
             self._manager.stop(0)
             return _EXIT_MISUSE
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(self._serve(on_listening, on_ready))
         finally:
             self._manager.stop(0)
@@ -158,14 +158,6 @@ class ModelServer:
             if self._manager.wait_until_ready(1):
                 on_ready(self.endpoints)
                 return
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -2,15 +2,16 @@
 
 import datetime
 import getpass
+import json
 import shlex
 import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
 _UNBOUNDED = 10_000
 
@@ -40,7 +41,12 @@ def print_error(message: str) -> None:
     stderr().print(line)
 
 
-def plain_table(*columns: str) -> "Table":
+def print_json(value: Any) -> None:
+    """Print JSON types on standard output, indented."""
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def plain_table(*columns: "Column | str") -> "Table":
     """Return a table without lines, with bold column names."""
     from rich.table import Table
 

@@ -11,28 +11,21 @@ from typing import Any
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.dsl.io import fileio
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import io_utils, path_utils
 
+from components.artifacts import Artifacts
 from components.code_digest import code_digest
-from components.publishing.manifest import ABSENT
+from components.publishing.manifest import ABSENT, PUSHED_VERSION
 from components.publishing.remote import newest_push, version_folder
-
-CANDIDATE = "candidate"
-MODEL = "model"
-PUSHED_VERSION = "pushed_version"
-BASE_DIRECTORY = "base_directory"
-CODE_DIGEST = "code_digest"
 
 
 class DeployedModelExecutor(base_executor.BaseExecutor):
     """Executor that copies the deployed model, or marks its output as absent."""
 
     def Do(  # noqa: N802 - TFX's name
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Find the baseline and copy it.
 
@@ -42,9 +35,9 @@ class DeployedModelExecutor(base_executor.BaseExecutor):
             output_dict: ``model``, the baseline.
             exec_properties: ``base_directory``, the folder or URI of the versions.
         """
-        candidate = artifact_utils.get_single_instance(input_dict[CANDIDATE])
-        baseline = artifact_utils.get_single_instance(output_dict[MODEL])
-        base = exec_properties[BASE_DIRECTORY]
+        candidate = artifact_utils.get_single_instance(input_dict["candidate"])
+        baseline = artifact_utils.get_single_instance(output_dict["model"])
+        base = exec_properties["base_directory"]
         push = newest_push(base, other_than=candidate.uri)
         baseline.set_int_custom_property(ABSENT, int(push is None))
         if push is None:
@@ -55,15 +48,15 @@ class DeployedModelExecutor(base_executor.BaseExecutor):
         baseline.set_string_custom_property(PUSHED_VERSION, str(push.version))
 
 
-class DeployedModelSpec(component_spec.ComponentSpec):
+class DeployedModelSpec(ComponentSpec):
     """Inputs, outputs and parameters of the resolver."""
 
     PARAMETERS = {
-        BASE_DIRECTORY: component_spec.ExecutionParameter(type=str),
-        CODE_DIGEST: component_spec.ExecutionParameter(type=str),
+        "base_directory": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
     }
-    INPUTS = {CANDIDATE: component_spec.ChannelParameter(type=standard_artifacts.Model)}
-    OUTPUTS = {MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model)}
+    INPUTS = {"candidate": ChannelParameter(type=standard_artifacts.Model)}
+    OUTPUTS = {"model": ChannelParameter(type=standard_artifacts.Model)}
 
 
 class DeployedModelResolver(base_component.BaseComponent):

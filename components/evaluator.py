@@ -6,15 +6,16 @@ difference) and a decision, which is written as JSON and as sentences.
 """
 
 import os
-from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.dsl.io import fileio
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
+from components.artifacts import Artifacts
 from components.blessing import OUTCOME, mark_blessing
 from components.evaluation.settings import EvaluatorSettings
 from components.evaluation.slices import listed
@@ -25,24 +26,12 @@ from modules.contract.errors import DataError, UserError
 if TYPE_CHECKING:
     from components.evaluation.decision import Decision
 
-EXAMPLES = "examples"
-MODEL = "model"
-BASELINE_MODEL = "baseline_model"
-SCHEMA = "schema"
-EVALUATION = "evaluation"
-BLESSING = "blessing"
-SETTINGS = "settings"
-CODE_DIGEST = "code_digest"
-
 
 class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
     """Executor that predicts, measures, compares and decides."""
 
     def Do(  # noqa: N802 - TFX's name
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Judge the candidate and write evaluation and blessing.
 
@@ -56,19 +45,21 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
             ModelError: an export lacks its labels or the ``serving_examples`` signature.
             UserError: a slice column is not in the data, or the baseline's files do not exist.
         """
-        settings = EvaluatorSettings.from_json(exec_properties[SETTINGS])
-        _check_columns(settings, input_dict.get(SCHEMA) or [])
-        candidate = artifact_utils.get_single_instance(input_dict[MODEL])
+        settings = EvaluatorSettings.from_json(exec_properties["settings"])
+        _check_columns(settings, input_dict.get("schema") or [])
+        candidate = artifact_utils.get_single_instance(input_dict["model"])
         baselines = [
             model
-            for model in input_dict.get(BASELINE_MODEL) or []
+            for model in input_dict.get("baseline_model") or []
             if model.get_int_custom_property(ABSENT) != 1
         ]
         baseline = artifact_utils.get_single_instance(baselines) if baselines else None
-        evaluation = artifact_utils.get_single_instance(output_dict[EVALUATION])
-        blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
+        evaluation = artifact_utils.get_single_instance(output_dict["evaluation"])
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
 
-        decision = self._judge(settings, input_dict[EXAMPLES], candidate, baseline, evaluation.uri)
+        decision = self._judge(
+            settings, input_dict["examples"], candidate, baseline, evaluation.uri
+        )
         evaluation.set_string_custom_property(OUTCOME, decision.summary())
         mark_blessing(
             blessing,
@@ -92,7 +83,8 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
         from components.evaluation.predictions import predict, read_test_split
 
         test = read_test_split(_test_uri(examples), settings.slice_columns)
-        predictions = {analysis.CANDIDATE: predict(_export(candidate), test)}
+        export = path_utils.serving_model_path(candidate.uri)
+        predictions = {analysis.CANDIDATE: predict(export, test)}
         if baseline is not None:
             predictions[analysis.BASELINE] = predict(_baseline_export(baseline), test)
         comparable = Comparable(settings, test, predictions)
@@ -118,24 +110,22 @@ class EvaluatorExecutor(base_beam_executor.BaseBeamExecutor):
         return decision
 
 
-class EvaluatorSpec(component_spec.ComponentSpec):
+class EvaluatorSpec(ComponentSpec):
     """Evaluator's inputs, outputs and parameters."""
 
     PARAMETERS = {
-        SETTINGS: component_spec.ExecutionParameter(type=str),
-        CODE_DIGEST: component_spec.ExecutionParameter(type=str),
+        "settings": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
     }
     INPUTS = {
-        EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples),
-        MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
-        BASELINE_MODEL: component_spec.ChannelParameter(
-            type=standard_artifacts.Model, optional=True
-        ),
-        SCHEMA: component_spec.ChannelParameter(type=standard_artifacts.Schema, optional=True),
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "baseline_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
+        "schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
     }
     OUTPUTS = {
-        EVALUATION: component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
-        BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "evaluation": ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
     }
 
 
@@ -152,17 +142,8 @@ def make_evaluator(
     model: types.BaseChannel,
     baseline_model: types.BaseChannel | None,
     schema: types.BaseChannel | None = None,
-    metric: str = "accuracy",
-    margin: float = 0.0,
-    confidence: float = 0.95,
-    require_significance: bool = False,
-    bootstrap_samples: int = 2000,
-    min_slice_examples: int = 20,
-    length_slices: Iterable[int] = (16, 64, 256),
-    floors: Iterable[Mapping[str, Any]] = (),
-    slice_columns: Iterable[str] = (),
-    seed: int = 0,
     code_digest: str,
+    **settings: Any,
 ) -> Evaluator:
     """Create the Evaluator node.
 
@@ -171,18 +152,8 @@ def make_evaluator(
         model: the candidate ``Model``.
         baseline_model: the last pushed ``Model``; may resolve to nothing, as on the first run.
         schema: ``Schema`` of the raw examples, used to check the slice columns.
-        metric: primary metric: accuracy, macro_f1, macro_precision, macro_recall or auc.
-        margin: the gain over the baseline must be greater than this; negative allows a small loss.
-        confidence: confidence level of the bootstrap intervals, between 0 and 1.
-        require_significance: whether the lower end of the gain's interval must be greater than the
-            margin, too.
-        bootstrap_samples: number of resamples of the test split.
-        min_slice_examples: slices with fewer examples are reported but not judged.
-        length_slices: ascending word counts at which a length slice ends.
-        floors: mappings with metric, min or max, and slice; see ``settings.Floor``.
-        slice_columns: columns of the raw examples to slice by.
-        seed: seed of the bootstrap.
         code_digest: digest of this module's code, part of TFX's cache key.
+        **settings: arguments of ``EvaluatorSettings.create``.
 
     Returns:
         The node, with the outputs ``evaluation`` and ``blessing``.
@@ -190,24 +161,12 @@ def make_evaluator(
     Raises:
         UserError: a value is illegal.
     """
-    settings = EvaluatorSettings.create(
-        metric=metric,
-        margin=margin,
-        confidence=confidence,
-        require_significance=require_significance,
-        bootstrap_samples=bootstrap_samples,
-        min_slice_examples=min_slice_examples,
-        length_slices=length_slices,
-        floors=floors,
-        slice_columns=slice_columns,
-        seed=seed,
-    )
     spec = EvaluatorSpec(
         examples=examples,
         model=model,
         baseline_model=baseline_model,
         schema=schema,
-        settings=settings.to_json(),
+        settings=EvaluatorSettings.create(**settings).to_json(),
         code_digest=code_digest,
         evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
         blessing=types.Channel(type=standard_artifacts.ModelBlessing),
@@ -247,12 +206,8 @@ def _schema_columns(artifact: types.Artifact) -> list[str]:
     return sorted(feature.name for feature in schema.feature)
 
 
-def _export(model: types.Artifact) -> str:
-    return path_utils.serving_model_path(model.uri)
-
-
 def _baseline_export(baseline: types.Artifact) -> str:
-    export = _export(baseline)
+    export = path_utils.serving_model_path(baseline.uri)
     if not fileio.exists(os.path.join(export, "saved_model.pb")):
         raise UserError(
             f"the export of the baseline, the last pushed model, does not exist: {export}; restore "

@@ -10,16 +10,14 @@ from typing import Any
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
 from tfx.components.example_validator import executor
-from tfx.components.example_validator.component import ExampleValidator
-from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.dsl.io import fileio
 from tfx.proto.orchestration import execution_result_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
 
+from components.artifacts import Artifacts
 from components.code_digest import code_digest
 from modules.contract.errors import DataError
-
-BLOCKING_SEVERITY = "blocking_severity"
-CODE_DIGEST = "code_digest"
 
 _BLOCKED: dict[str, frozenset[int]] = {
     "none": frozenset(),
@@ -55,10 +53,7 @@ class BlockingExecutor(executor.Executor):
     """TFX's executor, which then fails on blocking anomalies."""
 
     def Do(  # noqa: N802 - TFX's name
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> execution_result_pb2.ExecutorOutput:
         """Validate the statistics, write the anomalies, and refuse the data if any of them blocks.
 
@@ -71,7 +66,7 @@ class BlockingExecutor(executor.Executor):
             DataError: there is an anomaly of the blocking severity.
         """
         result = super().Do(input_dict, output_dict, exec_properties)
-        severity = exec_properties[BLOCKING_SEVERITY]
+        severity = exec_properties["blocking_severity"]
         artifact = artifact_utils.get_single_instance(
             output_dict[standard_component_specs.ANOMALIES_KEY]
         )
@@ -92,8 +87,6 @@ class BlockingExecutor(executor.Executor):
 
 
 def _read_anomalies(path: str) -> anomalies_pb2.Anomalies:
-    from tfx.dsl.io import fileio
-
     with fileio.open(path, "rb") as file:
         return anomalies_pb2.Anomalies.FromString(file.read())
 
@@ -103,35 +96,16 @@ class BlockingExampleValidatorSpec(standard_component_specs.ExampleValidatorSpec
 
     PARAMETERS = {
         **standard_component_specs.ExampleValidatorSpec.PARAMETERS,
-        BLOCKING_SEVERITY: component_spec.ExecutionParameter(type=str),
-        CODE_DIGEST: component_spec.ExecutionParameter(type=str),
+        "blocking_severity": component_spec.ExecutionParameter(type=str),
+        "code_digest": component_spec.ExecutionParameter(type=str),
     }
 
 
-class BlockingExampleValidator(ExampleValidator):
+class BlockingExampleValidator(base_component.BaseComponent):
     """The ExampleValidator node; create it with ``make_example_validator``."""
 
     SPEC_CLASS = BlockingExampleValidatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(BlockingExecutor)
-
-    def __init__(
-        self,
-        statistics: types.BaseChannel,
-        schema: types.BaseChannel,
-        blocking_severity: str,
-    ) -> None:
-        """Create the component; arguments as in ``make_example_validator``."""
-        spec = BlockingExampleValidatorSpec(
-            statistics=statistics,
-            schema=schema,
-            exclude_splits="[]",
-            custom_validation_config=None,
-            anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
-            blocking_severity=blocking_severity,
-            code_digest=code_digest(__name__),
-        )
-        # Not ExampleValidator.__init__: it builds TFX's own spec.
-        super(ExampleValidator, self).__init__(spec=spec)
 
 
 def make_example_validator(
@@ -144,5 +118,13 @@ def make_example_validator(
         schema: the ``Schema`` that the statistics must conform to.
         blocking_severity: "error", "warning" (includes errors) or "none".
     """
-    node = BlockingExampleValidator(statistics, schema, blocking_severity)
-    return node.with_id("ExampleValidator")
+    spec = BlockingExampleValidatorSpec(
+        statistics=statistics,
+        schema=schema,
+        exclude_splits="[]",
+        custom_validation_config=None,
+        anomalies=types.Channel(type=standard_artifacts.ExampleAnomalies),
+        blocking_severity=blocking_severity,
+        code_digest=code_digest(__name__),
+    )
+    return BlockingExampleValidator(spec).with_id("ExampleValidator")

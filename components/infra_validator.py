@@ -12,14 +12,16 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.dsl.io import fileio
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import io_utils, path_utils
 
+from components.artifacts import Artifacts
 from components.blessing import mark_blessing
 from components.infra_validation.checks import Failure, Limits, check_limits, check_reply
 from components.infra_validation.model_servers import (
@@ -36,12 +38,6 @@ from modules.contract.errors import ModelError, UserError
 
 #: Entry modules for the code digest: this one, and the server that it starts by name.
 ENTRY_MODULES = ("components.infra_validator", "components.infra_validation.embedded_server")
-
-MODEL = "model"
-EXAMPLES = "examples"
-BLESSING = "blessing"
-SETTINGS = "settings"
-CODE_DIGEST = "code_digest"
 
 REPORT = "report.json"
 MEASUREMENTS = ("load_seconds", "peak_memory_mb", "p50_ms", "p99_ms", "model_size_mb")
@@ -62,18 +58,61 @@ class InfraValidatorSettings:
         timeout_seconds: time after which the server is stopped and the model refused.
     """
 
-    server: str
-    image: str
-    docker_host: str
-    service_account: str
-    texts: int
-    tolerance: float
-    limits: Limits
-    timeout_seconds: float
+    server: str = PROCESS
+    image: str = "tensorflow/serving:2.19.1"
+    docker_host: str = ""
+    service_account: str = ""
+    texts: int = 16
+    tolerance: float = 1e-4
+    limits: Limits = dataclasses.field(default_factory=Limits)
+    timeout_seconds: float = 300.0
 
     @classmethod
-    def from_json(cls, text: str) -> "InfraValidatorSettings":
-        """Return the settings from the JSON of their fields."""
+    def create(cls, **values: Any) -> Self:
+        """Create the settings from configuration values and check them.
+
+        Args:
+            **values: the attributes, with those of ``limits`` among them.
+
+        Raises:
+            UserError: a value is negative, the server is unknown, the image has no fixed tag, or
+                the memory is limited in Kubernetes.
+        """
+        limits = {field.name for field in dataclasses.fields(Limits)} & values.keys()
+        settings = cls(limits=Limits(**{name: values.pop(name) for name in limits}), **values)
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        numbers = {
+            "texts": self.texts,
+            "tolerance": self.tolerance,
+            **dataclasses.asdict(self.limits),
+            "timeout_seconds": self.timeout_seconds,
+        }
+        for name, number in numbers.items():
+            if number < 0:
+                raise UserError(
+                    f"infra_validator.{name} must be 0 or more; got {number}; try "
+                    f"`--set infra_validator.{name}=0`"
+                )
+        if self.server not in SERVERS:
+            legal = ", ".join(SERVERS)
+            raise UserError(f"infra_validator.server must be one of {legal}; got {self.server!r}")
+        parse_image(self.image)
+        if self.server == KUBERNETES and self.limits.max_memory_mb:
+            raise UserError(
+                "infra_validator.max_memory_mb cannot be measured in a pod; set it to 0, or set "
+                "infra_validator.server = process"
+            )
+
+    def to_json(self) -> str:
+        """Return the settings as JSON with sorted keys, so that equal settings give equal text."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Create the settings from the output of ``to_json``."""
         values = json.loads(text)
         return cls(**{**values, "limits": Limits(**values["limits"])})
 
@@ -82,10 +121,7 @@ class InfraValidatorExecutor(base_executor.BaseExecutor):
     """Executor that replays the trainer's texts and compares the answers."""
 
     def Do(  # noqa: N802 - TFX's name
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Check the model, write the report, and bless or refuse the model.
 
@@ -97,12 +133,12 @@ class InfraValidatorExecutor(base_executor.BaseExecutor):
         Raises:
             UserError: the Docker engine or Kubernetes cannot be used.
         """
-        settings = InfraValidatorSettings.from_json(exec_properties[SETTINGS])
-        model = artifact_utils.get_single_instance(input_dict[MODEL])
-        blessing = artifact_utils.get_single_instance(output_dict[BLESSING])
+        settings = InfraValidatorSettings.from_json(exec_properties["settings"])
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         export = path_utils.serving_model_path(model.uri)
 
-        examples = read_test_examples(input_dict.get(EXAMPLES), settings)
+        examples = read_test_examples(input_dict.get("examples"), settings)
         with _served_copy(export, blessing.uri, settings.server) as served:
             report = validate(served, examples, settings)
         report["model"] = export
@@ -131,14 +167,15 @@ def _served_copy(export: str, folder: str, server: str) -> Iterator[str]:
         yield export
         return
     if server == KUBERNETES:
-        copy = os.path.join(folder, "served", MODEL_NAME, "1")
+        parent = os.path.join(folder, "served")
     else:
-        copy = os.path.join(tempfile.mkdtemp(prefix="infra-validation-"), MODEL_NAME, "1")
+        parent = tempfile.mkdtemp(prefix="infra-validation-")
+    copy = os.path.join(parent, MODEL_NAME, "1")
     try:
         io_utils.copy_dir(export, copy)
         yield copy
     finally:
-        fileio.rmtree(os.path.dirname(os.path.dirname(copy)))
+        fileio.rmtree(parent)
 
 
 def validate(
@@ -164,7 +201,9 @@ def validate(
         if settings.texts:
             expected = expected[: settings.texts]
         report |= {"texts": len(expected), "model_size_mb": _size_mb(export)}
-        failures = _check_ops(export, settings)
+        if settings.server == PROCESS:  # the others run the stock server itself
+            ops = foreign_ops(export, settings.image)
+            failures += [Failure("op", f"{settings.image} cannot run the op {op}") for op in ops]
         reply = _serve_and_replay(export, expected, examples, settings)
         report |= {key: round(reply[key], 3) for key in MEASUREMENTS if key in reply}
         report["latency_ms"] = reply["latency_ms"]
@@ -175,14 +214,6 @@ def validate(
     report["failures"] = [failure.to_dict() for failure in failures]
     report["blessed"] = not failures
     return report
-
-
-def _check_ops(export: str, settings: InfraValidatorSettings) -> list[Failure]:
-    """Return a failure for each op that the stock server lacks; the others run that server."""
-    if settings.server != PROCESS:
-        return []
-    ops = foreign_ops(export, settings.image)
-    return [Failure("op", f"{settings.image} cannot run the op {op}") for op in ops]
 
 
 def _serve_and_replay(
@@ -251,18 +282,18 @@ def read_test_examples(
     return list(records.take(settings.texts or -1).as_numpy_iterator())
 
 
-class InfraValidatorSpec(component_spec.ComponentSpec):
+class InfraValidatorSpec(ComponentSpec):
     """InfraValidator's inputs, outputs and parameters."""
 
     PARAMETERS = {
-        SETTINGS: component_spec.ExecutionParameter(type=str),
-        CODE_DIGEST: component_spec.ExecutionParameter(type=str),
+        "settings": ExecutionParameter(type=str),
+        "code_digest": ExecutionParameter(type=str),
     }
     INPUTS = {
-        MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
-        EXAMPLES: component_spec.ChannelParameter(type=standard_artifacts.Examples, optional=True),
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "examples": ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
-    OUTPUTS = {BLESSING: component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing)}
+    OUTPUTS = {"blessing": ChannelParameter(type=standard_artifacts.InfraBlessing)}
 
 
 class InfraValidator(base_component.BaseComponent):
@@ -276,82 +307,24 @@ def make_infra_validator(
     *,
     model: types.BaseChannel,
     examples: types.BaseChannel | None = None,
-    server: str = PROCESS,
-    image: str = "tensorflow/serving:2.19.1",
-    docker_host: str = "",
-    service_account: str = "",
-    texts: int = 16,
-    tolerance: float = 1e-4,
-    max_load_seconds: float = 0.0,
-    max_memory_mb: float = 0.0,
-    max_latency_ms: float = 0.0,
-    max_size_mb: float = 0.0,
-    timeout_seconds: float = 300.0,
     code_digest: str,
+    **settings: Any,
 ) -> InfraValidator:
     """Create the InfraValidator node.
 
     Args:
         model: the candidate ``Model``.
         examples: raw ``Examples``; some of the test split are sent to ``serving_examples``.
-        server: the model server to use: "process", "docker" or "kubernetes".
-        image: image of TensorFlow Serving to run, or with "process", whose ops an export may use;
-            with a fixed tag or a digest.
-        docker_host: URL of the Docker engine; empty: its default socket.
-        service_account: service account of the pod in Kubernetes; empty: the pipeline's own.
-        texts: number of the trainer's texts to replay; 0 replays all.
-        tolerance: largest accepted difference of a score from the trainer's.
-        max_load_seconds: largest accepted time from passing the model to a server, prepared or
-            not, until it answers; 0 sets no limit.
-        max_memory_mb: largest accepted peak memory, in MiB; 0 sets no limit.
-        max_latency_ms: largest accepted 99th percentile of the latency of one-text requests, in ms;
-            0 sets no limit.
-        max_size_mb: largest accepted size of the export, in MiB; 0 sets no limit.
-        timeout_seconds: time after which the server is stopped and the model refused.
         code_digest: digest of this module's code, part of TFX's cache key.
+        **settings: arguments of ``InfraValidatorSettings.create``.
 
     Raises:
-        UserError: a value is negative, the server is unknown, the image has no fixed tag, or the
-            memory is limited in Kubernetes.
+        UserError: a value is illegal.
     """
-    numbers = {
-        "texts": texts,
-        "tolerance": tolerance,
-        "max_load_seconds": max_load_seconds,
-        "max_memory_mb": max_memory_mb,
-        "max_latency_ms": max_latency_ms,
-        "max_size_mb": max_size_mb,
-        "timeout_seconds": timeout_seconds,
-    }
-    for name, number in numbers.items():
-        if number < 0:
-            raise UserError(
-                f"infra_validator.{name} must be 0 or more; got {number}; try "
-                f"`--set infra_validator.{name}=0`"
-            )
-    if server not in SERVERS:
-        legal = ", ".join(SERVERS)
-        raise UserError(f"infra_validator.server must be one of {legal}; got {server!r}")
-    parse_image(image)
-    if server == KUBERNETES and max_memory_mb:
-        raise UserError(
-            "infra_validator.max_memory_mb cannot be measured in a pod; set it to 0, or set "
-            "infra_validator.server = process"
-        )
-    settings = InfraValidatorSettings(
-        server=server,
-        image=image,
-        docker_host=docker_host,
-        service_account=service_account,
-        texts=texts,
-        tolerance=tolerance,
-        limits=Limits(max_load_seconds, max_memory_mb, max_latency_ms, max_size_mb),
-        timeout_seconds=timeout_seconds,
-    )
     spec = InfraValidatorSpec(
         model=model,
         examples=examples,
-        settings=json.dumps(dataclasses.asdict(settings), sort_keys=True),
+        settings=InfraValidatorSettings.create(**settings).to_json(),
         code_digest=code_digest,
         blessing=types.Channel(type=standard_artifacts.InfraBlessing),
     )
@@ -372,14 +345,9 @@ def summarise(report: dict[str, Any]) -> str:
 
 
 def _size_mb(export: str) -> float:
-    total = 0
-    for folder, _, names in fileio.walk(export):
-        folder = folder.decode() if isinstance(folder, bytes) else folder
-        total += sum(_file_size(os.path.join(folder, str(name))) for name in names)
-    return round(total / 1024 / 1024, 3)
-
-
-def _file_size(path: str) -> int:
     import tensorflow as tf
 
-    return int(tf.io.gfile.stat(path).length)
+    total = 0
+    for folder, _, names in tf.io.gfile.walk(export):
+        total += sum(tf.io.gfile.stat(os.path.join(folder, name)).length for name in names)
+    return round(total / 1024 / 1024, 3)

@@ -12,11 +12,11 @@ from tfx import types
 from tfx.dsl.components.common import resolver
 from tfx.types import artifact_utils, standard_artifacts
 
+from components.artifacts import Artifacts
+from components.publishing.manifest import PUSHED
+
 MODEL = "model"
 PUSHED_MODEL = "pushed_model"
-
-#: TFX's custom property of a PushedModel: 1 if its execution pushed a model.
-PUSHED = "pushed"
 
 _OUTPUTS = (
     metadata_store_pb2.Event.OUTPUT,
@@ -46,8 +46,8 @@ class LastPushedModelStrategy(resolver.ResolverStrategy):
     def resolve_artifacts(
         self,
         store: ml_metadata.MetadataStore,
-        input_dict: dict[str, list[types.Artifact]],
-    ) -> dict[str, list[types.Artifact]]:
+        input_dict: Artifacts,
+    ) -> Artifacts:
         """Return the baseline and its push, or empty lists.
 
         Args:

@@ -12,28 +12,21 @@ from typing import Any
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.dsl.io import fileio
-from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 from tfx.utils import path_utils
 
+from components.artifacts import Artifacts
 from components.blessing import OUTCOME, why_not_blessed
 from components.object_store_mounts import is_object_store
 from components.publishing import local, remote
-from components.publishing.manifest import PushResult
+from components.publishing.manifest import (
+    PUSHED,
+    PUSHED_DESTINATION,
+    PUSHED_VERSION,
+    PushResult,
+)
 from modules.contract.errors import UserError
-
-MODEL = "model"
-MODEL_BLESSING = "model_blessing"
-INFRA_BLESSING = "infra_blessing"
-PUSHED_MODEL = "pushed_model"
-BASE_DIRECTORY = "base_directory"
-KEEP_VERSIONS = "keep_versions"
-NEEDS_INFRA_BLESSING = "needs_infra_blessing"
-CODE_DIGEST = "code_digest"
-
-#: TFX's custom properties of a PushedModel.
-PUSHED = "pushed"
-PUSHED_DESTINATION = "pushed_destination"
-PUSHED_VERSION = "pushed_version"
 
 REPORT = "push.json"
 
@@ -42,10 +35,7 @@ class PusherExecutor(base_executor.BaseExecutor):
     """Executor that checks the blessings and pushes the model."""
 
     def Do(  # noqa: N802 - TFX's name
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Push the model if it has all required blessings, and record what was done and why.
 
@@ -57,11 +47,11 @@ class PusherExecutor(base_executor.BaseExecutor):
         Raises:
             UserError: the base directory cannot be created, or its ledger cannot be read.
         """
-        model = artifact_utils.get_single_instance(input_dict[MODEL])
-        pushed_model = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL])
-        needed = {MODEL_BLESSING: "the Evaluator"}
-        if exec_properties[NEEDS_INFRA_BLESSING]:
-            needed[INFRA_BLESSING] = "the InfraValidator"
+        model = artifact_utils.get_single_instance(input_dict["model"])
+        pushed_model = artifact_utils.get_single_instance(output_dict["pushed_model"])
+        needed = {"model_blessing": "the Evaluator"}
+        if exec_properties["needs_infra_blessing"]:
+            needed["infra_blessing"] = "the InfraValidator"
         refusals = [
             reason
             for key, judge in needed.items()
@@ -70,31 +60,29 @@ class PusherExecutor(base_executor.BaseExecutor):
         if refusals:
             outcome = PushResult(pushed=False, reason="; ".join(refusals))
         else:
-            base = exec_properties[BASE_DIRECTORY]
+            base = exec_properties["base_directory"]
             destination = remote if is_object_store(base) else local
             export = path_utils.serving_model_path(model.uri)
-            keep = int(exec_properties[KEEP_VERSIONS])
+            keep = int(exec_properties["keep_versions"])
             outcome = destination.push(export, model.uri, base, keep)
         _report(pushed_model, outcome)
 
 
-class PusherSpec(component_spec.ComponentSpec):
+class PusherSpec(ComponentSpec):
     """Pusher's inputs, outputs and parameters."""
 
     PARAMETERS = {
-        BASE_DIRECTORY: component_spec.ExecutionParameter(type=str),
-        KEEP_VERSIONS: component_spec.ExecutionParameter(type=int),
-        NEEDS_INFRA_BLESSING: component_spec.ExecutionParameter(type=int),
-        CODE_DIGEST: component_spec.ExecutionParameter(type=str),
+        "base_directory": ExecutionParameter(type=str),
+        "keep_versions": ExecutionParameter(type=int),
+        "needs_infra_blessing": ExecutionParameter(type=int),
+        "code_digest": ExecutionParameter(type=str),
     }
     INPUTS = {
-        MODEL: component_spec.ChannelParameter(type=standard_artifacts.Model),
-        MODEL_BLESSING: component_spec.ChannelParameter(type=standard_artifacts.ModelBlessing),
-        INFRA_BLESSING: component_spec.ChannelParameter(
-            type=standard_artifacts.InfraBlessing, optional=True
-        ),
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "model_blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing, optional=True),
     }
-    OUTPUTS = {PUSHED_MODEL: component_spec.ChannelParameter(type=standard_artifacts.PushedModel)}
+    OUTPUTS = {"pushed_model": ChannelParameter(type=standard_artifacts.PushedModel)}
 
 
 class Pusher(base_component.BaseComponent):

@@ -5,6 +5,7 @@ import hashlib
 from tfx import types
 from tfx.components.schema_gen.component import SchemaGen
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base import base_component
 from tfx.dsl.io import fileio
 from tfx.types import component_spec, standard_artifacts, standard_component_specs
 
@@ -21,26 +22,11 @@ class CuratedSchemaSpec(standard_component_specs.ImportSchemaGenSpec):
     }
 
 
-class CuratedSchemaGen(ImportSchemaGen):
+class CuratedSchemaGen(base_component.BaseComponent):
     """ImportSchemaGen that runs again when the file's content changes."""
 
     SPEC_CLASS = CuratedSchemaSpec
-
-    def __init__(self, schema_file: str) -> None:
-        """Create the component.
-
-        Args:
-            schema_file: path of a ``schema.pbtxt``, which is read for its digest.
-        """
-        with fileio.open(schema_file, "rb") as file:
-            digest = hashlib.sha256(file.read()).hexdigest()
-        spec = CuratedSchemaSpec(
-            schema_file=schema_file,
-            schema_digest=digest,
-            schema=types.Channel(type=standard_artifacts.Schema),
-        )
-        # Not ImportSchemaGen.__init__: it builds TFX's own spec.
-        super(ImportSchemaGen, self).__init__(spec=spec)
+    EXECUTOR_SPEC = ImportSchemaGen.EXECUTOR_SPEC
 
 
 def make_schema_gen(
@@ -54,4 +40,11 @@ def make_schema_gen(
     """
     if schema_file is None:
         return SchemaGen(statistics=statistics, infer_feature_shape=True).with_id(NODE_ID)
-    return CuratedSchemaGen(schema_file).with_id(NODE_ID)
+    with fileio.open(schema_file, "rb") as file:
+        digest = hashlib.sha256(file.read()).hexdigest()
+    spec = CuratedSchemaSpec(
+        schema_file=schema_file,
+        schema_digest=digest,
+        schema=types.Channel(type=standard_artifacts.Schema),
+    )
+    return CuratedSchemaGen(spec).with_id(NODE_ID)

@@ -9,6 +9,7 @@ from tfx.components.tuner.component import Tuner
 from tfx.dsl.components.base import executor_spec
 from tfx.proto import trainer_pb2
 
+from components.artifacts import Artifacts
 from components.code_digest import code_digest
 from modules.contract import features
 from modules.contract.hparams import HParams, TextSettings, TrainingSettings, TunerSettings
@@ -20,10 +21,7 @@ class ParallelTunerExecutor(executor.Executor):
     """TFX's executor for a search in several processes, of which one writes the results."""
 
     def Do(  # noqa: N802 (TFX's name)
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Run the search, and write the results in the process that has all of them.
 

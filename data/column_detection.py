@@ -195,9 +195,6 @@ def _rows(sources: Sequence[Source], names: list[str], delimiter: str) -> Iterat
                     max_text_bytes=_MAX_TEXT_BYTES,
                     delimiter=delimiter,
                 )
-        elif source.format == FOLDERS:
-            for _, row in source.read(Columns("text", "label"), _MAX_TEXT_BYTES):
-                yield row
         else:
             for _, row in source.read(columns, _MAX_TEXT_BYTES):
                 yield row

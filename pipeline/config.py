@@ -273,10 +273,5 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> str:
     return f"{key}: {rule}; received {received} ({origin})"
 
 
-def load(
-    file: str | os.PathLike[str] | None = None,
-    assignments: Sequence[str] = (),
-    environ: Mapping[str, str] | None = None,
-) -> Config:
-    """Read the config. Shorthand for ``Config.load``, which documents arguments and errors."""
-    return Config.load(file, assignments, environ)
+# Reads the config; ``Config.load`` documents the arguments and errors.
+load = Config.load

@@ -1,6 +1,13 @@
-"""Garbage collector settings for all tests: imported objects stay, so collections skip them."""
+"""Settings for all tests: garbage collection, and the log of gRPC's core.
+
+Imported objects stay, so collections skip them. gRPC logs closed connections at level INFO from
+threads of its own, in the middle of what a test captures.
+"""
 
 import gc
+import os
+
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def pytest_configure() -> None:

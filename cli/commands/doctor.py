@@ -16,11 +16,10 @@ def doctor(
     import dataclasses
     import json
 
-    from rich.table import Table
     from rich.text import Text
 
     from cli.doctor import examine
-    from cli.terminal import stdout
+    from cli.terminal import plain_table, stdout
 
     console = stdout()
     if console.is_terminal and not as_json:
@@ -32,7 +31,7 @@ def doctor(
         print(json.dumps([dataclasses.asdict(check) for check in checks], indent=2))
     else:
         styles = {"ok": "green", "warning": "yellow", "failed": "bold red"}
-        table = Table("check", "state", "detail", box=None, pad_edge=False)
+        table = plain_table("check", "state", "detail")
         for check in checks:
             state = Text(check.state, styles[check.state])
             table.add_row(Text(check.name), state, Text(check.detail))

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config, open_database
 
 #: Exit codes in addition to 0, no drift, and 2, an error that the user can fix.
 RAISED, TOO_LITTLE_TRAFFIC = 1, 3
@@ -18,14 +18,12 @@ def drift(
     """
     settings = load_config(config, assignments)
     import time
-    from contextlib import closing
 
     from cli.screens.drift import print_drift
     from runners.freshness.monitoring import drift_report, quality_report
-    from serving.records.database import Database
 
     now = time.time()
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         report = drift_report(settings, database, now)
         quality = quality_report(settings, database, now)
     print_drift(report, quality, settings.drift, as_json=as_json)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config, open_database
 
 if TYPE_CHECKING:
     from serving.feedback.errors import FeedbackError
@@ -23,13 +23,10 @@ def export(
     The next run reads the span in addition to data.path. Without usable labels, no span is written.
     """
     settings = load_config(config, assignments)
-    from contextlib import closing
-
     from cli.screens.feedback import print_export
     from runners.freshness import feedback_export
-    from serving.records.database import Database
 
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         report = feedback_export.export(settings, database)
     nothing_held_out = not feedback_export.held_out_identities(settings)
     print_export(report, nothing_held_out=nothing_held_out, as_json=as_json)
@@ -69,16 +66,13 @@ def review(
             f"{label!r} is not in data.labels, so runs would reject it (allowed: "
             f"{', '.join(settings.data.labels)}); use one of them, or add it to data.labels"
         )
-    from contextlib import closing
-
     from cli.screens.feedback import print_questions, print_review
     from cli.terminal import user_name
     from runners.freshness.feedback_export import label_vocabulary, usable
     from serving.feedback.errors import FeedbackError
     from serving.feedback.reviews import add_review
-    from serving.records.database import Database
 
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         if text is None:
             left_out = usable(settings, database).left_out
             listed = [candidate for candidate in left_out if candidate.reason in _LISTED]
@@ -119,12 +113,9 @@ def list_spans(
 ) -> None:
     """List the spans, and check that their files are unchanged."""
     settings = load_config(config, assignments)
-    from contextlib import closing
-
     from cli.screens.feedback import print_spans
     from serving.feedback import span_list
-    from serving.records.database import Database
 
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         spans = span_list.list_spans(database, settings.spans_directory())
     print_spans(spans, as_json=as_json)

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config, open_database
 
 app = typer.Typer(no_args_is_help=True, help="Manage API keys of the gateway.")
 
@@ -22,13 +22,10 @@ def create(
 ) -> None:
     """Create a key and print it once; only its digest is stored."""
     settings = load_config(config, assignments)
-    from contextlib import closing
-
     from cli.screens.keys import print_new_key
     from serving.records.api_keys import ApiKeys
-    from serving.records.database import Database
 
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         key, secret = ApiKeys(database).create(name, scopes)
     print_new_key(key, secret, as_json=as_json)
 
@@ -39,13 +36,10 @@ def list_keys(
 ) -> None:
     """List the keys without their secrets."""
     settings = load_config(config, assignments)
-    from contextlib import closing
-
     from cli.screens.keys import print_keys
     from serving.records.api_keys import ApiKeys
-    from serving.records.database import Database
 
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         keys = ApiKeys(database).list()
     print_keys(keys, as_json=as_json)
 
@@ -58,12 +52,9 @@ def disable(
 ) -> None:
     """Disable a key; every gateway rejects it within seconds."""
     settings = load_config(config, assignments)
-    from contextlib import closing
-
     from cli.terminal import stdout
     from serving.records.api_keys import ApiKeys
-    from serving.records.database import Database
 
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         key = ApiKeys(database).disable(key_id)
     stdout().print(f"key {key.id} of {key.name} is disabled")

@@ -1,11 +1,13 @@
 """Options shared by several commands, and the config that they select."""
 
+from contextlib import AbstractContextManager, closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from pipeline.config import Config
+    from serving.records.database import Database
 
 ConfigOption = Annotated[
     str | None,
@@ -39,3 +41,14 @@ def load_config(
 
     paths = [f"data.path={json.dumps(data[0] if len(data) == 1 else data)}"] if data else []
     return load(file, [*(assignments or []), *paths])
+
+
+def open_database(config: "Config") -> AbstractContextManager["Database"]:
+    """Open the gateway's database, which is closed when the block ends.
+
+    Raises:
+        UserError: the database cannot be opened.
+    """
+    from serving.records.database import Database
+
+    return closing(Database(config.database_url()))

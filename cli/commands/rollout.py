@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config, open_database
 
 if TYPE_CHECKING:
     from pipeline.config import Config
@@ -33,15 +33,13 @@ def status(
     """Show versions with their roles, the candidate's figures and limits, and recent events."""
     settings = _load(config, assignments)
     import time
-    from contextlib import closing
 
     from cli.screens.rollout import print_status
-    from serving.records.database import Database
     from serving.rollout.server_status import AskedServer
     from serving.rollout.status import read_status
 
     gateway = settings.gateway
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         found = read_status(
             database,
             settings.push_directory(),
@@ -78,13 +76,10 @@ def promote(
     newer ones are not tried again automatically.
     """
     settings = _load(config, assignments)
-    from contextlib import closing
-
     from cli.terminal import stdout
-    from serving.records.database import Database
     from serving.rollout.server_status import AskedServer
 
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         rollout = _rollout(settings, database)
         chosen = rollout.choose(version)
         if not force:
@@ -110,12 +105,9 @@ def rollback(
     push directory, but no model server.
     """
     settings = _load(config, assignments)
-    from contextlib import closing
-
     from cli.terminal import stdout
-    from serving.records.database import Database
 
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         rollout = _rollout(settings, database)
         event = rollout.roll_back(reason)
         stable = rollout.read().stable

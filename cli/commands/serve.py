@@ -1,12 +1,11 @@
 """``bert serve``: the embedded model server, with TensorFlow Serving's protocol and flags."""
 
 import logging
-from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from cli.commands.options import ConfigOption, SetOption, load_config
+from cli.commands.options import ConfigOption, SetOption, load_config, open_database
 from cli.commands.server_options import with_server_options
 
 if TYPE_CHECKING:
@@ -78,7 +77,6 @@ def rollout_flags(config: "Config", given: dict[str, Any]) -> dict[str, Any]:
     """
     from cli.terminal import user_name
     from modules.contract.errors import UserError
-    from serving.records.database import Database
     from serving.rollout import model_config_file
     from serving.rollout.manual import ManualRollout
 
@@ -90,7 +88,7 @@ def rollout_flags(config: "Config", given: dict[str, Any]) -> dict[str, Any]:
         )
     file = model_config_file.path(config.push_directory())
     try:
-        with closing(Database(config.database_url())) as database:
+        with open_database(config) as database:
             ManualRollout(database, config.push_directory(), model, user_name()).adopt()
     except UserError as error:
         if not file.is_file():

@@ -65,17 +65,13 @@ def with_server_options(command: Callable[..., None]) -> Callable[..., None]:
         command(**values, flags=given)
 
     own = [p for p in inspect.signature(command).parameters.values() if p.name != "flags"]
-    added = [_parameter(field) for field in _fields()]
+    fields = {field.name: field for field in dataclasses.fields(ServerSettings)}
+    added = [_parameter(fields[name]) for name in HELP]
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     run.__signature__ = inspect.Signature([*added, *parameters])  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in [*added, *parameters]}
     run.__doc__, run.__name__ = command.__doc__, command.__name__
     return run
-
-
-def _fields() -> list[dataclasses.Field]:
-    fields = {field.name: field for field in dataclasses.fields(ServerSettings)}
-    return [fields[name] for name in HELP]
 
 
 def _parameter(field: dataclasses.Field) -> inspect.Parameter:
@@ -100,7 +96,7 @@ def _parameter(field: dataclasses.Field) -> inspect.Parameter:
 def _metavar(name: str) -> str:
     if name.endswith("_file"):
         return "FILE"
-    return {"model_base_path": "FOLDER", "host": "ADDRESS", "precision": "NAME"}.get(name, "NAME")
+    return {"model_base_path": "FOLDER", "host": "ADDRESS"}.get(name, "NAME")
 
 
 def _read_bool(word: str) -> bool:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config, open_database
 
 
 def trace(
@@ -23,12 +23,9 @@ def trace(
     If a link of the chain is missing, the rest is shown, with the reason for the gap.
     """
     settings = load_config(config, assignments)
-    from contextlib import closing
-
     from cli.screens.trace import print_trace
     from runners.lineage.trace import read_trace
-    from serving.records.database import Database
 
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         found = read_trace(settings, database, prediction)
     print_trace(found, show_text=show_text, as_json=as_json)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config
+from cli.commands.options import ConfigOption, JsonOption, SetOption, load_config, open_database
 
 if TYPE_CHECKING:
     from runners.triggers.config_source import ConfigSource
@@ -88,12 +88,9 @@ def decisions(
     A decision equal to the one before it is not recorded.
     """
     settings = load_config(config, assignments)
-    from contextlib import closing
-
     from cli.screens.decisions import print_decisions
     from runners.triggers.store import read_decisions
-    from serving.records.database import Database
 
-    with closing(Database(settings.database_url())) as database:
+    with open_database(settings) as database:
         found = read_decisions(database, last)
     print_decisions(found, as_json=as_json)

@@ -1,6 +1,8 @@
 """Output of ``bert config show``: a table with origins, TOML or JSON."""
 
 import json
+from functools import reduce
+from operator import getitem
 from typing import Literal
 
 from rich.table import Table
@@ -39,13 +41,7 @@ def render(config: Config, *, style: Literal["table", "toml", "json"], origins: 
 def values(config: Config) -> dict[str, object]:
     """Return every dotted key with its plain, masked value."""
     nested = config.to_dict()
-    flat: dict[str, object] = {}
-    for key in keys(type(config)):
-        value: object = nested
-        for part in key.split("."):
-            value = value[part]  # type: ignore[index]
-        flat[key] = value
-    return flat
+    return {key: reduce(getitem, key.split("."), nested) for key in keys(type(config))}
 
 
 def _json(config: Config, origins: bool) -> str:

@@ -1,18 +1,17 @@
 """Output of ``bert drift``: drift tests of recent traffic, and its accuracy."""
 
 import datetime
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from cli.terminal import plain_table, stdout
+from cli.terminal import plain_table, print_json, stdout
 
 if TYPE_CHECKING:
     from pipeline.sections.freshness import DriftSection
-    from serving.monitoring.check import DriftReport, TestResult
+    from serving.monitoring.check import DriftReport
     from serving.monitoring.quality import Interval, QualityReport
 
 #: Smaller p-values are printed as "<0.0001".
@@ -40,7 +39,7 @@ def print_drift(
             "drift": None if report is None else report.to_dict(),
             "quality": quality.to_dict(),
         }
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print_json(record)
         return
     console = stdout()
     console.print(f"{_window(quality)}\n", soft_wrap=True)
@@ -70,28 +69,21 @@ def _window(quality: "QualityReport") -> str:
 
 
 def _tests_table(report: "DriftReport") -> Table:
-    table = plain_table()
-    for name in ("test", "held-out data", "recent traffic"):
-        table.add_column(name)
-    for name in ("effect", "effect needed", "p", "p needed"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("drift")
+    names = ("effect", "effect needed", "p", "p needed")
+    figures = [Column(name, justify="right", no_wrap=True) for name in names]
+    table = plain_table("test", "held-out data", "recent traffic", *figures, "drift")
     for test in report.tests:
-        table.add_row(*_cells(test))
+        table.add_row(
+            test.name,
+            test.reference,
+            test.window,
+            f"{test.statistic:.4f}",
+            f"{test.threshold:.4f}",
+            f"{test.p:.4f}" if test.p >= _LEAST_SHOWN else f"<{_LEAST_SHOWN}",
+            f"{test.p_limit:.4f}",
+            Text("yes", "bold red") if test.raised else Text("no"),
+        )
     return table
-
-
-def _cells(test: "TestResult") -> list[str | Text]:
-    return [
-        test.name,
-        test.reference,
-        test.window,
-        f"{test.statistic:.4f}",
-        f"{test.threshold:.4f}",
-        f"{test.p:.4f}" if test.p >= _LEAST_SHOWN else f"<{_LEAST_SHOWN}",
-        f"{test.p_limit:.4f}",
-        Text("yes", "bold red") if test.raised else Text("no"),
-    ]
 
 
 def _verdict(report: "DriftReport") -> Iterator[str]:

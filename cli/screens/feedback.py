@@ -1,14 +1,13 @@
 """Output of ``bert feedback``: exports, texts to review, reviews, and spans."""
 
 import dataclasses
-import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from cli.terminal import local_time, stdout
+from cli.terminal import local_time, plain_table, print_json, stdout
 from serving.feedback import reasons
 
 if TYPE_CHECKING:
@@ -41,11 +40,10 @@ _MEANINGS = {
 def print_export(report: "SpanReport", *, nothing_held_out: bool, as_json: bool) -> None:
     """Print the result of an export."""
     if as_json:
-        print(json.dumps(_export_json(report), indent=2, ensure_ascii=False))
+        print_json(_export_json(report))
         return
     console = stdout()
-    table = Table("", "count", box=None, pad_edge=False, show_header=False)
-    table.columns[1].justify = "right"
+    table = Table("", Column(justify="right"), box=None, pad_edge=False, show_header=False)
     for name, meaning in _MEANINGS.items():
         table.add_row(Text(meaning), str(report.counts[name]))
     console.print(table)
@@ -65,13 +63,13 @@ def print_export(report: "SpanReport", *, nothing_held_out: bool, as_json: bool)
 def print_questions(candidates: "Sequence[Candidate]", *, as_json: bool) -> None:
     """Print the texts to review, with all their votes."""
     if as_json:
-        print(json.dumps([_aside_json(each) for each in candidates], indent=2, ensure_ascii=False))
+        print_json([_aside_json(each) for each in candidates])
         return
     console = stdout()
     if not candidates:
         console.print("No texts to review.")
         return
-    table = Table("id", "reason", "votes", "text", box=None, pad_edge=False)
+    table = plain_table("id", "reason", "votes", "text")
     for each in candidates:
         votes = ", ".join(f"{label} ({voter})" for voter, label in each.votes)
         table.add_row(
@@ -86,7 +84,7 @@ def print_questions(candidates: "Sequence[Candidate]", *, as_json: bool) -> None
 def print_review(reviewed: "Reviewed", *, as_json: bool) -> None:
     """Print the verdict of a review."""
     if as_json:
-        print(json.dumps(dataclasses.asdict(reviewed), indent=2, ensure_ascii=False))
+        print_json(dataclasses.asdict(reviewed))
         return
     verdict = "discarded" if reviewed.label is None else f"is {reviewed.label}"
     line = f"{reviewed.text_identity[:_ID_DIGITS]} {verdict}: {_shorten(reviewed.text)}"
@@ -98,12 +96,10 @@ def print_review(reviewed: "Reviewed", *, as_json: bool) -> None:
 def print_spans(spans: "Iterable[SpanState]", *, as_json: bool) -> None:
     """Print the spans."""
     if as_json:
-        print(json.dumps([dataclasses.asdict(span) for span in spans], indent=2))
+        print_json([dataclasses.asdict(span) for span in spans])
         return
-    table = Table("span", "created", box=None, pad_edge=False)
-    table.add_column("examples", justify="right")
-    table.add_column("state")
-    table.add_column("sha256")
+    examples = Column("examples", justify="right")
+    table = plain_table("span", "created", examples, "state", "sha256")
     for span in spans:
         style = "" if span.state == "sound" else "bold red"
         table.add_row(

@@ -1,13 +1,11 @@
 """Output of ``bert keys``: API keys of the gateway."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
 from rich.text import Text
 
-from cli.terminal import local_time, stderr, stdout
+from cli.terminal import local_time, plain_table, print_json, stderr, stdout
 
 if TYPE_CHECKING:
     from serving.records.tables import ApiKeyRow
@@ -16,7 +14,7 @@ if TYPE_CHECKING:
 def print_new_key(key: "ApiKeyRow", secret: str, *, as_json: bool) -> None:
     """Print a key's secret on standard output, and the rest on standard error."""
     if as_json:
-        print(json.dumps({**_public(key), "key": secret}, indent=2, ensure_ascii=False))
+        print_json({**_public(key), "key": secret})
         return
     print(secret)
     stderr().print(f"key {key.id} for {key.name}: {', '.join(key.scopes)}; it is not shown again")
@@ -25,9 +23,9 @@ def print_new_key(key: "ApiKeyRow", secret: str, *, as_json: bool) -> None:
 def print_keys(keys: "Sequence[ApiKeyRow]", *, as_json: bool) -> None:
     """Print keys without their secrets."""
     if as_json:
-        print(json.dumps([_public(key) for key in keys], indent=2, ensure_ascii=False))
+        print_json([_public(key) for key in keys])
         return
-    table = Table("id", "name", "scopes", "created", "state", box=None, pad_edge=False)
+    table = plain_table("id", "name", "scopes", "created", "state")
     for key in keys:
         state = "enabled" if key.disabled is None else f"disabled {local_time(key.disabled)}"
         scopes = " ".join(key.scopes)
@@ -39,10 +37,4 @@ def print_keys(keys: "Sequence[ApiKeyRow]", *, as_json: bool) -> None:
 
 
 def _public(key: "ApiKeyRow") -> dict[str, Any]:
-    return {
-        "id": key.id,
-        "name": key.name,
-        "scopes": key.scopes,
-        "created": key.created,
-        "disabled": key.disabled,
-    }
+    return {name: getattr(key, name) for name in ("id", "name", "scopes", "created", "disabled")}

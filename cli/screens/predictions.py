@@ -4,10 +4,9 @@ import dataclasses
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO, TypeVar
 
-from cli.terminal import duration, stderr, stdout
+from cli.terminal import duration, plain_table, stderr, stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,10 +36,9 @@ def print_lines(predictions: "Iterable[TextPrediction]", file: TextIO | None = N
 
 def print_table(predictions: "Iterable[TextPrediction]") -> None:
     """Print all predictions in one table."""
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table("label", "score", "text", box=None, pad_edge=False)
+    table = plain_table("label", "score", "text")
     for prediction in predictions:
         text = Text(one_line(prediction.text), overflow="ellipsis", no_wrap=True)
         table.add_row(Text(prediction.label), f"{prediction.score:.4f}", text)
@@ -81,12 +79,7 @@ class Progress:
             self._status.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._status is not None:
             self._status.stop()
 

@@ -1,13 +1,12 @@
 """Output of ``bert rollout status``."""
 
-import json
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from cli.terminal import duration, local_time, plain_table, stdout
+from cli.terminal import duration, local_time, plain_table, print_json, stdout
 
 if TYPE_CHECKING:
     from serving.records.tables import RolloutEventRow
@@ -31,7 +30,7 @@ def print_status(status: "RolloutStatus", *, as_json: bool) -> None:
         as_json: print one JSON object.
     """
     if as_json:
-        print(json.dumps(status.to_dict(), indent=2, ensure_ascii=False))
+        print_json(status.to_dict())
         return
     console = stdout()
     console.print(_headline(status), soft_wrap=True)
@@ -55,10 +54,8 @@ def _headline(status: "RolloutStatus") -> str:
 
 
 def _versions_table(status: "RolloutStatus") -> Table:
-    table = plain_table("version", "role")
-    table.add_column("share", justify="right")
-    table.add_column("model server")
-    table.add_column("")
+    share = Column("share", justify="right")
+    table = plain_table("version", "role", share, "model server", "")
     for version in status.versions:
         stage = f", {status.state.stage}" if version.role == "candidate" else ""
         rejected_because = version.rejected_because if version.role == "rejected" else None

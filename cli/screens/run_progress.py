@@ -7,17 +7,19 @@ pipes. Events are the dicts that ``runners.local.run.run`` passes to ``on_event`
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.live import Live
 from rich.spinner import Spinner
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from cli.terminal import duration
+from cli.terminal import duration, plain_table
+
+if TYPE_CHECKING:
+    from runners.lineage.records import NodeRun
 
 WAITING, RUNNING = "waiting", "running"
 STYLES = {
@@ -172,12 +174,7 @@ class LiveDisplay:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Stop drawing and leave the screen clean for the summary."""
         self._live.stop()
 
@@ -204,12 +201,7 @@ class PlainDisplay:
         """Do nothing."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Do nothing."""
 
     def _is_due(self, event: Mapping[str, Any]) -> bool:
@@ -232,15 +224,19 @@ def make_display(console: Console) -> LiveDisplay | PlainDisplay:
     return LiveDisplay(console) if console.is_terminal else PlainDisplay(console)
 
 
+def nodes_table(nodes: "Iterable[Node | NodeRun]") -> Table:
+    """Return a table of components with state and duration."""
+    table = plain_table("component", "state", Column("time", justify="right"))
+    for node in nodes:
+        seconds = duration(node.seconds) if node.seconds is not None else ""
+        table.add_row(node.name, Text(node.state, STYLES.get(node.state, "")), seconds)
+    return table
+
+
 def print_summary(console: Console, board: Board) -> None:
     """Print the final table of the run."""
     if board.nodes:
-        table = Table("component", "state", box=None, pad_edge=False)
-        table.add_column("time", justify="right")
-        for node in board.nodes.values():
-            seconds = duration(node.seconds) if node.seconds is not None else ""
-            table.add_row(node.name, Text(node.state, STYLES.get(node.state, "")), seconds)
-        console.print(table)
+        console.print(nodes_table(board.nodes.values()))
         console.print()
     total = f" in {duration(board.seconds)}" if board.seconds is not None else ""
     name = f"Run {board.run_id}" if board.run_id else "The run"

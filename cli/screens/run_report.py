@@ -1,22 +1,20 @@
 """Output of ``bert runs`` and ``bert show``, and the result that ``bert run`` prints."""
 
 import dataclasses
-import json
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from cli.screens.run_progress import STYLES
-from cli.terminal import duration, local_time, plain_table, stdout
+from cli.screens.run_progress import STYLES, nodes_table
+from cli.terminal import duration, local_time, plain_table, print_json, stdout
 from components.ingestion.resolution import MEANINGS
 from runners.lineage.records import (
     EvaluationRecord,
     FeedbackRows,
     MetricRow,
-    NodeRun,
     Push,
     QuarantinedRows,
     RunReport,
@@ -36,18 +34,17 @@ def print_runs(reports: Sequence[RunReport], *, as_json: bool) -> None:
         as_json: print one array of objects.
     """
     if as_json:
-        summaries = [_summary(report) for report in reports]
-        print(json.dumps(summaries, indent=2, ensure_ascii=False))
+        print_json([_summary(report) for report in reports])
         return
-    table = plain_table("run", "started", "state", "metric", "decision")
-    table.add_column("time", justify="right")
+    time = Column("time", justify="right")
+    table = plain_table("run", "started", "state", "metric", "decision", time)
     for report in reports:
         summary, run = _summary(report), report.run
         value = "" if summary["value"] is None else f"{summary['metric']} {summary['value']:.4f}"
         table.add_row(
             run.run_id,
             local_time(run.started),
-            _state(run.state),
+            Text(run.state, STYLES.get(run.state, "")),
             value,
             str(summary["decision"]),
             duration(run.seconds),
@@ -70,11 +67,11 @@ def print_run(report: RunReport, *, as_json: bool) -> None:
             "decision_record": evaluation.decision if evaluation else None,
             "metrics": evaluation.metrics if evaluation else None,
         }
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print_json(record)
         return
     console = stdout()
     console.print(f"run {run.run_id}, {local_time(run.started)}, {run.state}\n", soft_wrap=True)
-    console.print(_nodes_table(run.nodes))
+    console.print(nodes_table(run.nodes))
     print_result(console, report, slices=True)
     console.print("\nartifacts")
     for node in run.nodes:
@@ -213,19 +210,9 @@ def _decision(push: Push | None, evaluation: EvaluationRecord | None) -> str:
     return "blessed, not pushed" if evaluation.blessed else "rejected"
 
 
-def _nodes_table(nodes: Iterable[NodeRun]) -> Table:
-    table = plain_table("component", "state")
-    table.add_column("time", justify="right")
-    for node in nodes:
-        table.add_row(node.name, _state(node.state), duration(node.seconds))
-    return table
-
-
 def _trials_table(trials: Sequence[TrialRecord]) -> Table:
     names = list(trials[0].values)
-    table = plain_table()
-    for name in ("score", *names):
-        table.add_column(name, justify="right")
+    table = plain_table(*(Column(name, justify="right") for name in ("score", *names)))
     for trial in trials:
         values = (number(trial.values.get(name, "")) for name in names)
         table.add_row(f"{trial.score:.4f}", *values)
@@ -234,19 +221,14 @@ def _trials_table(trials: Sequence[TrialRecord]) -> Table:
 
 def _metrics_table(rows: Sequence[MetricRow], by: str) -> Table:
     title = "metric" if by == "metric" else f"{rows[0].metric} on"
-    table = plain_table(title)
-    for name in ("examples", "candidate", "baseline", "change"):
-        table.add_column(name, justify="right")
+    figures = ("examples", "candidate", "baseline", "change")
+    table = plain_table(title, *(Column(name, justify="right") for name in figures))
     for row in rows:
         name = row.metric if by == "metric" else row.slice or "all"
         change = "" if row.change is None else f"{row.change:+.4f}"
         examples = "" if row.examples is None else str(row.examples)
         table.add_row(Text(name), examples, _number(row.candidate), _number(row.baseline), change)
     return table
-
-
-def _state(state: str) -> Text:
-    return Text(state, STYLES.get(state, ""))
 
 
 def _number(value: float | None) -> str:

@@ -4,8 +4,7 @@ import json
 import logging
 import shlex
 import time
-from collections.abc import Collection, Mapping
-from types import TracebackType
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
@@ -43,12 +42,7 @@ class ServerDisplay:
         logger.addHandler(self._handler)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop_status()
         logging.getLogger("serving").removeHandler(self._handler)
 
@@ -89,9 +83,7 @@ def print_ready(console: Console, server: "ReadyServer", seconds: float) -> None
     lines += [("REST", rest), ("gRPC", server.grpc_url), ("health", f"{rest}/readyz")]
     lines += [("try", command) for command in try_commands(rest, server.models)]
     console.print(f"Ready in {duration(seconds)}. Press Ctrl-C to drain and stop.")
-    for title, line in lines:
-        console.print(f"  {title:6} {line}", soft_wrap=True)
-    console.file.flush()
+    _print_lines(console, lines)
 
 
 def try_commands(rest: str, models: "Mapping[str, ModelMetadata | None]") -> list[str]:
@@ -140,6 +132,10 @@ def print_listening(url: str, settings: "GatewaySettings") -> None:
         ("model", f"{settings.model_name} at {settings.server_url}"),
         ("try", try_command(url)),
     ]
+    _print_lines(console, lines)
+
+
+def _print_lines(console: Console, lines: Iterable[tuple[str, str]]) -> None:
     for title, line in lines:
         console.print(f"  {title:6} {line}", soft_wrap=True)
     console.file.flush()

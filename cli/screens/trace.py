@@ -1,17 +1,17 @@
 """Output of ``bert trace``."""
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.text import Text
 from rich.tree import Tree
 
-from cli.terminal import local_time, stdout
+from cli.terminal import local_time, print_json, stdout
 
 if TYPE_CHECKING:
-    from runners.lineage.trace import Trace, TracedPrediction
+    from runners.lineage.trace import Trace
     from runners.lineage.version_origin import Origin, RunReference
+    from serving.records.tables import PredictionRow
 
 _DIGEST = 12
 
@@ -25,7 +25,7 @@ def print_trace(trace: "Trace", *, show_text: bool, as_json: bool) -> None:
         as_json: print one JSON object, with full digests.
     """
     if as_json:
-        print(json.dumps(trace.as_json(show_text=show_text), indent=2, ensure_ascii=False))
+        print_json(trace.as_json(show_text=show_text))
         return
     root = Tree(f"request {trace.request_id}")
     for prediction in trace.predictions:
@@ -38,20 +38,15 @@ def print_trace(trace: "Trace", *, show_text: bool, as_json: bool) -> None:
     stdout().print(root)
 
 
-def _add_prediction(root: Tree, prediction: "TracedPrediction", *, show_text: bool) -> None:
+def _add_prediction(root: Tree, prediction: "PredictionRow", *, show_text: bool) -> None:
     answer = prediction.status
-    if prediction.answered:
+    if prediction.label is not None:
         answer = f"{prediction.label} ({prediction.score:.3f})"
-    version = (
-        "no version"
-        if prediction.model_version is None
-        else (f"version {prediction.model_version}, {prediction.role}")
-    )
-    branch = root.add(
-        Text(
-            f"prediction {prediction.id}: {answer}, by {version}, {local_time(prediction.created)}"
-        )
-    )
+    version = "no version"
+    if prediction.model_version is not None:
+        version = f"version {prediction.model_version}, {prediction.role}"
+    created = local_time(prediction.created)
+    branch = root.add(Text(f"prediction {prediction.id}: {answer}, by {version}, {created}"))
     if show_text and prediction.text is not None:
         branch.add(Text(f"text: {prediction.text}"))
 

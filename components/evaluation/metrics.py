@@ -56,10 +56,6 @@ class _ClassCounts:
     predicted: FloatArray
     hit: FloatArray
 
-    @property
-    def present(self) -> npt.NDArray[np.bool_]:
-        return self.true > 0
-
 
 def accuracy(answers: ScoredExamples, weights: FloatArray) -> FloatArray:
     """Return the share of examples whose best-scored class is the true one, float64[resamples].
@@ -230,7 +226,7 @@ def _one_hot(indices: IntArray, width: int) -> npt.NDArray[np.float32]:
 
 
 def _present(values: FloatArray, counts: _ClassCounts) -> FloatArray:
-    return np.where(counts.present, values, np.nan)
+    return np.where(counts.true > 0, values, np.nan)
 
 
 def _divide(above: FloatArray, below: FloatArray, empty: float = np.nan) -> FloatArray:

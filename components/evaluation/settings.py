@@ -75,7 +75,8 @@ class EvaluatorSettings:
     """Settings of the Evaluator.
 
     Attributes:
-        metric: the primary metric, on which candidate and baseline are compared.
+        metric: the primary metric, on which candidate and baseline are compared: accuracy,
+            macro_f1, macro_precision, macro_recall or auc.
         margin: the candidate's gain must be greater than this; negative allows a small loss.
         confidence: confidence level of the bootstrap intervals, between 0 and 1.
         require_significance: whether the lower end of the gain's interval must be greater than the
@@ -101,31 +102,18 @@ class EvaluatorSettings:
     seed: int = 0
 
     @classmethod
-    def create(
-        cls,
-        *,
-        length_slices: Iterable[int],
-        floors: Iterable[Mapping[str, Any]],
-        slice_columns: Iterable[str],
-        **values: Any,
-    ) -> Self:
+    def create(cls, *, floors: Iterable[Mapping[str, Any]] = (), **values: Any) -> Self:
         """Create the settings from configuration values and check them.
 
         Args:
-            length_slices: ascending word counts at which a length slice ends.
             floors: mappings with the fields of ``Floor``.
-            slice_columns: columns of the raw examples to slice by.
-            **values: the other attributes.
+            **values: the other attributes, with lists in place of tuples, as in JSON.
 
         Raises:
             UserError: a value is illegal.
         """
-        settings = cls(
-            length_slices=tuple(length_slices),
-            floors=tuple(_make_floor(floor) for floor in floors),
-            slice_columns=tuple(slice_columns),
-            **values,
-        )
+        tuples = {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        settings = cls(floors=tuple(map(_make_floor, floors)), **{**values, **tuples})
         settings._check()
         return settings
 

@@ -58,14 +58,11 @@ def _computations(
     num_classes: int, name: str, eval_config: Any = None, model_name: str = ""
 ) -> list[tfma.metrics.MetricComputation]:
     del name  # each key has its own
-    keys = [tfma.metrics.MetricKey(name=metric, model_name=model_name) for metric in SLICE_METRICS]
-    for index in range(num_classes):
-        sub_key = tfma.metrics.SubKey(class_id=index)
-        keys.extend(
-            tfma.metrics.MetricKey(name=metric, model_name=model_name, sub_key=sub_key)
-            for metric in CLASS_METRICS
-        )
-    keys.append(tfma.metrics.PlotKey(name=CONFUSION_MATRIX_PLOT, model_name=model_name))
+    keys = [
+        *(_key(model_name, name) for name in SLICE_METRICS),
+        *(_key(model_name, name, i) for i in range(num_classes) for name in CLASS_METRICS),
+        tfma.metrics.PlotKey(name=CONFUSION_MATRIX_PLOT, model_name=model_name),
+    ]
     combiner = _Combiner(eval_config, model_name)
     return [tfma.metrics.MetricComputation(keys=keys, preprocessors=None, combiner=combiner)]
 
@@ -100,17 +97,18 @@ class _Combiner(beam.CombineFn):
         answers = ScoredExamples(true, np.stack([scores for _, scores in accumulator]))
         result: dict[tfma.metrics.MetricKey, Any] = {}
         for name, value in point_values(answers).items():
-            result[self._key(name)] = value
+            result[_key(self._model_name, name)] = value
         for name, values in class_values(answers).items():
             for index, each in enumerate(values.tolist()):
-                result[self._key(name, index)] = each
+                result[_key(self._model_name, name, index)] = each
         plot = tfma.metrics.PlotKey(name=CONFUSION_MATRIX_PLOT, model_name=self._model_name)
         result[plot] = _plot(answers)
         return result
 
-    def _key(self, name: str, class_index: int | None = None) -> tfma.metrics.MetricKey:
-        sub_key = None if class_index is None else tfma.metrics.SubKey(class_id=class_index)
-        return tfma.metrics.MetricKey(name=name, model_name=self._model_name, sub_key=sub_key)
+
+def _key(model_name: str, name: str, class_index: int | None = None) -> tfma.metrics.MetricKey:
+    sub_key = None if class_index is None else tfma.metrics.SubKey(class_id=class_index)
+    return tfma.metrics.MetricKey(name=name, model_name=model_name, sub_key=sub_key)
 
 
 def _plot(answers: ScoredExamples) -> metrics_for_slice_pb2.MultiClassConfusionMatrixAtThresholds:

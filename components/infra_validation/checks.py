@@ -126,15 +126,8 @@ def _compare_bfloat16(
         failures.append(Failure("answer", message))
     for record, label, scores in zip(expected, ours["labels"], ours["scores"], strict=True):
         if label != record["label"] and not _tied(record["scores"], _BFLOAT16_TIE / 2):
-            failures.append(
-                Failure(
-                    "answer",
-                    f"{name}: answers {label!r} but the trainer answered {record['label']!r}",
-                    text=record["text"],
-                    expected={"label": record["label"], "scores": record["scores"]},
-                    received={"label": label, "scores": scores},
-                )
-            )
+            reason = f"answers {label!r} but the trainer answered {record['label']!r}"
+            failures.append(_wrong_answer(name, reason, record, label, scores))
     return failures
 
 
@@ -147,18 +140,21 @@ def _compare(
         return [Failure("answer", message)]
     failures = []
     for record, scores, label in zip(expected, answers["scores"], answers["labels"], strict=True):
-        reason = _difference(record, scores, label, tolerance)
-        if reason:
-            failures.append(
-                Failure(
-                    "answer",
-                    f"{name}: {reason}",
-                    text=record["text"],
-                    expected={"label": record["label"], "scores": record["scores"]},
-                    received={"label": label, "scores": scores},
-                )
-            )
+        if reason := _difference(record, scores, label, tolerance):
+            failures.append(_wrong_answer(name, reason, record, label, scores))
     return failures
+
+
+def _wrong_answer(
+    name: str, reason: str, record: dict[str, Any], label: str, scores: list[float]
+) -> Failure:
+    return Failure(
+        "answer",
+        f"{name}: {reason}",
+        text=record["text"],
+        expected={"label": record["label"], "scores": record["scores"]},
+        received={"label": label, "scores": scores},
+    )
 
 
 def _difference(

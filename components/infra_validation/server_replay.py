@@ -16,12 +16,6 @@ from serving.protocol.servable import State
 #: Number of timed one-text calls per protocol; texts are repeated to reach it.
 LATENCY_CALLS = 48
 #: Ways of sending requests; see ``checks.WAYS``.
-ONE_BY_ONE = "one_by_one"
-ONE_BATCH = "one_batch"
-EXAMPLES = "examples"
-BFLOAT16 = "bfloat16"
-TEST_TEXTS = "test_texts"
-TEST_EXAMPLES = "test_examples"
 _POLL_SECONDS = 0.05
 _OUTPUTS = (features.SCORES, features.PREDICTED_LABEL)
 
@@ -104,16 +98,16 @@ def _ask_in_every_way(
     wrapped = [wrap_text(text) for text in texts]
     by_text, by_example = features.SERVING_DEFAULT, features.SERVING_EXAMPLES
     ways: dict[str, Callable[[], list[Mapping[str, np.ndarray]]]] = {
-        ONE_BY_ONE: lambda: [_ask(client, by_text, [text]) for text in encoded],
-        ONE_BATCH: lambda: [_ask(client, by_text, encoded)],
-        EXAMPLES: lambda: [_ask(client, by_example, wrapped)],
+        "one_by_one": lambda: [_ask(client, by_text, [text]) for text in encoded],
+        "one_batch": lambda: [_ask(client, by_text, encoded)],
+        "examples": lambda: [_ask(client, by_example, wrapped)],
     }
-    if (fast := f"{by_text}_{BFLOAT16}") in signatures:
-        ways[BFLOAT16] = lambda: [_ask(client, fast, encoded)]
+    if (fast := by_text + features.BFLOAT16_SUFFIX) in signatures:
+        ways["bfloat16"] = lambda: [_ask(client, fast, encoded)]
     if examples:
         test_texts = [text_of(example) for example in examples]
-        ways[TEST_TEXTS] = lambda: [_ask(client, by_text, test_texts)]
-        ways[TEST_EXAMPLES] = lambda: [_ask(client, by_example, examples)]
+        ways["test_texts"] = lambda: [_ask(client, by_text, test_texts)]
+        ways["test_examples"] = lambda: [_ask(client, by_example, examples)]
     answers, errors = {}, {}
     for way, run in ways.items():
         try:

@@ -17,6 +17,7 @@ from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_component_specs
 
+from components.artifacts import Artifacts
 from components.ingestion import parse_cache
 from components.ingestion.counts import Counts
 from components.ingestion.input_data import FEEDBACK_SPANS, find_input
@@ -43,10 +44,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
     """Executor that reads, checks, splits and writes the examples."""
 
     def Do(  # noqa: N802
-        self,
-        input_dict: dict[str, list[types.Artifact]],
-        output_dict: dict[str, list[types.Artifact]],
-        exec_properties: dict[str, Any],
+        self, input_dict: Artifacts, output_dict: Artifacts, exec_properties: dict[str, Any]
     ) -> None:
         """Run the component.
 

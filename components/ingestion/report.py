@@ -62,15 +62,7 @@ class IngestionReport:
 
     def to_json(self) -> dict[str, object]:
         """Return the report as JSON values."""
-        return {
-            "examples": self.examples,
-            "reasons": dict(self.reasons),
-            "first": self.first,
-            "error": self.error,
-            "feedback": self.feedback,
-            "sources": self.sources,
-            "from_cache": self.from_cache,
-        }
+        return {**vars(self), "reasons": dict(self.reasons)}
 
     @classmethod
     def from_json(cls, values: Mapping[str, object]) -> "IngestionReport":

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from components.ingestion.rows import Columns, RowRules
 from components.ingestion.sources import FORMATS
@@ -45,6 +45,48 @@ class IngestionSettings:
     quarantine_directory: str = ""
     spans_directory: str = ""
     cache_directory: str = ""
+
+    @classmethod
+    def create(
+        cls,
+        *,
+        paths: Sequence[str],
+        data_format: str = "auto",
+        text_column: str = "text",
+        label_column: str = "label",
+        slice_columns: Sequence[str] = (),
+        labels: Sequence[str] = (),
+        max_bad_share: float = 0.01,
+        max_text_bytes: int = 1_000_000,
+        split: Mapping[str, int],
+        **directories: str,
+    ) -> Self:
+        """Create the settings from configuration values.
+
+        Args:
+            paths: see ``IngestionSettings``.
+            data_format: auto, csv, jsonl, parquet or folders. auto derives it from the name.
+            text_column: column or key of the text.
+            label_column: column or key of the label.
+            slice_columns: columns or keys that become further features, for sliced metrics.
+            labels: the allowed labels; empty: any label.
+            max_bad_share: see ``IngestionSettings``.
+            max_text_bytes: longest legal text in bytes of UTF-8.
+            split: positive integer weights of train, eval and test.
+            **directories: see ``IngestionSettings``.
+
+        Raises:
+            UserError: a value is illegal.
+        """
+        return cls(
+            paths=tuple(paths),
+            data_format=data_format,
+            columns=Columns(text_column, label_column, tuple(slice_columns)),
+            rules=RowRules(max_text_bytes, frozenset(labels)),
+            max_bad_share=max_bad_share,
+            split=SplitWeights.from_mapping(split),
+            **directories,
+        )
 
     def __post_init__(self) -> None:
         """Check the values that come from the user.
@@ -103,25 +145,22 @@ class IngestionSettings:
         return json.dumps(list(paths))
 
     @classmethod
-    def from_exec_properties(cls, properties: Mapping[str, Any]) -> "IngestionSettings":
+    def from_exec_properties(cls, properties: Mapping[str, Any]) -> Self:
         """Create the settings from the output of ``to_exec_properties``.
 
         Raises:
             UserError: a value is illegal.
         """
-        return cls(
-            paths=tuple(json.loads(properties["paths"])),
+        return cls.create(
+            paths=json.loads(properties["paths"]),
             data_format=properties["data_format"],
-            columns=Columns(
-                properties["text_column"],
-                properties["label_column"],
-                tuple(json.loads(properties["slice_columns"])),
-            ),
-            rules=RowRules(
-                int(properties["max_text_bytes"]), frozenset(json.loads(properties["labels"]))
-            ),
+            text_column=properties["text_column"],
+            label_column=properties["label_column"],
+            slice_columns=json.loads(properties["slice_columns"]),
+            labels=json.loads(properties["labels"]),
+            max_text_bytes=int(properties["max_text_bytes"]),
             max_bad_share=float(properties["max_bad_share"]),
-            split=SplitWeights.from_mapping(json.loads(properties["split"])),
+            split=json.loads(properties["split"]),
             quarantine_directory=properties["quarantine_directory"],
             spans_directory=properties.get("spans_directory", ""),
             cache_directory=properties.get("cache_directory", ""),

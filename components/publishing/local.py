@@ -64,13 +64,7 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
         destination = _publish(export, base, manifest)
         _record(base, [manifest])
         _prune(base, keep_versions)
-        return PushResult(
-            pushed=True,
-            reason=f"pushed as version {manifest.version}",
-            version=manifest.version,
-            destination=destination,
-            fingerprint=wanted,
-        )
+        return PushResult.of(manifest, destination)
 
 
 def folder_fingerprint(folder: str) -> str:

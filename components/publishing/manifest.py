@@ -7,11 +7,16 @@ is ever without one.
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Mapping
+from typing import Self
 
 from modules.contract.pushed_model import MANIFEST_FILE, Manifest
 
 #: Custom property of a baseline: 1 if there is none, on platforms without empty outputs.
 ABSENT = "absent"
+#: TFX's custom properties of a PushedModel; the first is 1 if its execution pushed a model.
+PUSHED = "pushed"
+PUSHED_DESTINATION = "pushed_destination"
+PUSHED_VERSION = "pushed_version"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +36,12 @@ class PushResult:
     version: int | None = None
     destination: str | None = None
     fingerprint: str | None = None
+
+    @classmethod
+    def of(cls, manifest: Manifest, destination: str) -> Self:
+        """Return the result of a push that made a new version."""
+        reason = f"pushed as version {manifest.version}"
+        return cls(True, reason, manifest.version, destination, manifest.fingerprint)
 
 
 def fingerprint(files: Iterable[tuple[str, bytes]]) -> str:

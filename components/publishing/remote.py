@@ -76,13 +76,7 @@ def push(export: str, source: str, base_directory: str, keep_versions: int = 0) 
             # Remove the file first without which servers do not load a version.
             fileio.remove(posixpath.join(base, name, MODEL_FILE))
             fileio.rmtree(posixpath.join(base, name))
-    return PushResult(
-        pushed=True,
-        reason=f"pushed as version {version}",
-        version=version,
-        destination=destination,
-        fingerprint=wanted,
-    )
+    return PushResult.of(manifest, destination)
 
 
 def _version_names(base: str) -> dict[int, str]:

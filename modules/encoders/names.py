@@ -37,10 +37,8 @@ def load_encoder(name: str) -> Encoder:
     if name == MINILM:
         return huggingface.load(name, _minilm_folder())
     scheme, separator, rest = name.partition("://")
-    if not separator:
-        if os.path.isdir(name):
-            return huggingface.load(name, name)
-        raise _unknown(name)
+    if not separator and os.path.isdir(name):
+        return huggingface.load(name, name)
     if not rest:
         raise _unknown(name)
     if scheme == "hf":

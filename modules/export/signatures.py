@@ -110,9 +110,8 @@ class _ServedClassifier(tf.Module):
         self._forwards, self._text_vectors = _forwards(model, encoder.pad_token_id)
         self._model_variables = [variable.value for variable in model.weights]
         if tft_output is None:
-            tokenizer = encoder.tokenizer()
-            self._tokens = _tokenizer_graph(text_settings, encoder)
-            self._resources = tokenizer
+            self._tokens = lambda text: preprocessing.tokenize(text, text_settings, encoder)
+            self._resources = encoder.tokenizer()
         else:
             layer = tft_output.transform_features_layer()
             # Not the layer itself: it is a Keras 2 model, of which an export traces much more.
@@ -240,10 +239,6 @@ def _as_ragged(tokens: Any) -> tf.RaggedTensor:
     if isinstance(tokens, tf.SparseTensor):
         return tf.RaggedTensor.from_sparse(tokens)
     return tokens
-
-
-def _tokenizer_graph(settings: TextSettings, encoder: "Encoder") -> Any:
-    return lambda text: preprocessing.tokenize(text, settings, encoder)
 
 
 def _tokenize(texts: Sequence[str], settings: TextSettings, encoder: "Encoder") -> list[list[int]]:

@@ -43,10 +43,7 @@ def build_classifier(encoder: "Encoder", num_classes: int, hparams: HParams) -> 
 
 def add_head(body: keras.Model, num_classes: int, hparams: HParams) -> keras.Model:
     """Add the classification head to an ``encoder_model``; see ``build_classifier``."""
-    inputs = {
-        "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
-        "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
-    }
+    inputs = _inputs()
     body.trainable = not hparams.freeze_encoder
     vectors = body(inputs)
     text_vector = MeanOverTokens(name=TEXT_VECTOR)(vectors, inputs["padding_mask"])
@@ -97,11 +94,13 @@ def encoder_model(encoder: "Encoder", dropout: float) -> keras.Model:
     return _backbone_as_model(backbone) if lean is None else lean
 
 
+def _inputs() -> dict[str, Any]:
+    names = ("token_ids", "padding_mask")
+    return {name: keras.Input((None,), dtype="int32", name=name) for name in names}
+
+
 def _backbone_as_model(backbone: keras.Model) -> keras.Model:
-    inputs = {
-        "token_ids": keras.Input((None,), dtype="int32", name="token_ids"),
-        "padding_mask": keras.Input((None,), dtype="int32", name="padding_mask"),
-    }
+    inputs = _inputs()
     # The model ends at the token vectors, because the pooler would get no gradient.
     outputs = backbone.output
     if isinstance(outputs, dict):

@@ -2,6 +2,7 @@
 
 import datetime
 import os
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -73,7 +74,8 @@ class AirflowConnection:
 
     def find(self, name: str) -> SubmittedRun:
         """Return a run of the DAG by its id."""
-        return AirflowRun(self, self._dag_id, name, self._url)
+        url = f"{self._url}/dags/{self._dag_id}/grid?dag_run_id={quote(name)}"
+        return SubmittedRun(name, url, partial(self._state, name))
 
     def request(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
         """Call the API and return the JSON of the response.
@@ -98,6 +100,20 @@ class AirflowConnection:
             raise UserError(f"airflow.url: {self._url} returned {answer.status_code}: {words}")
         return dict(answer.json())
 
+    def _state(self, run_id: str) -> RunState:
+        path = f"/dags/{self._dag_id}/dagRuns/{quote(run_id, safe='')}"
+        state = str(self.request("GET", path)["state"])
+        found = self.request("GET", f"{path}/taskInstances")["task_instances"]
+        tasks = {task["task_id"]: task["state"] for task in found if task["state"]}
+        failed = sorted(name for name, word in tasks.items() if word == "failed")
+        return RunState(
+            state=state,
+            finished=state in ("success", "failed"),
+            succeeded=state == "success",
+            tasks=tasks,
+            error=f"{', '.join(failed)} failed" if failed else "",
+        )
+
     def _deployed_dag(self) -> dict[str, Any]:
         dag = self.request("GET", f"/dags/{self._dag_id}")
         if dag.get("has_import_errors"):
@@ -116,32 +132,4 @@ class AirflowConnection:
         return (
             "write the DAG file to Airflow's DAG folder and wait until Airflow has read it: "
             f"bert compile --runner airflow -o DAGS_FOLDER/{self._dag_id}.py"
-        )
-
-
-class AirflowRun:
-    """A submitted run."""
-
-    def __init__(self, connection: AirflowConnection, dag_id: str, run_id: str, url: str) -> None:
-        self.name = run_id
-        self.url = f"{url}/dags/{dag_id}/grid?dag_run_id={quote(run_id)}"
-        self._connection = connection
-        self._path = f"/dags/{dag_id}/dagRuns/{quote(run_id, safe='')}"
-
-    def state(self) -> RunState:
-        """Return the current state.
-
-        Raises:
-            UserError: the API cannot be reached or refuses the request.
-        """
-        state = str(self._connection.request("GET", self._path)["state"])
-        found = self._connection.request("GET", f"{self._path}/taskInstances")["task_instances"]
-        tasks = {task["task_id"]: task["state"] for task in found if task["state"]}
-        failed = sorted(name for name, word in tasks.items() if word == "failed")
-        return RunState(
-            state=state,
-            finished=state in ("success", "failed"),
-            succeeded=state == "success",
-            tasks=tasks,
-            error=f"{', '.join(failed)} failed" if failed else "",
         )

@@ -1,5 +1,6 @@
 """The order that a task of another orchestrator gives its process: one JSON object."""
 
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,15 +23,12 @@ def read(arguments: Sequence[str], *names: str, module: str) -> dict[str, Any]:
     Raises:
         UserError: the arguments are not such an order.
     """
-    legal = {*names, ASSIGNMENTS, PARAMETERS}
-    try:
+    words = [*names, ASSIGNMENTS, PARAMETERS]
+    with contextlib.suppress(ValueError, TypeError):
         [text] = arguments
         order = json.loads(text)
-        if legal == set(order):
+        if set(order) == set(words):
             return dict(order)
-    except (ValueError, TypeError):
-        pass
-    words = [*names, ASSIGNMENTS, PARAMETERS]
     raise UserError(
         f"{module}: must receive one JSON object with {', '.join(words[:-1])} and {words[-1]}; "
         "compile the DAG file again: bert compile --runner airflow"

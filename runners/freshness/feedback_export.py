@@ -1,7 +1,6 @@
 """Export of feedback by the config, for ``bert feedback export`` and ``bert watch``."""
 
 import functools
-import os
 
 from modules.contract import features
 from modules.contract.errors import DataError
@@ -68,8 +67,15 @@ def held_out_identities(config: Config) -> frozenset[str]:
         DataError: the run's test split does not exist, so it is unknown which texts must not be
             trained on.
     """
-    folders = _test_split_folders(config)
-    return _read_identities(folders) if folders else frozenset()
+    try:
+        runs = read_runs(config, with_outputs=["ExampleGen"])
+    except NothingRanError:
+        return frozenset()
+    for run in runs:
+        node, examples = run.node("ExampleGen"), run.artifact("ExampleGen", "Examples")
+        if node and examples and node.state in {"ran", "cached"}:
+            return _read_identities(f"{examples.uri}/Split-{features.TEST_SPLIT}")
+    return frozenset()
 
 
 def label_vocabulary(config: Config) -> list[str]:
@@ -85,34 +91,15 @@ def label_vocabulary(config: Config) -> list[str]:
     return read_labels(pushed[max(pushed)]) if pushed else list(config.data.labels)
 
 
-def _test_split_folders(config: Config) -> tuple[str, ...]:
-    try:
-        runs = read_runs(config, with_outputs=["ExampleGen"])
-    except NothingRanError:
-        return ()
-    for run in runs:
-        node = run.node("ExampleGen")
-        outputs = node.outputs.values() if node and node.state in {"ran", "cached"} else ()
-        examples = [
-            os.path.join(artifact.uri, f"Split-{features.TEST_SPLIT}")
-            for artifacts in outputs
-            for artifact in artifacts
-            if artifact.type == "Examples"
-        ]
-        if examples:
-            return tuple(examples)
-    return ()
-
-
 @functools.lru_cache(maxsize=4)
-def _read_identities(folders: tuple[str, ...]) -> frozenset[str]:
+def _read_identities(folder: str) -> frozenset[str]:
     import tensorflow as tf
 
-    files = [name for each in folders for name in sorted(tf.io.gfile.glob(os.path.join(each, "*")))]
+    files = sorted(tf.io.gfile.glob(f"{folder}/*"))
     if not files:
         raise DataError(
-            f"the test split of the last run is missing in {', '.join(folders)}, so feedback "
-            "cannot be kept apart from it; create it again: bert run"
+            f"the test split of the last run is missing in {folder}, so feedback cannot be kept "
+            "apart from it; create it again: bert run"
         )
     found = set()
     for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():

@@ -60,13 +60,13 @@ def drift_report(config: Config, database: "Database", now: float) -> "DriftRepo
     texts = read_texts(database, since, now, settings.max_texts)
     if len(texts) < settings.min_texts:
         return None
-    with _deployed(config, database) as (client, version):
-        reference = load_reference(config, version, client)
-        window = _describe_cached(config, reference, texts, client)
+    reference, window = _describe_both(config, database, texts)
     report = check(
         reference.texts, window, reference.labels, false_alarm_rate=settings.false_alarm_rate
     )
-    return dataclasses.replace(report, model_version=version, window_start=since, window_end=now)
+    return dataclasses.replace(
+        report, model_version=reference.version, window_start=since, window_end=now
+    )
 
 
 def quality_report(config: Config, database: "Database", now: float) -> "QualityReport":
@@ -106,10 +106,6 @@ def quality_report(config: Config, database: "Database", now: float) -> "Quality
         interval=wilson(right, len(outcomes), settings.confidence) if outcomes else None,
         macro_f1=f1[0],
         macro_f1_interval=f1[1],
-        evaluation_accuracy=None,
-        estimated_accuracy=None,
-        estimated_interval=None,
-        estimated_from=0,
         confidence=settings.confidence,
         window_start=since,
         window_end=now,
@@ -151,12 +147,12 @@ def load_reference(config: Config, version: int, client: "Client") -> "Reference
     if cached is not None and (cached.version, cached.source) == (version, source):
         return cached
     labels = read_labels(version_folder(config.push_directory(), version))
-    held_out = read_held_out(find_run(config, source))
-    drawn = draw_texts(held_out.texts, REFERENCE_TEXTS)
+    held_out, true_labels = zip(*read_held_out(find_run(config, source)), strict=True)
+    drawn = draw_texts(held_out, REFERENCE_TEXTS)
     with _user_errors():
-        texts = describe([held_out.texts[row] for row in drawn], client, labels)
+        texts = describe([held_out[row] for row in drawn], client, labels)
     index = {label: position for position, label in enumerate(labels)}
-    true = np.array([index.get(held_out.labels[row], -1) for row in drawn], np.int32)
+    true = np.array([index.get(true_labels[row], -1) for row in drawn], np.int32)
     reference = Reference(version, tuple(labels), source, texts, true)
     (folder / _WINDOW).unlink(missing_ok=True)  # may be of another model with the same number
     reference.save(folder)
@@ -202,9 +198,7 @@ def _with_estimate(
         note = f"no estimate: {len(texts)} texts, and drift.min_texts is {settings.min_texts}"
         return _with_note(report, note)
     try:
-        with _deployed(config, database) as (client, version):
-            reference = load_reference(config, version, client)
-            window = _describe_cached(config, reference, texts, client)
+        reference, window = _describe_both(config, database, texts)
     except UserError as error:
         return _with_note(report, f"no estimate: {error}")
     estimate = estimate_accuracy(
@@ -222,12 +216,14 @@ def _with_note(report: "QualityReport", note: str) -> "QualityReport":
     return dataclasses.replace(report, notes=(*report.notes, note))
 
 
-@contextlib.contextmanager
-def _deployed(config: Config, database: "Database") -> Iterator[tuple["Client", int]]:
-    """Yield a client of the deployed version, and the version's number.
+def _describe_both(
+    config: Config, database: "Database", texts: list[str]
+) -> tuple["Reference", "Descriptions"]:
+    """Return the deployed version's reference, and its descriptions of a window's texts.
 
     Raises:
-        UserError: no version has been pushed.
+        UserError: no version has been pushed, the run that made it is unknown, or the server
+            cannot be reached.
     """
     from serving.client import Client
 
@@ -243,7 +239,8 @@ def _deployed(config: Config, database: "Database") -> Iterator[tuple["Client", 
         version=version,
         timeout=_TIMEOUT_SECONDS,
     ) as client:
-        yield client, version
+        reference = load_reference(config, version, client)
+        return reference, _describe_cached(config, reference, texts, client)
 
 
 def _describe_cached(

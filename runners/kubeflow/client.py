@@ -7,8 +7,8 @@ import socket
 import tempfile
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from modules.contract.addresses import is_loopback
@@ -84,16 +84,24 @@ class KubeflowConnection:
 
     def find(self, name: str) -> SubmittedRun:
         """Return a run by its id."""
-        return KubeflowRun(self, name, f"{self._host}/#/runs/details/{name}")
+        url = f"{self._host}/#/runs/details/{name}"
+        return SubmittedRun(name, url, partial(self._state, name))
 
-    def get_run(self, run_id: str) -> Any:
-        """Return the API's record of a run.
-
-        Raises:
-            UserError: the API refuses the request or cannot be reached.
-        """
+    def _state(self, run_id: str) -> RunState:
         with self._explained():
-            return self._client.get_run(run_id)
+            run = self._client.get_run(run_id)
+        details = (run.run_details.task_details if run.run_details else None) or []
+        tasks = {task.display_name: task.state for task in details if task.state}
+        error = run.error.message if run.error else ""
+        failed = [name for name, state in tasks.items() if state == "FAILED"]
+        state = run.state or "PENDING"
+        return RunState(
+            state=state,
+            finished=state in _END_STATES,
+            succeeded=state == "SUCCEEDED",
+            tasks=tasks,
+            error=error or (f"{', '.join(failed)} failed" if failed else ""),
+        )
 
     def _reach(self, host: str, port: int) -> None:
         """Check that the port is open, because the client would wait for minutes."""
@@ -140,35 +148,6 @@ class KubeflowConnection:
             ) from error
         except urllib3.exceptions.HTTPError as error:
             raise UserError(f"kubeflow.host: {self._host} cannot be reached: {error}") from error
-
-
-class KubeflowRun:
-    """A submitted run."""
-
-    def __init__(self, connection: KubeflowConnection, name: str, url: str) -> None:
-        self.name = name
-        self.url = url
-        self._connection = connection
-
-    def state(self) -> RunState:
-        """Return the current state.
-
-        Raises:
-            UserError: the API refuses the request or cannot be reached.
-        """
-        run = self._connection.get_run(self.name)
-        details = (run.run_details.task_details if run.run_details else None) or []
-        tasks = {task.display_name: task.state for task in details if task.state}
-        error = run.error.message if run.error else ""
-        failed = [name for name, state in tasks.items() if state == "FAILED"]
-        state = run.state or "PENDING"
-        return RunState(
-            state=state,
-            finished=state in _END_STATES,
-            succeeded=state == "SUCCEEDED",
-            tasks=tasks,
-            error=error or (f"{', '.join(failed)} failed" if failed else ""),
-        )
 
 
 @contextlib.contextmanager

@@ -72,15 +72,13 @@ def compile_pipeline(config: Config) -> str:
     _keep_files_on_volume(spec, config)
     documents = [spec]
     if settings := platform_settings(config):
-        executors = {task["executorLabel"]: settings(node) for node, task in _components(spec)}
+        components = spec["components"]
+        executors = {
+            components[node]["executorLabel"]: settings(node) for node in pipeline_spec.tasks(spec)
+        }
         platform = {"deploymentSpec": {"executors": executors}}
         documents.append({"platforms": {"kubernetes": platform}})
-    text: str = yaml.safe_dump_all(documents, sort_keys=True)
-    return text
-
-
-def _components(spec: JSON) -> list[tuple[str, JSON]]:
-    return [(node, spec["components"][node]) for node in pipeline_spec.tasks(spec)]
+    return yaml.safe_dump_all(documents, sort_keys=True)
 
 
 def _run_driver_in_container(spec: JSON) -> None:

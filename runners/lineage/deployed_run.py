@@ -1,6 +1,5 @@
 """The run that made a deployed version, and the texts that it was not trained on."""
 
-import dataclasses
 import gzip
 import struct
 from collections.abc import Iterator
@@ -17,19 +16,6 @@ from runners.lineage.runs import read_runs
 SPLITS = (features.EVAL_SPLIT, features.TEST_SPLIT)
 #: Nodes whose outputs are needed.
 _NODES = ("ExampleGen", "Trainer", "Evaluator")
-
-
-@dataclasses.dataclass(frozen=True)
-class HeldOut:
-    """Texts with their true labels.
-
-    Attributes:
-        texts: texts as they were read from the data.
-        labels: true label of each text.
-    """
-
-    texts: list[str]
-    labels: list[str]
 
 
 def read_source(config: Config, version: int) -> str:
@@ -64,8 +50,8 @@ def find_run(config: Config, source: str) -> Run:
     )
 
 
-def read_held_out(run: Run) -> HeldOut:
-    """Read the eval and test splits of a run.
+def read_held_out(run: Run) -> list[tuple[str, str]]:
+    """Read text and true label of each example of a run's eval and test splits.
 
     Raises:
         UserError: the run has no examples, or they cannot be read here.
@@ -81,7 +67,7 @@ def read_held_out(run: Run) -> HeldOut:
             f"{artifact.uri} holds no eval or test split that this machine can read; "
             "set pipeline.root to the folder that holds the run's data"
         )
-    return HeldOut([text for text, _ in examples], [label for _, label in examples])
+    return examples
 
 
 def read_examples(folder: str) -> Iterator[tuple[str, str]]:

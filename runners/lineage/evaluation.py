@@ -39,9 +39,10 @@ def read_push(run: Run) -> Push | None:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> Any:
+    """Read a JSON file; return an empty object if it does not exist or is incomplete."""
     try:
-        return dict(json.loads(path.read_text("utf-8")))
+        return json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, ValueError):
         return {}
 
@@ -57,10 +58,6 @@ def read_trials(run: Run) -> list[TrialRecord]:
     artifact = run.artifact("Tuner", "TunerResults")
     if artifact is None:
         return []
-    try:
-        found = json.loads((Path(artifact.uri) / _RESULTS_FILE).read_text("utf-8"))
-    except (FileNotFoundError, ValueError):
-        return []
     return [
         TrialRecord(
             score=float(trial["score"]),
@@ -70,5 +67,5 @@ def read_trials(run: Run) -> list[TrialRecord]:
                 if name not in _NOT_TUNED and not name.startswith(_KEPT_BY_HYPERBAND)
             },
         )
-        for trial in found
+        for trial in _read(Path(artifact.uri) / _RESULTS_FILE)
     ]

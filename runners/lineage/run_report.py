@@ -68,5 +68,4 @@ def _feedback(examples: Artifact) -> FeedbackRows | None:
 
 
 def _feedback_counts(examples: Artifact) -> dict[str, int]:
-    found: dict[str, int] = json.loads(examples.properties.get("feedback_counts") or "{}")
-    return found
+    return json.loads(examples.properties.get("feedback_counts") or "{}")

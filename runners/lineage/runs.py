@@ -29,6 +29,10 @@ _RESULT_PROPERTY = "__execution_result__"
 class NothingRanError(UserError):
     """The pipeline has no run yet."""
 
+    def __init__(self, config: Config) -> None:
+        name, root = config.pipeline.name, config.pipeline_root()
+        super().__init__(f"pipeline {name!r} has no runs under {root}; `bert run` starts one")
+
 
 def read_runs(config: Config, *, with_outputs: Iterable[str] = ()) -> list[Run]:
     """Read all runs of the config's pipeline, the newest first.
@@ -40,8 +44,8 @@ def read_runs(config: Config, *, with_outputs: Iterable[str] = ()) -> list[Run]:
     Raises:
         NothingRanError: nothing has run yet.
     """
-    reader = _Reader(config)
-    return reader.runs(set(with_outputs))
+    reader, wanted = _Reader(config), set(with_outputs)
+    return [reader.run(name, wanted) for name in reader.run_ids()]
 
 
 def read_run(config: Config, run_id: str | None = None) -> Run:
@@ -73,7 +77,7 @@ class _Reader:
     def __init__(self, config: Config) -> None:
         url = urlsplit(config.metadata_url())
         if url.scheme == "sqlite" and not Path(unquote(url.path[1:])).is_file():
-            raise NothingRanError(_nothing_yet(config))
+            raise NothingRanError(config)
         from ml_metadata import MetadataStore
 
         from pipeline.metadata_store import connection_config
@@ -81,7 +85,7 @@ class _Reader:
         self._store = MetadataStore(connection_config(config.metadata_url()))
         pipeline = self._store.get_context_by_type_and_name("pipeline", config.pipeline.name)
         if pipeline is None:
-            raise NothingRanError(_nothing_yet(config))
+            raise NothingRanError(config)
         self._own = {run.id for run in self._store.get_executions_by_context(pipeline.id)}
         self._nodes = {
             execution.id: context.name.removeprefix(f"{config.pipeline.name}.")
@@ -90,7 +94,7 @@ class _Reader:
         }
         self._executions = self._executions_by_run()
         if not self._executions:
-            raise NothingRanError(_nothing_yet(config))
+            raise NothingRanError(config)
 
     def _executions_by_run(self) -> dict[str, list[Any]]:
         found = {}
@@ -107,9 +111,6 @@ class _Reader:
 
     def run_ids(self) -> list[str]:
         return list(self._executions)
-
-    def runs(self, with_outputs: set[str]) -> list[Run]:
-        return [self.run(name, with_outputs) for name in self._executions]
 
     def run(self, name: str, with_outputs: set[str] | None = None) -> Run:
         """Read a run; if ``with_outputs`` is None, with the outputs of every node."""
@@ -147,7 +148,8 @@ class _Reader:
         found: dict[int, dict[str, list[Artifact]]] = {}
         for event in events:
             key = next((step.key for step in event.path.steps if step.HasField("key")), "")
-            record = _artifact(artifacts[event.artifact_id])
+            artifact = artifacts[event.artifact_id]
+            record = Artifact(artifact.type, artifact.uri, _properties(artifact))
             found.setdefault(event.execution_id, {}).setdefault(key, []).append(record)
         return found
 
@@ -185,10 +187,6 @@ def _error(execution: Any) -> str:
     return lines[0] if lines else ""
 
 
-def _artifact(artifact: Any) -> Artifact:
-    return Artifact(artifact.type, artifact.uri, _properties(artifact))
-
-
 def _properties(record: Any) -> dict[str, Any]:
     return {
         name: _value(value)
@@ -207,8 +205,3 @@ def _value(value: Any) -> Any:
     if kind == "proto_value":
         return value.proto_value.type_url
     return getattr(value, kind) if kind else None
-
-
-def _nothing_yet(config: Config) -> str:
-    name, root = config.pipeline.name, config.pipeline_root()
-    return f"pipeline {name!r} has no runs under {root}; `bert run` starts one"

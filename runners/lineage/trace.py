@@ -10,40 +10,14 @@ from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.lineage.version_origin import Origin, VersionOrigins
 from serving.records.database import Database
-from serving.records.tables import OK, PredictionRow
+from serving.records.tables import PredictionRow
 
 #: Maximum number of predictions of a request that are shown; a stream may have a million.
 SHOWN = 20
 _SHORTEST_START = 6
-
-
-@dataclasses.dataclass(frozen=True)
-class TracedPrediction:
-    """One prediction; see ``serving.records.tables.PredictionRow``."""
-
-    id: str
-    position: int
-    created: float
-    model_version: int | None
-    role: str
-    status: str
-    latency_ms: float
-    label: str | None
-    score: float | None
-    characters: int
-    text: str | None
-
-    @property
-    def answered(self) -> bool:
-        """Whether the model answered; ``status`` is the error otherwise."""
-        return self.status == OK
-
-    def as_json(self, *, show_text: bool) -> dict[str, Any]:
-        """Return JSON types."""
-        found = dataclasses.asdict(self)
-        if not show_text:
-            del found["text"]
-        return found
+#: Columns of ``PredictionRow`` that are printed as JSON: of the call, and of its answer.
+_CALL = ("id", "position", "created", "model_version", "role", "status", "latency_ms")
+_ANSWER = ("label", "score", "characters")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,17 +33,20 @@ class Trace:
     """
 
     request_id: str
-    predictions: Sequence[TracedPrediction]
+    predictions: Sequence[PredictionRow]
     count: int
     origins: Sequence[Origin]
     missing: Sequence[str]
 
     def as_json(self, *, show_text: bool) -> dict[str, Any]:
         """Return JSON types."""
+        columns = (*_CALL, *_ANSWER, *(["text"] if show_text else []))
         return {
             "request_id": self.request_id,
             "count": self.count,
-            "predictions": [each.as_json(show_text=show_text) for each in self.predictions],
+            "predictions": [
+                {name: getattr(row, name) for name in columns} for row in self.predictions
+            ],
             "versions": [dataclasses.asdict(origin) for origin in self.origins],
             "missing": list(self.missing),
         }
@@ -95,7 +72,7 @@ def read_trace(config: Config, database: Database, wanted: str) -> Trace:
         missing.append("the text was not stored: gateway.store_texts was false")
     return Trace(
         request_id=predictions[0].request_id,
-        predictions=[_traced(row) for row in predictions],
+        predictions=predictions,
         count=count,
         origins=[origins.read(version) for version in sorted(v for v in versions if v is not None)],
         missing=missing,
@@ -141,8 +118,3 @@ def _request(scalars: Callable[[Select[Any]], Any], wanted: str) -> str:
             "gateway.retention_days"
         )
     return str(found[0])
-
-
-def _traced(row: PredictionRow) -> TracedPrediction:
-    names = (field.name for field in dataclasses.fields(TracedPrediction))
-    return TracedPrediction(**{name: getattr(row, name) for name in names})

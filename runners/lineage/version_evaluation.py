@@ -4,8 +4,8 @@ import logging
 from typing import Any
 
 from modules.contract.errors import UserError
-from modules.contract.pushed_model import read_manifest, version_folder
 from pipeline.config import Config
+from runners.lineage.deployed_run import read_source
 from runners.lineage.evaluation import read_evaluation
 from runners.lineage.runs import read_runs
 
@@ -43,12 +43,10 @@ class VersionEvaluations:
         return self._found[version]
 
     def _search(self, version: int) -> dict[str, Any]:
-        source = self._source(version)
-        if not source:
-            return {}
         try:
+            source = read_source(self._config, version)
             runs = read_runs(self._config, with_outputs=["Evaluator"])
-        except UserError:  # nothing has run here
+        except UserError:  # the version is not here, or nothing has run here
             return {}
         for run in runs:
             record = read_evaluation(run)
@@ -67,10 +65,3 @@ class VersionEvaluations:
                 "run_id": run.run_id,
             }
         return {}
-
-    def _source(self, version: int) -> str:
-        """Return the URI of the ``Model`` artifact that was pushed; "" if it is unknown."""
-        try:
-            return read_manifest(version_folder(self._config.push_directory(), version)).source
-        except (OSError, ValueError):
-            return ""

@@ -9,7 +9,7 @@ from modules.contract import pushed_model
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.lineage.evaluation import read_evaluation, read_push
-from runners.lineage.records import Artifact, NodeRun, Run
+from runners.lineage.records import NodeRun, Run
 from runners.lineage.runs import read_runs
 
 _NODES = ("ExampleGen", "Trainer", "Evaluator", "Pusher")
@@ -155,13 +155,14 @@ def _describe(origin: Origin, trained: Run, pushed: Run | None) -> Origin:
     evaluation = _evaluation(pushed or trained, missing)
     if pushed is None:
         missing.append("the push: no run recorded it; the folder may have been copied here")
+    digests = {node.name: digest for node in trained.nodes if (digest := _code_digest(node))}
     return dataclasses.replace(
         origin,
         trained=RunReference(trained.run_id, trained.started),
         pushed=RunReference(pushed.run_id, pushed.started) if pushed else None,
         data=data,
         evaluation=evaluation,
-        code=origin.code | _code_digests(trained),
+        code=origin.code | digests,
         missing=missing,
     )
 
@@ -192,9 +193,8 @@ def _read_card(folder: Path, missing: list[str]) -> dict[str, Any]:
 def _training_run(runs: list[Run], source: str) -> Run | None:
     """Return the run whose Trainer made the model, not one that took it from the cache."""
     matching = [run for run in runs if source and _model_uri(run) == source]
-    trained = [run for run in matching if _state(run, "Trainer") == "ran"]
-    found = trained or matching
-    return found[-1] if found else None
+    trained = [run for run in matching if (node := run.node("Trainer")) and node.state == "ran"]
+    return next(reversed(trained or matching), None)
 
 
 def _pushing_run(runs: list[Run], origin: Origin) -> Run | None:
@@ -213,11 +213,6 @@ def _model_uri(run: Run | None) -> str:
     return model.uri if model else ""
 
 
-def _state(run: Run, node: str) -> str:
-    found = run.node(node)
-    return found.state if found else ""
-
-
 def _data(run: Run, missing: list[str]) -> TrainingData | None:
     node, artifact = run.node("ExampleGen"), run.artifact("ExampleGen", "Examples")
     if node is None or artifact is None:
@@ -227,9 +222,10 @@ def _data(run: Run, missing: list[str]) -> TrainingData | None:
     fingerprint = artifact.properties.get("input_fingerprint") or node.parameters.get(
         "input_fingerprint", ""
     )
+    examples = artifact.properties.get("examples")
     return TrainingData(
         uri=artifact.uri,
-        examples=_count(artifact, "examples"),
+        examples=None if examples is None else int(examples),
         fingerprint=str(fingerprint),
         paths=[str(path) for path in _json_list(node.parameters.get("paths"))],
         feedback_spans=[int(span) for span in _json_list(spans)],
@@ -245,11 +241,6 @@ def _evaluation(run: Run, missing: list[str]) -> Evaluation | None:
     return Evaluation(record.blessed, record.metric, record.candidate, record.sentences)
 
 
-def _code_digests(run: Run) -> dict[str, str]:
-    found = {node.name: _code_digest(node) for node in run.nodes}
-    return {name: digest for name, digest in found.items() if digest}
-
-
 def _code_digest(node: NodeRun) -> str:
     """Return the digest: a parameter of our components, part of a JSON parameter of TFX's."""
     if digest := node.parameters.get("code_digest"):
@@ -263,11 +254,6 @@ def _code_digest(node: NodeRun) -> str:
         each["code_digest"] for each in values if isinstance(each, dict) and "code_digest" in each
     )
     return str(next(found, ""))
-
-
-def _count(artifact: Artifact, name: str) -> int | None:
-    value = artifact.properties.get(name)
-    return None if value is None else int(value)
 
 
 def _counts(text: Any) -> dict[str, int]:

@@ -87,8 +87,14 @@ def run(
             f"pipeline.root: {root} cannot be written ({error.strerror}); "
             "choose another: --set pipeline.root=PATH"
         ) from error
+    order = {
+        "config": config.model_dump(mode="json"),
+        "run_id": run_id,
+        "from_node": from_node,
+        "to_node": to_node,
+    }
     with _exclusive(root):
-        return _watch(config, run_id, logs, from_node, to_node, on_event)
+        return _watch(order, logs, on_event)
 
 
 @contextlib.contextmanager
@@ -109,15 +115,8 @@ def _exclusive(root: Path) -> Iterator[None]:
         yield
 
 
-def _watch(
-    config: Config,
-    run_id: str,
-    logs: Path,
-    from_node: str | None,
-    to_node: str | None,
-    on_event: Callable[[Event], None],
-) -> RunOutcome:
-    started = time.monotonic()
+def _watch(order: dict[str, Any], logs: Path, on_event: Callable[[Event], None]) -> RunOutcome:
+    started, run_id = time.monotonic(), order["run_id"]
     log, events = logs / f"{run_id}.log", logs / f"{run_id}.events.jsonl"
     events.touch()
     last: Event = {}
@@ -131,7 +130,7 @@ def _watch(
         on_event(event)
 
     with open(log, "wb") as log_file, open(events, encoding="utf-8") as event_file:
-        worker = _start_worker(config, run_id, events, log_file, from_node, to_node)
+        worker = _start_worker(order, events, log_file)
         try:
             while worker.poll() is None:
                 _read_events(event_file, handle)
@@ -158,20 +157,7 @@ def _watch(
     )
 
 
-def _start_worker(
-    config: Config,
-    run_id: str,
-    events: Path,
-    log_file: Any,
-    from_node: str | None,
-    to_node: str | None,
-) -> subprocess.Popen[bytes]:
-    order = {
-        "config": config.model_dump(mode="json"),
-        "run_id": run_id,
-        "from_node": from_node,
-        "to_node": to_node,
-    }
+def _start_worker(order: dict[str, Any], events: Path, log_file: Any) -> subprocess.Popen[bytes]:
     worker = subprocess.Popen(
         [sys.executable, "-m", "runners.local.worker"],
         stdin=subprocess.PIPE,

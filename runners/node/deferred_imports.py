@@ -45,9 +45,11 @@ def install() -> None:
     defer_package("tensorflow", light_submodules="tensorflow.core")
     defer_package("tfx.components", light_submodules="tfx.components")
     sys.meta_path.insert(0, _NoScreen())
-    _install_doc_controls()
+    decorators = dict.fromkeys(_DOC_DECORATORS, lambda decorated: decorated)
+    doc_controls = {"documented": lambda obj, doc: obj, "EXTRA_DOCS": {}, **decorators}
+    _install_stub("tfx.utils.doc_controls", doc_controls)
     _install_gfile_plugin()
-    _install_beam_operator()
+    _install_stub(_BEAM_OPERATOR, {"BeamExecutorOperator": object})
 
 
 class _DeferredPackage(types.ModuleType):
@@ -154,21 +156,10 @@ def defer_package(name: str, *, light_submodules: str) -> None:
     sys.meta_path.insert(0, _SubmoduleFinder(module, light_submodules))
 
 
-def _install_doc_controls() -> None:
-    module = types.ModuleType("tfx.utils.doc_controls")
-    for name in _DOC_DECORATORS:
-        setattr(module, name, lambda decorated: decorated)
-    module.documented = lambda obj, doc: obj  # type: ignore[attr-defined]
-    module.EXTRA_DOCS = {}  # type: ignore[attr-defined]
-    _register(module)
-
-
 def _install_gfile_plugin() -> None:
     from tfx.dsl.io import filesystem_registry
 
-    module = types.ModuleType(_GFILE_PLUGIN)
-    module.TensorflowFilesystem = None  # type: ignore[attr-defined]
-    _register(module)
+    module = _install_stub(_GFILE_PLUGIN, {"TensorflowFilesystem": None})
     registry = filesystem_registry.DEFAULT_FILESYSTEM_REGISTRY
     registry.register(_local_filesystem(), priority=0)
     look_up = registry.get_filesystem_for_scheme
@@ -195,10 +186,11 @@ def _local_filesystem() -> Any:
     return LocalFilesystem
 
 
-def _install_beam_operator() -> None:
-    module = types.ModuleType(_BEAM_OPERATOR)
-    module.BeamExecutorOperator = object  # type: ignore[attr-defined]
+def _install_stub(name: str, attributes: dict[str, Any]) -> types.ModuleType:
+    module = types.ModuleType(name)
+    vars(module).update(attributes)
     _register(module)
+    return module
 
 
 def _register(module: types.ModuleType) -> None:

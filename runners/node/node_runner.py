@@ -85,14 +85,11 @@ def describe_error(error: BaseException) -> dict[str, Any]:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UserError):
-            return {"error": str(cause), "user_error": True, "kind": _kind(cause)}
+            kind = "data" if isinstance(cause, DataError) else "user"
+            return {"error": str(cause), "user_error": True, "kind": kind}
         cause = cause.__cause__ or cause.__context__
     lines = str(error).strip().splitlines() or [""]
     return {"error": f"{type(error).__name__}: {lines[0]}", "user_error": False}
-
-
-def _kind(error: UserError) -> str:
-    return "data" if isinstance(error, DataError) else "user"
 
 
 def end_process(status: int) -> NoReturn:

@@ -24,7 +24,6 @@ from pipeline import config as pipeline_config
 from pipeline.config import Config
 from pipeline.nodes import check_node, node_names
 from runners.lineage.evaluation import read_evaluation_folder
-from runners.lineage.records import EvaluationRecord
 from runners.notebook import views
 
 _REPOSITORY = Path(__file__).parents[2]
@@ -115,7 +114,7 @@ class Notebook:
 
     def show_evaluation(self) -> None:
         """Show the decision in words, all metrics, and the deciding metric by slice."""
-        record = self._evaluation()
+        record = read_evaluation_folder(self.folder("Evaluator", "evaluation"))
         _show("\n".join(record.sentences))
         _show(views.metrics_table(record), views.slices_table(record), views.slices_figure(record))
 
@@ -154,9 +153,6 @@ class Notebook:
         found = next(component for component in self.components if component.id == node)
         [artifact] = found.outputs[output].get()
         return Path(artifact.uri)
-
-    def _evaluation(self) -> EvaluationRecord:
-        return read_evaluation_folder(self.folder("Evaluator", "evaluation"))
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import pandas
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from modules.contract import features
+from runners.lineage.deployed_run import read_examples
 from runners.lineage.records import EvaluationRecord
 
 SPLITS = ("train", "eval", "test")
@@ -198,16 +198,9 @@ def predictions_table(evaluation: Path, examples: Path, count: int = 10) -> pand
 
 def _texts(folder: Path) -> dict[str, str]:
     """Return digest -> text for each text of a split."""
-    import tensorflow as tf
-
-    files = sorted(str(path) for path in folder.glob("*.gz"))
-    found = {}
-    for record in tf.data.TFRecordDataset(files, compression_type="GZIP").as_numpy_iterator():
-        [text] = (
-            tf.train.Example.FromString(record).features.feature[features.TEXT].bytes_list.value
-        )
-        found[hashlib.sha256(text).hexdigest()] = text.decode("utf-8", "replace")
-    return found
+    return {
+        hashlib.sha256(text.encode()).hexdigest(): text for text, _ in read_examples(str(folder))
+    }
 
 
 def _metric_rows(rows: Any, by: str) -> pandas.DataFrame:

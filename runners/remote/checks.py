@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from operator import attrgetter
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
@@ -81,8 +82,7 @@ def check_uri(config: Config, key: str, schemes: tuple[str, ...]) -> None:
     Raises:
         UserError: the value has another prefix, or no bucket.
     """
-    section, _, name = key.partition(".")
-    value = str(getattr(getattr(config, section), name))
+    value = str(attrgetter(key)(config))
     scheme = next((scheme for scheme in schemes if value.startswith(scheme)), None)
     if scheme is None or not urlsplit(value).netloc:
         allowed = " or ".join(f"{scheme}BUCKET/FOLDER" for scheme in schemes)

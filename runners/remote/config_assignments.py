@@ -1,6 +1,6 @@
 """The assignments with which another process loads the same config."""
 
-from typing import Any
+from operator import attrgetter
 
 from pipeline.config import Config
 from pipeline.config_keys import is_secret, keys
@@ -17,14 +17,7 @@ def assignments(config: Config, without: tuple[str, ...] = ()) -> list[str]:
     defaults = Config.model_construct()
     found = []
     for key, field in keys(Config).items():
-        value, default = _value(config, key), _value(defaults, key)
+        value, default = (attrgetter(key)(each) for each in (config, defaults))
         if value != default and not is_secret(field) and not key.startswith(without):
             found.append(f"{key}={toml_value(value)}")
     return found
-
-
-def _value(config: Config, key: str) -> Any:
-    value: Any = config
-    for name in key.split("."):
-        value = getattr(value, name)
-    return value

@@ -42,7 +42,8 @@ def compile_job(config: Config) -> JSON:
     with _quiet():
         job, pipeline = _compile(config)
     set_parameter_defaults(job["pipelineSpec"], pipeline.components)
-    set_resources(job["pipelineSpec"], config)
+    for node in tasks(job["pipelineSpec"]):  # TFX's compiler leaves some nodes out
+        container(job["pipelineSpec"], node)["resources"] = resources(config, node)
     # Never cached, because the deployed model changes between runs.
     tasks(job["pipelineSpec"])[RESOLVER].pop("cachingOptions", None)
     change_parameters(job["pipelineSpec"], into_image(config.image.directory))
@@ -84,22 +85,19 @@ def _quiet() -> Iterator[None]:
 
 def tasks(spec: JSON) -> dict[str, JSON]:
     """Return the tasks by name."""
-    found: dict[str, JSON] = spec["root"]["dag"]["tasks"]
-    return found
+    return spec["root"]["dag"]["tasks"]
 
 
 def container(spec: JSON, node: str) -> JSON:
     """Return the container of a node."""
     label = spec["components"][node]["executorLabel"]
-    found: JSON = spec["deploymentSpec"]["executors"][label]["container"]
-    return found
+    return spec["deploymentSpec"]["executors"][label]["container"]
 
 
 def inputs_spec(spec: JSON, node: str) -> str:
     """Return the specification of a node's inputs as the JSON that its container receives."""
     arguments = container(spec, node)["args"]
-    found: str = arguments[arguments.index("--json_serialized_inputs_spec_args") + 1]
-    return found
+    return arguments[arguments.index("--json_serialized_inputs_spec_args") + 1]
 
 
 def set_parameter_defaults(spec: JSON, nodes: Iterable[Any]) -> None:
@@ -116,17 +114,6 @@ def set_parameter_defaults(spec: JSON, nodes: Iterable[Any]) -> None:
         for value in node.exec_properties.values():
             if isinstance(value, RuntimeParameter) and value.default is not None:
                 declared[value.name] |= {"defaultValue": value.default, "isOptional": True}
-
-
-def set_resources(spec: JSON, config: Config) -> None:
-    """Set the resources of every node; TFX's compiler leaves some nodes out.
-
-    Args:
-        spec: the PipelineSpec, changed in place.
-        config: the configuration; its ``resources`` section is used.
-    """
-    for node in tasks(spec):
-        container(spec, node)["resources"] = resources(config, node)
 
 
 def resources(config: Config, node: str) -> JSON:
@@ -152,9 +139,11 @@ def resources(config: Config, node: str) -> JSON:
 
 def change_parameters(spec: JSON, change: Callable[[str], str]) -> None:
     """Apply ``change`` to every constant string in the tasks' parameters, in place."""
-    for parameter in _constants(spec):
-        if isinstance(parameter["constant"], str):
-            parameter["constant"] = change(parameter["constant"])
+    for task in tasks(spec).values():
+        for parameter in task.get("inputs", {}).get("parameters", {}).values():
+            value = parameter.get("runtimeValue", {})
+            if isinstance(value.get("constant"), str):
+                value["constant"] = change(value["constant"])
 
 
 def replace_prefixes(prefixes: Mapping[str, str]) -> Callable[[str], str]:
@@ -176,13 +165,6 @@ def into_image(directory: str) -> Callable[[str], str]:
     """Return a function that maps paths in the current directory to the repository in the image."""
     here = str(Path.cwd())
     return replace_prefixes({} if here == "/" else {f"{here}/": f"{directory.rstrip('/')}/"})
-
-
-def _constants(spec: JSON) -> Iterator[JSON]:
-    for task in tasks(spec).values():
-        for parameter in task.get("inputs", {}).get("parameters", {}).values():
-            if "constant" in parameter.get("runtimeValue", {}):
-                yield parameter["runtimeValue"]
 
 
 def to_json(job: JSON) -> str:

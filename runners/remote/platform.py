@@ -13,7 +13,7 @@ import dataclasses
 import importlib
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Protocol, cast
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
@@ -49,18 +49,20 @@ class RunState:
     error: str = ""
 
 
-class SubmittedRun(Protocol):
-    """A run that the platform has accepted."""
+@dataclasses.dataclass(frozen=True)
+class SubmittedRun:
+    """A run that the platform has accepted.
+
+    Attributes:
+        name: the platform's id of the run.
+        url: page of the run.
+        state: returns the current state; raises ``UserError`` if the platform refuses the request
+            or cannot be reached.
+    """
 
     name: str
     url: str
-
-    def state(self) -> RunState:
-        """Return the current state.
-
-        Raises:
-            UserError: the platform refuses the request or cannot be reached.
-        """
+    state: Callable[[], RunState]
 
 
 class Connection(Protocol):
@@ -112,9 +114,7 @@ def platform(name: str) -> Platform:
         local = "; use bert run to run the pipeline here" if name == "local" else ""
         allowed = ", ".join(MODULES)
         raise UserError(f"--runner: must be one of {allowed}; received {name!r}{hint}{local}")
-    module: Any = importlib.import_module(MODULES[name])
-    found: Platform = module
-    return found
+    return cast(Platform, importlib.import_module(MODULES[name]))
 
 
 def submit(name: str, config: Config) -> SubmittedRun:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-from collections.abc import Callable
 
 from pipeline.sections.freshness import TriggersSection
 from runners.triggers.history import History, clock
@@ -35,13 +34,8 @@ class Brake:
 
 def check_brakes(settings: TriggersSection, history: History, now: float) -> tuple[Brake, ...]:
     """Check the brakes that do not depend on which triggers fired."""
-    checks: tuple[Callable[[TriggersSection, History, float], Brake], ...] = (
-        one_at_a_time,
-        quiet_hours,
-        cooldown,
-        budget,
-    )
-    return tuple(brake(settings, history, now) for brake in checks)
+    brakes = (one_at_a_time, quiet_hours, cooldown, budget)
+    return tuple(brake(settings, history, now) for brake in brakes)
 
 
 def one_at_a_time(settings: TriggersSection, history: History, now: float) -> Brake:

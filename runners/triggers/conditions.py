@@ -3,8 +3,7 @@
 Pure; ``runners.triggers.sensors`` measures.
 """
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING
 
 from pipeline.schedule import last_time
 from runners.triggers.data_fingerprint import Fingerprint
@@ -20,21 +19,9 @@ from runners.triggers.history import (
     clock,
 )
 
-
-class QualityMeasure(Protocol):
-    """The part of ``serving.monitoring.quality.QualityReport`` that is used here."""
-
-    @property
-    def accuracy(self) -> float | None:
-        """Accuracy on feedback."""
-
-    @property
-    def interval(self) -> tuple[float, float] | None:
-        """Its confidence interval."""
-
-    @property
-    def evaluation_accuracy(self) -> float | None:
-        """Accuracy of the deployed model in its evaluation."""
+if TYPE_CHECKING:
+    from serving.monitoring.check import DriftReport
+    from serving.monitoring.quality import QualityReport
 
 
 def schedule(expression: str, history: History, now: float) -> Signal:
@@ -65,7 +52,7 @@ def feedback(usable: int, wanted: int) -> Signal:
     return Signal(FEEDBACK, usable >= wanted, sentence, details)
 
 
-def accuracy(report: QualityMeasure | None, drop: float) -> Signal:
+def accuracy(report: "QualityReport | None", drop: float) -> Signal:
     """Fire if even the upper end of the accuracy's interval is too far below the evaluation's.
 
     Args:
@@ -91,19 +78,7 @@ def accuracy(report: QualityMeasure | None, drop: float) -> Signal:
     return Signal(name, upper <= expected - drop, sentence, details)
 
 
-class DriftMeasure(Protocol):
-    """The part of ``serving.monitoring.check.DriftReport`` that is used here."""
-
-    @property
-    def raised(self) -> bool:
-        """Whether any test raised an alarm."""
-
-    @property
-    def tests(self) -> Sequence[Any]:
-        """Tests, each with ``name``, ``raised`` and ``sentence``."""
-
-
-def drift(report: DriftMeasure | None) -> Signal:
+def drift(report: "DriftReport | None") -> Signal:
     """Fire if recent traffic differs from the training data.
 
     Args:

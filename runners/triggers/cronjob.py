@@ -6,6 +6,7 @@ those are keys of Kubernetes secrets.
 
 from modules.contract.errors import UserError
 from pipeline.config import Config
+from pipeline.sections.kubeflow import KubeflowSection
 from runners.kubeflow.platform import tolerations
 from runners.remote.config_assignments import assignments
 from runners.remote.pipeline_spec import JSON, into_image
@@ -95,24 +96,21 @@ def manifest(config: Config, runner: str) -> str:
             },
         },
     }
-    text: str = yaml.safe_dump(cronjob, sort_keys=False, width=100)
-    return _HEAD + text
+    return _HEAD + yaml.safe_dump(cronjob, sort_keys=False, width=100)
 
 
 def _pod(config: Config, runner: str) -> JSON:
     """Return the pod; for Kubeflow it has the volumes and scheduling of the nodes."""
-    own, kubeflow = config.cronjob, config.kubeflow
-    on_kubeflow = runner == "kubeflow"
-    account = own.service_account or (kubeflow.service_account if on_kubeflow else "")
-    volumes = dict(kubeflow.volumes) if on_kubeflow else {}
+    kubeflow = config.kubeflow if runner == "kubeflow" else KubeflowSection()
+    volumes = kubeflow.volumes
     pod: JSON = {"restartPolicy": "Never"}
-    if account:
+    if account := config.cronjob.service_account or kubeflow.service_account:
         pod["serviceAccountName"] = account
-    if on_kubeflow and kubeflow.image_pull_secrets:
+    if kubeflow.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in kubeflow.image_pull_secrets]
-    if on_kubeflow and kubeflow.node_selector:
+    if kubeflow.node_selector:
         pod["nodeSelector"] = dict(kubeflow.node_selector)
-    if on_kubeflow and kubeflow.tolerations:
+    if kubeflow.tolerations:
         pod["tolerations"] = tolerations(config)
     pod["securityContext"] = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     pod["containers"] = [_container(config, runner, volumes)]

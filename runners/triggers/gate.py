@@ -29,7 +29,6 @@ from runners.triggers import launch
 from runners.triggers.config_source import ConfigSource
 from runners.triggers.dag_runs import AIRFLOW, DagRunLauncher
 from runners.triggers.history import FAILED, SUCCEEDED
-from runners.triggers.poll import Poll
 from runners.triggers.store import TriggerStore
 from runners.triggers.watcher import Watcher
 from serving.records.database import Database
@@ -64,16 +63,12 @@ def open_gate(arguments: Sequence[str]) -> int:
             code = 0
         else:
             poll = watcher.poll(time.time())
-            _print(poll)
+            for line in (*(event.line() for event in poll.news()), *poll.sentences()):
+                print(line, flush=True)
             code = poll.exit_code
     if code == 0:
         _export_feedback(source)
     return code
-
-
-def _print(poll: Poll) -> None:
-    for line in (*(event.line() for event in poll.news()), *poll.sentences()):
-        print(line, flush=True)
 
 
 def _export_feedback(source: ConfigSource) -> None:

@@ -34,15 +34,8 @@ class RunRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
-        return {
-            "id": self.id,
-            "runner": self.runner,
-            "state": self.state,
-            "started": self.started,
-            "finished": self.finished,
-            "external_id": self.external_id,
-            "details": dict(self.details),
-        }
+        names = ("id", "runner", "state", "started", "finished", "external_id", "details")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,15 +56,7 @@ class DecisionRecord:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON types."""
-        return {
-            "id": self.id,
-            "created": self.created,
-            "started": self.started,
-            "triggers": list(self.triggers),
-            "reason": self.reason,
-            "details": dict(self.details),
-            "run": self.run.to_dict() if self.run else None,
-        }
+        return {**vars(self), "run": self.run.to_dict() if self.run else None}
 
 
 @dataclasses.dataclass(frozen=True)

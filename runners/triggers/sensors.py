@@ -9,6 +9,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modules.contract.errors import one_line
 from pipeline.config import Config
+from runners.freshness.feedback_export import usable
+from runners.freshness.monitoring import drift_report, quality_report
 from runners.triggers import conditions, data_fingerprint
 from runners.triggers.history import (
     ACCURACY,
@@ -34,7 +36,7 @@ SETTLE_SECONDS = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Measures:
-    """Functions that measure. Each imports lazily what it needs.
+    """Functions that measure.
 
     Attributes:
         usable: counts the examples that the next span would hold.
@@ -47,25 +49,11 @@ class Measures:
     quality: Callable[[Config, Database, float], Any]
 
 
-def _usable(config: Config, database: Database) -> int:
-    from runners.freshness.feedback_export import usable
-
-    return len(usable(config, database).examples)
-
-
-def _drift(config: Config, database: Database, now: float) -> Any:
-    from runners.freshness.monitoring import drift_report
-
-    return drift_report(config, database, now)
-
-
-def _quality(config: Config, database: Database, now: float) -> Any:
-    from runners.freshness.monitoring import quality_report
-
-    return quality_report(config, database, now)
-
-
-MEASURES = Measures(_usable, _drift, _quality)
+MEASURES = Measures(
+    usable=lambda config, database: len(usable(config, database).examples),
+    drift=drift_report,
+    quality=quality_report,
+)
 
 
 class Sensors:
@@ -108,21 +96,21 @@ class Sensors:
             SQLAlchemyError: the database is unavailable, so no decision could be recorded either.
         """
         settings, found = self._settings, []
-        usable, error = self._count_usable(history)
+        count, error = self._count_usable(history)
         if settings.schedule:
             schedule = partial(conditions.schedule, settings.schedule, history, now)
             found.append(self._guarded(SCHEDULE, schedule, history))
         if settings.feedback_examples:
             found.append(
                 failed(FEEDBACK, error)
-                if usable is None
-                else conditions.feedback(usable, settings.feedback_examples)
+                if count is None
+                else conditions.feedback(count, settings.feedback_examples)
             )
         found += self._monitoring(history, now)
         if settings.new_data:
             new_data = partial(self._new_data, history, now)
             found.append(self._guarded(NEW_DATA, new_data, history))
-        return (*found, conditions.retry(history)), usable
+        return (*found, conditions.retry(history)), count
 
     def _guarded(self, name: str, measure: Callable[[], Signal], history: History) -> Signal:
         """Check one trigger; an error stops neither the other triggers nor the watcher.

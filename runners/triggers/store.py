@@ -268,15 +268,8 @@ def _add_run(
 
 
 def _run(row: tables.TriggeredRunRow) -> RunRecord:
-    return RunRecord(
-        id=row.id,
-        runner=row.runner,
-        started=row.started,
-        finished=row.finished,
-        state=row.state,
-        external_id=row.external_id,
-        details=row.details,
-    )
+    names = (field.name for field in dataclasses.fields(RunRecord))
+    return RunRecord(**{name: getattr(row, name) for name in names})
 
 
 def _last_id(history: History) -> int | None:

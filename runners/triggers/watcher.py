@@ -134,7 +134,8 @@ class Watcher:
                 new_run = dataclasses.replace(new_run, details={**new_run.details, "data": data})
             recorded = self._store.record(decide_again, history, now, new_run)
             if recorded and recorded.new:
-                found.append(_decision_event(recorded, now))
+                details = {**recorded.decision.to_dict(), "run": recorded.run_id}
+                found.append(Event(DECISION, now, recorded.decision.reason, details))
             if recorded and recorded.run_id is not None and lock is not None:
                 found.append(self._start(recorded.run_id, lock, now))
             return recorded
@@ -249,8 +250,3 @@ def poll_once(
         if wait and poll.run_id is not None:
             poll = dataclasses.replace(poll, awaited=watcher.wait())
     return poll
-
-
-def _decision_event(recorded: Recorded, now: float) -> Event:
-    details = {**recorded.decision.to_dict(), "run": recorded.run_id}
-    return Event(DECISION, now, recorded.decision.reason, details)

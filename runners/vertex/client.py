@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from typing import Any
+from functools import partial
 
 from pipeline.config import Config
 from runners.remote.platform import RunState, SubmittedRun
@@ -71,33 +71,11 @@ class VertexConnection:
             f"https://console.cloud.google.com/vertex-ai/locations/{section.region}/pipelines/runs/"
             f"{name.rpartition('/')[2]}?project={section.project}"
         )
-        return VertexRun(self, name, url)
+        return SubmittedRun(name, url, partial(self._state, name))
 
-    def get_job(self, name: str) -> Any:
-        """Return the API's record of a run.
-
-        Raises:
-            UserError: the API refuses the request or cannot be reached.
-        """
+    def _state(self, name: str) -> RunState:
         with self._access.explained():
-            return self._client.get_pipeline_job(name=name, timeout=_SECONDS)
-
-
-class VertexRun:
-    """A submitted run."""
-
-    def __init__(self, connection: VertexConnection, name: str, url: str) -> None:
-        self.name = name
-        self.url = url
-        self._connection = connection
-
-    def state(self) -> RunState:
-        """Return the current state.
-
-        Raises:
-            UserError: the API refuses the request or cannot be reached.
-        """
-        job = self._connection.get_job(self.name)
+            job = self._client.get_pipeline_job(name=name, timeout=_SECONDS)
         state = job.state.name.removeprefix(_PREFIX)
         tasks = {task.task_name: task.state.name for task in job.job_detail.task_details}
         failures = [

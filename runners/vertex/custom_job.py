@@ -17,6 +17,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.remote import pipeline_spec
@@ -67,8 +69,7 @@ class CustomJobSettings:
     @classmethod
     def from_json(cls, text: str) -> "CustomJobSettings":
         """Return the settings from the text that ``to_json`` returned."""
-        values = json.loads(text)
-        return cls(**{**values, "access": VertexAccess(**values["access"])})
+        return TypeAdapter(cls).validate_json(text)
 
 
 def workers(config: Config, node: str) -> int:

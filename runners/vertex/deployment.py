@@ -132,7 +132,11 @@ def _deployed(client: Any, endpoint: Any, settings: Deployment, model: str, titl
     deployed_model = {
         "display_name": title,
         "model": model,
-        "dedicated_resources": _resources(settings),
+        "dedicated_resources": {
+            "machine_spec": machine_spec(settings.machine_type, settings.accelerator),
+            "min_replica_count": settings.min_replicas,
+            "max_replica_count": settings.max_replicas,
+        },
     }
     operation = client.deploy_model(
         endpoint=endpoint.name,
@@ -173,14 +177,6 @@ def _version(deployed: Any) -> str:
 
 def _end(model: str) -> str:
     return model.rpartition("/")[2]
-
-
-def _resources(settings: Deployment) -> dict[str, Any]:
-    return {
-        "machine_spec": machine_spec(settings.machine_type, settings.accelerator),
-        "min_replica_count": settings.min_replicas,
-        "max_replica_count": settings.max_replicas,
-    }
 
 
 def _runs_as(deployed: Any, settings: Deployment) -> bool:

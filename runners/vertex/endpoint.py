@@ -12,6 +12,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from modules.contract.errors import UserError
 from pipeline.config import Config
 from runners.remote.checks import is_fixed
@@ -49,10 +51,7 @@ class EndpointSettings:
     @classmethod
     def from_json(cls, text: str) -> "EndpointSettings":
         """Return the settings from the text that ``to_json`` returned."""
-        values = json.loads(text)
-        values["access"] = VertexAccess(**values["access"])
-        values["deployment"] = Deployment(**values["deployment"])
-        return cls(**values)
+        return TypeAdapter(cls).validate_json(text)
 
 
 def check(config: Config) -> None:

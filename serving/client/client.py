@@ -2,7 +2,6 @@
 
 import asyncio
 import concurrent.futures
-import itertools
 import threading
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Mapping, Sequence
@@ -214,7 +213,7 @@ def _windows(texts: Iterable[str]) -> Iterator[list[str]]:
     """Split a stream into lists of bounded length and total size."""
     window: list[str] = []
     characters = 0
-    for text in itertools.chain(texts):
+    for text in texts:
         window.append(text)
         characters += len(text)
         if len(window) == _WINDOW_TEXTS or characters >= _WINDOW_CHARACTERS:

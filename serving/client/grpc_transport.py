@@ -1,7 +1,7 @@
 """Calls to a server over gRPC."""
 
 import contextlib
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -151,16 +151,8 @@ class GrpcTransport:
             raise UnexpectedAnswerError(f"{self._server}: {error}") from error
 
     async def _send(self, method: Any, request: Any, deadline: Deadline) -> Any:
-        with self._client_errors(deadline):
-            call: Awaitable[Any] = method(
-                request, timeout=deadline.remaining(), metadata=self._headers
-            )
-            return await call
-
-    @contextlib.contextmanager
-    def _client_errors(self, deadline: Deadline) -> Iterator[None]:
         try:
-            yield
+            return await method(request, timeout=deadline.remaining(), metadata=self._headers)
         except grpc.aio.AioRpcError as error:
             raise self._error(error, deadline) from error
 

@@ -65,10 +65,13 @@ async def with_retries(
     def pause(state: tenacity.RetryCallState) -> float:
         return max(backoff(state), _asked_for(state) or 0.0)
 
+    stop: tenacity.stop.stop_base = tenacity.stop_after_attempt(retries + 1)
+    if (remaining := deadline.remaining()) is not None:
+        stop |= tenacity.stop_before_delay(remaining)
     retrying = tenacity.AsyncRetrying(
         retry=tenacity.retry_if_exception(_can_be_tried_again),
         wait=pause,
-        stop=tenacity.stop_after_attempt(retries + 1) | _StopWhenLate(deadline),
+        stop=stop,
         reraise=True,
     )
 
@@ -80,17 +83,6 @@ async def with_retries(
             raise deadline.error(url) from error
 
     return await retrying(attempt_in_time)
-
-
-class _StopWhenLate(tenacity.stop.stop_base):
-    """Stop condition: the next pause would end after the deadline."""
-
-    def __init__(self, deadline: Deadline) -> None:
-        self._deadline = deadline
-
-    def __call__(self, state: tenacity.RetryCallState) -> bool:
-        remaining = self._deadline.remaining()
-        return remaining is not None and state.upcoming_sleep >= remaining
 
 
 def _can_be_tried_again(error: BaseException) -> bool:

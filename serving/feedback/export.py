@@ -41,24 +41,24 @@ class SpanReport:
     """The result of an export.
 
     Attributes:
-        number: number of the new span; None when nothing was usable and no span was written.
-        path: its folder; None without a span.
-        digest: SHA-256 of its rows as hex digits; "" without a span.
-        examples: number of rows.
         counts: votes, and texts by outcome; see ``Selection.counts``.
         conflicts: texts whose voters disagree, with the votes.
         new_classes: texts whose label is not in the vocabulary, with the votes.
         healed: spans that a crash of an earlier export left unrecorded, recorded now.
+        number: number of the new span; None when nothing was usable and no span was written.
+        path: its folder; None without a span.
+        digest: SHA-256 of its rows as hex digits; "" without a span.
+        examples: number of rows.
     """
 
-    number: int | None
-    path: Path | None
-    digest: str
-    examples: int
     counts: dict[str, int]
     conflicts: tuple[Candidate, ...]
     new_classes: tuple[Candidate, ...]
-    healed: tuple[int, ...] = ()
+    healed: tuple[int, ...]
+    number: int | None = None
+    path: Path | None = None
+    digest: str = ""
+    examples: int = 0
 
 
 def export_span(
@@ -98,8 +98,11 @@ def export_span(
         span_files.remove_unfinished(spans)
         healed = _heal(session, spans)
         selection = read_selection(session, settings, held_out, labels)
+        report = SpanReport(
+            selection.counts(), selection.of(CONFLICT), selection.of(NEW_CLASS), healed
+        )
         if not selection.examples:
-            return _report(selection, healed)
+            return report
         number = _next_number(session, spans)
         data = span_files.encode_rows(
             ((each.text, each.label or "") for each in selection.examples), columns
@@ -107,8 +110,7 @@ def export_span(
         digest = hashlib.sha256(data).hexdigest()
         path = span_files.write_span(spans, number, data, _summary(selection, number, digest))
         identities = [example.text_identity for example in selection.examples]
-        _record(session, number, digest, identities, selection.counts(), len(identities))
-    report = _report(selection, healed)
+        _record(session, number, digest, identities, report.counts, len(identities))
     return dataclasses.replace(
         report, number=number, path=path, digest=digest, examples=len(identities)
     )
@@ -178,16 +180,3 @@ def _summary(selection: Selection, number: int, digest: str) -> dict[str, Any]:
 def _aside(candidate: Candidate) -> dict[str, Any]:
     votes = [{"key": key, "label": label} for key, label in candidate.votes]
     return {"text_identity": candidate.text_identity, "text": candidate.text, "votes": votes}
-
-
-def _report(selection: Selection, healed: tuple[int, ...]) -> SpanReport:
-    return SpanReport(
-        number=None,
-        path=None,
-        digest="",
-        examples=0,
-        counts=selection.counts(),
-        conflicts=selection.of(CONFLICT),
-        new_classes=selection.of(NEW_CLASS),
-        healed=healed,
-    )

@@ -18,18 +18,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from serving.feedback.reasons import (
-    ALREADY_EXPORTED,
-    CONFLICT,
-    DISCARDED,
-    HELD_OUT,
-    NEW_CLASS,
-    OVER_MAX,
-    OVER_SHARE,
-    REASONS,
-    TOO_FEW_VOTES,
-    TOO_LONG,
-)
+from serving.feedback import reasons
 from serving.records.api_keys import ADMIN, FEEDBACK
 from serving.records.tables import ANONYMOUS, ApiKeyRow, FeedbackRow, ReviewRow, SpanTextRow
 
@@ -100,13 +89,13 @@ class Selection:
 
     def counts(self) -> dict[str, int]:
         """Return the texts per reason, and ``votes``, ``texts``, ``exported``, ``reviewed``."""
-        reasons = Counter(candidate.reason for candidate in self.left_out)
+        left_out = Counter(candidate.reason for candidate in self.left_out)
         return {
             "votes": self.votes,
             "texts": len(self.examples) + len(self.left_out),
             "exported": len(self.examples),
             "reviewed": sum(example.reviewed for example in self.examples),
-            **{reason: reasons[reason] for reason in REASONS},
+            **{reason: left_out[reason] for reason in reasons.REASONS},
         }
 
 
@@ -149,12 +138,12 @@ def select_examples(
     for vote in votes:
         by_text.setdefault(vote.text_identity, []).append(vote)
     barred = {
-        identity: TOO_LONG
+        identity: reasons.TOO_LONG
         for identity, group in by_text.items()
         if len(group[0].text.encode("utf-8")) > settings.max_text_bytes
     }
-    barred |= {identity: HELD_OUT for identity in by_text if identity in held_out}
-    barred |= {identity: ALREADY_EXPORTED for identity in by_text if identity in exported}
+    barred |= {identity: reasons.HELD_OUT for identity in by_text if identity in held_out}
+    barred |= {identity: reasons.ALREADY_EXPORTED for identity in by_text if identity in exported}
     judged = [
         _judge(group, reviews.get(identity), settings, labels, barred.get(identity, ""))
         for identity, group in by_text.items()
@@ -183,15 +172,15 @@ def _judge(
     reason = ""
     if review is not None:
         label = review.label
-        reason = DISCARDED if label is None else ""
+        reason = reasons.DISCARDED if label is None else ""
     elif len({label for _, label in votes}) > 1:
-        reason = CONFLICT
+        reason = reasons.CONFLICT
     else:
         label = votes[0][1]
         if not (label in labels if labels else all(vote.known for vote in counted)):
-            reason = NEW_CLASS
+            reason = reasons.NEW_CLASS
         elif len({voter for voter, _ in votes}) < settings.min_votes:
-            reason = TOO_FEW_VOTES
+            reason = reasons.TOO_FEW_VOTES
     first = group[0]
     return Candidate(
         text_identity=first.text_identity,
@@ -226,9 +215,9 @@ def _choose(
     for candidate in sorted(usable, key=lambda each: (not each.reviewed, each.first_vote)):
         source = candidate.source
         if source is not None and taken[source] >= limit:
-            rest.append(dataclasses.replace(candidate, reason=OVER_SHARE))
+            rest.append(dataclasses.replace(candidate, reason=reasons.OVER_SHARE))
         elif len(chosen) >= size:
-            rest.append(dataclasses.replace(candidate, reason=OVER_MAX))
+            rest.append(dataclasses.replace(candidate, reason=reasons.OVER_MAX))
         else:
             taken[source] += 1
             chosen.append(candidate)

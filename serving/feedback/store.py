@@ -5,13 +5,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import delete, exists, inspect, select
+from sqlalchemy import delete, exists, select
 from sqlalchemy.orm import Session
 
 from serving.feedback.selection import ExportSettings, Selection, read_selection
 from serving.feedback.votes import Subject, check_label, find_subject
 from serving.records.database import Database, insert
-from serving.records.tables import Base, FeedbackRow, PredictionRow, ReviewRow, ShadowPredictionRow
+from serving.records.tables import FeedbackRow, PredictionRow, ReviewRow, ShadowPredictionRow
 
 #: Old predictions deleted in one transaction, because SQLite has one writer at a time.
 _DELETE_AT_ONCE = 2000
@@ -81,8 +81,8 @@ class FeedbackStore:
         """
         with self._database.begin() as session:
             for table, values in (
-                (PredictionRow, [_without_nul(_values(row)) for row in rows]),
-                (ShadowPredictionRow, [_values(row) for row in shadows]),
+                (PredictionRow, [_without_nul(row.columns()) for row in rows]),
+                (ShadowPredictionRow, [row.columns() for row in shadows]),
             ):
                 if values:
                     statement = insert(session, table).on_conflict_do_nothing()
@@ -221,19 +221,8 @@ def _insert_vote(session: Session, values: dict[str, Any]) -> int | None:
 
 
 def _vote(values: dict[str, Any], vote_id: int, *, created: bool, changed: bool) -> Vote:
-    return Vote(
-        id=vote_id,
-        label=values["label"],
-        known=values["known"],
-        created=created,
-        changed=changed,
-        prediction_id=values["prediction_id"],
-        text_identity=values["text_identity"],
-    )
-
-
-def _values(row: Base) -> dict[str, Any]:
-    return {column.key: getattr(row, column.key) for column in inspect(type(row)).column_attrs}
+    stored = {name: values[name] for name in ("label", "known", "prediction_id", "text_identity")}
+    return Vote(id=vote_id, created=created, changed=changed, **stored)
 
 
 def _without_nul(values: dict[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 import time
+import uuid
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -10,7 +11,6 @@ import orjson
 from serving.gateway.errors import INTERNAL_ERROR, error_body
 from serving.gateway.metrics import GatewayMetrics
 from serving.gateway.request_log import RequestLog, log_request
-from serving.gateway.service import new_request_id
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -49,7 +49,7 @@ class Envelope:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        log = RequestLog(new_request_id())
+        log = RequestLog(uuid.uuid4().hex)
         scope.setdefault("state", {})[LOG] = log
         started = time.monotonic()
         status, whole = 0, False

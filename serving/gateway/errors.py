@@ -11,20 +11,7 @@ from starlette.exceptions import HTTPException
 from serving.protocol.errors import Code, ServingError
 
 #: HTTP status -> code, for errors that FastAPI raises itself.
-CODES = {
-    400: "bad_request",
-    401: "unauthenticated",
-    403: "forbidden",
-    404: "not_found",
-    405: "method_not_allowed",
-    408: "body_too_slow",
-    413: "body_too_large",
-    415: "unsupported_media_type",
-    422: "invalid_request",
-    429: "rate_limited",
-    500: "internal",
-    503: "unavailable",
-}
+CODES = {404: "not_found", 405: "method_not_allowed"}
 #: Message of a 500; the log names the request by its id.
 INTERNAL_ERROR = "internal error; search the gateway's log for this request id"
 

@@ -1,6 +1,7 @@
 """``/v1/feedback`` and ``/v1/reviews``: true labels of predictions and texts."""
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 
@@ -199,14 +200,4 @@ def _texts(selection: Selection, state: State, limit: int) -> list[FeedbackText]
     chosen += [(each.reason, each) for each in selection.left_out]
     wanted = [(name, each) for name, each in chosen if state in (_ALL, name)]
     wanted.sort(key=lambda pair: -pair[1].first_vote)
-    return [
-        FeedbackText(
-            text_identity=each.text_identity,
-            text=each.text,
-            votes=list(each.votes),
-            label=each.label,
-            reviewed=each.reviewed,
-            state=name,
-        )
-        for name, each in wanted[:limit]
-    ]
+    return [FeedbackText(**dataclasses.asdict(each), state=name) for name, each in wanted[:limit]]

@@ -2,11 +2,10 @@
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, Self
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -38,65 +37,42 @@ _LAST_WRITES_SECONDS = 5.0
 ReadEvaluation = Callable[[int], dict[str, Any]]
 
 
-@dataclasses.dataclass
 class Parts:
-    """All parts; call ``make`` in the event loop that uses them.
+    """All parts; create it in the event loop that uses them.
+
+    Args:
+        settings: the gateway's settings.
+        database: an open database; the caller closes it.
+        read_evaluation: returns the evaluation of a version.
 
     Attributes:
         draining: whether the gateway is shutting down.
     """
 
-    settings: GatewaySettings
-    database: Database
-    store: FeedbackStore
-    files: ModelFiles
-    metrics: GatewayMetrics
-    calls: ModelCalls
-    rollout: RolloutReader
-    router: VersionRouter
-    recorder: Recorder
-    mirror: Mirror
-    service: PredictionService
-    authenticator: Authenticator
-    limiter: RateLimiter
-    read_evaluation: ReadEvaluation
-    draining: bool = False
-    _cleaning: asyncio.Task[None] | None = None
-
-    @classmethod
-    def make(
-        cls, settings: GatewaySettings, database: Database, read_evaluation: ReadEvaluation
-    ) -> Self:
-        """Create all parts.
-
-        Args:
-            settings: the gateway's settings.
-            database: an open database; the caller closes it.
-            read_evaluation: returns the evaluation of a version.
-        """
-        metrics, files = GatewayMetrics(), ModelFiles(settings.push_directory)
-        store = FeedbackStore(database)
-        calls = ModelCalls(settings, files, metrics)
-        rollout = RolloutReader(RolloutStore(database), settings.model_name)
-        router = VersionRouter(calls, rollout, settings)
-        recorder = Recorder(store, metrics)
-        mirror = Mirror(calls, recorder, metrics, settings.timeout_seconds)
-        return cls(
-            settings=settings,
-            database=database,
-            store=store,
-            files=files,
-            metrics=metrics,
-            calls=calls,
-            rollout=rollout,
-            router=router,
-            recorder=recorder,
-            mirror=mirror,
-            service=PredictionService(router, recorder, mirror, metrics, settings),
-            authenticator=Authenticator(ApiKeys(database), settings),
-            limiter=RateLimiter(settings.requests_per_minute),
-            read_evaluation=read_evaluation,
+    def __init__(
+        self, settings: GatewaySettings, database: Database, read_evaluation: ReadEvaluation
+    ) -> None:
+        self.settings = settings
+        self.database = database
+        self.read_evaluation = read_evaluation
+        self.draining = False
+        self.store = FeedbackStore(database)
+        self.files = ModelFiles(settings.push_directory)
+        self.metrics = GatewayMetrics()
+        self.calls = ModelCalls(settings, self.files, self.metrics)
+        self.rollout = RolloutReader(RolloutStore(database), settings.model_name)
+        self.recorder = Recorder(self.store, self.metrics)
+        self.mirror = Mirror(self.calls, self.recorder, self.metrics, settings.timeout_seconds)
+        self.service = PredictionService(
+            VersionRouter(self.calls, self.rollout, settings),
+            self.recorder,
+            self.mirror,
+            self.metrics,
+            settings,
         )
+        self.authenticator = Authenticator(ApiKeys(database), settings)
+        self.limiter = RateLimiter(settings.requests_per_minute)
+        self._cleaning: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the background tasks."""

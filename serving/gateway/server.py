@@ -74,7 +74,7 @@ async def _serve(
     listening: socket.socket,
     on_listening: Callable[[str], None],
 ) -> None:
-    parts = Parts.make(settings, database, read_evaluation)
+    parts = Parts(settings, database, read_evaluation)
     server = HttpServer(make_application(parts), settings.drain_seconds, lifespan="on")
     loop = asyncio.get_running_loop()
 

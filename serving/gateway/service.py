@@ -2,7 +2,6 @@
 
 import dataclasses
 import time
-import uuid
 from collections.abc import Sequence
 
 from modules.contract.text_identity import text_identity
@@ -67,11 +66,6 @@ class Answers:
     role: str
     predictions: Sequence[Answer]
     stored: bool
-
-
-def new_request_id() -> str:
-    """Return 32 hexadecimal digits that nobody can guess."""
-    return uuid.uuid4().hex
 
 
 class PredictionService:

@@ -102,12 +102,10 @@ async def read_metrics(request: Request) -> Response:
 
 
 def _known_of(parts: Parts, version: int | None) -> dict[str, Any]:
-    if version is None:
-        return {"labels": list(parts.files.labels(None)), "facts": {}, "evaluation": {}}
     return {
         "labels": list(parts.files.labels(version)),
-        "facts": parts.files.facts(version),
-        "evaluation": parts.read_evaluation(version),
+        "facts": {} if version is None else parts.files.facts(version),
+        "evaluation": {} if version is None else parts.read_evaluation(version),
     }
 
 

@@ -77,9 +77,10 @@ class VersionRouter:
             ClientError: no version is known, so none was called.
         """
         deadline = time.monotonic() + self._settings.timeout_seconds
-        version, role, shadow = self._assign(sticky_key)
+        assigned = assign(self._rollout.state, sticky_key, self._settings.canary_share)
+        version = assigned.version
         failed: list[Attempt] = []
-        if role == CANARY and version is not None:
+        if assigned.role == CANARY and version is not None:
             share = self._settings.timeout_seconds * _CANARY_SHARE_OF_TIME
             attempt = await self._try(version, CANARY, texts, time.monotonic() + share)
             if attempt.error is None or attempt.error.code is Code.INVALID_ARGUMENT:
@@ -87,14 +88,7 @@ class VersionRouter:
             failed.append(attempt)
             version = self._stable()
         answer = await self._ask_stable(version, texts, deadline)
-        return Routed([*failed, answer], shadow if answer.error is None else None)
-
-    def _assign(self, sticky_key: str) -> tuple[int | None, str, int | None]:
-        state = self._rollout.state
-        if state is None:
-            return None, STABLE, None
-        given = assign(state, sticky_key, self._settings.canary_share)
-        return given.version, given.role, given.shadow
+        return Routed([*failed, answer], assigned.shadow if answer.error is None else None)
 
     def _stable(self) -> int | None:
         state = self._rollout.state

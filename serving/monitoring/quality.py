@@ -13,7 +13,7 @@ Interval = tuple[float, float]
 _RESAMPLES = 2_000
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class QualityReport:
     """The quality of the deployed version's predictions in a window of traffic.
 
@@ -40,10 +40,10 @@ class QualityReport:
     interval: Interval | None
     macro_f1: float | None
     macro_f1_interval: Interval | None
-    evaluation_accuracy: float | None
-    estimated_accuracy: float | None
-    estimated_interval: Interval | None
-    estimated_from: int
+    evaluation_accuracy: float | None = None
+    estimated_accuracy: float | None = None
+    estimated_interval: Interval | None = None
+    estimated_from: int = 0
     confidence: float
     window_start: float
     window_end: float

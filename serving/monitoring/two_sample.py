@@ -10,11 +10,10 @@ statistic and any size, as long as the texts are independent of each other.
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+from serving.monitoring.descriptions import Array
 
 #: Deals computed at a time; bounds the memory.
 _CHUNK = 256

@@ -7,6 +7,10 @@ modules are imported under an empty package of the same name and path, which is 
 so that a later ``import tensorflow`` in the same process works as usual.
 """
 
+# This module exports what it imports.
+# mypy: implicit-reexport
+# ruff: noqa: F401
+
 import contextlib
 import importlib.machinery
 import importlib.util
@@ -36,9 +40,9 @@ def _tensorflow_unloaded() -> Iterator[None]:
 
 
 with _tensorflow_unloaded():
-    from tensorflow.core.example import example_pb2, feature_pb2
+    from tensorflow.core.example import example_pb2
     from tensorflow.core.framework import tensor_pb2, tensor_shape_pb2, types_pb2
-    from tensorflow.core.protobuf import error_codes_pb2, meta_graph_pb2, saved_model_pb2
+    from tensorflow.core.protobuf import meta_graph_pb2, saved_model_pb2
     from tensorflow_serving.apis import (
         classification_pb2,
         get_model_metadata_pb2,
@@ -52,35 +56,8 @@ with _tensorflow_unloaded():
         prediction_log_pb2,
         prediction_service_pb2_grpc,
         regression_pb2,
-        status_pb2,
     )
     from tensorflow_serving.config import (
         file_system_storage_path_source_pb2,
         model_server_config_pb2,
     )
-
-__all__ = [
-    "classification_pb2",
-    "error_codes_pb2",
-    "example_pb2",
-    "feature_pb2",
-    "file_system_storage_path_source_pb2",
-    "get_model_metadata_pb2",
-    "get_model_status_pb2",
-    "inference_pb2",
-    "input_pb2",
-    "meta_graph_pb2",
-    "model_management_pb2",
-    "model_pb2",
-    "model_server_config_pb2",
-    "model_service_pb2_grpc",
-    "predict_pb2",
-    "prediction_log_pb2",
-    "prediction_service_pb2_grpc",
-    "regression_pb2",
-    "saved_model_pb2",
-    "status_pb2",
-    "tensor_pb2",
-    "tensor_shape_pb2",
-    "types_pb2",
-]

@@ -212,9 +212,7 @@ def _from_content(
     content: bytes, known: TensorType, shape: Sequence[int], count: int
 ) -> np.ndarray:
     if known.field == "string_val":
-        array = np.empty(count, object)
-        array[:] = _split_strings(content, count)
-        return array.reshape(shape)
+        return np.array(_split_strings(content, count), object).reshape(shape)
     return np.frombuffer(content, known.dtype).reshape(shape)
 
 

@@ -49,6 +49,10 @@ class Base(DeclarativeBase):
         list[str]: JSON(none_as_null=True),
     }
 
+    def columns(self) -> dict[str, Any]:
+        """Return the values of the row by column."""
+        return {column.key: getattr(self, column.key) for column in self.__table__.columns}
+
 
 class ApiKeyRow(Base):
     """An API key of the gateway. The key itself is shown once and never stored.

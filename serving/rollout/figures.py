@@ -85,10 +85,6 @@ class StageFigures:
     candidate_feedback: Outcomes = Outcomes()
     stable_feedback: Outcomes = Outcomes()
 
-    def as_json(self) -> dict[str, Any]:
-        """Return the figures as JSON types."""
-        return dataclasses.asdict(self)
-
 
 def read_figures(database: Database, state: RolloutState, trial_started: float) -> StageFigures:
     """Read the figures of a candidate's stage.
@@ -122,11 +118,9 @@ def read_figures(database: Database, state: RolloutState, trial_started: float) 
 
 def _calls(state: RolloutState, role: str, version: int | None) -> Subquery:
     """Select failure and latency of each call to a version in a role."""
-    query = select(
-        _failed(PredictionRow.status), func.max(PredictionRow.latency_ms).label("latency")
-    )
     return (
-        query.where(
+        select(*_outcome_of_call(PredictionRow))
+        .where(
             PredictionRow.role == role,
             PredictionRow.created >= state.stage_started,
             or_(PredictionRow.model_version == version, PredictionRow.model_version.is_(None)),
@@ -137,35 +131,34 @@ def _calls(state: RolloutState, role: str, version: int | None) -> Subquery:
 
 
 def _mirrored_calls(state: RolloutState) -> tuple[Subquery, Subquery]:
-    """Select the mirrored calls as the candidate and as the stable version answered them."""
-    mirrored = _mirrored(
-        select(
-            _failed(ShadowPredictionRow.status),
-            func.max(ShadowPredictionRow.latency_ms).label("latency"),
-        ),
-        state,
+    """Select the mirrored calls of the candidate, and the calls that they repeat."""
+    mirrored, answered = (
+        _mirrored(select(*_outcome_of_call(row)), state, state.stage_started)
+        .group_by(PredictionRow.request_id, PredictionRow.created)
+        .subquery()
+        for row in (ShadowPredictionRow, PredictionRow)
     )
-    answered = _mirrored(
-        select(_failed(PredictionRow.status), func.max(PredictionRow.latency_ms).label("latency")),
-        state,
-    )
-    grouping = PredictionRow.request_id, PredictionRow.created
-    return mirrored.group_by(*grouping).subquery(), answered.group_by(*grouping).subquery()
+    return mirrored, answered
 
 
-def _mirrored(query: Any, state: RolloutState) -> Any:
+def _mirrored(query: Any, state: RolloutState, since: float) -> Any:
+    """Join mirrored predictions to the predictions that they repeat."""
     return (
         query.select_from(ShadowPredictionRow)
         .join(PredictionRow, PredictionRow.id == ShadowPredictionRow.prediction_id)
         .where(
             ShadowPredictionRow.model_version == state.candidate,
-            ShadowPredictionRow.created >= state.stage_started,
+            ShadowPredictionRow.created >= since,
         )
     )
 
 
-def _failed(status: Any) -> ColumnElement[int]:
-    return func.max(case((status == OK, 0), else_=1)).label("failed")
+def _outcome_of_call(
+    row: type[PredictionRow | ShadowPredictionRow],
+) -> tuple[ColumnElement[int], ColumnElement[float]]:
+    """Return the columns "failed" and "latency" of a group of rows."""
+    failed = func.max(case((row.status == OK, 0), else_=1))
+    return failed.label("failed"), func.max(row.latency_ms).label("latency")
 
 
 def _traffic(session: Session, calls: Subquery) -> Traffic:
@@ -192,7 +185,8 @@ def _median(session: Session, calls: Subquery, answered: int) -> float | None:
 def _compare(session: Session, state: RolloutState) -> tuple[int, int]:
     """Count the texts that both versions answered, and those with different labels."""
     differs = case((ShadowPredictionRow.label == PredictionRow.label, 0), else_=1)
-    query = _mirrored(select(func.count(), func.coalesce(func.sum(differs), 0)), state).where(
+    counts = select(func.count(), func.coalesce(func.sum(differs), 0))
+    query = _mirrored(counts, state, state.stage_started).where(
         ShadowPredictionRow.status == OK, PredictionRow.status == OK
     )
     compared, disagreements = session.execute(query).one()
@@ -207,16 +201,8 @@ def _feedback(session: Session, state: RolloutState, since: float) -> tuple[Outc
     answers = select(PredictionRow.text_identity, PredictionRow.label).where(
         PredictionRow.created >= since, PredictionRow.status == OK
     )
-    mirrored = (
-        select(PredictionRow.text_identity, ShadowPredictionRow.label)
-        .select_from(ShadowPredictionRow)
-        .join(PredictionRow, PredictionRow.id == ShadowPredictionRow.prediction_id)
-        .where(
-            ShadowPredictionRow.model_version == state.candidate,
-            ShadowPredictionRow.created >= since,
-            ShadowPredictionRow.status == OK,
-        )
-    )
+    pairs = select(PredictionRow.text_identity, ShadowPredictionRow.label)
+    mirrored = _mirrored(pairs, state, since).where(ShadowPredictionRow.status == OK)
     ours = union(answers.where(PredictionRow.model_version == state.candidate), mirrored)
     theirs = answers.where(PredictionRow.model_version == state.stable).distinct()
     return _outcomes(session, ours), _outcomes(session, theirs)

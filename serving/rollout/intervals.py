@@ -55,10 +55,8 @@ def difference(
         confidence: confidence level, 0 to 1.
     """
     shares = first[0] / first[1], second[0] / second[1]
-    (low1, high1), (low2, high2) = (
-        wilson(*first, confidence),
-        wilson(*second, confidence),
-    )
+    low1, high1 = wilson(*first, confidence)
+    low2, high2 = wilson(*second, confidence)
     middle = shares[0] - shares[1]
     return (
         middle - math.hypot(shares[0] - low1, high2 - shares[1]),

@@ -159,12 +159,11 @@ class ManualRollout:
         """
 
         def step(state: RolloutState) -> Change:
-            newer = [each for each in complete_versions(self._push_directory) if each > version]
-            goes_back = state.stable is not None and version < state.stable
-            unwanted = {*newer, state.stable} if goes_back else set()
-            return transitions.promote(
-                state, version, time.time(), reason, unwanted={each for each in unwanted if each}
-            )
+            unwanted: set[int] = set()
+            if state.stable is not None and version < state.stable:
+                pushed = complete_versions(self._push_directory)
+                unwanted = {state.stable, *(each for each in pushed if each > version)}
+            return transitions.promote(state, version, time.time(), reason, unwanted=unwanted)
 
         return self._change(step)
 

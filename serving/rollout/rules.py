@@ -105,23 +105,24 @@ def judge(
         now: seconds since 1970.
     """
     checks = check(state, figures, settings)
-    details = {"stage": state.stage, **figures.as_json()}
+    details = {"stage": state.stage, **dataclasses.asdict(figures)}
     for failed in checks:
         if failed.exceeded:
             return Verdict("rollback", f"in {state.stage}: {failed.sentence}", None, details)
     missing = settings.min_requests - figures.candidate.answered
     if missing <= 0 and all(each.holding for each in checks):
-        return _go_on(state, figures, settings, details)
+        within = f"{figures.candidate.answered} requests in {state.stage} within every limit"
+        following = next_stage(state.stage, settings.stages)
+        return Verdict("advance" if following else "promote", within, following, details)
+    above = "; ".join(each.sentence for each in checks if not each.holding)
     if now - state.stage_started > settings.max_stage_hours * 3600:
-        why = f"{figures.candidate.answered} of {settings.min_requests} needed requests answered"
-        if missing <= 0:
-            why = "; ".join(each.sentence for each in checks if not each.holding)
+        answered = f"{figures.candidate.answered} of {settings.min_requests}"
+        why = f"{answered} needed requests answered" if missing > 0 else above
         expired = f"no decision after {settings.max_stage_hours:g} h in {state.stage}"
         return Verdict("rollback", f"{expired}: {why}", None, details)
     if missing > 0:
         return Verdict("wait", f"{missing} more answered requests are needed", None, details)
-    waiting = "; ".join(each.sentence for each in checks if not each.holding)
-    return Verdict("wait", f"above a limit, but not significantly: {waiting}", None, details)
+    return Verdict("wait", f"above a limit, but not significantly: {above}", None, details)
 
 
 def next_stage(stage: Stage, stages: Sequence[Stage]) -> Stage | None:
@@ -138,18 +139,6 @@ def check(
     if state.stage == SHADOW:
         checks.append(_disagreement(figures, settings))
     return (*checks, _accuracy(figures, settings))
-
-
-def _go_on(
-    state: RolloutState,
-    figures: StageFigures,
-    settings: RolloutSettings,
-    details: Mapping[str, Any],
-) -> Verdict:
-    answered = f"{figures.candidate.answered} requests in {state.stage} within every limit"
-    following = next_stage(state.stage, settings.stages)
-    action: Literal["advance", "promote"] = "advance" if following else "promote"
-    return Verdict(action, answered, following, details)
 
 
 def _errors(figures: StageFigures, settings: RolloutSettings) -> LimitCheck:

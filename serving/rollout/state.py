@@ -1,6 +1,7 @@
 """The state of a model's rollout, and its row in the database."""
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Literal
 
 from sqlalchemy import desc, select, update
@@ -74,7 +75,7 @@ class Change:
     action: Action
     version: int
     reason: str
-    details: dict[str, Any] = dataclasses.field(default_factory=dict)
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class RolloutStore:
@@ -119,7 +120,7 @@ class RolloutStore:
             version=change.version,
             reason=change.reason,
             by=by,
-            details=change.details,
+            details=dict(change.details),
         )
         try:
             with self._database.begin() as session:
@@ -183,13 +184,4 @@ def _write(session: Session, change: Change) -> None:
 
 
 def _state(row: RolloutRow) -> RolloutState:
-    return RolloutState(
-        model=row.model,
-        revision=row.revision,
-        stable=row.stable,
-        previous=row.previous,
-        candidate=row.candidate,
-        stage=row.stage,  # type: ignore[arg-type]
-        stage_started=row.stage_started,
-        rejected=tuple(sorted(map(int, row.rejected))),
-    )
+    return RolloutState(**row.columns() | {"rejected": tuple(sorted(map(int, row.rejected)))})

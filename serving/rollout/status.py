@@ -15,6 +15,7 @@ from serving.rollout.server_status import ServedVersion, ServerStatus
 from serving.rollout.state import CANARY, SHADOW, RolloutState, RolloutStore
 
 _EVENTS = 10
+_EVENT_KEYS = ("created", "action", "version", "by", "reason", "details")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +80,9 @@ class RolloutStatus:
             "seconds_left": self.seconds_left,
             "server_answers": self.server_answers,
             "versions": [_version_dict(version) for version in self.versions],
-            "figures": self.figures.as_json(),
+            "figures": dataclasses.asdict(self.figures),
             "checks": [dataclasses.asdict(check) for check in self.checks],
-            "events": [_event_dict(event) for event in self.events],
+            "events": [{key: getattr(event, key) for key in _EVENT_KEYS} for event in self.events],
         }
 
 
@@ -145,21 +146,6 @@ def _versions(
 
 
 def _version_dict(version: RolloutVersion) -> dict[str, Any]:
-    return {
-        "version": version.version,
-        "role": version.role,
-        "pushed": version.pushed,
-        "at_server": dataclasses.asdict(version.at_server) if version.at_server else None,
-        "rejected_because": version.rejected_because,
-    }
-
-
-def _event_dict(event: RolloutEventRow) -> dict[str, Any]:
-    return {
-        "created": event.created,
-        "action": event.action,
-        "version": event.version,
-        "by": event.by,
-        "reason": event.reason,
-        "details": event.details,
-    }
+    values = dataclasses.asdict(version)
+    del values["wanted"]
+    return values

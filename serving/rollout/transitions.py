@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from serving.rollout.state import FULL, LOADING, Action, Change, RolloutState, Stage
+from serving.rollout.state import FULL, LOADING, Change, RolloutState, Stage
 
 _NONE: Mapping[str, Any] = {}
 
@@ -41,7 +41,7 @@ def replace_failed(state: RolloutState, version: int, now: float, reason: str) -
     if version == state.stable or version in state.rejected:
         raise NotPossibleError(f"version {version} was rolled back, or is the one that fails")
     rejected = _with(state.rejected, state.stable)
-    return _change(_full(state, version, None, now, rejected), ("adopt", version, reason))
+    return Change(_full(state, version, None, now, rejected), "adopt", version, reason)
 
 
 def start(
@@ -73,7 +73,7 @@ def start(
         stage_started=now,
         rejected=tuple(each for each in state.rejected if each != version),
     )
-    return _change(next_state, ("start", version, reason))
+    return Change(next_state, "start", version, reason)
 
 
 def advance(
@@ -93,7 +93,7 @@ def advance(
     next_state = dataclasses.replace(
         state, revision=state.revision + 1, stage=stage, stage_started=now
     )
-    return _change(next_state, ("advance", state.candidate, reason), details)
+    return Change(next_state, "advance", state.candidate, reason, details)
 
 
 def promote(
@@ -122,9 +122,8 @@ def promote(
         raise NotPossibleError(f"version {version} is already the stable version")
     rejected = tuple(sorted({*state.rejected, *unwanted} - {version}))
     previous = state.stable if state.stable not in rejected else None
-    return _change(
-        _full(state, version, previous, now, rejected), ("promote", version, reason), details
-    )
+    next_state = _full(state, version, previous, now, rejected)
+    return Change(next_state, "promote", version, reason, details)
 
 
 def roll_back(
@@ -138,7 +137,7 @@ def roll_back(
     if state.candidate is not None:
         rejected = _with(state.rejected, state.candidate)
         next_state = _full(state, state.stable, state.previous, now, rejected)
-        return _change(next_state, ("rollback", state.candidate, reason), details)
+        return Change(next_state, "rollback", state.candidate, reason, details)
     return roll_back_stable(state, now, reason, details)
 
 
@@ -159,7 +158,7 @@ def roll_back_stable(
         previous=None,
         rejected=_with(state.rejected, state.stable),
     )
-    return _change(next_state, ("rollback", state.stable, reason), details)
+    return Change(next_state, "rollback", state.stable, reason, details)
 
 
 def role(state: RolloutState, version: int) -> str:
@@ -178,15 +177,6 @@ def _full(
     return RolloutState(
         state.model, state.revision + 1, stable, previous, None, FULL, now, rejected
     )
-
-
-def _change(
-    state: RolloutState,
-    event: tuple[Action, int, str],
-    details: Mapping[str, Any] = _NONE,
-) -> Change:
-    action, version, reason = event
-    return Change(state, action, version, reason, dict(details))
 
 
 def _with(versions: tuple[int, ...], version: int) -> tuple[int, ...]:

@@ -6,20 +6,19 @@ once.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import gc
 import os
 import signal
-import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from modules.contract.errors import UserError
 from serving.protocol.http_server import HttpServer, listen, loop_factory
 from serving.server import monitoring_config
 from serving.server.grpc_api.grpc_server import GrpcServer
-from serving.server.observer import MetricsObserver
 from serving.server.requests.service import InferenceService
 from serving.server.rest.rest import RestApplication
 from serving.server.settings import ServerSettings
@@ -88,16 +87,25 @@ class ModelServer:
     def __init__(self, settings: ServerSettings) -> None:
         self._settings = settings
         monitoring = monitoring_config.read(settings.monitoring_config_file)
-        self._manager = ModelManager(settings, MetricsObserver())
+        self._manager = ModelManager(settings)
         service = InferenceService(
             self._manager, settings.max_request_examples, settings.max_request_bytes
         )
         self._rest = RestApplication(
             service, monitoring, settings.request_timeout_seconds, settings.max_request_bytes
         )
-        self._socket = _listen(settings.host, settings.rest_api_port)
+        with _opening("rest_api_port", settings.host, settings.rest_api_port):
+            self._socket = listen(settings.host, settings.rest_api_port)
         try:
-            self._grpc = _grpc_server(service, settings)
+            with _opening("port", settings.host, settings.port):
+                self._grpc = GrpcServer(
+                    service,
+                    settings.host,
+                    settings.port,
+                    settings.grpc_max_threads,
+                    settings.max_request_bytes,
+                    settings.allow_reload_config,
+                )
         except UserError:
             self._socket.close()
             raise
@@ -160,30 +168,18 @@ class ModelServer:
                 return
 
 
-def _listen(host: str, port: int) -> socket.socket:
+@contextlib.contextmanager
+def _opening(name: str, host: str, port: int) -> Iterator[None]:
+    """Turn the failure to open a port into advice.
+
+    Raises:
+        UserError: the port cannot be opened.
+    """
     try:
-        return listen(host, port)
+        yield
     except OSError as error:
-        raise _taken("rest_api_port", host, port, error) from error
-
-
-def _grpc_server(service: InferenceService, settings: ServerSettings) -> GrpcServer:
-    try:
-        return GrpcServer(
-            service,
-            settings.host,
-            settings.port,
-            settings.grpc_max_threads,
-            settings.max_request_bytes,
-            settings.allow_reload_config,
-        )
-    except OSError as error:
-        raise _taken("port", settings.host, settings.port, error) from error
-
-
-def _taken(name: str, host: str, port: int, error: OSError) -> UserError:
-    reason = error.strerror or "it is in use"
-    return UserError(
-        f"cannot listen on {host}:{port}: {reason}. Set --{name} to another port, or to 0 for any "
-        "free port"
-    )
+        reason = error.strerror or "it is in use"
+        raise UserError(
+            f"cannot listen on {host}:{port}: {reason}. Set --{name} to another port, or to 0 for "
+            "any free port"
+        ) from error

@@ -5,17 +5,26 @@ declared here, with its field numbers.
 """
 
 import dataclasses
-import functools
 from pathlib import Path
-from typing import Any
 
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+from google.protobuf import text_format
 
 from modules.contract.errors import UserError
 from serving.server import metrics
+from serving.server.message_class import message_class
 
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_PACKAGE = "tensorflow.serving"
+_FILE = """
+name: "bert_monitoring_config.proto" package: "tensorflow.serving" syntax: "proto3"
+message_type {
+  name: "PrometheusConfig"
+  field { name: "enable" number: 1 type: TYPE_BOOL }
+  field { name: "path" number: 2 type: TYPE_STRING }
+}
+message_type {
+  name: "MonitoringConfig"
+  field { name: "prometheus_config" number: 1 type_name: ".tensorflow.serving.PrometheusConfig" }
+}
+"""
 _EXAMPLE = 'prometheus_config { enable: true, path: "/monitoring/prometheus/metrics" }'
 
 
@@ -32,29 +41,6 @@ class Monitoring:
     path: str = metrics.DEFAULT_PATH
 
 
-@functools.cache
-def _message_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="bert_monitoring_config.proto", package=_PACKAGE, syntax="proto3"
-    )
-    prometheus = file.message_type.add(name="PrometheusConfig")
-    prometheus.field.add(name="enable", number=1, type=_FIELD.TYPE_BOOL, label=1)
-    prometheus.field.add(name="path", number=2, type=_FIELD.TYPE_STRING, label=1)
-    monitoring = file.message_type.add(name="MonitoringConfig")
-    monitoring.field.add(
-        name="prometheus_config",
-        number=1,
-        type=_FIELD.TYPE_MESSAGE,
-        label=1,
-        type_name=f".{_PACKAGE}.PrometheusConfig",
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.Add(file)
-    return message_factory.GetMessageClass(
-        pool.FindMessageTypeByName(f"{_PACKAGE}.MonitoringConfig")
-    )
-
-
 def read(path: str) -> Monitoring:
     """Read a monitoring configuration file.
 
@@ -66,7 +52,7 @@ def read(path: str) -> Monitoring:
     """
     if not path:
         return Monitoring()
-    message = _message_class()()
+    message = message_class(_FILE, "MonitoringConfig")()
     try:
         text_format.Parse(Path(path).read_text("utf-8"), message)
     except (OSError, UnicodeDecodeError, text_format.ParseError) as error:

@@ -1,12 +1,14 @@
-"""Observers of loaded versions and batches."""
+"""Observer of loaded versions and batches."""
 
 from collections.abc import Sequence
 
 from serving.server import metrics
 
+_MICROS = 1e6
+
 
 class Observer:
-    """An observer that ignores all events.
+    """Updates the metrics when a version was loaded or a batch ran.
 
     Requests wait while its methods run, on many threads: they must be quick and must not raise.
     """
@@ -23,6 +25,7 @@ class Observer:
             load_seconds: duration of reading and initialising the model.
             warmup_seconds: duration of the warm-up.
         """
+        metrics.MODEL_WARMUP_LATENCY.observe(warmup_seconds * _MICROS, path, "OK")
 
     def batch_ran(
         self,
@@ -43,29 +46,5 @@ class Observer:
             queue_seconds: time that each call waited.
             run_seconds: time from the front process to the worker and back.
         """
-
-
-_MICROS = 1e6
-
-
-class MetricsObserver(Observer):
-    """``Observer`` that updates the metrics."""
-
-    def version_loaded(
-        self, model: str, version: int, path: str, load_seconds: float, warmup_seconds: float
-    ) -> None:
-        """Record the duration of a version's warm-up."""
-        metrics.MODEL_WARMUP_LATENCY.observe(warmup_seconds * _MICROS, path, "OK")
-
-    def batch_ran(
-        self,
-        model: str,
-        version: int,
-        signature: str,
-        examples: int,
-        queue_seconds: Sequence[float],
-        run_seconds: float,
-    ) -> None:
-        """Record the waiting time of each call in a batch."""
         for seconds in queue_seconds:
             metrics.QUEUING_LATENCY.observe(seconds * _MICROS, model)

@@ -6,7 +6,6 @@ server (""), on both services, and on every model by name.
 
 import concurrent.futures
 import logging
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ import grpc
 from modules.contract.addresses import authority
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
+from serving.protocol.http_server import listen
 from serving.server import metrics
 from serving.server.grpc_api.grpc_health import ModelHealth
 from serving.server.requests import model_info, multi_inference
@@ -151,13 +151,6 @@ def _answer(context: Any, run: Callable[[], Any], counted: str | None = None) ->
     return context.abort(_CODES[code], message)
 
 
-def _check_free(host: str, port: int) -> None:
-    """Raise ``OSError`` if a port is in use, for which gRPC would write to stderr."""
-    if port:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        socket.create_server((host, port), family=family).close()
-
-
 class GrpcServer:
     """gRPC server that can drain.
 
@@ -203,7 +196,8 @@ class GrpcServer:
             ModelServicer(service, allow_reload), self._server
         )
         self._health.add_to(self._server)
-        _check_free(host, port)
+        if port:  # gRPC would write to stderr about a port in use
+            listen(host, port).close()
         try:
             self.port = self._server.add_insecure_port(authority(host, port))
         except RuntimeError as error:

@@ -60,9 +60,8 @@ def serialized_examples(message: Any, max_bytes: int = tensors.DEFAULT_MAX_BYTES
             f"The examples with their context are {size} bytes; at most {max_bytes} are allowed: "
             "split the request, or raise --max_request_bytes"
         )
-    array = np.empty(len(examples), object)
-    array[:] = [context + example.SerializeToString() for example in examples]
-    return array
+    # Concatenated serialised messages are equivalent to the merged message.
+    return np.array([context + example.SerializeToString() for example in examples], object)
 
 
 def _check_input(signature: Signature, method: str) -> None:

@@ -14,11 +14,6 @@ from serving.server.rest import json_debug
 from serving.server.rest.json_scalars import decode_base64, encoded, format_error, is_base64
 
 _CONTEXT, _EXAMPLES = "context", "examples"
-_KINDS = {
-    "bytes_list": "bytes",
-    "float_list": "float",
-    "int64_list": "int64",
-}
 _MAX_INT64 = 2**63 - 1
 
 
@@ -58,10 +53,10 @@ def _fill_example(value: Any, example: Any) -> None:
         feature = example.features.feature[encoded(name).decode("utf-8", "replace")]
         for item in content if isinstance(content, list) else [content]:
             kind, scalar = _feature_value(item, name)
-            if feature.WhichOneof("kind") not in (None, kind):
+            if (first := feature.WhichOneof("kind")) not in (None, kind):
                 raise invalid_argument(
                     f"Unexpected element type in feature: {name} expecting type: "
-                    f"{_KINDS[feature.WhichOneof('kind')]}"
+                    f"{first.removesuffix('_list')}"
                 )
             getattr(feature, kind).value.append(scalar)
 

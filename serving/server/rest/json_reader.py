@@ -78,9 +78,8 @@ class _Parser:
                 else:
                     stack.append((value, None))
                 continue
-            while (
-                True
-            ):  # the value is complete: add it to its container, and close those that end here
+            # The value is complete: add it to its container, and close those that end here.
+            while True:
                 if not stack:
                     return value
                 container, key = stack.pop()

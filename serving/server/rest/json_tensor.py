@@ -97,12 +97,12 @@ def _rows(instances: list[Any], types: InputTypes) -> dict[str, np.ndarray]:
     if not isinstance(first, dict) or is_base64(first):
         name = min(types)
         if types[name] == tensors.STRING and _all_strings(instances):
-            return {name: _string_array([encoded(text) for text in instances])}
+            return {name: np.array([encoded(text) for text in instances], object)}
         return {name: _plain_rows(instances, name, types[name])}
     if len(types) == 1:
         name = next(iter(types))
         if types[name] == tensors.STRING and (texts := _named_strings(instances, name)):
-            return {name: _string_array([encoded(text) for text in texts])}
+            return {name: np.array([encoded(text) for text in texts], object)}
     return _named_rows(instances, types)
 
 
@@ -173,7 +173,7 @@ class _Stack:
         """Add a row."""
         shape = _dense_shape(value, self._name)
         before = len(self._values)
-        _flatten(value, shape, self._data_type, self._values)
+        _fill(value, 0, shape, self._data_type, reader(self._data_type), self._values)
         size = len(self._values) - before
         if not self._rows:
             self._size, self._shape = size, shape
@@ -209,10 +209,10 @@ def _columns(value: Any, types: InputTypes) -> dict[str, np.ndarray]:
 
 def _column(value: Any, name: str, data_type: int) -> np.ndarray:
     if data_type == tensors.STRING and type(value) is list and value and _all_strings(value):
-        return _string_array([encoded(text) for text in value])
+        return np.array([encoded(text) for text in value], object)
     shape = _dense_shape(value, name)
     values: list[Any] = []
-    _flatten(value, shape, data_type, values)
+    _fill(value, 0, shape, data_type, reader(data_type), values)
     return _array(values, shape, data_type, name)
 
 
@@ -233,12 +233,6 @@ def _shape_text(shape: Iterable[int]) -> str:
     return f"[{','.join(map(str, shape))}]"
 
 
-def _flatten(value: Any, shape: list[int], data_type: int, values: list[Any]) -> None:
-    """Append the scalars of a nested list, which must have exactly this shape."""
-    read = reader(data_type)
-    _fill(value, 0, shape, data_type, read, values)
-
-
 def _fill(
     value: Any,
     level: int,
@@ -247,6 +241,7 @@ def _fill(
     read: Reader,
     values: list[Any],
 ) -> None:
+    """Append the scalars of a nested list, which must have exactly this shape."""
     rank = len(shape)
     if not isinstance(value, list):
         if level != rank:
@@ -277,14 +272,8 @@ def _array(values: list[Any], shape: list[int], data_type: int, name: str) -> np
     if known is None:
         raise invalid_argument(f"tensor parsing error: {name}")
     if data_type == tensors.STRING:
-        return _string_array(values).reshape(shape)
+        return np.array(values, object).reshape(shape)
     with np.errstate(over="ignore"):
         if known.field == "int_val":
             return np.array(values, np.int64).astype(known.dtype).reshape(shape)
         return np.array(values, known.dtype).reshape(shape)
-
-
-def _string_array(values: list[bytes]) -> np.ndarray:
-    array = np.empty(len(values), object)
-    array[:] = values
-    return array

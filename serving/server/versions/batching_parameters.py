@@ -19,29 +19,27 @@ tensorflow-serving-api does not contain the message
 import dataclasses
 from typing import Any
 
-from google.protobuf import (
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-    wrappers_pb2,
-)
-
 from modules.contract.errors import UserError
 from serving.server.batches.batching import BatchLimits
+from serving.server.message_class import message_class
 from serving.server.versions.model_config import read_text_proto
 
-_FIELD = descriptor_pb2.FieldDescriptorProto
-_INT64 = ".google.protobuf.Int64Value"
-#: Name, number and wrapper type of each field, as in the proto file.
-_WRAPPED = (
-    ("max_batch_size", 1, _INT64),
-    ("batch_timeout_micros", 2, _INT64),
-    ("max_enqueued_batches", 3, _INT64),
-    ("num_batch_threads", 4, _INT64),
-    ("thread_pool_name", 5, ".google.protobuf.StringValue"),
-    ("enable_large_batch_splitting", 8, ".google.protobuf.BoolValue"),
-    ("max_execution_batch_size", 9, _INT64),
-)
+_FILE = """
+name: "serving/batching_parameters.proto" package: "bert_tfx.serving" syntax: "proto3"
+dependency: "google/protobuf/wrappers.proto"
+message_type {
+  name: "BatchingParameters"
+  field { name: "max_batch_size" number: 1 type_name: ".google.protobuf.Int64Value" }
+  field { name: "batch_timeout_micros" number: 2 type_name: ".google.protobuf.Int64Value" }
+  field { name: "max_enqueued_batches" number: 3 type_name: ".google.protobuf.Int64Value" }
+  field { name: "num_batch_threads" number: 4 type_name: ".google.protobuf.Int64Value" }
+  field { name: "thread_pool_name" number: 5 type_name: ".google.protobuf.StringValue" }
+  field { name: "allowed_batch_sizes" number: 6 type: TYPE_INT64 label: LABEL_REPEATED }
+  field { name: "pad_variable_length_inputs" number: 7 type: TYPE_BOOL }
+  field { name: "enable_large_batch_splitting" number: 8 type_name: ".google.protobuf.BoolValue" }
+  field { name: "max_execution_batch_size" number: 9 type_name: ".google.protobuf.Int64Value" }
+}
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +82,7 @@ def read(path: str) -> BatchingParameters:
     Raises:
         UserError: the file cannot be read, or a value is out of range.
     """
-    message = read_text_proto(path, _message_class()())
+    message = read_text_proto(path, message_class(_FILE, "BatchingParameters")())
     for name in ("max_batch_size", "num_batch_threads", "max_execution_batch_size"):
         if message.HasField(name) and getattr(message, name).value < 1:
             raise UserError(f"{path}: {name} must be at least 1")
@@ -118,35 +116,3 @@ def _execution_size(message: Any, max_batch_size: int) -> int:
     if message.HasField("max_execution_batch_size"):
         return int(message.max_execution_batch_size.value)
     return max_batch_size
-
-
-def _message_class() -> Any:
-    file = descriptor_pb2.FileDescriptorProto(
-        name="serving/batching_parameters.proto",
-        package="bert_tfx.serving",
-        syntax="proto3",
-        dependency=[wrappers_pb2.DESCRIPTOR.name],
-    )
-    described = file.message_type.add(name="BatchingParameters")
-    for name, number, wrapper in _WRAPPED:
-        described.field.add(
-            name=name,
-            number=number,
-            type=_FIELD.TYPE_MESSAGE,
-            type_name=wrapper,
-            label=_FIELD.LABEL_OPTIONAL,
-        )
-    described.field.add(
-        name="allowed_batch_sizes", number=6, type=_FIELD.TYPE_INT64, label=_FIELD.LABEL_REPEATED
-    )
-    described.field.add(
-        name="pad_variable_length_inputs",
-        number=7,
-        type=_FIELD.TYPE_BOOL,
-        label=_FIELD.LABEL_OPTIONAL,
-    )
-    pool = descriptor_pool.DescriptorPool()
-    pool.AddSerializedFile(wrappers_pb2.DESCRIPTOR.serialized_pb)
-    pool.Add(file)
-    descriptor = pool.FindMessageTypeByName(f"{file.package}.BatchingParameters")
-    return message_factory.GetMessageClass(descriptor)

@@ -27,18 +27,12 @@ class ModelManager:
 
     Args:
         settings: settings of the server.
-        observer: observer of loaded versions and batches.
         load: function that creates servables; None creates worker processes.
     """
 
-    def __init__(
-        self,
-        settings: ServerSettings,
-        observer: Observer | None = None,
-        load: Load | None = None,
-    ) -> None:
+    def __init__(self, settings: ServerSettings, load: Load | None = None) -> None:
         self._settings = settings
-        self._loader = VersionLoader(settings, observer or Observer()) if load is None else None
+        self._loader = VersionLoader(settings, Observer()) if load is None else None
         self._changed = threading.Condition(threading.RLock())
         self._stopping = threading.Event()
         self._wake = threading.Event()

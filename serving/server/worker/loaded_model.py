@@ -109,19 +109,23 @@ class LoadedModel:
         try:
             # Two threads may both create it; the callables are the same.
             call = self._callables.get(key) or self._callables.setdefault(
-                key, _Callable(self._session, self._signature(signature), computed)
+                key, _Callable(self._session, find_signature(self.signatures, signature), computed)
             )
             answers = call(inputs)
             return {alias: answers[alias] for alias in outputs or answers}
         except Exception as error:
             raise _as_serving_error(error) from error
 
-    def _signature(self, key: str) -> Any:
-        if key not in self.signatures:
-            raise ServingError(
-                Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.'
-            )
-        return self.signatures[key]
+
+def find_signature(signatures: Mapping[str, Any], key: str) -> Any:
+    """Return a signature by its key.
+
+    Raises:
+        ServingError: ``FAILED_PRECONDITION``: the model does not have it.
+    """
+    if key not in signatures:
+        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
+    return signatures[key]
 
 
 class _Callable:
@@ -157,11 +161,8 @@ def _check_graphs(directory: str) -> None:
 
 
 def _as_array(value: Any) -> np.ndarray:
-    if isinstance(value, bytes):  # a string scalar
-        array = np.empty((), object)
-        array[()] = value
-        return array
-    return np.asarray(value)
+    # A string scalar is bytes, whose trailing zeros only the type object preserves.
+    return np.asarray(value, object if isinstance(value, bytes) else None)
 
 
 def _as_serving_error(error: Exception) -> ServingError:

@@ -5,22 +5,23 @@ The file and its rules are those of TensorFlow Serving
 ``assets.extra``. Any failure fails the version.
 """
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
 from modules.contract import features
 from serving.protocol import protos
 from serving.protocol.errors import Code, ServingError
+from serving.server.requests.inference import serialized_examples
+from serving.server.worker.loaded_model import find_signature
 from serving.server.worker.worker_task import WarmupRequest
 
 FILE = os.path.join(features.EXTRA_ASSETS, features.WARMUP_FILE)
 MOST_RECORDS = 1000
-_DEFAULT_SIGNATURE = "serving_default"
 #: The only input of classify and regress signatures.
 _EXAMPLES = "inputs"
 _METHOD_PREFIX = "tensorflow/serving/"
@@ -77,8 +78,8 @@ def _requests(log: Any, signatures: Mapping[str, Any]) -> Sequence[WarmupRequest
 
 
 def _predict(request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
-    key = request.model_spec.signature_name or _DEFAULT_SIGNATURE
-    signature = _find(key, signatures)
+    key = request.model_spec.signature_name or features.SERVING_DEFAULT
+    signature = find_signature(signatures, key)
     if missing := set(signature.inputs) ^ set(request.inputs):
         raise ServingError(
             Code.INVALID_ARGUMENT,
@@ -88,16 +89,8 @@ def _predict(request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]
     return [WarmupRequest(key, inputs, tuple(request.output_filter))]
 
 
-def _on_examples(method: str, request: Any, signatures: Mapping[str, Any]) -> WarmupRequest:
-    return _examples_request(request.model_spec, request.input, method, signatures)
-
-
-def _classify(request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
-    return [_on_examples("classify", request, signatures)]
-
-
-def _regress(request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
-    return [_on_examples("regress", request, signatures)]
+def _on_examples(method: str, request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
+    return [_examples_request(request.model_spec, request.input, method, signatures)]
 
 
 def _multi_inference(request: Any, signatures: Mapping[str, Any]) -> list[WarmupRequest]:
@@ -115,41 +108,20 @@ def _multi_inference(request: Any, signatures: Mapping[str, Any]) -> list[Warmup
 def _examples_request(
     model_spec: Any, examples: Any, method: str, signatures: Mapping[str, Any]
 ) -> WarmupRequest:
-    key = model_spec.signature_name or _DEFAULT_SIGNATURE
-    signature = _find(key, signatures)
+    key = model_spec.signature_name or features.SERVING_DEFAULT
+    signature = find_signature(signatures, key)
     if signature.method_name != _METHOD_PREFIX + method or list(signature.inputs) != [_EXAMPLES]:
         raise ServingError(
             Code.INVALID_ARGUMENT,
             f"signature {key} is not a {method} signature: its method is "
             f"{signature.method_name!r}, its inputs are {sorted(signature.inputs)}",
         )
-    return WarmupRequest(key, {_EXAMPLES: _serialized(examples)})
-
-
-def _serialized(examples: Any) -> np.ndarray:
-    """Return the tf.Examples of an ``Input``: object[examples] of bytes."""
-    context = b""
-    listed = examples.example_list
-    if examples.WhichOneof("kind") == "example_list_with_context":
-        listed = examples.example_list_with_context
-        context = listed.context.SerializeToString()
-    # Concatenated serialised messages are equivalent to the merged message.
-    array = np.empty(len(listed.examples), object)
-    array[:] = [context + example.SerializeToString() for example in listed.examples]
-    if not array.size:
-        raise ServingError(Code.INVALID_ARGUMENT, "Input is empty.")
-    return array
-
-
-def _find(key: str, signatures: Mapping[str, Any]) -> Any:
-    if key not in signatures:
-        raise ServingError(Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.')
-    return signatures[key]
+    return WarmupRequest(key, {_EXAMPLES: serialized_examples(examples)})
 
 
 _REQUESTS: Mapping[str, Callable[[Any, Mapping[str, Any]], Sequence[WarmupRequest]]] = {
     "predict_log": _predict,
-    "classify_log": _classify,
-    "regress_log": _regress,
+    "classify_log": functools.partial(_on_examples, "classify"),
+    "regress_log": functools.partial(_on_examples, "regress"),
     "multi_inference_log": _multi_inference,
 }

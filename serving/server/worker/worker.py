@@ -84,7 +84,7 @@ class _Worker:
             "fingerprint": model.fingerprint,
         }
         signatures = {
-            key: _as_string(signature.SerializeToString())
+            key: np.array(signature.SerializeToString(), object)
             for key, signature in model.signatures.items()
         }
         return report, signatures
@@ -103,12 +103,6 @@ def resident_bytes() -> int:
     """Return the resident memory of this process in bytes, including shared pages."""
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * _PAGE
-
-
-def _as_string(value: bytes) -> np.ndarray:
-    array = np.empty((), object)
-    array[()] = value
-    return array
 
 
 def _answer(

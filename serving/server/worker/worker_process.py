@@ -1,5 +1,6 @@
 """Control of worker processes by the front process: the zygote, forks, calls, and termination."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import json
@@ -270,22 +271,16 @@ def _start_from_lasting_thread(command: list[str], **options: Any) -> subprocess
 
     The kernel's "kill me when my parent dies" refers to the thread that forked.
     """
-    started: list[subprocess.Popen[bytes] | BaseException] = []
-    done = threading.Event()
+    started: concurrent.futures.Future[subprocess.Popen[bytes]] = concurrent.futures.Future()
 
     def run() -> None:
         try:
             process = subprocess.Popen(command, **options)
         except BaseException as error:
-            started.append(error)
-            done.set()
+            started.set_exception(error)
             return
-        started.append(process)
-        done.set()
+        started.set_result(process)
         process.wait()
 
     threading.Thread(target=run, name="zygote", daemon=True).start()
-    done.wait()
-    if isinstance(started[0], BaseException):
-        raise started[0]
-    return started[0]
+    return started.result()

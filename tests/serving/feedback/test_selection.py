@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serving.feedback import selection as rules
-from serving.feedback.reasons import REASONS
+from serving.feedback.reasons import CONFLICT, NEW_CLASS, REASONS
 from serving.feedback.selection import ExportSettings, Selection, select_examples
 from serving.records.tables import ANONYMOUS, FeedbackRow, ReviewRow
 
@@ -59,7 +59,7 @@ def test_agreeing_votes_become_one_example() -> None:
 
 
 def test_conflict_is_set_aside_with_both_votes() -> None:
-    [conflict] = choose(("a", "k", "pos"), ("a", "l", "neg")).of(rules.CONFLICT)
+    [conflict] = choose(("a", "k", "pos"), ("a", "l", "neg")).of(CONFLICT)
     assert conflict.votes == (("k", "pos"), ("l", "neg"))
     assert conflict.label is None
 
@@ -94,7 +94,7 @@ def test_review_does_not_export_held_out_or_exported_texts() -> None:
 
 
 def test_label_outside_the_vocabulary_is_set_aside() -> None:
-    [aside] = choose(("a", "k", "odd")).of(rules.NEW_CLASS)
+    [aside] = choose(("a", "k", "odd")).of(NEW_CLASS)
     assert aside.votes == (("k", "odd"),)
     assert outcome(choose(("a", "k", "odd"), labels=("odd",))) == {"a": "odd"}
 

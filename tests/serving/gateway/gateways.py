@@ -98,7 +98,7 @@ def gateway(
                 **settings,
             }
         )
-        parts = Parts.make(given, database, lambda _: evaluation or {})
+        parts = Parts(given, database, lambda _: evaluation or {})
         application = make_application(parts)
         try:
             with TestClient(

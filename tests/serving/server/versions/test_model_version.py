@@ -103,7 +103,7 @@ def test_only_what_runs_fails_when_the_worker_dies(version, tmp_path) -> None:
 def test_an_idle_slot_runs_nothing_on_a_worker_that_is_known_to_be_dead(
     zygote, tmp_path, error
 ) -> None:
-    """Who hears of the death and asks again at once is answered by the successor."""
+    """A caller that retries at once is answered by the successor of the dead worker."""
     directory = small_models.write_waiting_model(tmp_path / "1")
     loader = Loader(zygote, directory, runs=2)
     version = ModelVersion("m", 1, loader, BatchLimits(), Observer())
@@ -217,7 +217,7 @@ def test_a_version_that_does_not_load_is_none(loader) -> None:
         (None, None),
     ],
 )
-def test_what_the_model_card_says_of_length(tmp_path, card, length) -> None:
+def test_token_limit_comes_from_the_model_card(tmp_path, card, length) -> None:
     if card is not None:
         (tmp_path / "assets.extra").mkdir()
         (tmp_path / "assets.extra" / "model_card.json").write_text(card)

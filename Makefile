@@ -17,13 +17,13 @@ export TF_CPP_MIN_LOG_LEVEL ?= 3
 export PYTHONDONTWRITEBYTECODE =
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 26
 	@echo "  options: PYTHON=python3.12 (make env), GPU=1 (make env: adds CUDA libraries)"
 
 env: ## make the environment in .venv
 	@scripts/make_env.sh $(GROUPS_GPU)
 
-env-dev: ## the same with the tools for tests and linters
+env-dev: ## make it with the tools for tests and linters, too
 	@scripts/make_env.sh dev $(GROUPS_GPU)
 
 env-airflow: ## make .venv-airflow, an environment with Apache Airflow (Python 3.11 or 3.12)
@@ -38,7 +38,7 @@ test: env-dev ## run all but the integration tests (20 minutes on 2 cores)
 test-fast: env-dev ## run the tests that need no real encoder (2 minutes)
 	$(BIN)/python -m pytest $(IN_PARALLEL) -m "not slow and not integration"
 
-test-slow: env-dev ## run what make test has beside these: real encoder, end to end
+test-slow: env-dev ## run the slow tests of make test: real encoder, end to end
 	$(BIN)/python -m pytest $(IN_PARALLEL) -m slow
 
 test-integration: env-dev ## run the pipeline on other orchestrators, and the loop under kill -9
@@ -71,7 +71,7 @@ docs: env-dev ## build the documentation site into site/; warnings are errors
 diagrams: env-dev ## draw the pictures of docs/diagrams again (needs Graphviz)
 	$(BIN)/python docs/diagrams/draw.py
 
-format: env-dev ## let ruff format and mend what it can
+format: env-dev ## let ruff format and fix what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -82,14 +82,14 @@ requirements: ## pin the dependencies of pyproject.toml again
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) --group dev -c requirements.txt -o requirements-dev.txt
 	$(COMPILE) --group gpu -c requirements.txt --strip-extras -o requirements-gpu.txt
-	@# What stands in the output file is kept where it fits: the same versions as in requirements.txt.
+	@# uv keeps versions that are already in the output file where they fit: those of requirements.txt.
 	cp requirements.txt requirements-airflow.txt
 	$(COMPILE) --group airflow -o requirements-airflow.txt
 
 image: ## build the container image of the last commit: IMAGE=REGISTRY/bert [TARGET=gpu]
 	@scripts/build_image.sh "$(IMAGE)" $(TARGET)
 
-clean: ## remove the environment, runs and caches
+clean: ## remove the environment, runs, pushed models and caches
 	rm -rf .venv .venv-airflow .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .coverage* *.egg-info \
 		pipeline_root serving_models site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -14,7 +14,7 @@ from cli.main import app
 PAGE = Path(__file__).parents[1] / "docs" / "cli.md"
 _WIDTH = 88
 _HEAD = """\
-# The bert command
+# Command line
 
 <!-- Generated: python -m cli.docs -->
 

@@ -98,7 +98,7 @@ class Config(BaseSettings):
         """Read the config from all its sources.
 
         Args:
-            file: a TOML file's path, or a shipped config's name (``imdb``).
+            file: a TOML file's path, or a bundled config's name (``imdb``).
             assignments: ``section.key=value`` strings, which override all other sources.
             environ: environment variables; None means ``os.environ``.
 

@@ -121,7 +121,7 @@ rm -f "$VENV/.state"
 echo "$groups" >"$VENV/.groups"
 echo "$state" >"$VENV/.state"
 [ "$groups" != airflow ] || {
-    echo "make env: ready; next: $VENV/bin/airflow version"
+    echo "make env: $VENV is ready; next: $VENV/bin/airflow version"
     exit 0
 }
-echo "make env: ready; next: make run"
+echo "make env: $VENV is ready"

@@ -50,7 +50,7 @@ def disable(
     config: ConfigOption = None,
     assignments: SetOption = None,
 ) -> None:
-    """Disable a key; every gateway rejects it within seconds."""
+    """Disable a key; every gateway rejects it within a second."""
     settings = load_config(config, assignments)
     from cli.terminal import stdout
     from serving.records.api_keys import ApiKeys

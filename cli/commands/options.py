@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 ConfigOption = Annotated[
     str | None,
     typer.Option(
-        "--config", "-c", metavar="FILE", help="TOML file, or a shipped config: imdb, newsgroups."
+        "--config", "-c", metavar="FILE", help="TOML file, or a bundled config: imdb, newsgroups."
     ),
 ]
 SetOption = Annotated[

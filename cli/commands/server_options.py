@@ -34,7 +34,7 @@ HELP = {
     "enable_batching": "Run waiting requests together.",
     "batching_parameters_file": "Text BatchingParameters.",
     "max_batch_size": "Maximum examples in a merged batch.",
-    "max_batch_tokens": "Maximum estimated tokens in a merged batch; a larger request runs alone.",
+    "max_batch_tokens": "Maximum estimated tokens in a merged batch; a larger request is split.",
     "precision": "float32, bfloat16, or auto, which measures both and chooses.",
     "tensorflow_intra_op_parallelism": "Threads for one op; 0 lets the server choose.",
     "tensorflow_inter_op_parallelism": "Concurrent ops; 0 lets the server choose.",

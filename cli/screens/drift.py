@@ -103,7 +103,7 @@ def _quality_lines(quality: "QualityReport") -> Iterator[str]:
         yield (
             f"accuracy {quality.accuracy:.4f} ({sure} {_between(quality.interval)}), macro F1 "
             f"{quality.macro_f1:.4f} ({_between(quality.macro_f1_interval)}), on {quality.n} "
-            "predictions with feedback"
+            f"prediction{'' if quality.n == 1 else 's'} with feedback"
         )
     if quality.estimated_accuracy is not None:
         yield (

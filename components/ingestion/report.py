@@ -97,7 +97,10 @@ class IngestionReport:
         # Rounded up, so that 1.004% does not read as 1%, which would have passed.
         share = math.ceil(1000 * self.quarantined / self.rows) / 10
         counts = ", ".join(f"{reason} {count}" for reason, count in self.reasons.most_common(3))
-        advice = _ADVICE.get(Reason(self.reasons.most_common(1)[0][0]), "correct them")
+        advice = _ADVICE.get(
+            Reason(self.reasons.most_common(1)[0][0]),
+            "correct the rows, or raise data.max_bad_share",
+        )
         return (
             f"{self.quarantined} of {self.rows} rows ({share:g}%) cannot be used, the limit is "
             f"{100 * max_bad_share:g}% (data.max_bad_share): {counts}; first: "

@@ -189,7 +189,7 @@ def _format_of(path: str, data_format: str) -> str:
     if kind is None:
         raise DataError(
             f"cannot determine the format of {path} from its name (known: {', '.join(_SUFFIXES)}, "
-            "each also with .gz); set data.format to csv, jsonl or parquet"
+            "each also with .gz); rename the file, or set data.format to csv, jsonl or parquet"
         )
     return kind
 
@@ -203,7 +203,7 @@ def _not_found(path: str) -> str:
         near = difflib.get_close_matches(os.path.basename(path), os.listdir(folder), n=1)
         if near:
             return f"{message}. Did you mean {os.path.join(os.path.dirname(path), near[0])}?"
-    return f"{message}; set data.path to a file that exists"
+    return f"{message}; give the path of an existing file or folder (data.path)"
 
 
 def content_digests(sources: Sequence[Source]) -> list[str]:

@@ -89,7 +89,7 @@ class FeedbackSection(Section):
 
 
 class DriftSection(Section):
-    """Detection of recent traffic that differs from the training data."""
+    """Detection of recent traffic that differs from the held-out data."""
 
     window_hours: float = Field(24.0, gt=0, description="Length of the window of recent traffic.")
     max_texts: int = Field(

@@ -37,7 +37,7 @@ def load_config(*assignments: str, file: str | None = None) -> Config:
 
     Args:
         *assignments: ``section.key=value``.
-        file: a TOML file's path, or a shipped config's name.
+        file: a TOML file's path, or a bundled config's name.
 
     Raises:
         UserError: an unknown key or a bad value.

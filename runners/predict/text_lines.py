@@ -65,7 +65,9 @@ def _lines(file: str, position: Position) -> Iterator[str]:
             for line in stream:
                 if line.strip():
                     yield line.rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"--file {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise UserError(f"--file {file} cannot be read as UTF-8 text: {error}") from error
 
 

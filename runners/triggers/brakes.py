@@ -76,7 +76,7 @@ def cooldown(settings: TriggersSection, history: History, now: float) -> Brake:
     """Hold for a while after the last run has ended."""
     last = history.last
     if last is None:
-        return Brake(COOLDOWN, False, "nothing has run yet")
+        return Brake(COOLDOWN, False, "no triggered run yet")
     if last.finished is None:
         return Brake(COOLDOWN, False, "the last run has not ended")
     until = last.finished + pause_seconds(settings, history)

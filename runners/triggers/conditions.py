@@ -79,7 +79,7 @@ def accuracy(report: "QualityReport | None", drop: float) -> Signal:
 
 
 def drift(report: "DriftReport | None") -> Signal:
-    """Fire if recent traffic differs from the training data.
+    """Fire if recent traffic differs from the held-out data.
 
     Args:
         report: None if there is too little traffic.

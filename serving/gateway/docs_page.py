@@ -1,6 +1,7 @@
 """The OpenAPI document as a plain HTML page that needs no network and no script."""
 
 import json
+import re
 from collections.abc import Iterator
 from html import escape
 from typing import Any
@@ -27,8 +28,8 @@ def docs_html(document: dict[str, Any]) -> str:
             '<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
             f"<title>{title}: API</title><style>{_STYLE}</style></head><body>",
-            f"<h1>{title}</h1><p>{escape(document['info']['description'])}</p>",
-            '<p><a href="/openapi.json">openapi.json</a> is this document for programs. '
+            f"<h1>{title}</h1><p>{_prose(document['info']['description'])}</p>",
+            '<p><a href="/openapi.json">openapi.json</a> is the same document for programs. '
             '<a href="/">Try the model</a></p>',
             *_routes(document),
             *_schemas(document),
@@ -42,7 +43,7 @@ def _routes(document: dict[str, Any]) -> Iterator[str]:
         for method, operation in operations.items():
             yield f"<h2><code>{method.upper()} {escape(path)}</code></h2>"
             for paragraph in operation.get("description", "").split("\n\n"):
-                yield f"<p>{escape(paragraph)}</p>"
+                yield f"<p>{_prose(paragraph)}</p>"
             for kind, content in operation.get("requestBody", {}).get("content", {}).items():
                 yield f"<p>Request body ({escape(kind)}): {_names(content['schema'])}</p>"
             for parameter in operation.get("parameters", ()):
@@ -61,6 +62,11 @@ def _schemas(document: dict[str, Any]) -> Iterator[str]:
     for name, schema in document["components"]["schemas"].items():
         text = escape(json.dumps(schema, indent=2, ensure_ascii=False))
         yield f'<h3 id="{escape(name)}"><code>{escape(name)}</code></h3><pre>{text}</pre>'
+
+
+def _prose(text: str) -> str:
+    """Return the text as HTML, with quoted code in ``code`` elements."""
+    return re.sub(r"(`+)(.+?)\1", r"<code>\2</code>", escape(text))
 
 
 def _names(schema: dict[str, Any]) -> str:

@@ -60,8 +60,10 @@ class ApiKeys:
             )
         unknown = sorted(set(scopes) - set(SCOPES))
         if unknown or not scopes:
-            received = f"not {', '.join(map(repr, unknown))}" if unknown else "at least one"
-            raise UserError(f"legal scopes are {', '.join(SCOPES)}, {received}; give --scope SCOPE")
+            received = ", ".join(map(repr, unknown)) or "none"
+            raise UserError(
+                f"--scope: must be at least one of {', '.join(SCOPES)}; received {received}"
+            )
         key_id = secrets.token_hex(_ID_BYTES)
         secret = f"{_PREFIX}_{key_id}_{secrets.token_urlsafe(_RANDOM_BYTES)}"
         key = ApiKeyRow(

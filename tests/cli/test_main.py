@@ -92,9 +92,9 @@ def test_help_imports_no_heavy_package() -> None:
     assert (done.returncode, done.stderr.strip()) == (0, "")
 
 
-def test_help_names_every_shipped_config(bert) -> None:
-    shipped = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
-    assert f"a shipped config: {shipped}." in bert("run", "--help")[1]
+def test_help_names_every_bundled_config(bert) -> None:
+    bundled = ", ".join(sorted(path.stem for path in CONFIGS.glob("*.toml")))
+    assert f"a bundled config: {bundled}." in bert("run", "--help")[1]
 
 
 def test_user_error_is_one_line_and_exits_with_2(bert) -> None:

@@ -174,4 +174,4 @@ def test_new_key_as_json_contains_the_secret(bert, database: Database) -> None:
 def test_unknown_scope_is_refused(bert) -> None:
     code, _, err = bert("keys", "create", "--name", "x", "--scope", "predcit")
     assert code == 2
-    assert "legal scopes are predict, feedback, admin, not 'predcit'" in err
+    assert "--scope: must be at least one of predict, feedback, admin; received 'predcit'" in err

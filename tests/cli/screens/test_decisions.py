@@ -29,7 +29,7 @@ def test_once_prints_the_decision(options: list[str], capsys: pytest.CaptureFixt
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "no run starts: no trigger fired"
     assert "  new_data: the data files are the same" in lines
-    assert "  cooldown free: nothing has run yet" in lines
+    assert "  cooldown free: no triggered run yet" in lines
 
 
 def test_once_as_json_prints_a_repeated_decision_too(

@@ -69,7 +69,9 @@ def test_missing_file_error_suggests_the_nearest_name(tmp_path: Path) -> None:
     assert refusal([f"{path[:-5]}.csv"]) == (
         f"no such file or folder: {path[:-5]}.csv. Did you mean {path}?"
     )
-    assert "set data.path" in refusal([str(tmp_path / "x" / "y.csv")])
+    assert "give the path of an existing file or folder (data.path)" in refusal(
+        [str(tmp_path / "x" / "y.csv")]
+    )
     assert "no file matches" in refusal([str(tmp_path / "*.jsonl")])
 
 

@@ -41,7 +41,7 @@ def test_names_in_the_document_are_escaped_and_alternatives_are_joined() -> None
     body = {"anyOf": [{"$ref": "#/components/schemas/One"}, {"$ref": "#/components/schemas/Two"}]}
     answer = {"description": "a & b", "content": {"application/json": {"schema": body}}}
     operation = {
-        "description": "First <one>.\n\nSecond.",
+        "description": "First <one>.\n\nSecond ``<two>``, `three`.",
         "requestBody": {"content": {"application/json": {"schema": body}}},
         "parameters": [{"name": "<limit>"}],
         "responses": {"200": answer, "204": {"description": "nothing"}},
@@ -52,7 +52,10 @@ def test_names_in_the_document_are_escaped_and_alternatives_are_joined() -> None
         "components": {"schemas": {"One": {"const": "<"}, "Two": {}}},
     }
     page = docs_html(document)
-    assert "<p>First &lt;one&gt;.</p>\n<p>Second.</p>" in page
+    assert (
+        "<p>First &lt;one&gt;.</p>\n<p>Second <code>&lt;two&gt;</code>, <code>three</code>.</p>"
+        in page
+    )
     assert '<a href="#One">One</a> or <a href="#Two">Two</a>' in page
     assert "<tr><td>204</td><td></td><td>nothing</td></tr>" in page
     assert "a &amp; b" in page

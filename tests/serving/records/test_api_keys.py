@@ -93,8 +93,8 @@ def test_list_is_in_the_order_of_creation(keys: ApiKeys) -> None:
     [
         ("", [PREDICT], "1 to 200 printable characters"),
         ("a\nb", [PREDICT], "printable"),
-        ("me", [], "at least one"),
-        ("me", ["predcit"], "legal scopes are predict, feedback, admin, not 'predcit'"),
+        ("me", [], "at least one of predict, feedback, admin; received none"),
+        ("me", ["predcit"], "at least one of predict, feedback, admin; received 'predcit'"),
     ],
 )
 def test_invalid_names_and_scopes_are_refused(

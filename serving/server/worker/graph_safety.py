@@ -1,7 +1,7 @@
 """Refusal of graphs that read or write files or run Python. Only for the worker process.
 
-A graph is a program. The operations below are unusual in a model that is served, but let whoever
-wrote the SavedModel read and change the files of the server. A model card does not exempt a model,
+A graph is a program. The operations below are unusual in a model that is served, but let the author
+of the SavedModel read and change the files of the server. A model card does not exempt a model,
 because anyone can write one.
 """
 

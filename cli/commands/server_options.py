@@ -25,6 +25,8 @@ HELP = {
     "model_config_file_poll_wait_seconds": "Seconds between checks of that file; 0 never checks.",
     "file_system_poll_wait_seconds": "Seconds between polls for versions; 0 once, below 0 never.",
     "allow_version_labels_for_unavailable_models": "Allow new labels on versions not yet served.",
+    "allow_reload_config": "Let gRPC callers replace the models (HandleReloadConfigRequest).",
+    "allow_unsafe_ops": "Load models whose graph reads or writes files or runs Python.",
     "max_num_load_retries": "Retries for a version that fails to load.",
     "load_retry_interval_micros": "Microseconds between these retries; below 0 does not wait.",
     "num_load_threads": "Number of versions that load at the same time.",

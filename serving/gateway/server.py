@@ -15,7 +15,7 @@ from serving.gateway.application import make_application
 from serving.gateway.parts import Parts, ReadEvaluation
 from serving.gateway.request_log import JsonFormatter
 from serving.gateway.settings import GatewaySettings
-from serving.protocol.http_server import HttpServer, listen
+from serving.protocol.http_server import HttpServer, listen, loop_factory
 from serving.records.api_keys import ApiKeys
 from serving.records.database import Database
 
@@ -46,8 +46,12 @@ def run(
         keys = ApiKeys(database)
         check_keys(settings, keys)
         keyless = settings.may_admit_without_key and not keys.exist()
-        with contextlib.closing(_listen(settings)) as listening, _json_log():
-            asyncio.run(
+        with (
+            contextlib.closing(_listen(settings)) as listening,
+            _json_log(),
+            asyncio.Runner(loop_factory=loop_factory()) as runner,
+        ):
+            runner.run(
                 _serve(
                     settings,
                     database,

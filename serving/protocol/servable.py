@@ -124,8 +124,12 @@ class Models(Protocol):
         """
         ...
 
-    def reload(self, config: Any) -> None:
+    def reload(self, config: Any, deadline: float | None = None) -> None:
         """Replace the configuration by a ``ModelServerConfig`` proto (HandleReloadConfigRequest).
+
+        Args:
+            config: the ``ModelServerConfig``.
+            deadline: ``time.monotonic()`` after which the caller does not wait for new models.
 
         Raises:
             ServingError: the configuration is refused, or a new model cannot be served.

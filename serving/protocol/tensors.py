@@ -5,6 +5,7 @@ repeated and refused as in ``tensorflow::Tensor::FromProto`` (core/framework/ten
 """
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -21,6 +22,8 @@ MAX_DIMENSIONS = 254
 #: A TensorProto of a few bytes can describe a tensor of any size, as its last value is repeated.
 DEFAULT_MAX_BYTES = 256 * 1024 * 1024
 _MAX_NUMPY_BYTES = 2**63
+#: Each string costs memory even if it is empty: a pointer, a length, and an object in the worker.
+STRING_BYTES = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +81,27 @@ class TensorError(ValueError):
     """An invalid or unsupported ``TensorProto``."""
 
 
+class TensorTooLargeError(TensorError):
+    """A ``TensorProto`` that describes a tensor above the limit."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class TensorSize:
+    """Size of the tensor that a ``TensorProto`` describes.
+
+    Attributes:
+        shape: shape of the tensor.
+        count: number of elements.
+        size: bytes that the tensor takes, see ``array_bytes``.
+        repeats: whether the message has fewer values than the tensor has elements.
+    """
+
+    shape: list[int]
+    count: int
+    size: int
+    repeats: bool
+
+
 def type_name(data_type: int) -> str:
     """Return the name of a DataType as TensorFlow prints it: "float", "int64", "string"."""
     known = TYPES.get(data_type)
@@ -100,22 +124,77 @@ def to_array(proto: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> np.ndarray:
         TensorError: the shape is impossible or too large, the type has no values, or the content
             has the wrong length.
     """
+    return read(proto, measure(proto, max_bytes))
+
+
+def measure(proto: Any, max_bytes: int = DEFAULT_MAX_BYTES) -> TensorSize:
+    """Return the size of a ``TensorProto`` without expanding it.
+
+    Args:
+        proto: the ``TensorProto``.
+        max_bytes: maximum size of the tensor.
+
+    Raises:
+        TensorError: the shape is impossible, the type has no values, or the content has the wrong
+            length.
+        TensorTooLargeError: the tensor is larger than ``max_bytes``.
+    """
     known = TYPES.get(proto.dtype)
     if known is None:
         raise TensorError(f"no values of type {type_name(proto.dtype)}")
     shape = _shape(proto.tensor_shape)
     count = math.prod(shape)
     without_zeros = math.prod(filter(None, shape))  # NumPy also refuses [2**62, 2**62, 0]
-    if (
-        count * known.dtype.itemsize > max_bytes
-        or without_zeros * known.dtype.itemsize >= _MAX_NUMPY_BYTES
-    ):
-        raise TensorError(f"a tensor of shape {shape} is larger than {max_bytes} bytes")
-    if not count:
-        return np.empty(shape, known.dtype)
+    itemsize = STRING_BYTES if known.field == "string_val" else known.dtype.itemsize
+    size, values = count * itemsize, count
+    too_large = size > max_bytes or without_zeros * known.dtype.itemsize >= _MAX_NUMPY_BYTES
+    if not too_large and count and not proto.tensor_content:
+        field = getattr(proto, known.field)
+        values = len(field) // 2 if known.dtype.kind == "c" else len(field)
+        if known.field == "string_val":
+            size = max(size, _string_bytes(field, count))
+    elif not too_large and count:
+        if known.field == "string_val":
+            size = max(size, len(proto.tensor_content))
+        elif len(proto.tensor_content) != size:
+            raise TensorError(
+                f"tensor_content has {len(proto.tensor_content)} bytes for {count} {known.name}"
+            )
+    if too_large or size > max_bytes:
+        raise TensorTooLargeError(f"a tensor of shape {shape} is larger than {max_bytes} bytes")
+    return TensorSize(shape, count, size, values < count)
+
+
+def _string_bytes(values: Any, count: int) -> int:
+    """Return the bytes of all strings once the last value is repeated."""
+    sent = min(len(values), count)
+    total = sum(map(len, itertools.islice(values, sent)))
+    return total + (count - sent) * len(values[-1]) if sent else 0
+
+
+def array_bytes(array: np.ndarray) -> int:
+    """Return the bytes that an array takes; a string takes at least ``STRING_BYTES``."""
+    if array.dtype != object:
+        return array.nbytes
+    return max(array.size * STRING_BYTES, sum(map(len, array.flat)))
+
+
+def read(proto: Any, size: TensorSize) -> np.ndarray:
+    """Convert a ``TensorProto`` whose size is allowed to an array.
+
+    Args:
+        proto: the ``TensorProto``.
+        size: result of ``measure`` for it.
+
+    Raises:
+        TensorError: the content has no valid strings.
+    """
+    known = TYPES[proto.dtype]
+    if not size.count:
+        return np.empty(size.shape, known.dtype)
     if proto.tensor_content:
-        return _from_content(proto.tensor_content, known, shape, count)
-    return _from_field(getattr(proto, known.field), known, shape, count)
+        return _from_content(proto.tensor_content, known, size.shape, size.count)
+    return _from_field(getattr(proto, known.field), known, size.shape, size.count)
 
 
 def _shape(proto: Any) -> list[int]:
@@ -134,8 +213,6 @@ def _from_content(
 ) -> np.ndarray:
     if known.field == "string_val":
         return np.array(_split_strings(content, count), object).reshape(shape)
-    if len(content) != count * known.dtype.itemsize:
-        raise TensorError(f"tensor_content has {len(content)} bytes for {count} {known.name}")
     return np.frombuffer(content, known.dtype).reshape(shape)
 
 
@@ -167,28 +244,28 @@ def _split_strings(content: bytes, count: int) -> list[bytes]:
 
 def _from_field(values: Any, known: TensorType, shape: Sequence[int], count: int) -> np.ndarray:
     """Read a typed field: none give zeros, missing ones repeat the last, extra ones are cut."""
-    items = list(values)
+    numbers = 2 if known.dtype.kind == "c" else 1
+    sent = min(len(values) // numbers, count)
+    # Not through a list, which would take ten times the memory of small numbers.
+    items = itertools.islice(values, sent * numbers)
     if known.field == "string_val":
-        return np.array(_stretched(items, count, b""), object).reshape(shape)
-    if known.dtype.kind == "c":
-        items = [complex(*pair) for pair in zip(items[::2], items[1::2], strict=False)]
-    if len(items) != count:
-        items = _stretched(items, 1, 0) if len(items) <= 1 else items[:count]
+        array = np.empty(count, object)
+        array[:sent] = list(items)
+        array[sent:] = array[sent - 1] if sent else b""
+        return array.reshape(shape)
     if known.bits:
-        array = np.array(items, np.int64).astype(np.uint16).view(known.dtype)
+        array = np.fromiter(items, np.int32, sent).astype(np.uint16).view(known.dtype)
     elif known.field == "int_val":
-        array = np.array(items, np.int64).astype(known.dtype)
+        array = np.fromiter(items, np.int32, sent).astype(known.dtype)
+    elif numbers == 2:
+        part = np.zeros(0, known.dtype).real.dtype
+        array = np.fromiter(items, part, 2 * sent).view(known.dtype)
     else:
-        array = np.array(items, known.dtype)
-    if len(array) < count:
-        array = np.concatenate([array, np.broadcast_to(array[-1:], count - len(array))])
+        array = np.fromiter(items, known.dtype, sent)
+    if sent < count:
+        last = array[-1:] if sent else np.zeros(1, known.dtype)
+        array = np.concatenate([array, np.broadcast_to(last, count - sent)])
     return array.reshape(shape)
-
-
-def _stretched(items: list[Any], count: int, zero: Any) -> list[Any]:
-    if len(items) >= count:
-        return items[:count]
-    return items + [items[-1] if items else zero] * (count - len(items))
 
 
 def fill_proto(proto: Any, array: np.ndarray, data_type: int) -> None:

@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from modules.contract.errors import UserError
-from serving.protocol.http_server import HttpServer, listen
+from serving.protocol.http_server import HttpServer, listen, loop_factory
 from serving.server import monitoring_config
 from serving.server.grpc_api.grpc_server import GrpcServer
 from serving.server.requests.service import InferenceService
@@ -88,7 +88,9 @@ class ModelServer:
         self._settings = settings
         monitoring = monitoring_config.read(settings.monitoring_config_file)
         self._manager = ModelManager(settings)
-        service = InferenceService(self._manager, settings.max_request_examples)
+        service = InferenceService(
+            self._manager, settings.max_request_examples, settings.max_request_bytes
+        )
         self._rest = RestApplication(
             service, monitoring, settings.request_timeout_seconds, settings.max_request_bytes
         )
@@ -102,6 +104,7 @@ class ModelServer:
                     settings.port,
                     settings.grpc_max_threads,
                     settings.max_request_bytes,
+                    settings.allow_reload_config,
                 )
         except UserError:
             self._socket.close()
@@ -121,7 +124,7 @@ class ModelServer:
             self._manager.stop(0)
             return _EXIT_MISUSE
         try:
-            with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            with asyncio.Runner(loop_factory=loop_factory()) as runner:
                 runner.run(self._serve(on_listening, on_ready))
         finally:
             self._manager.stop(0)
@@ -163,14 +166,6 @@ class ModelServer:
             if self._manager.wait_until_ready(1):
                 on_ready(self.endpoints)
                 return
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop
-    return uvloop.new_event_loop
 
 
 @contextlib.contextmanager

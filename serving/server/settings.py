@@ -29,6 +29,10 @@ class ServerSettings:
             only at start, a negative value never.
         allow_version_labels_for_unavailable_models: whether a reload may assign a new label to a
             version that is not served yet.
+        allow_reload_config: whether callers of gRPC may replace the served models
+            (HandleReloadConfigRequest), within the folders that the server was started with.
+        allow_unsafe_ops: whether models may contain operations that read or write files or run
+            Python.
         max_num_load_retries: number of further attempts to load a version that failed to load.
         load_retry_interval_micros: microseconds between attempts; a negative value does not wait.
         enable_model_warmup: whether ``assets.extra/tf_serving_warmup_requests`` is replayed before
@@ -67,6 +71,8 @@ class ServerSettings:
     model_config_file_poll_wait_seconds: float = 0
     file_system_poll_wait_seconds: float = 1
     allow_version_labels_for_unavailable_models: bool = False
+    allow_reload_config: bool = False
+    allow_unsafe_ops: bool = False
     max_num_load_retries: int = 5
     load_retry_interval_micros: int = 60_000_000
     enable_model_warmup: bool = True

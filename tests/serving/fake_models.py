@@ -141,7 +141,7 @@ class FakeModels:
             if version in (None, number)
         ]
 
-    def reload(self, config: Any) -> None:
+    def reload(self, config: Any, deadline: float | None = None) -> None:
         self.reloaded.append(config)
 
     def ready(self) -> bool:

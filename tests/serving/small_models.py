@@ -80,7 +80,7 @@ def write_waiting_model(directory: Path, *, load: Path | None = None) -> Path:
     """Write ``serving_default``: x float[batch] -> y = x, and ``wait``: opens the pipe at a path.
 
     Opening a named pipe for reading waits until it is opened for writing. So the test decides when
-    a run ends or, with ``load``, when the load ends.
+    a run ends or, with ``load``, when the load ends. The server must allow unsafe operations.
     """
     graph = Graph()
     graph.placeholder("x", FLOAT, (-1,))

@@ -20,6 +20,8 @@ Outputs = dict[str, np.ndarray]
 #: An English token has about four bytes; [CLS] and [SEP] are added to each text.
 _BYTES_PER_TOKEN = 4
 _SPECIAL_TOKENS = 2
+#: Rows that may have more elements once padded are merged only with rows of the same shape.
+_LARGEST_PADDED_ROW = 1 << 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +79,12 @@ class Call:
         self.queued = time.monotonic()
         self._tokens_before = np.concatenate([[0], np.cumsum(row_tokens)])
         self._parts: dict[int, Outputs] = {}
+        self.future.add_done_callback(self._free_cancelled)
+
+    def _free_cancelled(self, future: "concurrent.futures.Future[Outputs]") -> None:
+        """Free the inputs of a cancelled call, which stays in the queue until it is taken."""
+        if future.cancelled():
+            self.request = dataclasses.replace(self.request, inputs={})
 
     @property
     def rows(self) -> int:
@@ -195,7 +203,12 @@ class Grouping:
         return (request.signature, request.outputs, tensors), rows.pop()
 
     def _trailing(self, array: np.ndarray) -> Hashable:
-        return array.ndim if self._limits.pad_variable_length else array.shape[1:]
+        trailing = array.shape[1:]
+        # Padding to one long row multiplies it by the rows of the batch, and in each dimension.
+        padded = self._limits.pad_variable_length and (
+            max(trailing, default=0) ** len(trailing) <= _LARGEST_PADDED_ROW
+        )
+        return array.ndim if padded else trailing
 
 
 def row_tokens(arrays: Iterable[np.ndarray], rows: int, most: int | None) -> np.ndarray:

@@ -85,10 +85,16 @@ class PredictionServicer(protos.prediction_service_pb2_grpc.PredictionServiceSer
 
 
 class ModelServicer(protos.model_service_pb2_grpc.ModelServiceServicer):
-    """ModelService."""
+    """ModelService.
 
-    def __init__(self, service: InferenceService) -> None:
+    Args:
+        service: service whose models are reported.
+        allow_reload: whether callers may replace the served models.
+    """
+
+    def __init__(self, service: InferenceService, allow_reload: bool = False) -> None:
         self._models = service.models
+        self._allow_reload = allow_reload
 
     def GetModelStatus(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Return the status of all versions of a model, or of one."""
@@ -96,7 +102,17 @@ class ModelServicer(protos.model_service_pb2_grpc.ModelServiceServicer):
 
     def HandleReloadConfigRequest(self, request: Any, context: Any) -> Any:  # noqa: N802
         """Replace the served models."""
-        return _answer(context, lambda: model_info.reload_config(self._models, request))
+
+        def run() -> Any:
+            if not self._allow_reload:
+                raise ServingError(
+                    Code.PERMISSION_DENIED,
+                    "HandleReloadConfigRequest is off; start the server with "
+                    "--allow_reload_config=true to let every caller replace its models",
+                )
+            return model_info.reload_config(self._models, request, _deadline(context))
+
+        return _answer(context, run)
 
 
 def _deadline(context: Any) -> float | None:
@@ -145,6 +161,7 @@ class GrpcServer:
         port: port to listen on; 0 selects a free port.
         threads: maximum number of concurrent calls.
         max_message_bytes: maximum size of a request.
+        allow_reload: whether callers may replace the served models.
 
     Raises:
         OSError: the port is in use.
@@ -154,7 +171,13 @@ class GrpcServer:
     """
 
     def __init__(
-        self, service: InferenceService, host: str, port: int, threads: int, max_message_bytes: int
+        self,
+        service: InferenceService,
+        host: str,
+        port: int,
+        threads: int,
+        max_message_bytes: int,
+        allow_reload: bool = False,
     ) -> None:
         self._pool = concurrent.futures.ThreadPoolExecutor(threads, "grpc")
         self._server = grpc.server(
@@ -171,7 +194,7 @@ class GrpcServer:
             PredictionServicer(service), self._server
         )
         protos.model_service_pb2_grpc.add_ModelServiceServicer_to_server(
-            ModelServicer(service), self._server
+            ModelServicer(service, allow_reload), self._server
         )
         self._health.add_to(self._server)
         if port:  # gRPC would write to stderr about a port in use

@@ -26,13 +26,23 @@ _TYPE_ENUM = protos.types_pb2.DataType
 Classes = Sequence[tuple[Sequence[bytes], np.ndarray]]
 
 
-def serialized_examples(message: Any) -> np.ndarray:
+def count_examples(message: Any) -> int:
+    """Return the number of examples of an ``Input`` proto."""
+    kind = message.WhichOneof("kind")
+    return len(getattr(message, kind).examples) if kind else 0
+
+
+def serialized_examples(message: Any, max_bytes: int = tensors.DEFAULT_MAX_BYTES) -> np.ndarray:
     """Return the examples of an ``Input`` proto: object[examples] of bytes.
 
     The features of the context are prepended to those of every example.
 
+    Args:
+        message: the ``Input`` proto.
+        max_bytes: maximum size of all examples with their context.
+
     Raises:
-        ServingError: ``INVALID_ARGUMENT``: there are no examples.
+        ServingError: ``INVALID_ARGUMENT``: there are no examples, or they are too large.
     """
     kind = message.WhichOneof("kind")
     context = b""
@@ -44,6 +54,12 @@ def serialized_examples(message: Any) -> np.ndarray:
         context = message.example_list_with_context.context.SerializeToString()
     if not examples:
         raise invalid_argument("Input is empty.")
+    size = len(context) * len(examples) + sum(example.ByteSize() for example in examples)
+    if size > max_bytes:
+        raise invalid_argument(
+            f"The examples with their context are {size} bytes; at most {max_bytes} are allowed: "
+            "split the request, or raise --max_request_bytes"
+        )
     # Concatenated serialised messages are equivalent to the merged message.
     return np.array([context + example.SerializeToString() for example in examples], object)
 

@@ -118,8 +118,13 @@ def status_json(models: Models, spec: ModelSpec) -> bytes:
     return f"{text}\n".encode()
 
 
-def reload_config(models: Models, request: Any) -> Any:
+def reload_config(models: Models, request: Any, deadline: float | None = None) -> Any:
     """Answer a ``ReloadConfigRequest``.
+
+    Args:
+        models: the served models.
+        request: the request proto.
+        deadline: deadline of the call.
 
     Raises:
         ServingError: the configuration is refused, or a new model cannot be served.
@@ -131,7 +136,7 @@ def reload_config(models: Models, request: Any) -> Any:
         )
     before = {name: _counter(name) for name in request.metric_names}
     try:
-        models.reload(request.config)
+        models.reload(request.config, deadline)
     except ServingError as error:
         _log.error("ReloadConfig failed: %s", error.message)
         raise

@@ -73,7 +73,7 @@ def submit(
     shared = _SharedHandle(handle, len(request.tasks))
     try:
         tasks = _checked_tasks(inference_service, handle.servable, request.tasks)
-        examples = inference.serialized_examples(request.input)
+        examples = inference_service.examples(request.input)
         for task in tasks:
             calls.append(_submit(inference_service, shared, task, examples, deadline))
     except BaseException:

@@ -23,12 +23,15 @@ from serving.protocol.errors import Code, ServingError, invalid_argument
 from serving.protocol.servable import Models, RunRequest, Servable, ServableHandle
 from serving.server import metrics
 from serving.server.requests import inference, signature_inputs
+from serving.server.requests.byte_budget import ByteBudget, Reservation
 from serving.server.requests.inference import Method
 from serving.server.requests.signature_inputs import DEFAULT_SIGNATURE, Signature
 
 Answer = TypeVar("Answer")
 Outputs = dict[str, np.ndarray]
 
+#: Inputs of running calls may take this many times ``max_tensor_bytes``.
+_LARGEST_CALLS = 8
 #: Maximum number of parsed signatures to cache.
 _MAX_SIGNATURES = 256
 
@@ -123,7 +126,12 @@ class InferenceService:
     Args:
         models: the served models.
         max_request_examples: maximum number of examples in a call.
-        max_tensor_bytes: maximum size of an input tensor.
+        max_tensor_bytes: maximum size of a call's inputs; all running calls together may have 8
+            times as much.
+
+    Attributes:
+        models: the served models.
+        budget: budget for the inputs of all running calls.
     """
 
     def __init__(
@@ -133,6 +141,7 @@ class InferenceService:
         max_tensor_bytes: int = tensors.DEFAULT_MAX_BYTES,
     ) -> None:
         self.models = models
+        self.budget = ByteBudget(_LARGEST_CALLS * max_tensor_bytes)
         self._max_examples = max_request_examples
         self._max_tensor_bytes = max_tensor_bytes
         self._signatures: dict[tuple[str, int, str], Signature] = {}
@@ -166,6 +175,7 @@ class InferenceService:
         request: RunRequest,
         api: str,
         answer: Callable[[Outputs], Answer],
+        reservation: Reservation | None = None,
     ) -> PendingResponse[Answer]:
         """Pass a checked request to its servable.
 
@@ -174,17 +184,22 @@ class InferenceService:
             request: request with checked names, types and outputs.
             api: "Predict", "Classify" or "Regress", for metrics.
             answer: function that converts the outputs to the response.
+            reservation: the bytes reserved for the inputs; None reserves them.
 
         Raises:
-            ServingError: ``INVALID_ARGUMENT``: the request has too many examples.
+            ServingError: ``INVALID_ARGUMENT``: the request has too many examples;
+                ``RESOURCE_EXHAUSTED``: running calls take too many bytes.
         """
-        if request.examples > self._max_examples:
-            raise invalid_argument(
-                f"The request has {request.examples} examples; at most {self._max_examples} are "
-                "allowed: split it"
-            )
+        self.check_examples(request.examples)
+        if reservation is None:
+            size = sum(map(tensors.array_bytes, request.inputs.values()))
+            reservation = self.budget.reserve(size)
         name, started = handle.servable.name, time.perf_counter_ns()
-        future = handle.servable.submit(request)
+        try:
+            future = handle.servable.submit(request)
+        except BaseException:
+            reservation.release()
+            raise
 
         def done(outputs: Outputs) -> Answer:
             micros = (time.perf_counter_ns() - started) / 1000
@@ -194,6 +209,7 @@ class InferenceService:
 
         call = PendingResponse(future, done, request.deadline)
         future.add_done_callback(lambda _: handle.release())
+        future.add_done_callback(lambda _: reservation.release())
         return call
 
     def metric_label(self, name: str) -> str:
@@ -204,6 +220,27 @@ class InferenceService:
             return metrics.OTHER
         return name
 
+    def check_examples(self, examples: int) -> None:
+        """Refuse a call with too many examples.
+
+        Raises:
+            ServingError: ``INVALID_ARGUMENT``: it has too many.
+        """
+        if examples > self._max_examples:
+            raise invalid_argument(
+                f"The request has {examples} examples; at most {self._max_examples} are allowed: "
+                "split it"
+            )
+
+    def examples(self, message: Any) -> np.ndarray:
+        """Return the examples of an ``Input`` proto: object[examples] of bytes.
+
+        Raises:
+            ServingError: ``INVALID_ARGUMENT``: there are none or too many, or they are too large.
+        """
+        self.check_examples(inference.count_examples(message))
+        return inference.serialized_examples(message, self._max_tensor_bytes)
+
     def predict(self, request: Any, deadline: float | None = None) -> PendingResponse[Any]:
         """Run a ``PredictRequest``; the response is a ``PredictResponse``.
 
@@ -212,6 +249,7 @@ class InferenceService:
         """
         spec = read_model_spec(request)
         handle = self.acquire(spec)
+        reservation = None
         try:
             key = spec.signature or DEFAULT_SIGNATURE
             signature = self.signature(handle.servable, key)
@@ -219,8 +257,11 @@ class InferenceService:
                 raise ServingError(
                     Code.FAILED_PRECONDITION, f'Serving signature key "{key}" not found.'
                 )
-            inputs = signature_inputs.read_arrays(signature, request.inputs, self._max_tensor_bytes)
+            sizes = signature_inputs.measure(signature, request.inputs, self._max_tensor_bytes)
             wanted = signature_inputs.filtered_outputs(signature, request.output_filter)
+            self.check_examples(max((s.shape[0] for s in sizes.values() if s.shape), default=1))
+            reservation = self.budget.reserve(sum(size.size for size in sizes.values()))
+            inputs = signature_inputs.read_arrays(signature, request.inputs, sizes)
             run = RunRequest(key, inputs, wanted, deadline, count_examples(inputs))
             version = handle.servable.version
             return self.submit(
@@ -228,9 +269,12 @@ class InferenceService:
                 run,
                 "Predict",
                 lambda outputs: _predict_response(spec.name, key, version, signature, outputs),
+                reservation,
             )
         except BaseException:
             handle.release()
+            if reservation is not None:
+                reservation.release()
             raise
 
     def run_examples(
@@ -261,7 +305,7 @@ class InferenceService:
             if signature is None:
                 raise invalid_argument(f"No signature was found with the name: {key}")
             wanted = method.outputs(signature)
-            examples = inference.serialized_examples(message)
+            examples = self.examples(message)
             inputs = inference.example_inputs(signature, examples)
             version, count = handle.servable.version, len(examples)
             return self.submit(

@@ -2,7 +2,8 @@
 
 Names and their number are checked as in servables/tensorflow/predict_util.cc and
 tensorflow/cc/saved_model/util.cc, types as in the session (core/common_runtime). As there, shapes
-are checked only by the graph.
+are checked only by the graph, except those of large tensors that repeat a value: such a tensor may
+be a million times larger than its message, so it must match the signature before it is expanded.
 """
 
 import dataclasses
@@ -12,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from serving.protocol import tensors
-from serving.protocol.errors import invalid_argument
+from serving.protocol.errors import ServingError, invalid_argument
 
 DEFAULT_SIGNATURE = "serving_default"
+#: Tensors up to this size are expanded whatever their shape, as in TensorFlow Serving.
+_SMALL_BYTES = 64 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,27 +118,79 @@ def check_types(signature: Signature, types: Mapping[str, int]) -> None:
             )
 
 
-def read_arrays(
+def measure(
     signature: Signature, protos: Mapping[str, Any], max_bytes: int
-) -> Mapping[str, np.ndarray]:
-    """Read and check the inputs of a ``PredictRequest``.
+) -> Mapping[str, tensors.TensorSize]:
+    """Check the inputs of a ``PredictRequest``, and return their sizes; nothing is expanded.
 
     Args:
         signature: signature that is called.
         protos: ``TensorProto`` of each input by alias.
-        max_bytes: maximum size of an input.
+        max_bytes: maximum size of all inputs together.
 
     Raises:
-        ServingError: ``INVALID_ARGUMENT``: an input is invalid, missing or unknown.
+        ServingError: ``INVALID_ARGUMENT``: an input is invalid, too large, missing or unknown.
     """
     check_names(signature, protos)
-    arrays = {}
+    sizes = {}
     for alias, proto in protos.items():
         try:
-            arrays[alias] = tensors.to_array(proto, max_bytes)
+            sizes[alias] = tensors.measure(proto, max_bytes)
+        except tensors.TensorTooLargeError as error:
+            raise _too_large(f"tensor parsing error: {alias}: {error}") from None
         except tensors.TensorError:
             raise invalid_argument(f"tensor parsing error: {alias}") from None
     check_types(signature, {alias: proto.dtype for alias, proto in protos.items()})
+    for alias, size in sizes.items():
+        if size.repeats and size.size > _SMALL_BYTES:
+            _check_shape(signature, alias, size.shape)
+    total = sum(size.size for size in sizes.values())
+    if total > max_bytes:
+        raise _too_large(f"The inputs are {total} bytes; at most {max_bytes} are allowed")
+    return sizes
+
+
+def _too_large(reason: str) -> ServingError:
+    return invalid_argument(f"{reason}; split the request, or raise --max_request_bytes")
+
+
+def _check_shape(signature: Signature, alias: str, shape: Sequence[int]) -> None:
+    expected = signature.proto.inputs[alias].tensor_shape
+    if expected.unknown_rank:
+        return
+    sizes = [dimension.size for dimension in expected.dim]
+    if len(sizes) != len(shape) or any(
+        wanted not in (-1, given) for wanted, given in zip(sizes, shape, strict=True)
+    ):
+        raise invalid_argument(
+            f"Input {alias} repeats a value, so its shape must match the signature's "
+            f"{_shape_text(sizes)}, not {_shape_text(shape)}; send every value"
+        )
+
+
+def _shape_text(shape: Iterable[int]) -> str:
+    return f"[{','.join('?' if size < 0 else str(size) for size in shape)}]"
+
+
+def read_arrays(
+    signature: Signature, protos: Mapping[str, Any], sizes: Mapping[str, tensors.TensorSize]
+) -> Mapping[str, np.ndarray]:
+    """Read the inputs of a ``PredictRequest``.
+
+    Args:
+        signature: signature that is called.
+        protos: ``TensorProto`` of each input by alias.
+        sizes: result of ``measure``.
+
+    Raises:
+        ServingError: ``INVALID_ARGUMENT``: an input has invalid content.
+    """
+    arrays = {}
+    for alias, proto in protos.items():
+        try:
+            arrays[alias] = tensors.read(proto, sizes[alias])
+        except tensors.TensorError:
+            raise invalid_argument(f"tensor parsing error: {alias}") from None
     return with_defaults(signature, arrays)
 
 

@@ -43,6 +43,8 @@ class ModelManager:
             self._wake.set,
         )
         self._models: dict[str, ModelConfig] = {}
+        #: Models as the operator has configured them.
+        self._configured: Mapping[str, ModelConfig] = {}
         self._labels = Labels(settings.allow_version_labels_for_unavailable_models)
         self._reloading = threading.Lock()
         self._config_file_stamp: object = None
@@ -56,6 +58,7 @@ class ModelManager:
         """
         self._config_file_stamp = self._stamp_config_file()
         models = model_config.from_settings(self._settings)
+        self._configured = models
         if self._loader is not None:
             self._loader.prepare()
         with self._changed:
@@ -122,23 +125,28 @@ class ModelManager:
                 raise ServingError(Code.NOT_FOUND, f"Could not find any versions of model {name}")
             return [versions[number].status() for number in sorted(versions, reverse=True)]
 
-    def reload(self, config: Any) -> None:
+    def reload(self, config: Any, deadline: float | None = None) -> None:
         """Replace the configuration by a ``ModelServerConfig``, and wait for new models.
+
+        Args:
+            config: the ``ModelServerConfig``. Base paths must be the operator's, or below them.
+            deadline: ``time.monotonic()`` after which the caller does not wait; None for no limit.
 
         Raises:
             ServingError: the configuration is refused and nothing changes, or a new model cannot be
-                served.
+                served, or not before the deadline.
         """
         with self._reloading:
             if config.WhichOneof("config") is None:
                 return  # as in TensorFlow Serving, an empty config has no effect
             models = model_config.from_proto(config)
+            model_config.check_base_paths(models, self._configured)
             with self._changed:
                 new = models.keys() - self._models.keys()
                 labels = {name: model.labels for name, model in models.items()}
                 self._labels.check(labels, new, self._is_available)
             self._apply(models)
-            self._wait_for_models(new)
+        self._wait_for_models(new, deadline)
 
     def ready(self) -> bool:
         """Return whether every configured model has an available version with a live worker.
@@ -177,17 +185,24 @@ class ModelManager:
             self._labels.settle(self._is_available)
             return self._lifecycle.reconcile()
 
-    def _wait_for_models(self, names: Collection[str]) -> None:
+    def _wait_for_models(self, names: Collection[str], deadline: float | None) -> None:
         lifecycle = self._lifecycle
 
         def settled() -> bool:
             return self._stopping.is_set() or all(
-                lifecycle.available(name, None) is not None or lifecycle.hopeless(name)
+                name not in self._models  # another reload has removed it
+                or lifecycle.available(name, None) is not None
+                or lifecycle.hopeless(name)
                 for name in names
             )
 
         with self._changed:
-            self._changed.wait_for(settled)
+            left = None if deadline is None else max(deadline - time.monotonic(), 0)
+            if not self._changed.wait_for(settled, left):
+                raise ServingError(
+                    Code.DEADLINE_EXCEEDED,
+                    "The deadline passed while new models were loading; they continue to load",
+                )
             failed = [name for name in sorted(names) if not lifecycle.available(name, None)]
             if failed:
                 reasons = ", ".join(self._reason(name) for name in failed)
@@ -249,6 +264,7 @@ class ModelManager:
             )
             return
         with self._reloading:
+            self._configured = models
             self._apply(models)
 
     def _poll_base_paths(self, models: Mapping[str, ModelConfig]) -> None:

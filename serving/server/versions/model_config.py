@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from modules.contract.errors import UserError
 from serving.protocol import protos
-from serving.protocol.errors import ServingError, invalid_argument
+from serving.protocol.errors import Code, ServingError, invalid_argument
 from serving.server.settings import ServerSettings
 from serving.server.versions import version_policy
 
@@ -104,6 +104,29 @@ def from_proto(config: Any) -> dict[str, ModelConfig]:
             )
         models[model.name] = _model(model)
     return models
+
+
+def check_base_paths(
+    models: Mapping[str, ModelConfig], configured: Mapping[str, ModelConfig]
+) -> None:
+    """Refuse base paths outside the folders that the operator has configured.
+
+    Args:
+        models: models that a caller asks for, by name.
+        configured: models of the operator's configuration, by name.
+
+    Raises:
+        ServingError: ``PERMISSION_DENIED``: a base path is outside; symbolic links are followed.
+    """
+    allowed = [os.path.realpath(model.base_path) for model in configured.values()]
+    for model in models.values():
+        path = os.path.realpath(model.base_path)
+        if not any(os.path.commonpath([path, folder]) == folder for folder in allowed):
+            raise ServingError(
+                Code.PERMISSION_DENIED,
+                f"The base path of model {model.name} must be one that the server was started "
+                "with, or be below one; add its folder to the model config file",
+            )
 
 
 def _model(model: Any) -> ModelConfig:

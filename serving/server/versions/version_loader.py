@@ -9,7 +9,7 @@ from serving.server.batches.batching import BatchLimits
 from serving.server.observer import Observer
 from serving.server.settings import ServerSettings
 from serving.server.usable_cpus import usable_cpus
-from serving.server.versions import batching_parameters
+from serving.server.versions import batching_parameters, version_source
 from serving.server.versions.model_version import ModelVersion, max_tokens_of_text
 from serving.server.worker.worker_process import LoadReport, Worker, Zygote
 from serving.server.worker.worker_task import WorkerTask
@@ -54,8 +54,10 @@ class VersionLoader:
         """Load and warm a version.
 
         Raises:
-            ServingError: the version cannot be loaded, or its warm-up fails.
+            ServingError: the version cannot be loaded, or holds a file that is not regular, or its
+                warm-up fails.
         """
+        version_source.check_files(directory)
         max_tokens = max_tokens_of_text(directory)
         # A model card marks an export of this project, whose outputs are one computation.
         ours = max_tokens is not None
@@ -69,6 +71,7 @@ class VersionLoader:
             warm_up=settings.enable_model_warmup,
             precision=settings.precision,
             own_export=ours,
+            allow_unsafe_ops=settings.allow_unsafe_ops,
         )
         servable = ModelVersion(
             name,

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 
 from modules.contract.pushed_model import MODEL_FILE, names_by_version
+from serving.protocol.errors import Code, ServingError
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +32,34 @@ def find_versions(base_path: str) -> Mapping[int, str]:
             "version %d is in two folders of %s; serving %s", number, base_path, names[number]
         )
     return {number: os.path.join(base_path, name) for number, name in names.items()}
+
+
+def check_files(directory: str) -> None:
+    """Refuse a version with pipes, sockets or devices, whose reading may never end.
+
+    Raises:
+        ServingError: ``FAILED_PRECONDITION``: an entry is neither a folder nor a regular file, or a
+            link to one.
+    """
+    waiting, seen = [directory], set()
+    while waiting:
+        folder = waiting.pop()
+        try:
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                continue  # links may form a loop
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir():
+                        waiting.append(entry.path)
+                    elif not entry.is_file() and os.path.exists(entry.path):
+                        raise ServingError(
+                            Code.FAILED_PRECONDITION,
+                            f"{entry.path} is not a regular file; remove it from the version",
+                        )
+        except OSError:
+            continue  # loading reports what cannot be read
 
 
 def fingerprint(directory: str) -> tuple[int, ...]:

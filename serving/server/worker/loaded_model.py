@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2, rewriter_config_pb2
+from tensorflow.python.saved_model import loader_impl
 
 from serving.protocol.errors import Code, ServingError
+from serving.server.worker import graph_safety
 
 TAGS = ("serve",)
 
@@ -28,6 +30,7 @@ class LoadedModel:
             that runs the signature.
         own_export: see ``WorkerTask``. If true, each run computes all outputs, because TensorFlow's
             graph optimiser takes 0.6 s for each new set of outputs.
+        allow_unsafe_ops: whether to skip ``graph_safety.check``.
 
     Attributes:
         signatures: ``SignatureDef`` protos by key.
@@ -36,7 +39,11 @@ class LoadedModel:
     """
 
     def __init__(
-        self, intra_op_threads: int, inter_op_threads: int, own_export: bool = False
+        self,
+        intra_op_threads: int,
+        inter_op_threads: int,
+        own_export: bool = False,
+        allow_unsafe_ops: bool = False,
     ) -> None:
         self._graph = tf.Graph()
         config = tf.compat.v1.ConfigProto(
@@ -54,6 +61,7 @@ class LoadedModel:
         # Also creates the thread pools, with the priority of this thread.
         self._session = tf.compat.v1.Session(graph=self._graph, config=config)
         self._own_export = own_export
+        self._allow_unsafe_ops = allow_unsafe_ops
         self._callables: dict[tuple[str, tuple[str, ...]], _Callable] = {}
         self.signatures: dict[str, Any] = {}
         self.fingerprint = ""
@@ -66,6 +74,8 @@ class LoadedModel:
         """
         tf.compat.v1.logging.set_verbosity(tf.compat.v1.logging.ERROR)
         try:
+            if not self._allow_unsafe_ops:
+                _check_graphs(directory)
             with self._graph.as_default():
                 meta_graph = tf.compat.v1.saved_model.load(self._session, TAGS, directory)
         except Exception as error:
@@ -142,6 +152,12 @@ class _Callable:
             alias: _as_array(results[position])
             for alias, position in zip(self._outputs, self._positions, strict=True)
         }
+
+
+def _check_graphs(directory: str) -> None:
+    for meta_graph in loader_impl.parse_saved_model(directory).meta_graphs:
+        if set(meta_graph.meta_info_def.tags) == set(TAGS):
+            graph_safety.check(meta_graph)
 
 
 def _as_array(value: Any) -> np.ndarray:

@@ -64,7 +64,7 @@ class _Worker:
     def _load(self, task: WorkerTask) -> Answer:
         started = time.monotonic()
         model = self._model = LoadedModel(
-            task.intra_op_threads, task.inter_op_threads, task.own_export
+            task.intra_op_threads, task.inter_op_threads, task.own_export, task.allow_unsafe_ops
         )
         with load_priority.lowered():
             model.load(task.directory)

@@ -19,6 +19,7 @@ class WorkerTask:
         precision: one of ``settings.PRECISIONS``.
         own_export: whether the model is an export of this project, whose outputs are one
             computation.
+        allow_unsafe_ops: whether the graph may read or write files or run Python.
         known_precisions: earlier measurements on this machine: ``Choice.run_as`` by the fingerprint
             of the graph.
     """
@@ -29,6 +30,7 @@ class WorkerTask:
     warm_up: bool = True
     precision: str = "auto"
     own_export: bool = False
+    allow_unsafe_ops: bool = False
     known_precisions: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)
 
 

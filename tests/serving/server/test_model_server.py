@@ -129,8 +129,14 @@ def test_invalid_monitoring_file_is_refused(model: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_reload_over_grpc_serves_another_model(server: Server, tmp_path: Path) -> None:
+def test_reload_over_grpc_serves_another_model(tmp_path: Path) -> None:
+    half_plus_two.write(tmp_path / "123")
     half_plus_two.write(tmp_path / "second" / "7", increment=3)
+    with embedded_server(model_base_path=str(tmp_path), allow_reload_config=True) as server:
+        _reload_second(server, tmp_path)
+
+
+def _reload_second(server: Server, tmp_path: Path) -> None:
     request = protos.model_management_pb2.ReloadConfigRequest()
     config = request.config.model_config_list.config.add(
         name="second", base_path=str(tmp_path / "second"), model_platform="tensorflow"

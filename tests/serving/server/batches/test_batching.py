@@ -380,3 +380,24 @@ def test_closing_the_queue_fails_waiting_calls() -> None:
 def test_tokens_of_a_row_are_the_sum_over_its_texts() -> None:
     pairs = strings("a" * 40, "b" * 4, "c", "d").reshape(2, 2)
     assert batching.row_tokens([pairs, np.zeros((2, 5))], 2, None).tolist() == [15, 4]
+
+
+def test_cancelled_call_frees_its_inputs_while_it_waits() -> None:
+    inputs = {"x": np.zeros((1, 1000), np.float32)}
+    call = batching.Call(RunRequest("s", inputs), None, np.zeros(1, np.int64))
+    assert call.future.cancel()
+    assert call.request.inputs == {}
+
+
+@pytest.mark.parametrize(
+    ("shape", "merged"),
+    [((1, 1000), True), ((1, 1000, 1), True), ((1, 1 << 21), False), ((1, 1, 1 << 11), False)],
+)
+def test_long_row_is_not_the_measure_of_padding(shape, merged) -> None:
+    proto = signature({"x": [-1] * len(shape)}, {"y": [-1]})
+    grouping = Grouping({"s": proto}, BatchLimits(pad_variable_length=True))
+    small, long = (
+        grouping.call(RunRequest("s", {"x": np.zeros(size, np.int8)}))
+        for size in ((1,) * len(shape), shape)
+    )
+    assert (small.group == long.group) == merged

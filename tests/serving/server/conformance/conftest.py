@@ -37,7 +37,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     config = folder / "models.config"
     config.write_text(_CONFIG.format(path=folder / "half_plus_two"))
     with embedded_server(
-        model_config_file=str(config), allow_version_labels_for_unavailable_models=True
+        model_config_file=str(config),
+        allow_version_labels_for_unavailable_models=True,
+        allow_reload_config=True,
     ) as embedded:
         yield embedded
 

@@ -162,6 +162,17 @@ def test_port_in_use_is_an_error(served: Fixture) -> None:
         GrpcServer(InferenceService(served.models), "127.0.0.1", served.server.port, 1, 1)
 
 
+def test_reload_is_off_unless_the_operator_allows_it(served: Fixture) -> None:
+    stub = protos.model_service_pb2_grpc.ModelServiceStub(served.channel)
+    request = protos.model_management_pb2.ReloadConfigRequest()
+    request.config.model_config_list.SetInParent()
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.HandleReloadConfigRequest(request, timeout=TIMEOUT)
+    assert caught.value.code() == grpc.StatusCode.PERMISSION_DENIED
+    assert "--allow_reload_config" in caught.value.details()
+    assert served.models.reloaded == []
+
+
 def _check(served: Fixture, name: str) -> int:
     request = health_pb2.HealthCheckRequest(service=name)
     return served.health.Check(request, timeout=TIMEOUT).status

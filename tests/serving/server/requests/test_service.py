@@ -1,6 +1,7 @@
 """Request logic with fake models, for cases that half_plus_two on a real server cannot show."""
 
 import time
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -69,11 +70,142 @@ def test_too_many_examples_are_refused() -> None:
     assert (servable.pins, servable.requests) == (0, [])
 
 
+def _repeated(data_type: int, field: str, value: Any, *shape: int) -> Any:
+    request = protos.predict_pb2.PredictRequest()
+    request.model_spec.name = "model"
+    proto = request.inputs["x"]
+    proto.dtype = data_type
+    getattr(proto, field).append(value)
+    for size in shape:
+        proto.tensor_shape.dim.add(size=size)
+    return request
+
+
+def _echo(data_type: int, *shape: int, rank: bool = True) -> FakeServable:
+    """Return a servable that returns nothing, with one input of a type and shape."""
+    proto = fake_models.signature({"x": data_type}, {})
+    if rank:
+        proto.inputs["x"].tensor_shape.Clear()
+        for size in shape:
+            proto.inputs["x"].tensor_shape.dim.add(size=size)
+    return FakeServable("model", 1, {"serving_default": (proto, lambda request: {})})
+
+
+def _peak(call: Any) -> tuple[ServingError, int]:
+    tracemalloc.start()
+    try:
+        return _refusal(call), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+BIG = 1 << 25
+TYPES = protos.types_pb2
+
+
+@pytest.mark.parametrize(
+    ("data_type", "field", "value"),
+    [
+        (TYPES.DT_STRING, "string_val", b"a"),
+        (TYPES.DT_FLOAT, "float_val", 1.0),
+        (TYPES.DT_HALF, "half_val", 1),
+        (TYPES.DT_BOOL, "bool_val", True),
+        (TYPES.DT_INT8, "int_val", 1),
+        (TYPES.DT_COMPLEX64, "scomplex_val", 1.0),
+    ],
+)
+@pytest.mark.parametrize(
+    ("servable_shape", "shape", "message"),
+    [
+        ((-1, -1), (1, 2 * BIG), "--max_request_bytes"),
+        ((-1,), (1, BIG // 64), "[?], not [1,524288]"),
+        ((-1, 4), (1, BIG // 64), "[?,4], not [1,524288]"),
+        ((-1,), (BIG // 64,), "524288 examples; at most 4096"),
+    ],
+)
+def test_tiny_message_is_refused_before_it_is_expanded(
+    data_type: int,
+    field: str,
+    value: Any,
+    servable_shape: tuple[int, ...],
+    shape: tuple[int, ...],
+    message: str,
+) -> None:
+    servable = _echo(data_type, *servable_shape)
+    service = _service(servable, max_tensor_bytes=BIG)
+    request = _repeated(data_type, field, value, *shape)
+    error, peak = _peak(lambda: service.predict(request))
+    assert (error.code, message in error.message) == (Code.INVALID_ARGUMENT, True)
+    assert peak < 1 << 20
+    assert (servable.pins, servable.requests, service.budget.reserved) == (0, [], 0)
+
+
+def test_wrong_type_is_refused_before_the_tensor_is_expanded() -> None:
+    service = _service(_echo(FLOAT, rank=False))
+    request = _repeated(STRING, "string_val", b"a", 1, BIG // 64)
+    error, peak = _peak(lambda: service.predict(request))
+    assert "to be float but string is provided" in error.message
+    assert peak < 1 << 20
+
+
+def test_one_long_string_that_repeats_counts_with_all_its_copies() -> None:
+    service = _service(_echo(STRING, -1), max_tensor_bytes=1000)
+    error = _refusal(lambda: service.predict(_repeated(STRING, "string_val", b"a" * 200, 6)))
+    assert "larger than 1000 bytes" in error.message
+
+
+def test_inputs_together_are_limited() -> None:
+    proto = fake_models.signature({"x": FLOAT, "y": FLOAT}, {})
+    servable = FakeServable("model", 1, {"serving_default": (proto, lambda request: {})})
+    request = _repeated(FLOAT, "float_val", 1.0, 1, 200)
+    request.inputs["y"].CopyFrom(request.inputs["x"])
+    error = _refusal(lambda: _service(servable, max_tensor_bytes=1000).predict(request))
+    assert "1600 bytes; at most 1000" in error.message
+
+
+def test_running_calls_share_a_budget_of_bytes() -> None:
+    servable = _echo(FLOAT, -1, -1)
+    service = _service(servable, max_tensor_bytes=1000)
+    request = _repeated(FLOAT, "float_val", 1.0, 1, 250)
+    servable.hold()
+    calls = [service.predict(request) for _ in range(8)]
+    error = _refusal(lambda: service.predict(request))
+    assert (error.code, servable.pins) == (Code.RESOURCE_EXHAUSTED, 8)
+    body = b'{"inputs": [[' + b",".join([b"1"] * 250) + b"]]}"
+    error = _refusal(
+        lambda: json_service.submit(service, "predict", ModelSpec("model"), body, None)
+    )
+    assert error.code is Code.RESOURCE_EXHAUSTED
+    calls.pop().future.cancel()
+    calls.append(service.predict(request))
+    servable.let_go()
+    for call in calls:
+        call.wait()
+    assert (service.budget.reserved, servable.pins) == (0, 0)
+
+
+def test_context_is_not_copied_into_too_many_examples() -> None:
+    service = _service(fake_models.half_plus_two(), max_tensor_bytes=10_000)
+    request = protos.classification_pb2.ClassificationRequest()
+    request.model_spec.name, request.model_spec.signature_name = "default", "classify_x_to_y"
+    examples = request.input.example_list_with_context
+    examples.context.features.feature["x"].bytes_list.value.append(b"a" * 1000)
+    for _ in range(20):
+        examples.examples.add()
+    error = _refusal(lambda: service.classify(request))
+    assert (error.code, service.budget.reserved) == (Code.INVALID_ARGUMENT, 0)
+    assert "at most 10000 are allowed" in error.message
+
+
 def test_tensor_that_repeats_its_last_value_too_often_is_refused() -> None:
     request = _texts(b"a")
     request.inputs["text"].tensor_shape.dim[0].size = 2**50
     error = _refusal(lambda: _service(fake_models.classifier()).predict(request))
-    assert (error.code, error.message) == (Code.INVALID_ARGUMENT, "tensor parsing error: text")
+    assert (error.code, error.message) == (
+        Code.INVALID_ARGUMENT,
+        "tensor parsing error: text: a tensor of shape [1125899906842624] is larger than 268435456 "
+        "bytes; split the request, or raise --max_request_bytes",
+    )
 
 
 @pytest.mark.parametrize("failure", [Code.UNAVAILABLE, Code.INVALID_ARGUMENT, Code.INTERNAL])

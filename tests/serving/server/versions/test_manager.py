@@ -73,7 +73,7 @@ class Server:
 
     def push(self, *versions, model=None) -> None:
         for version in versions:
-            folder = (self.base.parent / model if model else self.base) / str(version)
+            folder = (self.base / model if model else self.base) / str(version)
             folder.mkdir(parents=True)
 
     def wait(self, condition) -> None:
@@ -297,7 +297,7 @@ def test_reload_adds_and_removes_models(server) -> None:
     server.push(5, model="other")
     manager = server.start()
     manager.wait_until_ready(PATIENCE)
-    other = f'name: "other" base_path: "{server.base.parent / "other"}"'
+    other = f'name: "other" base_path: "{server.base / "other"}"'
     manager.reload(server.config(BERT, other))
     with manager.acquire("other") as servable:
         assert servable.version == 5
@@ -335,7 +335,7 @@ def test_reload_says_which_model_did_not_load(server) -> None:
     server.loads.failing[9] = ServingError(Code.INVALID_ARGUMENT, "no such op")
     manager = server.start()
     manager.wait_until_ready(PATIENCE)
-    broken = f'name: "broken" base_path: "{server.base.parent / "broken"}"'
+    broken = f'name: "broken" base_path: "{server.base / "broken"}"'
     with pytest.raises(ServingError) as caught:
         manager.reload(server.config(BERT, broken))
     assert caught.value.code == Code.UNKNOWN
@@ -343,6 +343,37 @@ def test_reload_says_which_model_did_not_load(server) -> None:
         "1 model(s) did not become available: {{name: broken version: 9} due to error: no such op}"
     )
     assert server.latest() == 1
+
+
+@pytest.mark.parametrize("path", ["PARENT", "PARENT/models2", "BASE/../models2", "BASE/link", "/"])
+def test_reload_may_not_leave_the_configured_folders(server, path) -> None:
+    server.push(1)
+    (server.base.parent / "models2" / "1").mkdir(parents=True)
+    (server.base / "link").symlink_to(server.base.parent / "models2")
+    manager = server.start()
+    manager.wait_until_ready(PATIENCE)
+    path = path.replace("PARENT", str(server.base.parent))
+    with pytest.raises(ServingError, match="base path of model other") as caught:
+        manager.reload(server.config(BERT, f'name: "other" base_path: "{path}"'))
+    assert caught.value.code == Code.PERMISSION_DENIED
+    assert server.latest() == 1
+
+
+def test_reload_may_leave_its_caller_at_the_deadline(server) -> None:
+    server.push(1)
+    server.push(5, model="other")
+    server.push(6, model="more")
+    held = server.loads.hold(5)
+    manager = server.start(num_load_threads=2)
+    manager.wait_until_ready(PATIENCE)
+    other = f'name: "other" base_path: "{server.base / "other"}"'
+    more = f'name: "more" base_path: "{server.base / "more"}"'
+    with pytest.raises(ServingError, match="continue to load") as caught:
+        manager.reload(server.config(BERT, other), time.monotonic() + 0.05)
+    assert caught.value.code == Code.DEADLINE_EXCEEDED
+    manager.reload(server.config(BERT, other, more))  # does not wait for the first
+    held.set_result(None)
+    server.wait_for(5, State.AVAILABLE, "other")
 
 
 def test_a_refused_reload_changes_nothing(server) -> None:

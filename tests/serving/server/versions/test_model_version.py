@@ -44,7 +44,7 @@ class Loader:
         if self.error is not None:
             raise self.error
         worker = self._zygote.start_worker(self._runs)
-        return worker, worker.load(WorkerTask(self._directory))
+        return worker, worker.load(WorkerTask(self._directory, allow_unsafe_ops=True))
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from serving.protocol.errors import ServingError
 from serving.server.observer import Observer
 from serving.server.settings import ServerSettings
 from serving.server.versions.version_loader import VersionLoader
@@ -34,3 +36,10 @@ def test_measured_precision_is_reused_for_the_next_version(
         chosen.append((servable.report.measured, servable.report.run_as["serving_default"]))
         servable.close()
     assert chosen == [(True, "serving_default_bfloat16"), (False, second)]
+
+
+def test_pipe_does_not_stop_a_load(loader: VersionLoader, tmp_path: Path) -> None:
+    (tmp_path / "1" / "assets.extra").mkdir(parents=True)
+    os.mkfifo(tmp_path / "1" / "assets.extra" / "model_card.json")
+    with pytest.raises(ServingError, match="is not a regular file"):
+        loader.load("piped", 1, str(tmp_path / "1"))

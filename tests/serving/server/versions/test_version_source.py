@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from serving.protocol.errors import ServingError
 from serving.server.versions import version_source
 
 
@@ -66,3 +67,28 @@ def test_fingerprint_changes_with_the_model_file(tmp_path) -> None:
     assert version_source.fingerprint(str(tmp_path)) == first != empty
     (tmp_path / "saved_model.pb").write_bytes(b"22")
     assert version_source.fingerprint(str(tmp_path)) != first
+
+
+@pytest.mark.parametrize(
+    "name", ["saved_model.pb", "assets.extra/model_card.json", "variables/variables.index"]
+)
+def test_version_with_a_pipe_is_refused(tmp_path, name) -> None:
+    path = tmp_path / "1" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(path)
+    (tmp_path / "2").mkdir()
+    (tmp_path / "2" / "linked").symlink_to(path)
+    (tmp_path / "3").symlink_to(tmp_path / "1")
+    for version in "123":
+        with pytest.raises(ServingError, match="is not a regular file"):
+            version_source.check_files(str(tmp_path / version))
+
+
+def test_version_with_files_and_links_is_accepted(tmp_path) -> None:
+    folders(tmp_path, "1/variables", "data")
+    (tmp_path / "data" / "file").write_text("")
+    (tmp_path / "1" / "saved_model.pb").symlink_to(tmp_path / "data" / "file")
+    (tmp_path / "1" / "loop").symlink_to(tmp_path / "1")
+    (tmp_path / "1" / "broken").symlink_to(tmp_path / "nowhere")
+    version_source.check_files(str(tmp_path / "1"))
+    version_source.check_files(str(tmp_path / "missing"))

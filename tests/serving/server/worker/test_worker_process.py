@@ -305,7 +305,8 @@ def waiting(worker, slot, path):
 def test_slots_run_concurrently(start, tmp_path) -> None:
     """Slots have the server's thread settings; with a pool of one thread, the second would wait."""
     directory = small_models.write_waiting_model(tmp_path / "1")
-    worker = start(directory, runs=2, inter_op_threads=version_loader.IN_THE_CALLERS_THREAD)
+    threads = version_loader.IN_THE_CALLERS_THREAD
+    worker = start(directory, runs=2, inter_op_threads=threads, allow_unsafe_ops=True)
     path = pipe(tmp_path)
     thread, ends = waiting(worker, 0, path)
     x = np.array([1.0], np.float32)
@@ -317,7 +318,7 @@ def test_slots_run_concurrently(start, tmp_path) -> None:
 
 
 def test_killed_worker_fails_its_running_calls(start, tmp_path) -> None:
-    worker = start(small_models.write_waiting_model(tmp_path / "1"))
+    worker = start(small_models.write_waiting_model(tmp_path / "1"), allow_unsafe_ops=True)
     thread, ends = waiting(worker, 0, pipe(tmp_path))
     os.kill(worker.pid, signal.SIGKILL)
     thread.join(PATIENCE)
@@ -328,7 +329,7 @@ def test_killed_worker_fails_its_running_calls(start, tmp_path) -> None:
 
 
 def test_kill_ends_a_busy_worker(start, tmp_path) -> None:
-    worker = start(small_models.write_waiting_model(tmp_path / "1"))
+    worker = start(small_models.write_waiting_model(tmp_path / "1"), allow_unsafe_ops=True)
     thread, ends = waiting(worker, 0, pipe(tmp_path))
     process = psutil.Process(worker.pid)
     worker.kill()
@@ -413,3 +414,17 @@ def test_no_process_outlives_a_killed_front(tmp_path) -> None:
     front.wait()
     front.stdout.close()
     assert all(gone(process) for process in processes)
+
+
+def test_model_that_reads_files_needs_permission(start, tmp_path) -> None:
+    (tmp_path / "secret").write_text("content")
+    directory = small_models.write_waiting_model(tmp_path / "1")
+    with pytest.raises(ServingError, match="ReadFile") as caught:
+        start(directory)
+    assert caught.value.code == Code.PERMISSION_DENIED
+    with pytest.raises(ServingError, match="--allow_unsafe_ops"):
+        start(directory, own_export=True)
+    worker = start(directory, allow_unsafe_ops=True)
+    path = np.array(str(tmp_path / "secret").encode(), object)
+    outputs = worker.run(0, "wait", {"path": path}, ())
+    assert outputs["content"].item() == b"content"

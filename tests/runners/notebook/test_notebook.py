@@ -103,7 +103,7 @@ def test_each_cell_shows_its_result(executed) -> None:
     evaluation = _text(_outputs(notebook, "show_evaluation"))
     assert "Pusher" in evaluation
     assert "domain=food" in evaluation
-    assert "test examples the candidate's accuracy is" in evaluation
+    assert "test examples, the candidate's accuracy is" in evaluation
     predictions = _text(_outputs(notebook, "show_predictions"))
     assert "answer" in predictions
     assert "?" not in {line.split()[1] for line in predictions.splitlines()[1:] if line.strip()}

@@ -21,3 +21,12 @@ def test_folder_of_tests_has_the_path_of_a_product_folder(package: str) -> None:
     ]
     assert strays == []
     assert folders, f"no tests of {package}"
+
+
+def test_every_test_file_has_tests() -> None:
+    empty = [
+        str(path.relative_to(REPOSITORY))
+        for path in sorted((REPOSITORY / "tests").rglob("test_*.py"))
+        if "def test_" not in path.read_text("utf-8")
+    ]
+    assert empty == []
